@@ -1,0 +1,41 @@
+# make setup | demo | test | test-all | check | bench      (each is a few lines; read them)
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := requirements-cpu.lock
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test test-all check bench clean
+
+setup: .venv/.ready
+
+.venv/.installed: $(LOCK)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' $(LOCK))"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
+	@touch $@
+
+.venv/.ready: .venv/.installed pyproject.toml CMakeLists.txt $(wildcard kernels/cpu/*)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python tests/import_check.py
+	@touch $@
+
+demo: setup
+	$(BIN)/selfdev-engine zoo zoo/tiny --size tiny
+	$(BIN)/selfdev-engine run configs/demo.yaml --run runs/demo --overwrite
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: setup
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: setup
+	$(BIN)/selfdev-engine bench
+
+clean:
+	rm -rf .venv build zoo runs

@@ -1,0 +1,65 @@
+"""What can go wrong, as types.
+
+    EngineError             anything we expect to happen
+    +-- UsageError          the user's input or environment: exit 2, one line naming the culprit
+    |   +-- MissingExtra    an optional dependency is absent; the line says what to install
+    +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
+    +-- WorkerLost          the engine's process died; costs the candidate in flight
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+REJECTION_KINDS = (
+    *("no_function", "syntax", "import", "runtime", "timeout", "memory", "violation"),
+    *("shape", "nonfinite", "unsupported"),
+)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a program was not scored: shown to people, and a training signal."""
+
+    kind: str  # one of REJECTION_KINDS
+    detail: str  # what happened, and the nearest allowed form where there is one
+    line: int | None = None  # of the program's text as it was given, from 1
+
+    def __post_init__(self) -> None:
+        assert self.kind in REJECTION_KINDS, self.kind
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "status": "rejected",
+            "kind": self.kind,
+            "detail": self.detail,
+            "line": self.line,
+        }
+
+
+class EngineError(Exception):
+    """Root of all expected errors."""
+
+
+class UsageError(EngineError):
+    """A mistake in what was asked, or in the machine it was asked of."""
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'selfdev-engine[{extra}]'")
+
+
+class Rejected(EngineError):
+    """Carries a Rejection to whoever asked for the program."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(f"{rejection.kind}: {rejection.detail}")
+        self.rejection = rejection
+
+
+class WorkerLost(EngineError):
+    """The process that holds the resident engine is gone."""

@@ -1,0 +1,52 @@
+"""A traced program as data: functional ATen ops over the task vectors of one tensor.
+
+This is what crosses the trust boundary (as JSON, bounded), what `replay` runs on whole tensors
+(the hybrid tier) and what `engine/lower` turns into a fused kernel graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An argument that is the value of an earlier node."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class TraceNode:
+    """One value. `op` is "input", "const", "item" or an overload: "aten.mul.Tensor".
+
+    input: args (name,)                     the expert's task vector, float32
+    const: args (numbers, shape)            numbers is a flat tuple, of `dtype`
+    item:  args (Ref, i)                    i-th result of an op that has several
+    else:  args and kwargs of the overload, with Ref for tensors; None, bool, int, float, str,
+           torch.dtype and tuples of these otherwise. A random draw has kwargs["draw"]: int.
+    shape and dtype are None where the op has several results.
+    """
+
+    op: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    dtype: torch.dtype | None = None
+
+
+@dataclass(frozen=True)
+class TraceGraph:
+    """Nodes in order, arguments first; `outputs` are the wanted values' indices.
+
+    A traced program has one output, of the input's shape; a question for values may have several.
+    """
+
+    names: tuple[str, ...]  # the experts, in the order given
+    shape: tuple[int, ...]  # of every input
+    nodes: tuple[TraceNode, ...]
+    outputs: tuple[int, ...]
