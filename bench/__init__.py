@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Benchmarks: ratios measured in one run, each beside its floor."""

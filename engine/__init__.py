@@ -1,1 +1,1 @@
-"""placeholder"""
+"""From a merge program to a score: tracing, planning, streaming, live weights, tasks, store."""

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The Self-Developing loop: prompts, generation, preferences, DPO, methods, zoo, reports, commands."""

@@ -1,0 +1,122 @@
+"""What all commands share: --json, one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from ...engine.errors import Rejected, UsageError
+
+Result = dict[str, Any]
+DONE, BUG, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+# What the operating system refuses is the user's to mend, not a bug.
+ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+ENVIRONMENT |= {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+
+
+class Output:
+    """Keeps stdout for the result: whatever a library prints goes to stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+        os.dup2(2, 1)
+
+    def print(self, text: str) -> None:
+        self._stdout.write(text.rstrip("\n") + "\n")
+        self._stdout.flush()
+
+    def json(self, value: Result) -> None:
+        self.print(json.dumps(value, allow_nan=False))
+
+
+def command(
+    name: str, render: Callable[[Result], str], exit_code: Callable[[Result], int] = lambda _: DONE
+) -> Callable[[Callable[..., Result]], click.Command]:
+    """Make a click command of a function that returns its result as plain data.
+
+    `render` makes the text for people; with --json the result itself is printed.
+    """
+
+    def wrap(function: Callable[..., Result]) -> click.Command:
+        @click.command(name, help=function.__doc__)
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+        @functools.wraps(function)
+        def run(as_json: bool, **options: Any) -> NoReturn:
+            output = Output(as_json)
+            try:
+                result = function(**options)
+            except BaseException as error:
+                sys.exit(report_error(error, output))
+            output.json(result) if as_json else output.print(render(result))
+            sys.exit(exit_code(result))
+
+        return run
+
+    return wrap
+
+
+def report_error(error: BaseException, output: Output) -> int:
+    """Say what happened, in one line where it was foreseen; return the exit code."""
+    if isinstance(error, SystemExit):
+        return int(error.code or 0)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, Rejected):
+        return say_rejected(error, output)
+    if line := usage_line(error):
+        say(f"error: {line}")
+        if output.as_json:
+            output.json({"status": "error", "error": line})
+        return USAGE
+    traceback.print_exception(error)
+    say("this is a bug of selfdev-engine; please report the lines above")
+    return BUG
+
+
+def usage_line(error: BaseException) -> str | None:
+    """The one line for a mistake in what was asked; None for a bug."""
+    if isinstance(error, UsageError):
+        return " ".join(str(error).split())
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split())
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+        place = f": {error.filename}" if error.filename else ""
+        return f"{os.strerror(error.errno)}{place}"
+    return None
+
+
+def say_rejected(error: Rejected, output: Output) -> int:
+    rejection = error.rejection
+    where = f", line {rejection.line}" if rejection.line else ""
+    say(f"rejected ({rejection.kind}{where}): {rejection.detail}")
+    if output.as_json:
+        output.json(rejection.to_json())
+    return REJECTED
+
+
+def say(line: str) -> None:
+    """A line on stderr; text of a program is escaped, so that it cannot drive the terminal."""
+    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+
+
+def run_cli(cli: click.Group) -> NoReturn:
+    """Run the group; click's own usage errors end like ours, as exit 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error, click.NoArgsIsHelpError):
+            error.show()
+            sys.exit(USAGE)
+        sys.exit(report_error(error, Output("--json" in sys.argv)))
+    sys.exit(DONE)

@@ -1,0 +1,87 @@
+"""`doctor`: what this machine can do, and what to do about what it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from .command import DONE, USAGE, Result, command
+
+Check = dict[str, Any]
+
+EXTRAS = {  # module -> (extra, what is lost without it)
+    "vllm": ("cpu", "screen, eval and run need the resident engine ([cuda] on a GPU)"),
+    "transformers": ("train", "zoo and training"),
+    "trl": ("train", "the loop's training stage"),
+    "peft": ("train", "the loop's training stage"),
+    "triton": ("triton", "--backend triton"),
+    "jinja2": ("report", "report.html"),
+}
+LEAST_MEMORY_GIB, LEAST_DISK_GIB = 4, 2
+
+
+def check(name: str, ok: bool, required: bool, detail: str, fix: str = "") -> Check:
+    return {"name": name, "ok": ok, "required": required, "detail": detail, "fix": fix}
+
+
+def python_checks() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield check("python", sys.version_info >= (3, 11), True, version, "install Python 3.11")
+    import torch
+
+    yield check("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    gpu = torch.cuda.is_available()
+    detail = torch.cuda.get_device_name() if gpu else "none; the cpu backend is used"
+    yield check("gpu", gpu, False, detail, "" if gpu else "needs a CUDA build of torch and a driver")
+
+
+def extension_check() -> Check:
+    try:
+        from ...kernels import _cpu
+    except ImportError as error:
+        fix = "pip install -e . with a C++17 compiler on PATH"
+        return check("cpu kernels", False, True, f"the C++ extension is absent: {error}", fix)
+    return check("cpu kernels", True, True, f"instruction set {_cpu.best_isa()}")
+
+
+def extra_checks() -> Iterator[Check]:
+    for module, (extra, lost) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        fix = "" if there else f"pip install 'selfdev-engine[{extra}]'"
+        yield check(module, there, False, "installed" if there else f"absent: {lost}", fix)
+
+
+def sandbox_checks() -> list[Check]:
+    from ...engine.sandbox import layers
+
+    return [{**layer, "name": f"sandbox: {layer['name']}"} for layer in layers()]
+
+
+def room_checks() -> Iterator[Check]:
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    enough = memory_gib >= LEAST_MEMORY_GIB
+    yield check("memory", enough, False, f"{memory_gib:.0f} GiB", "" if enough else "add memory")
+    free_gib = shutil.disk_usage(".").free / 2**30
+    enough = free_gib >= LEAST_DISK_GIB
+    yield check("disk", enough, False, f"{free_gib:.0f} GiB free here", "" if enough else "free some")
+
+
+def render(result: Result) -> str:
+    lines = []
+    for row in result["checks"]:
+        mark = "ok  " if row["ok"] else "FAIL" if row["required"] else "--  "
+        fix = f"  -> {row['fix']}" if row["fix"] and not row["ok"] else ""
+        lines.append(f"{mark} {row['name']:<28} {row['detail']}{fix}")
+    return "\n".join(lines)
+
+
+@command("doctor", render, exit_code=lambda result: DONE if result["ok"] else USAGE)
+def doctor_command() -> Result:
+    """What this machine can do; exit code 2 if a required part is missing."""
+    checks = [*python_checks(), extension_check(), *extra_checks(), *sandbox_checks()]
+    checks += room_checks()
+    return {"ok": all(c["ok"] for c in checks if c["required"]), "checks": checks}

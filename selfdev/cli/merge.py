@@ -1,0 +1,67 @@
+"""`merge`: one program, a complete checkpoint folder on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .command import Result, command
+from .options import environment_options, model_options, parse_experts, parse_params
+from .progress import Bar
+
+
+def render(result: Result) -> str:
+    moved = (result["bytes_read"] + result["bytes_written"]) / 1e9
+    lines = [
+        f"{result['out']}  ({result['tensors']} tensors, {result['seconds']:.1f} s, {moved:.2f} GB moved)",
+        f"tier {result['tier']}, backend {result['backend']}, {result['passes']} passes",
+        f"weights {result['weights_fingerprint']}, program {result['fingerprint']}",
+    ]
+    return "\n".join(lines)
+
+
+@command("merge", render)
+@click.argument("program", metavar="PROGRAM")
+@model_options
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new folder.")
+@click.option("--overwrite", is_flag=True, help="Replace --out if it holds files.")
+@environment_options
+def merge_command(
+    program: str,
+    base: str,
+    experts: tuple[str, ...],
+    include: str,
+    backend: str,
+    params: tuple[str, ...],
+    out: Path,
+    overwrite: bool,
+    seed: int,
+    unsafe_sandbox: bool,
+    **_: Any,
+) -> Result:
+    """Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.
+
+    PROGRAM is a .py file, text with a fenced block, or the name of a built-in method
+    (`merge ties --param density=0.3 ...`).
+    """
+    from ...engine.merge import merge_to_folder
+    from ..methods import read_program
+
+    source = read_program(program, parse_params(params))
+    with Bar() as bar:
+        bar.stage("merge")
+        report = merge_to_folder(
+            source,
+            base=base,
+            experts=parse_experts(experts),
+            include=include,
+            backend=backend,
+            out=out,
+            overwrite=overwrite,
+            seed=seed,
+            unsafe_sandbox=unsafe_sandbox,
+            progress=bar.update,
+        )
+    return report.to_json()

@@ -1,0 +1,62 @@
+"""A rich progress bar on stderr; silent where stderr is no terminal, except for a line per stage."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_S = 15.0  # without a terminal: at most a line in this time
+
+
+class Bar:
+    """`stage(label, total)`, then `update(done)`; stages follow one another."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+        self._rich = Progress(*columns, TimeElapsedColumn(), console=console)
+        self._live = console.is_terminal
+        self._task, self._label, self._total, self._said_at = None, "", 0, 0.0
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._rich.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._rich.stop()
+
+    def stage(self, label: str, total: int | None = None) -> Bar:
+        """Begin a stage; `total` may be unknown."""
+        self._label, self._total = label, total or 0
+        if self._live:
+            if self._task is not None:
+                self._rich.update(self._task, completed=self._rich.tasks[-1].total or 1)
+            self._task = self._rich.add_task(label, total=total)
+        else:
+            self._say(f"{label} ...")
+        return self
+
+    def update(self, done: int, total: int | None = None, label: str | None = None) -> None:
+        """So many of the stage's total are done."""
+        self._total = total or self._total
+        if self._live and self._task is not None:
+            description = label or self._label
+            self._rich.update(
+                self._task, completed=done, total=self._total or None, description=description
+            )
+        elif time.monotonic() - self._said_at > LINE_EVERY_S:
+            self._say(f"{label or self._label}: {done}/{self._total or '?'}")
+
+    def _say(self, line: str) -> None:
+        self._said_at = time.monotonic()
+        print(line, file=sys.stderr, flush=True)

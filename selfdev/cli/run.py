@@ -1,0 +1,135 @@
+"""`run`: the whole loop. `report` and `export` read what it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ...engine.errors import UsageError
+from .command import Result, command
+from .options import data_option, memory_option, parse_bytes, unsafe_option
+from .progress import Bar
+
+
+def interval(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
+    return f"{score['score']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def iteration_table(result: Result) -> Table:
+    table = Table(title="iterations")
+    for column in ("iteration", "sampled", "unique", "valid", "best dev", "mean dev", "pairs"):
+        table.add_column(column, justify="right")
+    for turn in result["iterations"]:
+        best, mean = (f"{turn[k]:.3f}" if turn[k] is not None else "-" for k in ("best", "mean"))
+        numbers = (turn[k] for k in ("iteration", "sampled", "unique", "valid"))
+        table.add_row(*map(str, numbers), best, mean, str(turn["pairs"]))
+    return table
+
+
+def model_table(result: Result) -> Table:
+    table = Table(title="against the known")
+    for column in ("model", "dev", "test"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    rows = {"base": result["base"], **result["experts"], **result["baselines"]}
+    if result["best"]:
+        rows[f"best: {result['best']['id']}"] = result["best"]
+    for name, row in rows.items():
+        table.add_row(name, interval(row["dev"]), interval(row["test"]))
+    return table
+
+
+def render_run(result: Result) -> str:
+    if "plan" in result:
+        return "\n".join(f"{key:<28}{value}" for key, value in result["plan"].items())
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(iteration_table(result), model_table(result))
+    run = Path(result["run"])
+    return f"{console.export_text()}run     {run}\nreport  {run / 'report.html'}"
+
+
+@command("run", render_run)
+@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="[runs/<config name>]")
+@click.option("--resume", is_flag=True, help="Go on with a run that was cut off.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder.")
+@click.option("--plan", is_flag=True, help="Only check the config and estimate what it takes.")
+@click.option("--seed", type=int, help="In place of the config's.")
+@memory_option
+@data_option
+@unsafe_option
+def run_command(
+    config: Path,
+    folder: Path | None,
+    resume: bool,
+    overwrite: bool,
+    plan: bool,
+    seed: int | None,
+    memory: str | None,
+    data: Path | None,
+    unsafe_sandbox: bool,
+) -> Result:
+    """The whole loop of CONFIG: sample, trace, score, prefer, train, repeat."""
+    from ..config import load_config
+
+    settings = load_config(config)
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
+    if plan:
+        from ..estimate import plan_run
+
+        return {"plan": plan_run(settings)}
+    from ..loop import run_loop
+
+    with Bar() as bar:
+        return run_loop(
+            settings,
+            folder or Path("runs") / config.stem,
+            resume=resume,
+            overwrite=overwrite,
+            memory_bytes=parse_bytes(memory),
+            data=data,
+            unsafe_sandbox=unsafe_sandbox,
+            progress=bar,
+        )
+
+
+@command("report", lambda result: result["report"])
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def report_command(folder: Path) -> Result:
+    """Write RUN/report.html anew from RUN/run.db."""
+    from ..report import write_report
+
+    require_run(folder)
+    return {"report": str(write_report(folder))}
+
+
+@command("export", lambda result: result["out"])
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("candidate", metavar="CANDIDATE")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new folder.")
+@click.option("--overwrite", is_flag=True, help="Replace --out if it holds files.")
+@unsafe_option
+def export_command(
+    folder: Path, candidate: str, out: Path, overwrite: bool, unsafe_sandbox: bool
+) -> Result:
+    """Write a candidate of RUN as a complete Hugging Face checkpoint."""
+    from ..export import export
+
+    require_run(folder)
+    with Bar() as bar:
+        bar.stage("export")
+        report = export(
+            folder, candidate, out, overwrite, unsafe_sandbox=unsafe_sandbox, progress=bar.update
+        )
+    return report.to_json()
+
+
+def require_run(folder: Path) -> None:
+    if not (folder / "run.db").is_file():
+        raise UsageError(f"{folder}: not a run folder (it holds no run.db)")

@@ -1,0 +1,80 @@
+"""`screen`: many programs, one resident engine, one score each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .command import Result, command
+from .options import (
+    environment_options,
+    model_options,
+    parse_bytes,
+    parse_experts,
+    parse_params,
+)
+from .progress import Bar
+
+
+def render(result: Result) -> str:
+    ranked = sorted(
+        result["candidates"], key=lambda c: -1.0 if c["score"] is None else c["score"], reverse=True
+    )
+    lines = [line(c) for c in [result["base"], *ranked]]
+    return "\n".join([*lines, f"{result['run']}  ({result['seconds']:.0f} s)"])
+
+
+def line(candidate: dict[str, Any]) -> str:
+    name = f"{candidate['id']:<28}"
+    if candidate["score"] is None:
+        return f"{name} {candidate['status']} ({candidate['kind']}): {candidate['detail']}"
+    same = f"  = {candidate['duplicate_of']}" if candidate["duplicate_of"] else ""
+    score = f"{candidate['score']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}]"
+    return f"{name} {score}{same}"
+
+
+@command("screen", render)
+@click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
+@model_options
+@click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
+@click.option("--race", type=click.Choice(["full"]), default="full", show_default=True)
+@click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
+@environment_options
+def screen_command(
+    programs: tuple[str, ...],
+    base: str,
+    experts: tuple[str, ...],
+    include: str,
+    backend: str,
+    params: tuple[str, ...],
+    task: str,
+    folder: Path,
+    race: str,
+    log_samples: bool,
+    memory: str | None,
+    seed: int,
+    data: Path | None,
+    unsafe_sandbox: bool,
+) -> Result:
+    """Score PROGRAMS (files, folders or .jsonl) in live weights; a run folder resumes."""
+    from ...engine.screen import ScreenSettings, screen_programs
+
+    settings = ScreenSettings(
+        base=base,
+        experts=parse_experts(experts),
+        include=include,
+        backend=backend,
+        params=parse_params(params),
+        task=task,
+        race=race,
+        seed=seed,
+        data=str(data) if data else None,
+        memory_bytes=parse_bytes(memory),
+        log_samples=log_samples,
+        unsafe_sandbox=unsafe_sandbox,
+    )
+    with Bar() as bar:
+        return screen_programs(programs, settings, folder, bar)

@@ -1,0 +1,34 @@
+"""`zoo`: models and tasks made on this machine, to try everything on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .command import Result, command
+from .progress import Bar
+
+
+def render(result: Result) -> str:
+    tasks = list(result["tasks"])
+    head = f"{'model':<12}" + "".join(f"{task:>10}" for task in tasks)
+    rows = [
+        f"{model:<12}" + "".join(f"{scores[task]:>10.3f}" for task in tasks)
+        for model, scores in result["accuracy"].items()
+    ]
+    return "\n".join([head, *rows, f"made in {result['seconds']:.0f} s"])
+
+
+@command("zoo", render)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--size", type=click.Choice(["tiny", "smollm2"]), default="tiny", show_default=True
+)
+def zoo_command(folder: Path, size: str) -> Result:
+    """Make a base, three experts, a generator and tasks in DIR (once; then it is read)."""
+    from ..zoo import make_zoo
+
+    with Bar() as bar:
+        bar.stage(f"zoo {size}")
+        return make_zoo(folder, size, lambda done, total, label: bar.update(done, total, label))
