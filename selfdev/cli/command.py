@@ -115,7 +115,7 @@ def run_cli(cli: click.Group) -> NoReturn:
     try:
         cli.main(standalone_mode=False)
     except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error, click.NoArgsIsHelpError):
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
             error.show()
             sys.exit(USAGE)
         sys.exit(report_error(error, Output("--json" in sys.argv)))

@@ -36,7 +36,9 @@ def python_checks() -> Iterator[Check]:
     yield check("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads")
     gpu = torch.cuda.is_available()
     detail = torch.cuda.get_device_name() if gpu else "none; the cpu backend is used"
-    yield check("gpu", gpu, False, detail, "" if gpu else "needs a CUDA build of torch and a driver")
+    yield check(
+        "gpu", gpu, False, detail, "" if gpu else "needs a CUDA build of torch and a driver"
+    )
 
 
 def extension_check() -> Check:
@@ -67,7 +69,9 @@ def room_checks() -> Iterator[Check]:
     yield check("memory", enough, False, f"{memory_gib:.0f} GiB", "" if enough else "add memory")
     free_gib = shutil.disk_usage(".").free / 2**30
     enough = free_gib >= LEAST_DISK_GIB
-    yield check("disk", enough, False, f"{free_gib:.0f} GiB free here", "" if enough else "free some")
+    yield check(
+        "disk", enough, False, f"{free_gib:.0f} GiB free here", "" if enough else "free some"
+    )
 
 
 def render(result: Result) -> str:

@@ -1,0 +1,59 @@
+"""`trace`: what a program means, without any weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...engine.errors import UsageError
+from .command import Result, command
+from .options import parse_params, parse_shape, unsafe_option
+
+VIEWS = ("graph", "plan", "triton", "ptx")
+
+
+def render(result: Result) -> str:
+    lines = [
+        f"tier {result['tier']}: {result['ops']} ops, {result['passes']} passes over the weights, "
+        f"{result['bytes'] / 1e6:.1f} MB for this tensor",
+        f"fingerprint {result['fingerprint']}",
+    ]
+    if result["reason"]:
+        lines.append(f"not fused: {result['reason']}")
+    if result["synthetic"]:
+        lines.append("values it asked for come from seeded synthetic task vectors")
+    return "\n".join([*lines, *([result["text"]] if result["text"] else [])])
+
+
+@command("trace", render)
+@click.argument("program", metavar="PROGRAM")
+@click.option("--shape", required=True, metavar="ROWSxCOLUMNS", help="Of the tensor to merge.")
+@click.option("--experts", "num_experts", default=3, show_default=True, help="Number of experts.")
+@click.option("--show", type=click.Choice(VIEWS), help="Print this form of the program, too.")
+@click.option("--param", "params", multiple=True, metavar="KEY=VALUE")
+@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+@unsafe_option
+def trace_command(
+    program: str,
+    shape: str,
+    num_experts: int,
+    show: str | None,
+    params: tuple[str, ...],
+    seed: int,
+    unsafe_sandbox: bool,
+) -> Result:
+    """Trace PROGRAM for one tensor and say what it would cost; no weights are needed.
+
+    Numbers that the program asks for come from seeded synthetic task vectors.
+    """
+    from ...engine.describe import describe_program
+    from ..methods import read_program
+
+    if num_experts < 1:
+        raise UsageError(f"--experts {num_experts}: at least 1 is needed")
+    source = read_program(program, parse_params(params))
+    report: dict[str, Any] = describe_program(
+        source, parse_shape(shape), num_experts, show=show, seed=seed, unsafe=unsafe_sandbox
+    )
+    return report
