@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ...engine.errors import UsageError
@@ -10,25 +12,33 @@ from .progress import Bar
 
 
 def render(result: Result) -> str:
-    head = f"{'row':<16}{'value':>12} {'unit':<14}{'against':<30}{'ratio':>8}  gate"
-    lines = [head]
+    lines = [f"{'row':<10}{'value':>12} {'unit':<16}{'against':<36}{'ratio':>8}  gate"]
     for row in result["rows"]:
         against = f"{row['baseline']} {row['baseline_value']:.4g}"
         gate = "-" if row["gate"] is None else "ok" if row["gate"] else "MISSED"
-        lines.append(
-            f"{row['name']:<16}{row['value']:>12.4g} {row['unit']:<14}{against:<30}"
-            f"{row['ratio']:>8.2f}  {gate}"
-        )
+        value = f"{row['name']:<10}{row['value']:>12.4g} {row['unit']:<16}"
+        lines.append(f"{value}{against:<36}{row['ratio']:>8.2f}  {gate}")
     return "\n".join([*lines, result["machine"]])
 
 
 @command("bench", render)
 @click.argument("names", metavar="[NAME...]", nargs=-1)
-def bench_command(names: tuple[str, ...]) -> Result:
+@click.option(
+    *("--zoo", "zoo"),
+    type=click.Path(path_type=Path),
+    default=Path("zoo/tiny"),
+    show_default=True,
+    help="For the rows that score.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Keep the result as JSON, too.")
+def bench_command(names: tuple[str, ...], zoo: Path, out: Path | None) -> Result:
     """Measure rows (all, or those named): apply, trace, screen."""
-    from ...bench.registry import ROWS, run_rows
+    from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:
         raise UsageError(f"bench {unknown[0]}: no such row; there are {', '.join(ROWS)}")
     with Bar() as bar:
-        return run_rows(names or tuple(ROWS), bar)
+        result = run_rows(names or tuple(ROWS), zoo, bar)
+    if out:
+        write_results(result, out)
+    return result
