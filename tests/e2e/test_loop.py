@@ -1,0 +1,107 @@
+"""The loop, small but real: samples, live weights, TRL, a better writer, a report, an export."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.engine
+
+NUM_SAMPLES = 48
+
+
+@pytest.fixture(scope="module")
+def config(zoo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loop")
+    rows = [json.loads(line) for line in zoo.tasks["mixed"].read_text().split("\n") if line]
+    rows = [r for r in rows if r["split"] == "dev"][:40] + [
+        r for r in rows if r["split"] == "test"
+    ][:40]
+    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    demo = yaml.safe_load((zoo.folder.parents[1] / "configs" / "demo.yaml").read_text())
+    demo |= {
+        "base": str(zoo.base),
+        "experts": {name: str(path) for name, path in zoo.experts.items()},
+        "generator": str(zoo.generator),
+        "task": "jsonl:task.jsonl",
+        "iterations": 2,
+        "samples": NUM_SAMPLES,
+        "test": {"top": 2},
+        "baselines": ["model_stock"],
+    }
+    demo["dpo"] |= {"max_steps": 12}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(demo))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(selfdev, config):
+    answer = selfdev("run", config, "--run", config.parent / "run", "--json", timeout_s=550)
+    assert answer.code == 0, answer.stderr
+    return answer.json
+
+
+def test_the_writer_is_trained_between_iterations(result):
+    first, second = result["iterations"]
+    for turn in (first, second):
+        assert turn["sampled"] == NUM_SAMPLES
+        assert turn["unique"] <= turn["sampled"]
+        assert turn["valid"] + sum(turn["rejected"].values()) <= turn["sampled"]
+        assert turn["valid"] >= 5
+    assert first["pairs"] >= 8
+    assert first["dpo_steps"] == 12
+    assert first["generator_fingerprint"] != second["generator_fingerprint"]
+
+
+def test_scores_have_intervals_and_test_lines(result):
+    for row in (result["base"], result["best"], *result["experts"].values()):
+        for split in ("dev", "test"):
+            score = row[split]
+            assert score["n"] == 40
+            assert score["low"] <= score["score"] <= score["high"]
+    assert set(result["baselines"]) == {"model_stock"}
+    assert result["best"]["dev"]["score"] >= result["base"]["dev"]["score"]
+
+
+def test_the_report_stands_alone(result, config):
+    page = (config.parent / "run" / "report.html").read_text()
+    used = re.findall(
+        r"<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)", page
+    )
+    assert not [u for u in used if not u.startswith(("data:", "#"))]
+    assert result["best"]["id"] in page
+
+
+def test_the_best_exports_and_scores_the_same(selfdev, result, config):
+    out = config.parent / "best"
+    answer = selfdev("export", config.parent / "run", result["best"]["id"], "--out", out, "--json")
+    assert answer.code == 0, answer.stderr
+    task = f"jsonl:{config.parent / 'task.jsonl'}"
+    again = selfdev("eval", out, "--task", task, "--json").json
+    assert again["correct"] == result["best"]["dev"]["correct"]
+
+
+def test_resume_of_a_complete_run_repeats_nothing(selfdev, result, config):
+    run = config.parent / "run"
+    answer = selfdev("run", config, "--run", run, "--resume", "--json", timeout_s=300)
+    assert answer.code == 0, answer.stderr
+    assert answer.json["iterations"] == result["iterations"]
+    assert answer.json["best"] == result["best"]
+
+
+def test_a_run_is_not_overwritten_by_accident(selfdev, result, config):
+    answer = selfdev("run", config, "--run", config.parent / "run", "--json")
+    assert answer.code == 2
+    assert "--resume" in answer.json["error"]
+
+
+def test_the_papers_run_is_checked_offline(selfdev, zoo):
+    paper = zoo.folder.parents[1] / "configs" / "paper-gsm8k.yaml"
+    answer = selfdev("run", paper, "--plan", "--json")
+    assert answer.code == 0, answer.stderr
+    plan = json.dumps(answer.json["plan"])
+    assert "9000" in plan
