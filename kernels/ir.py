@@ -170,7 +170,9 @@ class Builder:
         self.nodes: list[Node] = []
         self._known: dict[tuple[Any, ...], int] = {}
 
-    def add(self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None) -> int:
+    def add(
+        self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
+    ) -> int:
         """Index of the node. `space` is needed for leaves and reductions only."""
         if space is None:
             space = join(*(self.nodes[i].space for i in args))

@@ -1,0 +1,135 @@
+"""What every op means: a plain interpreter on whole tensors, float64 unless said otherwise.
+
+This is the definition that all backends are tested against. With dtype float32 the same code runs
+the small host steps of a plan, where float32 is what eager torch would have used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from . import philox
+from .ir import ELEMENTWISE, REDUCTIONS, Graph, Node, Op, Space
+
+UNARY: dict[Op, Callable[[Tensor], Tensor]] = {
+    Op.NEG: torch.neg,
+    Op.ABS: torch.abs,
+    Op.SIGN: lambda x: torch.where(x.isnan(), x, torch.sign(x)),
+    Op.SQRT: torch.sqrt,
+    Op.RSQRT: torch.rsqrt,
+    Op.EXP: torch.exp,
+    Op.EXPM1: torch.expm1,
+    Op.LOG: torch.log,
+    Op.LOG1P: torch.log1p,
+    Op.SIN: torch.sin,
+    Op.COS: torch.cos,
+    Op.ASIN: torch.asin,
+    Op.ACOS: torch.acos,
+    Op.ATAN: torch.atan,
+    Op.TANH: torch.tanh,
+    Op.ERF: torch.erf,
+    Op.FLOOR: torch.floor,
+    Op.CEIL: torch.ceil,
+    Op.ROUND: torch.round,
+    Op.TRUNC: torch.trunc,
+    Op.ROUND_BF16: lambda x: x.to(torch.bfloat16).to(x.dtype),
+    Op.ROUND_F16: lambda x: x.to(torch.float16).to(x.dtype),
+}
+OTHERS: dict[Op, Callable[..., Tensor]] = {
+    Op.ADD: torch.add,
+    Op.SUB: torch.sub,
+    Op.MUL: torch.mul,
+    Op.DIV: torch.div,
+    Op.POW: torch.pow,
+    Op.MAX: torch.maximum,
+    Op.MIN: torch.minimum,
+    Op.MOD: torch.remainder,
+    Op.ATAN2: torch.atan2,
+    Op.LT: lambda x, y: torch.lt(x, y).to(x.dtype),
+    Op.LE: lambda x, y: torch.le(x, y).to(x.dtype),
+    Op.EQ: lambda x, y: torch.eq(x, y).to(x.dtype),
+    Op.NE: lambda x, y: torch.ne(x, y).to(x.dtype),
+    Op.WHERE: lambda c, x, y: torch.where(c != 0, x, y),
+}
+ELEMENTWISE_FORMS: dict[Op, Callable[..., Tensor]] = {**UNARY, **OTHERS}
+assert set(ELEMENTWISE_FORMS) == ELEMENTWISE
+
+
+def size_of(space: Space, shape: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of a value: [R, C], [R, 1], [1, C] or []."""
+    rows, cols = shape
+    return {
+        Space.FULL: (rows, cols),
+        Space.ROW: (rows, 1),
+        Space.COL: (1, cols),
+        Space.SCALAR: (),
+    }[space]
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, Tensor],
+    shape: tuple[int, int],
+    slots: Sequence[Tensor | None] = (),
+    dtype: torch.dtype = torch.float64,
+) -> list[Tensor]:
+    """The outputs' values in their spaces' shapes. `inputs`: task vectors [R, C] by name."""
+    values: list[Tensor] = []
+    for node in graph.nodes:
+        values.append(value_of(node, [values[a] for a in node.args], inputs, shape, slots, dtype))
+    return [values[output] for output in graph.outputs]
+
+
+def value_of(
+    node: Node,
+    args: list[Tensor],
+    inputs: Mapping[str, Tensor],
+    shape: tuple[int, int],
+    slots: Sequence[Tensor | None],
+    dtype: torch.dtype,
+) -> Tensor:
+    if node.op in ELEMENTWISE:
+        return ELEMENTWISE_FORMS[node.op](*args)
+    if node.op in REDUCTIONS:
+        return reduce(node, args[0])
+    if node.op is Op.INPUT:
+        return inputs[node.attrs[0]].to(dtype)
+    if node.op is Op.CONST:
+        return torch.tensor(node.attrs[0], dtype=dtype)
+    if node.op is Op.PARAM:
+        slot = slots[node.attrs[0]]
+        assert slot is not None, f"slot {node.attrs[0]} is read before it is filled"
+        return slot.to(dtype)
+    if node.op is Op.IN_RANGE:
+        return in_range(node, shape).to(dtype)
+    return philox.draw(*node.attrs, shape).to(dtype)
+
+
+def in_range(node: Node, shape: tuple[int, int]) -> Tensor:
+    """Truth values: is the row, column or flat index in range(start, stop, step)?"""
+    start, stop, step = node.attrs
+    size = size_of(node.space, shape)
+    index = torch.arange(max(1, size[0] * size[1])).reshape(size)
+    return (index >= start) & (index < stop) & ((index - start) % step == 0)
+
+
+def reduce(node: Node, x: Tensor) -> Tensor:
+    """Sum, extreme or k-th smallest over what the node's space leaves out."""
+    if node.space is Space.SCALAR:
+        flat, keep = x.reshape(-1), ()
+        dim = 0
+    else:
+        flat, dim = x, 1 if node.space is Space.ROW else 0
+        keep = (x.shape[0], 1) if dim else (1, x.shape[1])
+    if node.op is Op.REDUCE_SUM:
+        result = flat.sum(dim, dtype=torch.float64).to(x.dtype)
+    elif node.op is Op.REDUCE_MAX:
+        result = flat.amax(dim)
+    elif node.op is Op.REDUCE_MIN:
+        result = flat.amin(dim)
+    else:
+        result = flat.kthvalue(node.attrs[0], dim).values
+    return result.reshape(keep)
