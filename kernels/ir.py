@@ -18,18 +18,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class Space(str, Enum):
+class Space(StrEnum):
     FULL = "full"
     ROW = "row"
     COL = "col"
     SCALAR = "scalar"
 
 
-class Op(str, Enum):
+class Op(StrEnum):
     # Leaves. Attributes in parentheses.
     INPUT = "input"  # (name,) the task vector of an expert, FULL
     CONST = "const"  # (value,) a number, SCALAR

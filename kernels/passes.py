@@ -17,8 +17,8 @@ import torch
 
 from .ir import COMMUTATIVE, ELEMENTWISE, LEAVES, Builder, Graph, Node, Op, Space
 from .reference import ELEMENTWISE_FORMS
-from .staging import stage_merge, stage_values
 from .stages import Plan
+from .staging import stage_merge, stage_values
 from .verify import verify
 
 
@@ -141,7 +141,7 @@ def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
-    condition, yes, no = args
+    _condition, yes, no = args
     if yes == no and b.nodes[yes].space is not Space.SCALAR:
         return yes
     if numbers[0] is None:
