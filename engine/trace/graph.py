@@ -6,6 +6,7 @@ This is what crosses the trust boundary (as JSON, bounded), what `replay` runs o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,3 +51,9 @@ class TraceGraph:
     shape: tuple[int, ...]  # of every input
     nodes: tuple[TraceNode, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the recorded nodes, 16 hex digits."""
+        text = repr((self.names, self.shape, self.nodes, self.outputs))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -58,7 +58,7 @@ def extra_checks() -> Iterator[Check]:
 
 
 def sandbox_checks() -> list[Check]:
-    from ...engine.sandbox import layers
+    from ...engine.sandbox.layers import layers
 
     return [{**layer, "name": f"sandbox: {layer['name']}"} for layer in layers()]
 

@@ -1,0 +1,95 @@
+"""A merge program: found in what a language model wrote, compiled, never run here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .errors import Rejected, Rejection
+
+FUNCTION = "merge_models"
+MAX_CHARACTERS = 200_000
+FENCE = re.compile(
+    r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.S | re.M
+)
+PYTHON_TAGS = ("", "python", "py", "python3")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Source that defines merge_models(model_dict, device, **params)."""
+
+    text: str  # as it was given; lines in rejections are lines of this
+    code: str  # the Python in it
+    first_line: int = 1  # the line of `text` at which `code` begins
+    params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+
+    def line_of(self, line: int | None) -> int | None:
+        """A line of the code as a line of the text."""
+        return None if line is None else line + self.first_line - 1
+
+
+def extract(text: str, params: Mapping[str, float | int | str | bool] | None = None) -> Program:
+    """The program in a text: plain Python, or Markdown with fenced blocks. Raises Rejected.
+
+    Of several blocks the first that defines merge_models counts. `no_function` where none does,
+    `syntax` with its line where it does not parse.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise reject("no_function", f"{len(text)} characters: more than {MAX_CHARACTERS}", None)
+    found = [block for block in blocks(text) if re.search(rf"\b{FUNCTION}\b", block[0])]
+    if not found:
+        raise reject("no_function", f"no function {FUNCTION}(model_dict, device) in the text", None)
+    for code, first_line in found:
+        if defines(parse(code, first_line)):
+            return Program(text, code, first_line, params or {})
+    raise reject("no_function", f"{FUNCTION} is named but not defined at the top level", None)
+
+
+def blocks(text: str) -> Iterator[tuple[str, int]]:
+    """Candidate pieces of code and their first lines: fenced blocks, else the text itself."""
+    fenced = [match for match in FENCE.finditer(text) if match[2].lower() in PYTHON_TAGS]
+    for match in fenced:
+        yield match[3], text.count("\n", 0, match.start(3)) + 1
+    if not fenced:
+        yield text, 1
+
+
+def parse(code: str, first_line: int) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        try:
+            return ast.parse(code)
+        except SyntaxError as error:
+            line = first_line + (error.lineno or 1) - 1
+            raise reject(
+                "syntax", f"{error.msg}: {(error.text or '').strip()[:120]}", line
+            ) from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise reject("syntax", f"Python cannot parse it: {error}", None) from None
+
+
+def defines(module: ast.Module) -> bool:
+    """Whether merge_models is bound at the top level, by whatever statement."""
+    for node in module.body:
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.FunctionDef) and inner.name == FUNCTION:
+                return True
+            if (
+                isinstance(inner, ast.Name)
+                and inner.id == FUNCTION
+                and isinstance(inner.ctx, ast.Store)
+            ):
+                return True
+    return False
+
+
+def reject(kind: str, detail: str, line: int | None) -> Rejected:
+    return Rejected(Rejection(kind, detail, line))

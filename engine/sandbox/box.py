@@ -1,0 +1,366 @@
+"""The engine's side of the sandbox: starts the zygote, gives each job a child, kills on time.
+
+Timeline of a job: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
+-> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. The child's
+clock stops while the engine answers. Past its deadline it gets SIGUSR1 for the line it is at, and
+50 ms later SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from ..errors import Rejection, UsageError
+from .layers import missing_layers, usable_layers
+from .protocol import BadFrame, Frames, encode, printable
+
+ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
+    "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+TRACEBACK_S = 0.05
+START_S = 120.0
+MAX_ASKS = 256
+CPU_SLACK_S = 5
+LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
+
+
+class AnswerError(Exception):
+    """A question that cannot be answered; carries the rejection."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.detail)
+        self.rejection = rejection
+
+
+@dataclass(eq=False)
+class Job:
+    """One request to a child, and in the end its result: the reply's object or a Rejection."""
+
+    request: dict[str, Any]
+    answer: Callable[[dict[str, Any]], dict[str, Any]]  # may raise AnswerError
+    tag: Any = None
+    memory_fd: int | None = None
+    result: dict[str, Any] | Rejection | None = None
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    num_asks: int = 0
+
+
+@dataclass(eq=False)
+class Child:
+    """A job in flight."""
+
+    job: Job
+    channel: socket.socket
+    pidfd: int
+    deadline: float
+    started: float
+    frames: Frames = field(default_factory=Frames)
+    stage: str = "run"  # run -> traceback -> dead, or run -> dead once the reply is in
+    tail: bytes = b""
+
+
+class ZygoteLost(RuntimeError):
+    """The zygote died; another one is started and the jobs in flight are tried once more."""
+
+
+class Sandbox:
+    """A zygote and its children; a context manager."""
+
+    def __init__(
+        self, handler: str, *, timeout_s: float, memory_bytes: int, unsafe: bool = False
+    ) -> None:
+        if (missing := missing_layers()) and not unsafe:
+            names = ", ".join(missing)
+            raise UsageError(
+                f"this host lacks required sandbox layers: {names}; see `selfdev-engine doctor`, "
+                "or give --unsafe-sandbox to run generated code without them"
+            )
+        self.handler, self.timeout_s, self.memory_bytes = handler, timeout_s, memory_bytes
+        self._start()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._children: dict[int, Child] = {}
+        cpu_s = int(self.timeout_s) + CPU_SLACK_S
+        words = [str(theirs.fileno()), self.handler, str(self.memory_bytes), str(cpu_s)]
+        words.append(",".join(usable_layers()) or "none")
+        module = f"{__package__}.zygote"
+        self._process = subprocess.Popen(
+            [sys.executable, "-s", "-P", "-m", module, *words],
+            env=ENVIRONMENT,
+            cwd="/",
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._ready = False
+
+    def _wait_ready(self) -> None:
+        if not self._ready:
+            self._control.settimeout(START_S)
+            assert "ready" in self._message()[0]
+            self._control.settimeout(None)
+            self._ready = True
+
+    def _message(self) -> tuple[dict[str, Any], list[int]]:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 4096, 1)
+        except OSError as error:
+            raise ZygoteLost(str(error)) from None
+        if not data:
+            raise ZygoteLost("the zygote died")
+        return json.loads(data), descriptors
+
+    # ---- running jobs
+
+    def run(self, jobs: Iterable[Job], slots: int = 2) -> Iterator[Job]:
+        """Finished jobs, in the order in which they finish; `slots` in flight."""
+        waiting, retried = iter(jobs), set[int]()
+        pending: list[Job] = []
+        exhausted = False
+        while True:
+            while len(self._children) < slots and not exhausted:
+                job = pending.pop() if pending else next(waiting, None)
+                if job is None:
+                    exhausted = True
+                    break
+                yield from self._guarded(lambda job=job: self._launch(job), pending, retried, job)
+            if not self._children and not pending:
+                return
+            finished = list(self._guarded(self._step, pending, retried))
+            exhausted = exhausted and not pending
+            yield from finished
+
+    def _guarded(
+        self,
+        step: Callable[[], list[Job]],
+        pending: list[Job],
+        retried: set[int],
+        launching: Job | None = None,
+    ) -> list[Job]:
+        """A step; if the zygote dies in it, start another and put the jobs in flight back once."""
+        try:
+            return step()
+        except ZygoteLost:
+            flying = [child.job for child in self._children.values()]
+            flying += [launching] if launching and launching not in flying else []
+            self._forget_children()
+            self._restart()
+            failed = [job for job in flying if id(job) in retried]
+            for job in failed:
+                job.result = Rejection("runtime", "the sandbox died twice under this program")
+            pending += [job for job in flying if id(job) not in retried]
+            retried |= {id(job) for job in flying}
+            return failed
+
+    def _launch(self, job: Job) -> list[Job]:
+        """Fork a child for the job; jobs that ended meanwhile are returned."""
+        self._wait_ready()
+        channel, theirs = socket.socketpair()
+        channel.setblocking(False)
+        finished: list[Job] = []
+        descriptors = [theirs.fileno()] + ([] if job.memory_fd is None else [job.memory_fd])
+        try:
+            socket.send_fds(self._control, [b"f"], descriptors)
+        except OSError as error:
+            raise ZygoteLost(str(error)) from None
+        finally:
+            theirs.close()
+        while "forked" not in (reply := self._message())[0]:
+            finished += self._reap(reply[0])
+        now = time.monotonic()
+        child = Child(job, channel, reply[1][0], now + self.timeout_s, now)
+        self._children[reply[0]["forked"]] = child
+        self._send(child, job.request)
+        return finished
+
+    def _step(self) -> list[Job]:
+        """Wait for something to happen; jobs that ended."""
+        live = {c.channel.fileno(): c for c in self._children.values() if c.stage != "dead"}
+        poll = select.poll()
+        for descriptor in (self._control.fileno(), *live):
+            poll.register(descriptor, select.POLLIN)
+        wait_s = min((c.deadline - time.monotonic() for c in live.values()), default=1.0)
+        finished: list[Job] = []
+        for descriptor, event in poll.poll(max(0.0, wait_s) * 1000 + 1):
+            if descriptor == self._control.fileno():
+                finished += self._reap(self._message()[0])
+            elif live[descriptor].stage != "dead":
+                self._hear(live[descriptor], event)
+        for child in live.values():
+            self._check_deadline(child)
+        return finished
+
+    def _check_deadline(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.stage == "run" and now > child.deadline:
+            child.stage, child.deadline = "traceback", now + TRACEBACK_S
+            self._signal(child, signal.SIGUSR1)
+        elif child.stage == "traceback" and now > child.deadline:
+            self._time_out(child, None)
+
+    def _time_out(self, child: Child, line: int | None) -> None:
+        self._finish(child, Rejection("timeout", f"still running after {self.timeout_s:g} s", line))
+
+    # ---- one child
+
+    def _hear(self, child: Child, event: int) -> None:
+        try:
+            data = child.channel.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if child.stage == "run":
+                self._finish(child, Rejection("runtime", "the process ended without a reply"))
+            return
+        if child.stage == "traceback":
+            child.tail += data
+            if found := LINE.findall(child.tail):
+                self._time_out(child, int(found[0]))
+            return
+        try:
+            for body in child.frames.feed(data):
+                self._message_of(child, body)
+        except BadFrame as error:
+            self._finish(child, Rejection("violation", f"malformed reply: {error}"))
+
+    def _message_of(self, child: Child, body: bytes) -> None:
+        from .protocol import decode
+
+        if child.stage != "run":
+            return
+        message = decode(body)
+        if isinstance(done := message.get("done"), dict):
+            self._finish(child, done)
+        elif isinstance(question := message.get("ask"), dict):
+            self._answer(child, question)
+        else:
+            raise BadFrame("neither a question nor a reply")
+
+    def _answer(self, child: Child, question: dict[str, Any]) -> None:
+        child.job.num_asks += 1
+        if child.job.num_asks > MAX_ASKS:
+            detail = f"more than {MAX_ASKS} questions for values of the weights"
+            self._finish(child, Rejection("unsupported", detail))
+            return
+        began = time.monotonic()
+        try:
+            reply = child.job.answer(question)
+        except AnswerError as error:
+            self._finish(child, error.rejection)
+            return
+        for other in self._children.values():  # no child pays for the engine's time
+            other.deadline += time.monotonic() - began
+        self._send(child, {"answer": reply})
+
+    def _send(self, child: Child, message: dict[str, Any]) -> None:
+        data = memoryview(encode(message))
+        child.channel.settimeout(2.0)  # a child that does not read must not hold the engine
+        try:
+            child.channel.sendall(data)
+        except OSError:
+            self._finish(child, Rejection("violation", "the program does not read its answers"))
+        finally:
+            child.channel.setblocking(False)
+
+    def _signal(self, child: Child, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.pidfd, number)
+
+    def _finish(self, child: Child, result: dict[str, Any] | Rejection) -> None:
+        if child.job.result is None:
+            child.job.result = result
+        child.stage = "dead"
+        self._signal(child, signal.SIGKILL)
+
+    def _reap(self, message: dict[str, Any]) -> list[Job]:
+        child = self._children.pop(message["exited"])
+        while child.stage == "run":  # what it wrote before it ended
+            before = child.stage, child.frames
+            self._hear(child, select.POLLIN)
+            if (child.stage, child.frames) == before and not self._readable(child):
+                break
+        child.stage = "dead"
+        if child.job.result is None:
+            ended = message["status"] & 127
+            kind = {signal.SIGSYS: "violation", signal.SIGXCPU: "timeout"}.get(ended, "runtime")
+            name = signal.Signals(ended).name if ended else f"exit {message['status'] >> 8}"
+            child.job.result = Rejection(kind, f"the process ended without a reply ({name})")
+        child.job.seconds = time.monotonic() - child.started
+        child.job.cpu_s = message["cpu_s"]
+        child.channel.close()
+        os.close(child.pidfd)
+        return [child.job]
+
+    def _readable(self, child: Child) -> bool:
+        return bool(select.select([child.channel], [], [], 0)[0])
+
+    # ---- the end
+
+    def _forget_children(self) -> None:
+        for child in self._children.values():
+            child.channel.close()
+            os.close(child.pidfd)
+        self._children = {}
+
+    def _restart(self) -> None:
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """End the zygote and all children."""
+        self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._forget_children()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def reply_rejection(reply: dict[str, Any]) -> Rejection | None:
+    """The rejection that a child's reply states; `violation` where it is malformed."""
+    from ..errors import REJECTION_KINDS
+
+    if reply.get("status") == "ok":
+        return None
+    kind, line = reply.get("kind"), reply.get("line")
+    if reply.get("status") == "internal":
+        return Rejection("runtime", f"the sandbox failed: {printable(reply.get('detail'))}")
+    if kind not in REJECTION_KINDS or not (line is None or type(line) is int):
+        return Rejection("violation", "malformed reply: kind or line")
+    return Rejection(kind, printable(reply.get("detail")), line)

@@ -1,0 +1,170 @@
+"""The layers around a child: system calls, files, network, processes, memory, time. Linux only.
+
+Each function applies one layer to the calling process and raises OSError where the kernel refuses.
+The wall is the seccomp allow-list; the others stand behind it (each attack should meet two).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+CHANNEL = 3  # the child's only descriptor besides 0, 1 and 2, which are /dev/null
+STACK_BYTES = 8 << 20
+NOBODY = 65534
+
+# System calls a computing child needs: memory, time, its own signals, the channel, exit. Nothing
+# that names a path, a socket or another process. Name: (x86_64, aarch64).
+ALLOWED_CALLS = {
+    "read": (0, 63),
+    "write": (1, 64),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),  # oneDNN compiles kernels
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "futex": (202, 98),
+    "sched_yield": (24, 124),
+    "sched_getaffinity": (204, 123),
+    "getpid": (39, 172),
+    "gettid": (186, 178),
+    "getrandom": (318, 278),
+    "getrusage": (98, 165),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "gettimeofday": (96, 169),
+    "clock_nanosleep": (230, 115),
+    "nanosleep": (35, 101),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sigaltstack": (131, 132),
+    "restart_syscall": (219, 128),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+}
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000  # REFUSE is EPERM: Python tells the line
+LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+X32_BIT = 0x40000000
+
+NAMESPACES = {
+    "user": 0x10000000,
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "mount": 0x00020000,
+    "uts": 0x04000000,
+    "pid": 0x20000000,
+}
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+SYS_LANDLOCK_CREATE, SYS_LANDLOCK_RESTRICT = 444, 446
+
+
+def call(name: str, *args: object) -> None:
+    """A libc function that must not return a negative number."""
+    words = (ctypes.c_ulong(a) if isinstance(a, int) else a for a in args)
+    if getattr(libc, name)(*words) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def seccomp_filter() -> tuple[ctypes.Array[ctypes.c_char], bytes]:
+    """The filter's program (keep it alive) and the structure that the kernel wants.
+
+    Another ABI (int 0x80, x32) kills; a call on the list passes; all others fail with EPERM.
+    """
+    column, architecture = MACHINES[platform.machine()]
+    numbers = [pair[column] for pair in ALLOWED_CALLS.values()]
+    n = len(numbers)
+
+    def instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
+        return struct.pack("HBBI", code, yes, no, k)
+
+    lines = [instruction(LOAD_WORD, 4), instruction(JUMP_EQUAL, architecture, 1, 0)]
+    lines += [instruction(RETURN, KILL), instruction(LOAD_WORD, 0)]
+    lines += [instruction(JUMP_AT_LEAST, X32_BIT, n + 1, 0)]
+    lines += [instruction(JUMP_EQUAL, number, n + 1 - i, 0) for i, number in enumerate(numbers)]
+    lines += [instruction(RETURN, action) for action in (REFUSE, KILL, ALLOW)]
+    program = ctypes.create_string_buffer(b"".join(lines))
+    return program, struct.pack("HxxxxxxQ", len(lines), ctypes.addressof(program))
+
+
+def install_seccomp(structure: bytes) -> None:
+    call("prctl", PR_SET_SECCOMP, 2, structure)
+
+
+def no_new_privileges() -> None:
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def landlock_version() -> int:
+    """ABI of the kernel's Landlock; 0 where there is none."""
+    return max(0, libc.syscall(SYS_LANDLOCK_CREATE, None, 0, 1))
+
+
+def restrict_files() -> None:
+    """Landlock: no file, no TCP port, no signal and no abstract socket beyond this domain."""
+    version = landlock_version()
+    rights = 13 if version < 2 else 14 if version < 3 else 15 if version < 5 else 16
+    rules = struct.pack("QQQ", (1 << rights) - 1, 3, 3)
+    rules = rules[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = libc.syscall(SYS_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "landlock: not available")
+    call("syscall", SYS_LANDLOCK_RESTRICT, ruleset, 0)
+    os.close(ruleset)
+
+
+def enter_namespaces() -> None:
+    """New user, network, ipc, mount, uts and pid namespaces; the caller goes on as PID 1.
+
+    The outer process waits for the inner one and ends with its code.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    call("unshare", sum(NAMESPACES.values()))
+    for name, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{NOBODY} {uid} 1"),
+        ("gid_map", f"{NOBODY} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(line)
+    if pid := os.fork():
+        os.closerange(0, 64)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
+
+
+def die_with_parent() -> None:
+    call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def drop_capabilities() -> None:
+    """All of them: a user namespace grants a full set."""
+    call("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
+
+
+def hide_from_debuggers() -> None:
+    call("prctl", PR_SET_DUMPABLE, 0)
+
+
+def limit_resources(address_space_bytes: int, cpu_s: int) -> None:
+    limits = {
+        "AS": address_space_bytes,
+        "NOFILE": CHANNEL + 1,
+        "NPROC": 0,
+        "FSIZE": 0,
+        "CORE": 0,
+        "MEMLOCK": 0,
+        "MSGQUEUE": 0,
+        "CPU": cpu_s,
+        "STACK": STACK_BYTES,
+    }
+    for name, limit in limits.items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))

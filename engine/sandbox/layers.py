@@ -1,0 +1,90 @@
+"""Which layers this host grants, found by doing, each in a process of its own.
+
+Never by kernel version: containers and security modules decide otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from typing import Any
+
+REQUIRED = ("no_new_privs", "seccomp", "limits")
+LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what to do)
+    "no_new_privs": ("setuid programs could gain rights", "use Linux 3.5 or later"),
+    "seccomp": ("the wall itself: any system call", "use Linux with seccomp filters"),
+    "limits": ("bounds on memory, files and processes", "use Linux with rlimits"),
+    "landlock": (
+        "the second wall around files",
+        "use Linux 5.13 or later with landlock in its lsm= list",
+    ),
+    "signal_scope": ("the second wall around signals", "use Linux 6.12 or later"),
+    "namespaces": (
+        "the third wall: an empty network, a process tree that dies as one",
+        "allow unprivileged user namespaces (containers often forbid them)",
+    ),
+    "pidfd": ("kills that cannot hit another process", "use Linux 5.3 or later"),
+}
+
+# Each probe runs alone in a fresh interpreter: exit 0 means that the layer holds.
+PROBE = """
+import os, sys, signal, resource, socket
+from selfdev_engine.engine.sandbox import guard
+def fails(action):
+    try: action()
+    except (OSError, ValueError): return True
+    return False
+def no_new_privs():
+    guard.no_new_privileges(); return True
+def seccomp():
+    guard.no_new_privileges(); program, structure = guard.seccomp_filter()
+    guard.install_seccomp(structure)
+    return fails(os.getcwd) and fails(socket.socket)
+def limits():
+    guard.limit_resources(1 << 40, 60); return fails(lambda: os.open("/dev/null", os.O_RDONLY) and os.dup(0))
+def landlock():
+    guard.no_new_privileges(); guard.restrict_files(); return fails(lambda: open("/dev/null"))
+def signal_scope():
+    guard.no_new_privileges(); guard.restrict_files()
+    return guard.landlock_version() >= 6 and fails(lambda: os.kill(os.getppid(), 0))
+def namespaces():
+    guard.enter_namespaces(); return os.getpid() == 1 and os.getuid() == guard.NOBODY
+def pidfd():
+    fd = os.pidfd_open(os.getpid()); signal.pidfd_send_signal(fd, 0); return True
+try: held = globals()[sys.argv[1]]()
+except OSError as error: print(error, file=sys.stderr); held = False
+os._exit(0 if held else 1)
+"""
+
+
+@functools.cache
+def layers() -> list[dict[str, Any]]:
+    """[{name, ok, required, detail, fix}] for `doctor`."""
+    command = [sys.executable, "-s", "-P", "-c", PROBE]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    probes = {name: subprocess.Popen([*command, name], text=True, **pipes) for name in LAYERS}
+    return [layer(name, probe.communicate()[1], probe.returncode) for name, probe in probes.items()]
+
+
+def layer(name: str, said: str, code: int) -> dict[str, Any]:
+    lost, fix = LAYERS[name]
+    why = said.strip().split("\n")[-1]
+    detail = "granted" if code == 0 else f"not granted ({why}); lost without it: {lost}"
+    return {
+        "name": name,
+        "ok": code == 0,
+        "required": name in REQUIRED,
+        "detail": detail,
+        "fix": "" if code == 0 else fix,
+    }
+
+
+def missing_layers() -> list[str]:
+    """Required layers that this host does not grant."""
+    return [layer["name"] for layer in layers() if layer["required"] and not layer["ok"]]
+
+
+def usable_layers() -> list[str]:
+    """Layers to ask the zygote for."""
+    return [layer["name"] for layer in layers() if layer["ok"]]

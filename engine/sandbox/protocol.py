@@ -1,0 +1,96 @@
+"""What passes between engine and child: frames of JSON, bounded, never pickled.
+
+A frame is a 4-byte little-endian length and that many bytes of JSON. The child sends any number of
+{"ask": ...} and one {"done": ...}; the engine answers each question with {"answer": ...}.
+Only the standard library is imported here: the zygote needs it before torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+FRAME_BYTES = 8 << 20  # a graph with its bounded constants fits
+TOTAL_BYTES = 32 << 20
+TEXT_CHARACTERS = 4096
+HEADER = struct.Struct("<I")
+
+
+class BadFrame(ValueError):
+    """What came is not a frame of ours."""
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    data = json.dumps(message).encode()
+    return HEADER.pack(len(data)) + data
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The message in a frame's body. BadFrame for anything but a JSON object without NaN."""
+
+    def refuse(word: str) -> None:
+        raise BadFrame(f"{word} is not JSON")
+
+    try:
+        message = json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadFrame(f"not JSON: {type(error).__name__}") from None
+    if not isinstance(message, dict):
+        raise BadFrame("not a JSON object")
+    return message
+
+
+class Frames:
+    """Cuts a stream of bytes into bodies; BadFrame where a length or the total is beyond bounds."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._total_bytes = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        self._total_bytes += len(data)
+        if self._total_bytes > TOTAL_BYTES:
+            raise BadFrame("reply flood")
+        bodies = []
+        while len(self._buffer) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer)
+            if size > FRAME_BYTES:
+                raise BadFrame(f"a frame of {size} bytes")
+            if len(self._buffer) < HEADER.size + size:
+                break
+            bodies.append(bytes(self._buffer[HEADER.size : HEADER.size + size]))
+            del self._buffer[: HEADER.size + size]
+        return bodies
+
+
+def send(descriptor: int, message: dict[str, Any]) -> None:
+    """The child's side: write all of it."""
+    data = memoryview(encode(message))
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def receive(descriptor: int) -> dict[str, Any]:
+    """The child's side: wait for one frame."""
+    (size,) = HEADER.unpack(read_exactly(descriptor, HEADER.size))
+    return decode(read_exactly(descriptor, size))
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    parts, missing = [], size
+    while missing:
+        data = os.read(descriptor, min(missing, 1 << 20))
+        if not data:
+            os._exit(71)  # the engine is gone
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
+
+
+def printable(text: object) -> str:
+    """Text of a child, cut and escaped: lone surrogates and control characters drive terminals."""
+    cut = str(text)[:TEXT_CHARACTERS]
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)

@@ -1,0 +1,307 @@
+"""Lazy tensors: everything of a tensor but its numbers, under one dispatch mode.
+
+A `Lazy` is a `Buffer` (the value of the tensor that owns the memory) and a path of view steps into
+it. A value is a graph node, or a small real tensor if nothing in it depends on the inputs. A read
+replays the path, a write goes back along it into the buffer and raises its version, so that every
+alias sees it, the caller's model_dict included. Composite functions arrive decomposed, since they
+lie above the mode. When Python needs a number, the engine is asked (values.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from .ops import (
+    CAST,
+    EXPAND,
+    FILLS,
+    FULL,
+    INDEX,
+    LAYOUT,
+    PERMUTE,
+    PUT,
+    RESHAPE,
+    SCATTER,
+    STRIDED,
+    argument_names,
+    by_mask,
+    fill_number,
+    functional,
+    meta_run,
+    run,
+    view_step,
+)
+from .recorder import MAX_CONSTANT_ELEMENTS, Node, Recorder, Unsupported, found, mapped
+from .values import Values
+
+Tag = torch.Tag
+META = torch.device("meta")
+
+
+@dataclass(eq=False)
+class Buffer:
+    """What owns memory. `shared` holds arrays that numpy() gave out: (lazy, array, copy)."""
+
+    value: Any  # Node or real tensor, in the owner's shape
+    flat: bool  # the owner is contiguous
+    version: int = 0
+    shared: list[Any] = field(default_factory=list)
+
+
+class Lazy(Tensor):
+    """A tensor without storage; the mode does all the work."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    buffer: Buffer
+    path: tuple[Any, ...]
+    meta: Tensor
+    cached: tuple[int, Any]
+
+    @staticmethod
+    def __new__(cls, buffer: Buffer, path: tuple[Any, ...], meta: Tensor) -> Lazy:
+        lazy = Tensor._make_wrapper_subclass(
+            cls, meta.shape, meta.stride(), meta.storage_offset(), dtype=meta.dtype, device="cpu"
+        )
+        lazy.buffer, lazy.path, lazy.meta, lazy.cached = buffer, path, meta, (-1, None)
+        return lazy
+
+    def __copy__(self) -> Tensor:  # shares the storage, as a shallow copy of a tensor does
+        return self.detach()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise Unsupported(f"{func} outside the traced function")
+
+
+def meta_of(x: Any) -> Any:
+    if isinstance(x, (Lazy, Node)):
+        return x.meta
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
+
+
+class LazyMode(TorchDispatchMode):
+    """Sees every ATen op of the program, of torch's own composites, and every factory."""
+
+    def __init__(self, values: Values) -> None:
+        super().__init__()
+        self.recorder: Recorder = values.recorder
+        self.values = values
+        self.input_sizes: set[int] = set()
+        self.draws = 0
+
+    def input(self, name: str, shape: tuple[int, ...]) -> Lazy:
+        meta = torch.empty(shape, device=META)
+        self.input_sizes.add(meta.numel())
+        self.values.input_sizes = self.input_sizes
+        return self.wrap(self.recorder.add("input", (name,), {}, meta), meta)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from .rules import RULES
+
+        kwargs = kwargs or {}
+        if func.namespace != "aten":  # profiler marks of torch's own Python code
+            return func(*args, **kwargs)
+        if rule := RULES.get(func):
+            return rule(self, *args, **kwargs)
+        if func._can_decompose():  # composites arrive whole in inference_mode only
+            with self:
+                return func.decompose(*args, **kwargs)
+        if Tag.dynamic_output_shape in func.tags and (func is not INDEX or by_mask(args[1])):
+            return self.unsized(func, args, kwargs)
+        if Tag.inplace_view in func.tags:
+            return self.reshape_in_place(func, args, kwargs)
+        return self.ordinary(func, args, kwargs)
+
+    def ordinary(self, func: Any, args: Any, kwargs: Any) -> Any:
+        metas = self.shape_of(func, args, kwargs)
+        if func in FILLS:
+            args, func = (list(metas.shape), fill_number(func, args)), FULL
+            kwargs = {"dtype": metas.dtype}
+        if func._schema.is_mutable:
+            return self.mutate(func, args, kwargs)
+        if func.is_view:
+            return self.view(func, args, kwargs, metas)
+        if Tag.nondeterministic_seeded in func.tags:
+            return self.random(func, args, kwargs, metas)
+        return self.wrap(self.emit(func, *mapped(self.read, (args, kwargs)), metas), metas)
+
+    def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
+        kwargs = mapped(meta_of, kwargs, (Tensor, Node))
+        names = argument_names(func)
+        if "generator" in kwargs:
+            kwargs["generator"] = None
+        if "device" in names:
+            if torch.device(kwargs.get("device") or "cpu").type != "cpu":
+                raise RuntimeError(f"no such device here: {kwargs['device']}")
+            kwargs |= {"device": META, "pin_memory": None}
+            kwargs = {k: v for k, v in kwargs.items() if k in names}
+        return meta_run(func, mapped(meta_of, args, (Tensor, Node)), kwargs)
+
+    def small(self, metas: Any) -> bool:
+        """May these be real numbers? A tensor of an input's size never is."""
+        sizes = [m.numel() for m in found(metas, Tensor)]
+        return all(n <= MAX_CONSTANT_ELEMENTS and n not in self.input_sizes for n in sizes)
+
+    def emit(self, func: Any, args: Any, kwargs: Any = None, metas: Any = None) -> Any:
+        """The value of an op on values: real if all of them are and it is small, else a node."""
+        kwargs = {k: v for k, v in (kwargs or {}).items() if k not in LAYOUT and v is not None}
+        metas = self.shape_of(func, args, kwargs) if metas is None else metas
+        if not found((args, kwargs)) and self.small(metas) and "draw" not in kwargs:
+            return run(func, args, kwargs)
+        node = self.recorder.add(func, *mapped(self.recorder.const, (args, kwargs)), metas)
+        return self.results(node, metas)
+
+    def results(self, node: Node, metas: Any) -> Any:
+        if isinstance(metas, Tensor):
+            return node
+        return [self.recorder.add("item", (node, i), {}, m) for i, m in enumerate(metas)]
+
+    def wrap(self, value: Any, metas: Any) -> Any:
+        if isinstance(metas, Tensor):
+            return Lazy(Buffer(value, metas.is_contiguous()), (), metas)
+        return [self.wrap(v, m) for v, m in zip(value, metas, strict=True)]
+
+    # ---- aliasing: buffers, views, writes
+
+    def read(self, t: Tensor) -> Any:
+        """The value of a tensor now: a node, or real numbers."""
+        if not isinstance(t, Lazy):
+            return t
+        self.take_array_writes(t.buffer)
+        if t.cached[0] != t.buffer.version:
+            value = t.buffer.value
+            for func, *rest in t.path:
+                value = self.emit(func, (value, *rest))
+            t.cached = (t.buffer.version, value)
+        return t.cached[1]
+
+    def take_array_writes(self, buffer: Buffer) -> None:
+        """numpy() shares memory with its tensor: what was written there is written here."""
+        for lazy, array, copy in buffer.shared:
+            if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
+                copy[...] = array
+                self.write(lazy, torch.from_numpy(array.copy()))
+
+    def write(self, t: Lazy, new: Any) -> None:
+        sources = [t.buffer.value]
+        for func, *rest in t.path:
+            sources.append(self.emit(func, (sources[-1], *rest)))
+        for source, (func, *rest) in zip(reversed(sources[:-1]), reversed(t.path), strict=True):
+            if func in SCATTER:
+                new = self.emit(SCATTER[func], (source, new, *rest))
+            elif func is PERMUTE:
+                order = rest[0]
+                new = self.emit(PERMUTE, (new, [order.index(d) for d in range(len(order))]))
+            else:  # a reshape, or an expand that repeats nothing (eager refuses the others)
+                new = self.emit(RESHAPE, (new, list(meta_of(source).shape)))
+        t.buffer.value, t.buffer.version = new, t.buffer.version + 1
+
+    def view(self, func: Any, args: Any, kwargs: Any, meta: Tensor) -> Lazy:
+        base, *rest = args
+        if not isinstance(base, Lazy):  # a real tensor enters the program: lift_fresh
+            return self.wrap(base, meta)
+        step = view_step(func, base.meta, meta, rest, kwargs)
+        if meta.dtype != base.dtype or not (step or base.buffer.flat):
+            raise Unsupported(f"{func}: a view by bits or by strides of a strided tensor")
+        if not step:
+            step = (STRIDED, list(meta.shape), list(meta.stride()), meta.storage_offset())
+            return Lazy(base.buffer, (step,), meta)
+        same = step[0] is RESHAPE and meta.shape == base.shape
+        return Lazy(base.buffer, base.path if same else (*base.path, step), meta)
+
+    def mutate(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Compute the functional form, then write where the in-place or out= form would."""
+        target = kwargs["out"] if "out" in kwargs else args[0]
+        pure = functional(func)
+        if pure is None or not isinstance(target, Lazy):
+            raise Unsupported(f"{func}: an in-place form without a functional one")
+        with self:
+            new = pure(*args, **{k: v for k, v in kwargs.items() if k != "out"})
+        return self.store(target, new)
+
+    def reshape_in_place(self, func: Any, args: Any, kwargs: Any) -> Lazy:
+        """unsqueeze_, t_: the same tensor object gets another shape."""
+        target, pure = args[0], functional(func)
+        if pure is None:
+            raise Unsupported(f"{func}")
+        with self:
+            new = pure(*args, **kwargs)
+        with no_dispatch():
+            func(*args, **kwargs)
+        target.path, target.meta, target.cached = new.path, new.meta, (-1, None)
+        return target
+
+    def store(self, target: Lazy, source: Tensor, *_: Any) -> Lazy:
+        """target.copy_(source)"""
+        value = self.read(source)
+        if meta_of(value).dtype != target.dtype:
+            value = self.emit(CAST, (value,), {"dtype": target.dtype})
+        if meta_of(value).shape != target.shape:
+            value = self.emit(EXPAND, (value, list(target.shape)))
+        self.write(target, value)
+        return target
+
+    # ---- numbers for Python, sizes, draws
+
+    def real(self, t: Tensor) -> Tensor:
+        """A small tensor's numbers; asks the engine where they rest on the inputs."""
+        with _disable_current_modes():
+            value = self.read(t)
+            return torch.as_tensor(self.values.of(value)) if isinstance(value, Node) else value
+
+    def unsized(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """An op sized by values (x[mask], nonzero, unique): its sizes are one more question."""
+        args, kwargs = mapped(self.read, (args, kwargs))
+        if not found((args, kwargs)):
+            out = func(*args, **kwargs)
+            return self.wrap(out, mapped(meta_of, out))
+        node = self.recorder.add(func, *mapped(self.recorder.const, (args, kwargs)), None)
+        if node.meta is None:
+            node.meta = self.values.sizes(node, several=len(func._schema.returns) > 1)
+        return self.wrap(self.results(node, node.meta), node.meta)
+
+    def random(self, func: Any, args: Any, kwargs: Any, metas: Any) -> Any:
+        """Small draws are torch's own; large ones a node, keyed by the generator's state."""
+        if self.small(metas):
+            real = func(*mapped(self.real, args), **mapped(self.real, kwargs))
+            return self.wrap(real, metas)
+        generator = kwargs.get("generator") or torch.default_generator
+        with _disable_current_modes():
+            state = generator.get_state().numpy().tobytes()
+            torch.rand(1, generator=generator)  # the next draw differs, a reseeded one does not
+        draw = int.from_bytes(hashlib.sha256(state).digest()[:7], "little")
+        self.draws += 1
+        args, kwargs = mapped(self.read, (args, kwargs | {"draw": draw}))
+        if "dtype" in argument_names(func):
+            kwargs["dtype"] = metas.dtype
+        return self.wrap(self.emit(func, args, kwargs, metas), metas)
+
+    def put(self, x: Lazy, indices: Any, values: Tensor, accumulate: bool = False, *_: Any) -> Lazy:
+        """x[mask] = number, or = y[mask], is a `where`; the rest stays index_put."""
+        value = self.read(values)
+        if len(indices) == 1 and by_mask(indices) and not accumulate:
+            other = self.masked_source(x, indices[0], values, value)
+            if other is not None:
+                with self:
+                    extra = [1] * (x.dim() - indices[0].dim())
+                    mask = indices[0].reshape(*indices[0].shape, *extra)
+                    return self.store(x, torch.where(mask, other.to(x.dtype), x))
+        put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
+        return self.store(x, self.wrap(put, x.meta))
+
+    def masked_source(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Any:
+        """A tensor to choose from under the mask, or None."""
+        if values.numel() == 1:
+            return values.reshape(())
+        picked = isinstance(value, Node) and value.op is INDEX
+        if picked and value.args[1] == [self.read(mask)] and value.args[0].meta.shape == x.shape:
+            return self.wrap(value.args[0], value.args[0].meta)
+        return None

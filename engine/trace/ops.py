@@ -1,0 +1,134 @@
+"""Facts about ATen overloads that the lazy tensors rely on: views, fills, functional forms, shapes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+# One spelling per meaning: views, casts and fills each become one op.
+RESHAPE, PERMUTE, CAST = aten.reshape.default, aten.permute.default, aten._to_copy.default
+FULL, EXPAND, PUT = aten.full.default, aten.expand.default, aten.index_put.default
+STRIDED, INDEX = aten.as_strided.default, aten.index.Tensor
+SCATTER = {  # view -> how a write goes back through it
+    aten.slice.Tensor: aten.slice_scatter.default,
+    aten.select.int: aten.select_scatter.default,
+    aten.diagonal.default: aten.diagonal_scatter.default,
+    STRIDED: aten.as_strided_scatter.default,
+}
+ZERO, ONE = "zero", "one"
+FILLS: dict[Any, Any] = {  # op -> the number, or the position of the argument that is it
+    **dict.fromkeys([aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default], ZERO),
+    **dict.fromkeys([aten.ones.default, aten.ones_like.default, aten.new_ones.default], ONE),
+    **dict.fromkeys([aten.empty.memory_format, aten.empty_like.default, aten.zero.default], ZERO),
+    **dict.fromkeys([aten.new_empty.default, aten.empty_strided.default], ZERO),
+    **dict.fromkeys([aten.full.default, aten.full_like.default, aten.fill.Scalar], 1),
+    aten.new_full.default: 2,
+    aten.scalar_tensor.default: 0,
+}
+LAYOUT = frozenset(
+    {
+        *("device", "layout", "pin_memory", "memory_format", "non_blocking", "generator"),
+        "implicit",
+    }
+)
+
+
+def fill_number(func: Any, args: Any) -> Any:
+    """The number that a fill op fills with."""
+    where = FILLS[func]
+    return {ZERO: 0.0, ONE: 1.0}[where] if isinstance(where, str) else args[where]
+
+
+def view_step(func: Any, source: Tensor, out: Tensor, rest: Any, kwargs: Any) -> tuple[Any, ...]:
+    """A view as (op, arguments...) on the source; () where only its geometry tells."""
+    dims = list(range(source.dim()))
+    if func is PERMUTE:
+        return (PERMUTE, [d % source.dim() for d in rest[0]])
+    if func in (aten.transpose.int, aten.t.default):
+        i, j = rest if rest else (0, -1)
+        if len(dims) > 1:
+            dims[i], dims[j] = dims[j], dims[i]
+        return (PERMUTE, dims)
+    if func in SCATTER and func is not STRIDED:
+        return (func, *rest, *kwargs.values())
+    if func is EXPAND:
+        return (EXPAND, list(out.shape))
+    geometric = func.overloadpacket in (aten.as_strided, aten.unfold)
+    return () if geometric or out.numel() != source.numel() else (RESHAPE, list(out.shape))
+
+
+@cache
+def functional(func: Any) -> Any:
+    """add_.Tensor -> add.Tensor, add.out -> add.Tensor, normal_ -> normal_functional; or None.
+
+    The same name, argument names and types: names alone confuse mul.Scalar and mul.Tensor.
+    """
+    name = func._schema.name.split("::")[1]
+    wanted = [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
+    packet = getattr(aten, name.rstrip("_"), None) if name.endswith("_") else func.overloadpacket
+    forms = [getattr(packet, o) for o in packet.overloads()] if packet else []
+    forms += [aten.normal_functional.default] if name == "normal_" else []
+    for form in forms:
+        same = [(a.name, str(a.type)) for a in form._schema.arguments] == wanted
+        if same and not form._schema.is_mutable:
+            return form
+    return None
+
+
+def run(op: Any, args: Any, kwargs: Any) -> Any:
+    """An overload on real tensors; strides in arguments mean those of a plain layout."""
+    if op in (STRIDED, aten.as_strided_scatter.default):
+        args = [args[0].contiguous(), *args[1:]]
+    return op(*args, **kwargs)
+
+
+def argument_names(func: Any) -> frozenset[str]:
+    return frozenset(a.name for a in func._schema.arguments)
+
+
+def by_mask(indices: Any) -> bool:
+    """Whether an index holds truth values."""
+    masks = (torch.bool, torch.uint8)
+    return any(isinstance(i, Tensor) and i.dtype in masks for i in indices)
+
+
+_SHAPE_FUNCTIONS: dict[Any, Any] = {}
+_LIBRARIES: list[Any] = []  # a registration lives as long as its library
+
+
+def use_native_shapes() -> None:
+    """Once per process: give ops torch's C++ shape functions back, where they have one.
+
+    The Python ones, which replace them at import, take 10 to 400 times as long. The names are
+    private, hence the pin of torch in the lock file, and a test.
+    """
+    import torch._meta_registrations as python
+    from torch._decomp import global_decomposition_table as tables
+
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    python._meta_lib_dont_use_me_use_register_meta._destroy()
+    library = torch.library.Library("aten", "IMPL", "Meta")
+    shapes = {**tables["pre_autograd"], **tables["post_autograd"], **tables["meta"]}
+    keys = ("Meta", "CompositeImplicitAutograd", "CompositeExplicitAutograd")
+    for op, function in shapes.items():
+        if not isinstance(op, torch._ops.OpOverload) or op.namespace != "aten":
+            continue
+        _SHAPE_FUNCTIONS[op] = function
+        if not op.is_view and not any(has(op.name(), key) for key in keys):
+            library.impl(op, function)
+    _LIBRARIES.append(library)
+
+
+def meta_run(func: Any, args: Any, kwargs: Any) -> Any:
+    """An overload on meta tensors: eager's own checks, errors, promotion and strides."""
+    try:
+        return func(*args, **kwargs)
+    except NotImplementedError:  # a composite whose parts have no shape function
+        if func not in _SHAPE_FUNCTIONS:
+            raise
+        return _SHAPE_FUNCTIONS[func](*args, **kwargs)

@@ -1,0 +1,242 @@
+"""From a program to a verified graph: the engine's side of tracing.
+
+with Tracer(TraceSettings()) as tracer:
+    traced = tracer.trace(program, ["a", "b"], (4096, 14336), seed=0, tensor_name="w", answer=...)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import Rejection
+from ..program import Program
+from ..sandbox.box import AnswerError, Job, Sandbox, reply_rejection
+from ..sandbox.protocol import BadFrame, printable
+from .graph import TraceGraph
+from .recorder import MAX_ANSWER_ELEMENTS
+from .verify import GraphFault, GraphReader
+from .wire import pack_tensor
+
+HANDLER = "selfdev_engine.engine.trace.child"
+Answer = Callable[[TraceGraph], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class TraceSettings:
+    """Budgets of one trace; DESIGN 4."""
+
+    timeout_s: float = 10.0
+    memory_bytes: int = 1 << 30
+    eager_tier: bool = True
+    slots: int = 2  # traces in flight
+    unsafe: bool = False  # go on below the required sandbox layers
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then."""
+
+    graph: TraceGraph
+    num_asks: int
+    random: bool
+    output: str  # what it printed, cut and escaped
+    view: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TraceJob:
+    """One program for one tensor. `answer` gives the values of a question's outputs, on the CPU."""
+
+    program: Program
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    seed: int
+    tensor_name: str
+    answer: Answer | None = None
+    tag: Any = None
+
+
+class Tracer:
+    """Owns a sandbox; a context manager."""
+
+    def __init__(self, settings: TraceSettings) -> None:
+        self.settings = settings
+        self._sandbox = Sandbox(
+            HANDLER,
+            timeout_s=settings.timeout_s,
+            memory_bytes=settings.memory_bytes,
+            unsafe=settings.unsafe,
+        )
+
+    def trace(
+        self,
+        program: Program,
+        names: Sequence[str],
+        shape: Sequence[int],
+        *,
+        seed: int,
+        tensor_name: str,
+        answer: Answer | None,
+    ) -> Traced | Rejection:
+        """The program's graph for a tensor of this shape, or why there is none."""
+        job = TraceJob(program, tuple(names), tuple(shape), seed, tensor_name, answer)
+        ((_, result),) = self.trace_many([job])
+        return result
+
+    def trace_many(self, jobs: Iterable[TraceJob]) -> Iterator[tuple[TraceJob, Traced | Rejection]]:
+        """Results as they finish, `settings.slots` in flight."""
+        for done in self._sandbox.run((self._job(job) for job in jobs), self.settings.slots):
+            job, conversation = done.tag
+            yield job, conversation.result(done)
+
+    def _job(self, job: TraceJob) -> Job:
+        conversation = Conversation(job)
+        return Job(request_of(job), conversation.answer, tag=(job, conversation))
+
+    def run_eager(
+        self, program: Program, vectors: Mapping[str, Tensor], *, seed: int, tensor_name: str
+    ) -> Tensor | Rejection:
+        """The function on real tensors, inside the sandbox; float32, of the vectors' shape."""
+        shape = tuple(next(iter(vectors.values())).shape)
+        job = TraceJob(program, tuple(vectors), shape, seed, tensor_name)
+        data = [v.float().contiguous().numpy().tobytes() for v in vectors.values()]
+        descriptor = os.memfd_create("task-vectors")
+        try:
+            os.ftruncate(descriptor, sum(map(len, data)) + len(data[0]))
+            for i, block in enumerate(data):
+                os.pwrite(descriptor, block, i * len(block))
+            (done,) = self._sandbox.run(
+                [Job(request_of(job), refuse_question, memory_fd=descriptor)], 1
+            )
+            if rejection := rejection_of(done, program):
+                return rejection
+            size = len(data[0])
+            raw = os.pread(descriptor, size, len(data) * size)  # the child is dead by now
+        finally:
+            os.close(descriptor)
+        return torch.from_numpy(np.frombuffer(raw, np.float32).copy()).reshape(shape)
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+    def __enter__(self) -> Tracer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Conversation:
+    """Verifies what one child says, as it comes, and answers its questions."""
+
+    def __init__(self, job: TraceJob) -> None:
+        self.job = job
+        self.reader: GraphReader | None = None
+        self.first_shape = job.shape
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._answer(self._reader(question.get("shape")), question)
+        except GraphFault as fault:
+            raise AnswerError(fault.rejection) from None
+
+    def _reader(self, shape: Any) -> GraphReader:
+        """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
+        own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
+        wanted = tuple(shape) if isinstance(shape, list) else None
+        if wanted not in (own, flat):
+            raise GraphFault("violation", f"malformed graph: inputs of shape {shape!r}")
+        if self.reader is None or self.reader.shape != wanted:
+            self.reader = GraphReader(self.job.names, wanted)
+        return self.reader
+
+    def _answer(self, reader: GraphReader, question: dict[str, Any]) -> dict[str, Any]:
+        reader.extend(question.get("nodes"))
+        if self.job.answer is None:
+            raise GraphFault(
+                "unsupported", "a value of the weights was asked for, and there are none"
+            )
+        if "sizes" in question:
+            return self._sizes(reader, question["sizes"])
+        outputs = question.get("outputs")
+        if not isinstance(outputs, list) or not outputs:
+            raise GraphFault("violation", "malformed question")
+        graph = reader.graph(outputs)
+        for output in outputs:
+            check_answerable(graph, output)
+        return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
+
+    def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
+        if self.job.answer is None or reader.metas[reader.graph([index]).outputs[0]] is not None:
+            raise GraphFault("violation", "malformed question: that size is known")
+        results = self.job.answer(reader.graph([index]))
+        reader.set_sizes(index, results)
+        dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
+        return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}
+
+    def result(self, done: Job) -> Traced | Rejection:
+        if rejection := rejection_of(done, self.job.program):
+            return rejection
+        reply = done.result
+        assert isinstance(reply, dict)
+        try:
+            graph = self._final(reply)
+        except GraphFault as fault:
+            return fault.rejection
+        view = "own" if graph.shape == self.job.shape else "flat"
+        printed = printable(reply.get("printed", ""))
+        random = bool(reply.get("draws")) or any("draw" in n.kwargs for n in graph.nodes)
+        return Traced(graph, done.num_asks, random, printed, view, done.seconds)
+
+    def _final(self, reply: dict[str, Any]) -> TraceGraph:
+        reader = self._reader(reply.get("shape"))
+        reader.extend(reply.get("nodes"))
+        graph = reader.graph([reply.get("result")])
+        node = graph.nodes[graph.outputs[0]]
+        if node.shape != graph.shape or node.dtype is None or not node.dtype.is_floating_point:
+            raise GraphFault("shape", f"the result is {node.dtype} {node.shape}, not {graph.shape}")
+        return graph
+
+
+def check_answerable(graph: TraceGraph, output: int) -> None:
+    node = graph.nodes[output]
+    if node.shape is None or int(np.prod(node.shape)) > MAX_ANSWER_ELEMENTS:
+        raise GraphFault("violation", f"a question for {node.op} {node.shape}: too many numbers")
+
+
+def request_of(job: TraceJob) -> dict[str, Any]:
+    return {
+        "code": job.program.code,
+        "params": dict(job.program.params),
+        "names": list(job.names),
+        "shape": list(job.shape),
+        "seed": f"{job.seed}/{job.tensor_name}",
+    }
+
+
+def rejection_of(done: Job, program: Program) -> Rejection | None:
+    """Why a job gave nothing, its line as a line of the program's text."""
+    rejection = done.result if isinstance(done.result, Rejection) else None
+    if isinstance(done.result, dict):
+        rejection = reply_rejection(done.result)
+    if rejection is None:
+        return None
+    return replace(rejection, line=program.line_of(rejection.line))
+
+
+def refuse_question(question: dict[str, Any]) -> dict[str, Any]:
+    raise BadFrame("a question in the eager tier")

@@ -1,0 +1,24 @@
+"""Small tensors as plain data, bit for bit: base64 of their bytes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import torch
+
+
+def pack_tensor(tensor: torch.Tensor) -> dict[str, Any]:
+    """A small tensor as plain data."""
+    flat = tensor.detach().cpu().contiguous()
+    data = flat.reshape(-1).view(torch.uint8).numpy().tobytes()
+    dtype = str(flat.dtype).removeprefix("torch.")
+    return {"dtype": dtype, "shape": list(flat.shape), "data": base64.b64encode(data).decode()}
+
+
+def unpack_tensor(data: dict[str, Any]) -> torch.Tensor:
+    """The tensor that `pack_tensor` packed."""
+    raw, dtype = bytearray(base64.b64decode(data["data"])), getattr(torch, data["dtype"])
+    if not raw:
+        return torch.empty(data["shape"], dtype=dtype)
+    return torch.frombuffer(raw, dtype=dtype).reshape(data["shape"])
