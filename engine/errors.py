@@ -1,10 +1,10 @@
 """What can go wrong, as types.
 
-    EngineError             anything we expect to happen
-    +-- UsageError          the user's input or environment: exit 2, one line naming the culprit
-    |   +-- MissingExtra    an optional dependency is absent; the line says what to install
-    +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
-    +-- WorkerLost          the engine's process died; costs the candidate in flight
+EngineError             anything we expect to happen
++-- UsageError          the user's input or environment: exit 2, one line naming the culprit
+|   +-- MissingExtra    an optional dependency is absent; the line says what to install
++-- Rejected            a merge program was rejected: a result, not a failure: exit 3
++-- WorkerLost          the engine's process died; costs the candidate in flight
 """
 
 from __future__ import annotations

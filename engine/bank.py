@@ -1,0 +1,106 @@
+"""The bank: the selected tensors of base and experts, checked together before anything is paid for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..kernels.backend import TensorSet
+from .checkpoint import Checkpoint
+from .errors import UsageError
+
+MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """`selected`: names that match `include`, in the base's order. `keep`: hold tensors in memory."""
+
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    include: str
+    selected: tuple[str, ...]
+    keep: bool = False
+    _held: dict[str, TensorSet] = field(default_factory=dict, repr=False)
+    _changed: dict[str, bool] = field(default_factory=dict, repr=False)
+    _memos: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def open(base: str, experts: Mapping[str, str], include: str, keep: bool = False) -> Bank:
+        """Check everything first. UsageError names the model, file or tensor at fault."""
+        if not experts:
+            raise UsageError("no expert is given: add --expert NAME=DIR")
+        opened = Checkpoint.open(base)
+        selected = select(opened, include)
+        checkpoints = {name: Checkpoint.open(place) for name, place in experts.items()}
+        for expert, checkpoint in checkpoints.items():
+            for name in selected:
+                check_pair(expert, name, opened, checkpoint)
+        return Bank(opened, checkpoints, include, selected, keep)
+
+    def tensors(self, name: str) -> TensorSet:
+        """The tensor of that name of the base and of every expert."""
+        if name in self._held:
+            return self._held[name]
+        experts = {expert: checkpoint.tensor(name) for expert, checkpoint in self.experts.items()}
+        found = TensorSet(name, self.base.tensor(name), experts)
+        if self.keep:
+            self._held[name] = found
+        return found
+
+    def changed(self, name: str) -> bool:
+        """Whether any expert changed the tensor; if none did, no program is asked."""
+        if name not in self._changed:
+            tensors = self.tensors(name)
+            base = tensors.base.float()
+            self._changed[name] = any(
+                not torch.equal(expert.float(), base) for expert in tensors.experts.values()
+            )
+        return self._changed[name]
+
+    def memo(self, name: str) -> dict[str, Tensor]:
+        """Statistics of this tensor's task vectors that were computed before."""
+        return self._memos.setdefault(name, {})
+
+    def check_finite(self, name: str) -> None:
+        """UsageError if a checkpoint itself holds NaN or Inf in this tensor."""
+        tensors = self.tensors(name)
+        models = {"the base": (self.base, tensors.base)}
+        models |= {f"expert {e}": (self.experts[e], t) for e, t in tensors.experts.items()}
+        for model, (checkpoint, tensor) in models.items():
+            if not tensor.isfinite().all():
+                file = checkpoint.entries[name].file
+                raise UsageError(f"{file}: {name} of {model} holds NaN or Inf")
+
+
+def select(base: Checkpoint, include: str) -> tuple[str, ...]:
+    """Names to merge: `mlp`, `all`, or a regular expression for re.search."""
+    pattern = {"mlp": MLP, "all": ""}.get(include, include)
+    try:
+        matches = re.compile(pattern).search
+    except re.error as error:
+        raise UsageError(f"--include {include}: not a regular expression: {error}") from None
+    selected = [name for name in base.names if matches(name) and base.dtype(name) in FLOATS]
+    if not selected:
+        raise UsageError(f"--include {include}: selects no tensor of {base.folder}")
+    return tuple(selected)
+
+
+def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint) -> None:
+    if name not in checkpoint.entries:
+        raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {name}")
+    mine, theirs = base.shape(name), checkpoint.shape(name)
+    if mine != theirs:
+        raise UsageError(
+            f"expert {expert} ({checkpoint.folder}): {name} has shape {list(theirs)}, "
+            f"the base's is {list(mine)}"
+        )
+    if checkpoint.dtype(name) not in FLOATS:
+        raise UsageError(
+            f"expert {expert}: {name} is {checkpoint.dtype(name)}, not a 16 or 32 bit float"
+        )

@@ -1,0 +1,39 @@
+"""Score a checkpoint as it is (the `eval` command): one engine, one task, one split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .fingerprint import folder_fingerprint
+from .resident.client import EngineSettings, Worker
+from .score import evaluate
+from .tasks import load_task
+
+
+def evaluate_model(
+    model: str,
+    task_name: str,
+    split: str,
+    *,
+    data: Path | None = None,
+    memory_bytes: int | None = None,
+    seed: int = 0,
+    log_samples: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The `eval` command's object. UsageError for a missing model, task or split."""
+    task = load_task(task_name, data)
+    folder = Checkpoint.open(model).folder
+    with Worker.start(EngineSettings(memory_bytes=memory_bytes, seed=seed)) as worker:
+        worker.open_model("target", str(folder))
+        score, samples = evaluate(worker, "target", task, split, progress)
+        live = worker.fingerprint("target")
+    assert live == folder_fingerprint(folder), "the engine does not hold the checkpoint"
+    if log_samples:
+        rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
+        log_samples.write_text("".join(row + "\n" for row in rows))
+    return {"task": task.name, **score.to_json(), "weights_fingerprint": live}

@@ -1,0 +1,52 @@
+"""Names for weights: equal bits, equal fingerprint, whether on disk, just merged or live in an engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TensorPrint:
+    """What is fingerprinted of one checkpoint tensor."""
+
+    dtype: str  # as torch names it: bfloat16
+    shape: tuple[int, ...]
+    digest: str
+
+    @staticmethod
+    def of(tensor: Tensor) -> TensorPrint:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return TensorPrint(dtype, tuple(tensor.shape), tensor_digest(tensor))
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """SHA-256 of the tensor's bytes in C order, 32 hex digits."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return bytes_digest(flat.numpy())
+
+
+def bytes_digest(data: object) -> str:
+    return hashlib.sha256(memoryview(data)).hexdigest()[:32]  # type: ignore[arg-type]
+
+
+def weights_fingerprint(prints: Mapping[str, TensorPrint]) -> str:
+    """16 hex digits of all tensors, by sorted name."""
+    total = hashlib.sha256()
+    for name in sorted(prints):
+        one = prints[name]
+        total.update(f"{name} {one.dtype} {list(one.shape)} {one.digest}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def folder_fingerprint(folder: str | Path) -> str:
+    """Of the safetensors weights in a folder."""
+    from .checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.open(str(folder))
+    return weights_fingerprint({n: TensorPrint.of(checkpoint.tensor(n)) for n in checkpoint.names})

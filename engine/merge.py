@@ -1,0 +1,290 @@
+"""A merge to disk: a complete Hugging Face folder, streamed tensor by tensor.
+
+The new files have the base's layout (same shards, same order, same header), so every tensor's place
+is known and files are preallocated. All is written beside `out` under a temporary name, synced, and
+renamed at the end: a folder of that name is complete, or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..kernels.backend import Backend, BackendError, get_backend, num_passes, plan_bytes
+from .apply import merge_tensor
+from .bank import Bank
+from .card import model_card
+from .checkpoint import INDEX, Checkpoint
+from .errors import Rejected, Rejection, UsageError
+from .fingerprint import TensorPrint, weights_fingerprint
+from .plan import MergePlan, Planner, TensorPlan, compiled
+from .program import Program
+from .trace.tracer import Tracer, TraceSettings
+
+WEIGHTS = {
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".pkl",
+    ".onnx",
+}
+COPY_BYTES = 8 << 20
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did; bytes and seconds are of the whole command's work."""
+
+    status: str
+    tier: str
+    reason: str | None
+    ops: int
+    passes: int
+    bytes: int
+    fingerprint: str
+    weights_fingerprint: str
+    out: str
+    backend: str
+    tensors: int
+    seconds: float
+    bytes_read: int
+    bytes_written: int
+    peak_rss_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def merge_to_folder(
+    program: Program,
+    *,
+    base: str,
+    experts: Mapping[str, str],
+    out: str | Path,
+    include: str = "mlp",
+    backend: str = "auto",
+    overwrite: bool = False,
+    seed: int = 0,
+    unsafe_sandbox: bool = False,
+    progress: Progress | None = None,
+) -> MergeReport:
+    """Apply the program and write the merged checkpoint to `out`.
+
+    Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is left behind.
+    """
+    began, out = time.monotonic(), Path(out)
+    kernels = open_backend(backend)
+    bank = Bank.open(base, experts, include)
+    check_out(out, bank, overwrite)
+    with scratch_beside(out) as scratch, Tracer(TraceSettings(unsafe=unsafe_sandbox)) as tracer:
+        plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
+        if isinstance(plan, Rejection):
+            raise Rejected(plan)
+        fresh = scratch / "folder"
+        fresh.mkdir()
+        writer = Writer(bank, plan, kernels, fresh)
+        prints = writer.write(progress or (lambda done, total: None))
+        digest = weights_fingerprint(prints)
+        (fresh / "README.md").write_text(model_card(program, bank, plan, digest))
+        put_in_place(fresh, out)
+    return report_of(plan, writer, digest, out, kernels.name, time.monotonic() - began)
+
+
+def open_backend(name: str) -> Backend:
+    """UsageError where the backend does not exist, or not here."""
+    try:
+        return get_backend(name)
+    except BackendError as error:
+        raise UsageError(f"--backend {name}: {error}") from None
+
+
+# ---- where it goes -----------------------------------------------------------------------------------
+
+
+def check_out(out: Path, bank: Bank, overwrite: bool) -> None:
+    """UsageError before anything is paid for."""
+    models = {"the base": bank.base, **{f"expert {n}": c for n, c in bank.experts.items()}}
+    for model, checkpoint in models.items():
+        if out.exists() and checkpoint.folder.samefile(out):
+            raise UsageError(f"--out {out}: is the folder of {model} ({checkpoint.folder.name})")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise UsageError(f"--out {out}: holds files already; give --overwrite to replace them")
+
+
+@contextmanager
+def scratch_beside(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, on the same disk; gone afterwards, whatever happens."""
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(parent, out.name)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", dir=parent))
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot write there: {error.strerror}") from None
+    try:
+        yield scratch
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot write: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path, name: str) -> None:
+    """Temporary folders of merges to the same name whose process is dead."""
+    for old in parent.glob(f".{name}.*.*"):
+        pid = old.name.removeprefix(f".{name}.").split(".")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def put_in_place(fresh: Path, out: Path) -> None:
+    """Rename; an old folder goes only now that the new one is complete."""
+    sync(fresh)
+    if out.exists():
+        old = fresh.parent / "old"
+        out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            old.rename(out)
+            raise
+    else:
+        fresh.rename(out)
+    sync(out.absolute().parent)
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- what is written ---------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes the merged tensors and copies all else; counts the bytes that it moves."""
+
+    def __init__(self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path) -> None:
+        self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
+        self.bytes_read = self.bytes_written = 0
+
+    def write(self, progress: Progress) -> dict[str, TensorPrint]:
+        """All files but the model card; the fingerprints of all tensors."""
+        copy_companions(self.bank.base.folder, self.folder)
+        prints: dict[str, TensorPrint] = {}
+        total = len(self.bank.base.names)
+        for file in self.bank.base.files:
+            for name, fingerprint in self._write_file(file):
+                prints[name] = fingerprint
+                progress(len(prints), total)
+        return prints
+
+    def _write_file(self, file: Path) -> Iterator[tuple[str, TensorPrint]]:
+        entries = {n: e for n, e in self.bank.base.entries.items() if e.file == file}
+        descriptor = os.open(self.folder / file.name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            size = file.stat().st_size
+            os.posix_fallocate(descriptor, 0, size)
+            header_bytes = min((e.start for e in entries.values()), default=size)
+            with file.open("rb") as source:
+                write_all(descriptor, source.read(header_bytes), 0)
+            for name, entry in entries.items():
+                tensor = self._tensor(name)
+                write_all(descriptor, tensor.reshape(-1).view(torch.uint8).numpy(), entry.start)
+                self.bytes_written += entry.size_bytes
+                yield name, TensorPrint.of(tensor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _tensor(self, name: str) -> torch.Tensor:
+        """The merged tensor, or the base's where the plan says nothing."""
+        if name not in self.plan.tensors:
+            tensor = self.bank.base.tensor(name)
+            self.bytes_read += tensor.nbytes
+            return tensor
+        tensors = self.bank.tensors(name)
+        self.bytes_read += tensors.base.nbytes + sum(t.nbytes for t in tensors.experts.values())
+        out = torch.empty_like(tensors.base)
+        merge_tensor(self.plan.tensors[name], tensors, self.bank, self.backend, out)
+        return out
+
+
+def write_all(descriptor: int, data: Any, offset: int) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        count = os.pwrite(descriptor, view[:COPY_BYTES], offset)
+        view, offset = view[count:], offset + count
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Config, tokenizer, templates: every file that is neither weights nor the model card."""
+    for path in source.iterdir():
+        skipped = path.suffix in WEIGHTS or path.name.startswith(".") or path.name == "README.md"
+        if (
+            path.is_file()
+            and not skipped
+            and (path.name == INDEX or ".index.json" not in path.name)
+        ):
+            shutil.copyfile(path, target / path.name)
+
+
+# ---- what is said ------------------------------------------------------------------------------------
+
+
+def report_of(
+    plan: MergePlan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
+) -> MergeReport:
+    costs = [cost(name, p, writer.bank.base) for name, p in plan.tensors.items()]
+    return MergeReport(
+        status="ok",
+        tier=plan.tier,
+        reason=plan.reason,
+        ops=max((ops for ops, _, _ in costs), default=0),
+        passes=max((passes for _, passes, _ in costs), default=0),
+        bytes=sum(moved for _, _, moved in costs),
+        fingerprint=plan.fingerprint,
+        weights_fingerprint=digest,
+        out=str(out),
+        backend=backend,
+        tensors=len(plan.tensors),
+        seconds=seconds,
+        bytes_read=writer.bytes_read,
+        bytes_written=writer.bytes_written,
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+    )
+
+
+def cost(name: str, plan: TensorPlan, base: Checkpoint) -> tuple[int, int, int]:
+    """Ops, passes, and bytes that the plan's passes move for one tensor."""
+    *rows, cols = base.shape(name) or (1,)
+    shape = (rows[0] if rows else 1, cols)
+    itemsize = base.dtype(name).itemsize
+    if plan.graph is None:
+        ops = len(plan.trace.nodes) if plan.trace else 0
+        return ops, 1, 2 * itemsize * shape[0] * cols
+    kernel = compiled(plan.graph)
+    sizes = {n.attrs[0]: itemsize for n in plan.graph.nodes if n.op.value == "input"}
+    moved = sum(plan_bytes(kernel, shape, {**sizes, "base": itemsize}))
+    return len(plan.graph.nodes), num_passes(kernel), moved

@@ -1,0 +1,38 @@
+"""Published merge methods as merge programs: files in this folder, on the same path as candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...engine.errors import UsageError
+from ...engine.program import Program, extract
+
+FOLDER = Path(__file__).parent
+
+
+def method_names() -> list[str]:
+    """What `merge NAME` knows."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def load_method(name: str) -> str:
+    """The source of a built-in method. UsageError names an unknown one."""
+    if name not in method_names():
+        raise UsageError(
+            f"{name}: no such file, and no method; there are {', '.join(method_names())}"
+        )
+    return (FOLDER / f"{name}.py").read_text()
+
+
+def read_program(place: str, params: Mapping[str, float | int | str | bool]) -> Program:
+    """A program from a file, or a built-in method by name. Raises UsageError or Rejected."""
+    path = Path(place)
+    if path.is_dir():
+        raise UsageError(f"{place}: is a folder; give one program")
+    if not path.is_file():
+        return extract(load_method(place), params)
+    try:
+        return extract(path.read_text(), params)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: not a text file: {error}") from None

@@ -1,0 +1,28 @@
+"""TIES (arXiv 2306.01708): trim each task vector, elect signs, average those that agree.
+
+Trimming is per tensor and keeps every entry at the threshold, so the result does not depend on how
+ties are sorted. The sign is that of the weighted sum; a sum of zero elects plus.
+"""
+
+import torch
+
+
+def merge_models(model_dict, device, density=0.2, weights="", scale=1.0):
+    """`density`: share of entries kept; `weights`: comma-separated, one an expert."""
+    vectors = [vector.to(device) for vector in model_dict.values()]
+    shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
+    if len(shares) != len(vectors):
+        raise ValueError(f"{len(shares)} weights for {len(vectors)} experts")
+    kept = []
+    for share, vector in zip(shares, vectors):
+        size = vector.abs().flatten()
+        drop = min(size.numel() - 1, int((1.0 - density) * size.numel()))
+        bar = size.kthvalue(drop + 1).values
+        kept.append(share * torch.where(vector.abs() >= bar, vector, torch.zeros_like(vector)))
+    positive = sum(kept) >= 0
+    total, voters = torch.zeros_like(vectors[0]), torch.zeros_like(vectors[0])
+    for share, vector in zip(shares, kept):
+        agrees = ((vector > 0) & positive) | ((vector < 0) & ~positive)
+        total = total + torch.where(agrees, vector, torch.zeros_like(vector))
+        voters = voters + share * agrees
+    return scale * total / torch.where(voters == 0, torch.ones_like(voters), voters)
