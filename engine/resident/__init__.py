@@ -1,0 +1,1 @@
+"""The resident engine: a process that holds a live model, whose weights are swapped in place."""

@@ -1,0 +1,205 @@
+"""The driver's side of a worker: starts it, calls its methods, notices when it dies.
+
+The driver imports no engine and holds no device. A worker is a session of its own that ends with
+its driver (parent-death signal, end of the socket), so nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerLost
+from ..plan import MergePlan
+
+MODULE = f"{__package__}.worker"
+STOP_S = 10.0
+LOG_LINES = 12
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Of all models that a worker holds. `memory_bytes` is the key-value cache of each."""
+
+    engine: str = "vllm"  # or "transformers", the slow definition
+    memory_bytes: int | None = None
+    max_num_seqs: int = 128
+    seed: int = 0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer; `finish_reason` is "stop" or "length"."""
+
+    text: str
+    finish_reason: str
+    num_tokens: int
+
+
+class Worker:
+    """A worker process; a context manager. Calls are synchronous."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, log: Path) -> None:
+        self._process, self._socket, self.log = process, channel, log
+        self._stream = channel.makefile("rw", encoding="utf-8")
+        self._calls = 0
+
+    @staticmethod
+    def start(settings: EngineSettings, log: Path | None = None) -> Worker:
+        """Returns at once; the engine is imported meanwhile. MissingExtra where there is none."""
+        if importlib.util.find_spec(settings.engine) is None:
+            raise MissingExtra(settings.engine, "cpu" if settings.engine == "vllm" else "train")
+        if log is None:
+            descriptor, name = tempfile.mkstemp(prefix="selfdev-worker-", suffix=".log")
+            os.close(descriptor)
+            log = Path(name)
+        ours, theirs = socket.socketpair()
+        with log.open("ab") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+            )
+        theirs.close()
+        worker = Worker(process, ours, log)
+        worker._send(asdict(settings))
+        return worker
+
+    # ---- methods
+
+    def open_model(self, key: str, folder: str) -> str:
+        """Load a model under a key; its weights' fingerprint."""
+        return self._call("open_model", key=key, folder=folder)["weights_fingerprint"]
+
+    def open_bank(self, base: str, experts: Mapping[str, str], include: str, backend: str) -> None:
+        """The tensors that `apply` merges; held in the worker's memory."""
+        words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
+        self._call("open_bank", **words)
+
+    def apply(self, plan: MergePlan) -> str:
+        """Swap the target's weights to base + update; their fingerprint. May raise Rejected."""
+        return self._call("apply", plan=plan.to_json())["weights_fingerprint"]
+
+    def restore(self, key: str = "target") -> str:
+        """The base back, bit for bit."""
+        return self._call("restore", key=key)["weights_fingerprint"]
+
+    def load_weights(self, key: str, folder: str) -> str:
+        """Swap in another checkpoint of the same architecture."""
+        return self._call("load_weights", key=key, folder=folder)["weights_fingerprint"]
+
+    def fingerprint(self, key: str) -> str:
+        """Of the live weights, read again."""
+        return self._call("fingerprint", key=key)["weights_fingerprint"]
+
+    def generate(
+        self,
+        key: str,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        seeds: Sequence[int] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Completion]:
+        """Answers in the order of the prompts; temperature 0 is greedy."""
+        sampling = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "stop": list(stop),
+        }
+        words = {"key": key, "prompts": list(prompts), "sampling": sampling}
+        seeds = list(seeds) if seeds is not None else None
+        found = self._call("generate", progress, **words, seeds=seeds)["completions"]
+        return [Completion(**one) for one in found]
+
+    # ---- the wire
+
+    def _call(
+        self, method: str, progress: Callable[[int], None] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        self._calls += 1
+        self._send({"id": self._calls, "method": method, "params": params})
+        while True:
+            reply = self._receive()
+            if "progress" not in reply:
+                break
+            if progress:
+                progress(reply["progress"])
+        if reply["id"] != self._calls:
+            raise WorkerLost(f"the worker answered call {reply['id']}, not {self._calls}")
+        return value_of(reply)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._stream.write(json.dumps(message) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise self._lost() from error
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            line = self._stream.readline()
+        except OSError as error:
+            raise self._lost() from error
+        if not line:
+            raise self._lost()
+        return json.loads(line)
+
+    def _lost(self) -> WorkerLost:
+        self.stop()
+        lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
+        return WorkerLost("the engine's process ended; its last words:\n" + "\n".join(lines))
+
+    def stop(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self._socket.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is KeyboardInterrupt:
+            self._process.kill()
+        self.stop()
+
+
+def value_of(reply: dict[str, Any]) -> dict[str, Any]:
+    """The value, or the error that the worker sent, raised here."""
+    if rejected := reply.get("rejected"):
+        raise Rejected(Rejection(rejected["kind"], rejected["detail"], rejected["line"]))
+    if usage := reply.get("usage"):
+        raise UsageError(usage)
+    if bug := reply.get("bug"):
+        raise RuntimeError(f"in the worker:\n{bug}")
+    return reply["value"]

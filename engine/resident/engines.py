@@ -1,0 +1,221 @@
+"""A live model that answers prompts: vLLM in this process, or plain transformers as its definition.
+
+Both have the same methods: `placement()`, `generate(...)`, `reset()`. Weights are changed by whoever
+holds the placement, only while no request is alive, and `reset()` follows before the next one.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import torch
+
+from ..checkpoint import Checkpoint
+from ..errors import UsageError
+from .placement import Placement, Segment, record
+
+DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
+DEFAULT_KV_BYTES = 512 << 20
+MAX_MODEL_LEN = 4096
+BLOCK_SIZE = 32
+VLLM_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_PLUGINS": "",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to answer; temperature 0 is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish_reason: str  # "stop" or "length"
+    num_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Progress = Callable[[int], None]
+
+
+class LiveEngine(ABC):
+    """One live model."""
+
+    @abstractmethod
+    def placement(self) -> Placement:
+        """Where the checkpoint's tensors live."""
+
+    @abstractmethod
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int] | None,
+        done: Progress,
+    ) -> list[Completion]:
+        """Answers in the order of the prompts."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget all that older weights computed."""
+
+
+def base_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """The dtype of most of a checkpoint's elements. UsageError where no engine runs it."""
+    sizes: dict[torch.dtype, int] = {}
+    for entry in checkpoint.entries.values():
+        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.size_bytes
+    dtype = max(sizes, key=sizes.__getitem__)
+    if dtype not in DTYPES:
+        raise UsageError(f"{checkpoint.folder}: weights of {dtype} cannot be run")
+    return dtype
+
+
+def metas(
+    checkpoint: Checkpoint, dtype: torch.dtype
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {name: (checkpoint.shape(name), dtype) for name in checkpoint.names}
+
+
+@final
+class VllmEngine(LiveEngine):
+    """vLLM, in-process, eager on the CPU."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, kv_bytes: int | None, max_num_seqs: int, seed: int
+    ) -> None:
+        os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
+        from vllm import LLM
+
+        self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
+        longest = int(checkpoint.config.get("max_position_embeddings", MAX_MODEL_LEN))
+        self.llm = LLM(
+            str(checkpoint.folder),
+            dtype=DTYPES[self.dtype],
+            enforce_eager=not torch.cuda.is_available(),
+            max_model_len=min(longest, MAX_MODEL_LEN),
+            max_num_seqs=max_num_seqs,
+            kv_cache_memory_bytes=kv_bytes or DEFAULT_KV_BYTES,
+            block_size=BLOCK_SIZE,
+            worker_extension_cls=f"{__package__}.extension.SwapExtension",
+            seed=seed,
+        )
+        self._request = 0
+
+    def placement(self) -> Placement:
+        (model,) = self.llm.collective_rpc("selfdev_model")
+        return record(model, metas(self.checkpoint, self.dtype))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int] | None,
+        done: Progress,
+    ) -> list[Completion]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        engine, order, found = self.llm.llm_engine, {}, {}
+        for i, prompt in enumerate(prompts):
+            self._request += 1
+            order[str(self._request)] = i
+            params = SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_new_tokens,
+                stop=list(sampling.stop) or None,
+                seed=seeds[i] if seeds else None,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(str(self._request), prompt, params)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished and output.request_id.split("-")[0] in order:
+                    one = output.outputs[0]
+                    reason = "length" if one.finish_reason == "length" else "stop"
+                    index = order[output.request_id.split("-")[0]]
+                    found[index] = Completion(one.text, reason, len(one.token_ids))
+                    done(len(found))
+        return [found[i] for i in range(len(prompts))]
+
+    def reset(self) -> None:
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache was not reset: a request is still alive")
+
+
+@final
+class TransformersEngine(LiveEngine):
+    """Plain transformers, one prompt at a time: slow, and the oracle of the other one."""
+
+    def __init__(self, checkpoint: Checkpoint, seed: int) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=self.dtype)
+        self.model = model.eval()
+
+    def placement(self) -> Placement:
+        live = dict(self.model.state_dict())
+        segments = {}
+        for name in self.checkpoint.names:
+            tensor = live[name]
+            stride, shape = tuple(tensor.stride()), tuple(tensor.shape)
+            segments[name] = (Segment(name, name, shape, stride, 0, stride, 0),)
+        return Placement(segments, live)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int] | None,
+        done: Progress,
+    ) -> list[Completion]:
+        completions = []
+        for i, prompt in enumerate(prompts):
+            if seeds:
+                torch.manual_seed(seeds[i])
+            completions.append(self._one(prompt, sampling))
+            done(len(completions))
+        return completions
+
+    def _one(self, prompt: str, sampling: Sampling) -> Completion:
+        x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        hot = sampling.temperature > 0
+        warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        y = self.model.generate(
+            **x,
+            do_sample=hot,
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=self.tokenizer.pad_token_id or 0,
+            **(warmth if hot else {}),
+        )
+        new = y[0, x["input_ids"].shape[1] :]
+        text = self.tokenizer.decode(new, skip_special_tokens=True)
+        cuts = [text.find(stop) for stop in sampling.stop if stop in text]
+        full = len(new) >= sampling.max_new_tokens and not cuts
+        return Completion(
+            text[: min(cuts, default=len(text))], "length" if full else "stop", len(new)
+        )
+
+    def reset(self) -> None:
+        """Nothing is kept between prompts."""
+        return None

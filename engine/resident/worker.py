@@ -1,0 +1,216 @@
+"""The worker process: live models, the bank, and one method per request.
+
+    python -m selfdev_engine.engine.resident.worker FD
+
+Timeline of a swap: no request is alive -> the plan is applied into scratch tensors -> they are
+copied into the live storage -> the prefix cache is reset -> the live weights are fingerprinted,
+through the placement. If anything fails, the base is put back and verified first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from typing import Any
+
+import torch
+
+from ..apply import merge_tensor
+from ..bank import Bank
+from ..checkpoint import Checkpoint
+from ..errors import EngineError, Rejected, UsageError
+from ..fingerprint import TensorPrint, weights_fingerprint
+from ..merge import open_backend
+from ..plan import MergePlan
+from ..sandbox.guard import die_with_parent
+from .engines import LiveEngine, Sampling, TransformersEngine, VllmEngine
+from .placement import Placement, Unplaceable
+
+
+class Model:
+    """A live engine, its placement, and what its weights are now."""
+
+    def __init__(self, engine: LiveEngine, checkpoint: Checkpoint) -> None:
+        self.engine, self.base = engine, checkpoint
+        try:
+            self.placement: Placement = engine.placement()
+        except Unplaceable as error:
+            raise UsageError(f"{checkpoint.folder}: cannot be swapped in place: {error}") from None
+        self.prints = {name: self.live_print(name) for name in checkpoint.names}
+        self.base_prints = dict(self.prints)
+        self.check_base()
+
+    def check_base(self) -> None:
+        """The live weights are the checkpoint's, read back through the placement."""
+        for name in self.base.names:
+            wanted = self.base.tensor(name).to(self.live_dtype(name))
+            if self.live_print(name) != TensorPrint.of(wanted):
+                raise UsageError(f"{self.base.folder}: {name} is not what the engine holds")
+
+    def live_dtype(self, name: str) -> torch.dtype:
+        return self.placement.live[self.placement.segments[name][0].target].dtype
+
+    def live_print(self, name: str) -> TensorPrint:
+        return TensorPrint.of(
+            self.placement.read(name, self.base.shape(name), self.live_dtype(name))
+        )
+
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        self.placement.write(name, tensor)
+        self.prints[name] = self.live_print(name)
+
+    def restore(self) -> None:
+        """The base back, bit for bit, verified."""
+        for name, fingerprint in self.base_prints.items():
+            if self.prints[name] != fingerprint:
+                self.write(name, self.base.tensor(name))
+                assert self.prints[name] == fingerprint, f"{name} was not restored"
+        self.engine.reset()
+
+    @property
+    def fingerprint(self) -> str:
+        return weights_fingerprint(self.prints)
+
+
+class Worker:
+    """Methods by name; each takes and returns plain data."""
+
+    def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
+        self.channel, self.settings = channel, settings
+        self.models: dict[str, Model] = {}
+        self.bank: Bank | None = None
+        if settings["threads"]:
+            torch.set_num_threads(settings["threads"])
+
+    def open_model(self, key: str, folder: str) -> dict[str, Any]:
+        checkpoint = Checkpoint.open(folder)
+        if self.settings["engine"] == "vllm":
+            engine: LiveEngine = VllmEngine(
+                checkpoint,
+                self.settings["memory_bytes"],
+                self.settings["max_num_seqs"],
+                self.settings["seed"],
+            )
+        else:
+            engine = TransformersEngine(checkpoint, self.settings["seed"])
+        self.models[key] = Model(engine, checkpoint)
+        return {"weights_fingerprint": self.models[key].fingerprint}
+
+    def open_bank(
+        self, base: str, experts: dict[str, str], include: str, backend: str
+    ) -> dict[str, Any]:
+        self.bank = Bank.open(base, experts, include, keep=True)
+        self.backend = open_backend(backend)
+        return {"selected": len(self.bank.selected)}
+
+    def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Make the target the base plus this plan's update."""
+        began, model = time.perf_counter(), self.models["target"]
+        parsed = MergePlan.from_json(plan)
+        try:
+            self._apply(model, parsed)
+        except BaseException:
+            model.restore()
+            raise
+        return {
+            "weights_fingerprint": model.fingerprint,
+            "seconds": time.perf_counter() - began,
+        }
+
+    def _apply(self, model: Model, plan: MergePlan) -> None:
+        assert self.bank is not None, "open_bank comes first"
+        for name, one in plan.tensors.items():
+            tensors = self.bank.tensors(name)
+            out = torch.empty_like(tensors.base)
+            merge_tensor(one, tensors, self.bank, self.backend, out)
+            model.write(name, out)
+        for name in model.base.names:  # what an earlier plan changed and this one does not
+            if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
+                model.write(name, model.base.tensor(name))
+        model.engine.reset()
+
+    def restore(self, key: str) -> dict[str, Any]:
+        self.models[key].restore()
+        return {"weights_fingerprint": self.models[key].fingerprint}
+
+    def load_weights(self, key: str, folder: str) -> dict[str, Any]:
+        """Another checkpoint of the same architecture into the same engine."""
+        model, checkpoint = self.models[key], Checkpoint.open(folder)
+        for name in model.base.names:
+            if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
+                raise UsageError(f"{folder}: {name} does not fit the model that is loaded")
+        for name in model.base.names:
+            model.write(name, checkpoint.tensor(name).to(model.live_dtype(name)))
+        model.engine.reset()
+        return {"weights_fingerprint": model.fingerprint}
+
+    def fingerprint(self, key: str) -> dict[str, Any]:
+        """Of the live weights as they are now, read again."""
+        model = self.models[key]
+        return {
+            "weights_fingerprint": weights_fingerprint(
+                {n: model.live_print(n) for n in model.prints}
+            )
+        }
+
+    def generate(
+        self, key: str, prompts: list[str], sampling: dict[str, Any], seeds: list[int] | None
+    ) -> dict[str, Any]:
+        chosen = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
+        engine = self.models[key].engine
+        answers = engine.generate(prompts, chosen, seeds, self.channel.progress)
+        return {"completions": [answer.to_json() for answer in answers]}
+
+
+class Channel:
+    """JSON lines over a socket; progress is told at most ten times a second."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = socket.socket(fileno=descriptor).makefile("rw", encoding="utf-8")
+        self._told_at = 0.0
+
+    def receive(self) -> dict[str, Any] | None:
+        line = self._stream.readline()
+        return json.loads(line) if line else None
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(message) + "\n")
+        self._stream.flush()
+
+    def progress(self, done: int) -> None:
+        if time.monotonic() - self._told_at > 0.1:
+            self._told_at = time.monotonic()
+            self.send({"progress": done})
+
+
+def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """Never raises: what went wrong is data."""
+    try:
+        value = getattr(worker, request["method"])(**request["params"])
+        return {"id": request["id"], "value": value}
+    except Rejected as error:
+        return {"id": request["id"], "rejected": error.rejection.to_json()}
+    except EngineError as error:
+        return {"id": request["id"], "usage": str(error)}
+    except Exception:
+        return {"id": request["id"], "bug": traceback.format_exc()[-4000:]}
+
+
+def main() -> None:
+    die_with_parent()
+    channel = Channel(int(sys.argv[1]))
+    settings = channel.receive()
+    if settings is None:
+        return
+    worker = Worker(channel, settings)
+    while (request := channel.receive()) is not None:
+        channel.send(reply_to(worker, request))
+    os._exit(0)  # the driver is gone; an engine's own threads need not be waited for
+
+
+if __name__ == "__main__":
+    main()
