@@ -6,17 +6,15 @@ selected tensors, the coefficients solve G c = m, and |u - fit|^2 = |u|^2 - m.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..kernels.backend import Backend, TensorSet
-from ..kernels.ir import Builder, Op, Space
-from ..kernels.passes import compile_values
-from .bank import Bank
+from ..kernels.backend import TensorSet
+
+GRAM = "gram, float64"
 
 
 @dataclass
@@ -54,28 +52,14 @@ class LinearFit:
         return {"coefficients": dict(named), "residual": residual}
 
 
-def gram_of(tensors: TensorSet, backend: Backend, memo: dict[str, Tensor]) -> Tensor:
-    """[K, K] float64 inner products of one tensor's task vectors, by a memoised sweep."""
-    names, builder = tuple(tensors.experts), Builder()
-    inputs = [builder.input(name) for name in names]
-    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1)]
-    dots = [
-        builder.add(Op.REDUCE_SUM, builder.add(Op.MUL, inputs[i], inputs[j]), space=Space.SCALAR)
-        for i, j in pairs
-    ]
-    values = backend.values(compile_values(builder.graph(*dots)), tensors, memo)
-    gram = torch.zeros(len(names), len(names), dtype=torch.float64)
-    for (i, j), value in zip(pairs, values, strict=True):
-        gram[i, j] = gram[j, i] = float(value)
-    return gram
+def gram_of(tensors: TensorSet, memo: dict[str, Tensor]) -> Tensor:
+    """[K, K] float64 inner products of one tensor's task vectors; computed once, in float64.
 
-
-def linear_equivalent(
-    updates: Mapping[str, Tensor], bank: Bank, backend: Backend
-) -> dict[str, Any]:
-    """Of updates by tensor name; tensors without one count as no update."""
-    fit = LinearFit.start(tuple(bank.experts))
-    for name, update in updates.items():
-        tensors = bank.tensors(name)
-        fit.add(update, tensors, gram_of(tensors, backend, bank.memo(name)))
-    return fit.result()
+    Not the float32 statistics of a sweep: the residual is a difference of two of these.
+    """
+    if GRAM not in memo:
+        base = tensors.base.float()
+        rows = [(e.float() - base).reshape(-1).double() for e in tensors.experts.values()]
+        vectors = torch.stack(rows)
+        memo[GRAM] = vectors @ vectors.T
+    return memo[GRAM]

@@ -1,0 +1,245 @@
+"""run.db: every candidate, score and answer of a run, in SQLite; a transaction per step.
+
+No SQL elsewhere. What was written survives a kill at any time; readers may look while a run writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .score import Sample, Score
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE candidates (
+  id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
+  iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
+  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL);
+CREATE TABLE traces (
+  candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL);
+CREATE TABLE scores (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
+  n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
+  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, PRIMARY KEY (candidate, task, split));
+CREATE TABLE answers (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
+  question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
+  flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
+CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
+CREATE TABLE preferences (
+  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
+CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row of `candidates`, with its trace. `status` is None until it is decided."""
+
+    id: str
+    ordinal: int
+    source: str | None
+    params: Mapping[str, Any]
+    iteration: int | None
+    generator: str | None
+    status: str | None
+    kind: str | None
+    detail: str | None
+    line: int | None
+    duplicate_of: str | None
+    linear: dict[str, Any] | None
+    weights_fingerprint: str | None
+    seconds: float | None
+    tier: str | None
+    fingerprint: str | None
+
+
+class Store:
+    """One run's database; a context manager."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db, self.path = connection, path
+
+    @staticmethod
+    def open(path: Path) -> Store:
+        """Open or create. UsageError where the file is of another kind or version."""
+        try:
+            db = sqlite3.connect(path, isolation_level=None)
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise UsageError(f"{path}: a run of another version ({version}, not {VERSION})")
+        except sqlite3.DatabaseError as error:
+            raise UsageError(f"{path}: not a run's database: {error}") from None
+        return Store(db, path)
+
+    @contextmanager
+    def transaction(self):
+        """All of a step, or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # ---- settings and events
+
+    def setting(self, key: str) -> Any:
+        """A stored setting, or None."""
+        row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row["value"]) if row else None
+
+    def set_setting(self, key: str, value: Any) -> None:
+        text = json.dumps(value)
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, text))
+
+    def add_event(self, kind: str, **detail: Any) -> None:
+        row = (time.time(), kind, json.dumps(detail))
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+
+    # ---- candidates
+
+    def add_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """New candidates: id, source, and optionally params, iteration, generator."""
+        (count,) = self._db.execute("SELECT count(*) FROM candidates").fetchone()
+        columns = "id, ordinal, source, params, iteration, generator"
+        for i, row in enumerate(rows):
+            values = (
+                row["id"],
+                count + i,
+                clean(row["source"]),
+                json.dumps(dict(row.get("params") or {})),
+                row.get("iteration"),
+                row.get("generator"),
+            )
+            self._db.execute(
+                f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values
+            )
+
+    def candidates(self, iteration: int | None = None) -> list[Candidate]:
+        """In the order in which they came; of one iteration if it is given."""
+        where = "" if iteration is None else "WHERE iteration = ?"
+        query = (
+            "SELECT c.*, t.tier, t.fingerprint FROM candidates c "
+            f"LEFT JOIN traces t ON t.candidate = c.id {where} ORDER BY ordinal"
+        )
+        rows = self._db.execute(query, () if iteration is None else (iteration,)).fetchall()
+        return [candidate_of(row) for row in rows]
+
+    def candidate(self, name: str) -> Candidate | None:
+        return next((c for c in self.candidates() if c.id == name), None)
+
+    def add_trace(
+        self, name: str, tier: str, reason: str | None, fingerprint: str, asks: int
+    ) -> None:
+        row = (name, tier, clean(reason), fingerprint, asks)
+        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)", row)
+
+    def decide(self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: Any) -> None:
+        """How a candidate ended: status, and kind, detail, line, duplicate_of and the like."""
+        assert outcome.keys() <= set(OUTCOME), outcome
+        values = {**outcome, "linear": json.dumps(linear) if linear else None}
+        assignments = ", ".join(f"{column} = :{column}" for column in values)
+        self._db.execute(
+            f"UPDATE candidates SET {assignments} WHERE id = :id", {**values, "id": name}
+        )
+
+    # ---- scores
+
+    def add_score(
+        self, name: str, task: str, split: str, score: Score, samples: Sequence[Sample]
+    ) -> None:
+        s = score
+        row = (name, task, split, s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
+        self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", row)
+        self._db.executemany(
+            f"INSERT INTO answers VALUES ({', '.join('?' * 11)})",
+            [
+                (name, task, split, a.index, clean(a.question), clean(a.prompt), clean(a.response),
+                 clean(a.extracted), a.correct, a.strict, a.flexible)
+                for a in samples
+            ],
+        )  # fmt: skip
+
+    def score(self, name: str, split: str = "dev") -> Score | None:
+        """The score of a candidate; a duplicate's is that of the one it points to."""
+        query = (
+            "SELECT * FROM scores WHERE split = ? AND candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
+        )
+        row = self._db.execute(query, (split, name, name)).fetchone()
+        if row is None:
+            return None
+        return Score(
+            *(row[k] for k in ("correct", "n", "score", "low", "high", "strict", "flexible"))
+        )
+
+    def samples(self) -> Iterable[dict[str, Any]]:
+        """Every answer, as lines of samples.jsonl."""
+        query = "SELECT * FROM answers ORDER BY rowid"
+        for row in self._db.execute(query):
+            sample = {key: row[key] for key in row.keys() if key not in ("task", "idx")}  # noqa: SIM118
+            truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
+            yield {**sample, "index": row["idx"], **truths}
+
+    # ---- the loop's records
+
+    def set_iteration(self, iteration: int, data: Mapping[str, Any]) -> None:
+        row = (iteration, json.dumps(dict(data)))
+        self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?)", row)
+
+    def iterations(self) -> dict[int, dict[str, Any]]:
+        rows = self._db.execute("SELECT * FROM iterations ORDER BY iteration").fetchall()
+        return {row["iteration"]: json.loads(row["data"]) for row in rows}
+
+    def set_preferences(self, iteration: int, pairs: Iterable[tuple[str, str, bool]]) -> None:
+        """(chosen id, rejected id, held out) of an iteration, in place of earlier ones."""
+        self._db.execute("DELETE FROM preferences WHERE iteration = ?", (iteration,))
+        rows = [(iteration, *pair) for pair in pairs]
+        self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?)", rows)
+
+    def preferences(self, iteration: int) -> list[tuple[str, str, bool]]:
+        query = (
+            "SELECT chosen, rejected, held_out FROM preferences WHERE iteration = ? ORDER BY rowid"
+        )
+        return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def candidate_of(row: sqlite3.Row) -> Candidate:
+    values = {key: row[key] for key in row.keys()}  # noqa: SIM118
+    values["params"] = json.loads(values["params"])
+    values["linear"] = json.loads(values["linear"]) if values["linear"] else None
+    return Candidate(**values)
+
+
+def clean(text: str | None) -> str | None:
+    """Text that SQLite takes: lone surrogates escaped, NUL dropped."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "")
