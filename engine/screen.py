@@ -73,6 +73,7 @@ class Screener:
         self.seen = Seen(bank, planner.backend)
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
+        self._others: set[str] = set()
 
     # ---- the engine: started when first needed, stopped for training, started again
 
@@ -86,8 +87,17 @@ class Screener:
             base = str(self.bank.base.folder)
             backend = self.planner.backend.name
             self._worker.open_bank(base, places, self.bank.include, backend)
-            self._ready = True
+            self._ready, self._others = True, set()
         return self._worker
+
+    def open_model(self, key: str, folder: Path) -> bool:
+        """Another model in the same process; False if the engine has it already."""
+        worker = self.worker
+        if key in self._others:
+            return False
+        worker.open_model(key, str(folder))
+        self._others.add(key)
+        return True
 
     def start_engine(self) -> None:
         """Begin the engine's imports; tracing goes on meanwhile."""

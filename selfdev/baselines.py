@@ -1,0 +1,32 @@
+"""The known methods as candidates: the grids that the paper tunes on dev (section 3.1)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from .methods import load_method
+
+RATIOS = (0.2, 0.4, 0.6)  # the paper's; no zero in it
+
+
+def baseline_candidates(name: str, num_experts: int) -> list[dict[str, Any]]:
+    """Rows for the store: one a setting of the method."""
+    text = load_method(name)
+    if name not in ("task_arithmetic", "ties"):
+        return [{"id": name, "source": text, "params": {}}]
+    grid = itertools.product(RATIOS, repeat=num_experts)
+    return [
+        {
+            "id": f"{name}-{'-'.join(f'{ratio:g}' for ratio in ratios)}",
+            "source": text,
+            "params": {"weights": ",".join(f"{ratio:g}" for ratio in ratios)},
+        }
+        for ratios in grid
+    ]
+
+
+def expert_candidates(names: list[str]) -> list[dict[str, Any]]:
+    """Each expert's own task vector, whole: what the merge is compared with."""
+    text = "def merge_models(model_dict, device, expert=''):\n    return model_dict[expert].to(device)\n"
+    return [{"id": f"expert-{n}", "source": text, "params": {"expert": n}} for n in names]

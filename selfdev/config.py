@@ -1,0 +1,185 @@
+"""A run's config: YAML checked by pydantic before anything loads. Defaults are the paper's.
+
+Paths are relative to the config's own folder; what looks like no path is a hub id. Where the paper
+says nothing (arXiv 2410.15639), the choice is ours and has a name here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..engine.errors import UsageError
+from .methods import method_names
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Temperature(Section):
+    """T_t = initial / (1 + decay (t - 1)); paper, appendix B."""
+
+    initial: float = Field(1.2, gt=0)
+    decay: float = Field(0.2, ge=0)
+
+
+class Generation(Section):
+    max_new_tokens: int = Field(1024, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)
+    chat_template: Literal["auto"] = "auto"
+    prompt: str = "default"
+    wave: int = Field(256, ge=1)  # samples per transaction
+
+
+class Trace(Section):
+    timeout_s: float = Field(10.0, gt=0)
+    eager_tier: bool = True
+
+
+class Engine(Section):
+    dtype: Literal["base"] = "base"
+    max_model_len: Literal["auto"] | int = "auto"
+    memory: Literal["auto"] | str = "auto"
+
+
+class Preferences(Section):
+    """Paper, section 2.3. `invalid_share`: rejected programs that do not run (the paper: none)."""
+
+    chosen_percent: float = Field(3, gt=0, le=100)
+    rejected_percent: float = Field(10, gt=0, le=100)
+    rejected_per_chosen: int = Field(8, ge=1)
+    elites: int = Field(3, ge=0)
+    validation: float = Field(0.1, ge=0, lt=1)
+    invalid_share: float = Field(0.0, ge=0, le=1)
+
+
+class Dpo(Section):
+    """`sft_weight`: of a likelihood term on the chosen (the paper: none)."""
+
+    beta: float = Field(0.01, gt=0)
+    learning_rate: float = Field(1.0e-6, gt=0)
+    lora_rank: int = Field(256, ge=1)
+    lora_alpha: int = Field(256, ge=1)
+    batch_size: int = Field(8, ge=1)
+    max_steps: int = Field(5000, ge=1)
+    warmup_steps: int = Field(0, ge=0)
+    sft_weight: float = Field(0.0, ge=0)
+
+
+class Test(Section):
+    top: int = Field(15, ge=0)
+
+
+class Cluster(Section):
+    workers: Literal[1] = 1
+    tensor_parallel: Literal[1] = 1
+
+
+class RunConfig(Section):
+    """One run of the loop."""
+
+    base: str
+    experts: dict[str, str] = Field(min_length=1)
+    generator: str = ""
+    task: str
+    include: str = "mlp"
+    iterations: int = Field(3, ge=1)
+    samples: int = Field(3000, ge=1)
+    temperature: Temperature = Temperature()
+    generation: Generation = Generation()
+    trace: Trace = Trace()
+    engine: Engine = Engine()
+    preferences: Preferences = Preferences()
+    dpo: Dpo = Dpo()
+    baselines: list[str] = ["task_arithmetic", "ties", "model_stock"]
+    arms: list[str] = Field(default=[], max_length=0)
+    race: Literal["full"] = "full"
+    test: Test = Test()
+    cluster: Cluster = Cluster()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def check_baselines(self) -> RunConfig:
+        for name in self.baselines:
+            if name not in method_names():
+                raise ValueError(f"baselines: {name!r} is none of {', '.join(method_names())}")
+        return self
+
+    @property
+    def generator_place(self) -> str:
+        return self.generator or self.base
+
+    def temperature_of(self, iteration: int) -> float:
+        """Sampling temperature of an iteration, from 1."""
+        return self.temperature.initial / (1 + self.temperature.decay * (iteration - 1))
+
+
+def load_config(path: Path) -> RunConfig:
+    """The checked config. UsageError names the file and the key at fault."""
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: not a mapping of settings")
+    try:
+        config = RunConfig(**data)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {fault_of(error)}") from None
+    return resolved(config, path.parent)
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first fault in one line, with a guess at what was meant."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, known_keys(first["loc"][:-1]), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key {place!r}{hint}"
+    if first["type"] == "missing":
+        return f"lacks the key {place!r}"
+    return f"{place}: {first['msg']}"
+
+
+def known_keys(place: tuple[Any, ...]) -> list[str]:
+    section: Any = RunConfig
+    for word in place:
+        section = section.model_fields[str(word)].annotation
+    return list(section.model_fields)
+
+
+def resolved(config: RunConfig, folder: Path) -> RunConfig:
+    """Places that exist relative to the config's folder, absolute."""
+
+    def place(text: str) -> str:
+        path = (folder / Path(text).expanduser()).resolve()
+        looks_local = text.startswith((".", "/", "~")) or path.exists()
+        return str(path) if text and looks_local else text
+
+    task = config.task
+    if task.startswith("jsonl:"):
+        task = f"jsonl:{(folder / task.removeprefix('jsonl:')).resolve()}"
+    prompt = config.generation.prompt
+    generation = config.generation
+    if prompt != "default":
+        generation = generation.model_copy(update={"prompt": str((folder / prompt).resolve())})
+    return config.model_copy(
+        update={
+            "base": place(config.base),
+            "experts": {name: place(text) for name, text in config.experts.items()},
+            "generator": place(config.generator),
+            "task": task,
+            "generation": generation,
+        }
+    )

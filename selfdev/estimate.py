@@ -1,0 +1,69 @@
+"""`run --plan`: what a config asks for, checked and counted offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..engine.checkpoint import Checkpoint
+from ..engine.tasks.load import GSM8K_DEV, MATH_DEV, load_task
+from .baselines import baseline_candidates
+from .config import RunConfig
+
+PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
+GIB = 1 << 30
+
+
+def plan_run(config: RunConfig) -> dict[str, Any]:
+    """Models, memory, candidates and questions; "not downloaded" where that cannot be known."""
+    models = {"base": config.base, **{f"expert {n}": p for n, p in config.experts.items()}}
+    models["generator"] = config.generator_place
+    sizes = {name: weights_bytes(place) for name, place in models.items()}
+    known = [size for size in sizes.values() if size is not None]
+    sampled = config.iterations * config.samples
+    fixed = 1 + len(config.experts)
+    fixed += sum(len(baseline_candidates(n, len(config.experts))) for n in config.baselines)
+    questions = dev_questions(config)
+    candidates = sampled + fixed
+    return {
+        "iterations": config.iterations,
+        "samples": sampled,
+        "temperatures": [round(config.temperature_of(t + 1), 3) for t in range(config.iterations)],
+        "base, experts, baselines": fixed,
+        "candidates at most": candidates,
+        "questions per candidate": questions if questions is not None else "not known offline",
+        "questions at most": candidates * questions
+        if questions is not None
+        else "not known offline",
+        **{f"weights of {name}": size_text(size) for name, size in sizes.items()},
+        "memory for weights": size_text(sum(known))
+        if len(known) == len(sizes)
+        else "not downloaded",
+        "dpo steps": config.dpo.max_steps * (config.iterations - 1),
+        "test candidates": config.test.top,
+    }
+
+
+def weights_bytes(place: str) -> int | None:
+    """Of a folder, or of what the hub's cache holds; None where nothing is there."""
+    folder = Path(place) if Path(place).is_dir() else cached(place)
+    if folder is None:
+        return None
+    return sum(entry.size_bytes for entry in Checkpoint.open(str(folder)).entries.values())
+
+
+def cached(hub_id: str) -> Path | None:
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(hub_id, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def dev_questions(config: RunConfig) -> int | None:
+    if config.task in PAPER_DEV:
+        return PAPER_DEV[config.task]
+    return len(load_task(config.task).split("dev"))
+
+
+def size_text(size: int | None) -> str:
+    return "not downloaded" if size is None else f"{size / GIB:.2f} GiB"

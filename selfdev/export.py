@@ -1,0 +1,42 @@
+"""A candidate of a run as a complete Hugging Face checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from ..engine.dedup import BASE
+from ..engine.errors import UsageError
+from ..engine.merge import MergeReport, merge_to_folder
+from ..engine.program import extract
+from ..engine.store import Store
+
+
+def export(
+    folder: Path,
+    candidate: str,
+    out: Path,
+    overwrite: bool = False,
+    *,
+    unsafe_sandbox: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> MergeReport:
+    """Merge the candidate's stored program again, to `out`. UsageError for an unknown one."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    with Store.open(folder / "run.db") as store:
+        found = store.candidate(candidate)
+    if found is None or found.source is None or candidate == BASE:
+        raise UsageError(f"{folder}: has no candidate {candidate!r} with a program")
+    return merge_to_folder(
+        extract(found.source, found.params),
+        base=config["base"],
+        experts=config["experts"],
+        include=config["include"],
+        seed=config["seed"],
+        out=out,
+        overwrite=overwrite,
+        unsafe_sandbox=unsafe_sandbox,
+        progress=progress,
+    )

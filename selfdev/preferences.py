@@ -1,0 +1,95 @@
+"""Which programs are preferred to which: a policy on scores, without a tensor in sight.
+
+Paper, section 2.3: chosen are the programs at or above the (100 - p_w) percentile of this
+iteration's scores and the elites of earlier ones; rejected those at or below the p_l percentile;
+each chosen one is paired with S rejected ones.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .config import Preferences
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A program that ran. `text` is what the generator wrote."""
+
+    id: str
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    chosen: str
+    rejected: str
+    held_out: bool
+
+
+def chosen_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
+    """At or above the percentile, best first; at least one."""
+    ranked = sorted(scored, key=lambda s: (-s.score, s.id))
+    if not ranked:
+        return []
+    bar = ranked[max(1, math.ceil(percent / 100 * len(ranked))) - 1].score
+    return [s for s in ranked if s.score >= bar]
+
+
+def rejected_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
+    """At or below the percentile, worst first; at least one."""
+    ranked = sorted(scored, key=lambda s: (s.score, s.id))
+    if not ranked:
+        return []
+    bar = ranked[max(1, math.ceil(percent / 100 * len(ranked))) - 1].score
+    return [s for s in ranked if s.score <= bar]
+
+
+def make_pairs(
+    scored: Sequence[Scored],
+    elites: Sequence[Scored],
+    invalid: Sequence[str],
+    settings: Preferences,
+    seed: int,
+) -> list[Pair]:
+    """Pairs of ids. `elites`: of earlier iterations; `invalid`: ids of programs that do not run.
+
+    A pair of equal scores is none. A program that is held out for validation as the chosen one is
+    so in all its pairs.
+    """
+    draw = random.Random(seed)
+    best = chosen_of(scored, settings.chosen_percent)
+    worst = rejected_of(scored, settings.rejected_percent)
+    pool = list({s.id: s for s in [*best, *elites]}.values())
+    pairs: list[tuple[str, str]] = []
+    for one in pool:
+        count = settings.rejected_per_chosen
+        broken = min(round(count * settings.invalid_share), len(invalid))
+        lower = [w.id for w in worst if w.score < one.score and w.id != one.id]
+        picked = draw.sample(lower, min(count - broken, len(lower)))
+        picked += draw.sample(list(invalid), broken)
+        pairs += [(one.id, other) for other in picked]
+    held = held_out([one.id for one in pool], settings.validation, draw)
+    made = [Pair(chosen, rejected, chosen in held) for chosen, rejected in pairs]
+    draw.shuffle(made)
+    return made
+
+
+def held_out(ids: Sequence[str], share: float, draw: random.Random) -> set[str]:
+    """Chosen programs kept for validation: by program, so that none is in both parts."""
+    if share == 0 or len(ids) < 2:
+        return set()
+    return set(draw.sample(list(ids), max(1, round(share * len(ids)))))
+
+
+def elites_of(earlier: Sequence[Sequence[Scored]], settings: Preferences) -> list[Scored]:
+    """The top k of each earlier iteration's chosen ones."""
+    found: dict[str, Scored] = {}
+    for scored in earlier:
+        for one in chosen_of(scored, settings.chosen_percent)[: settings.elites]:
+            found[one.id] = one
+    return list(found.values())

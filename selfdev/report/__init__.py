@@ -1,0 +1,108 @@
+"""report.html: one file that stands alone, made from run.db and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...engine.errors import MissingExtra
+from ...engine.store import Candidate, Store
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+BINS = 20
+WIDTH, HEIGHT = 620, 90
+SHOWN_SOURCE_CHARACTERS = 4000
+
+
+def write_report(folder: Path) -> Path:
+    """Write RUN/report.html; its path. Works while a run is going on, too."""
+    try:
+        import jinja2
+    except ImportError:
+        raise MissingExtra("jinja2", "report") from None
+    with Store.open(folder / "run.db") as store:
+        facts = facts_of(store)
+    config = (folder / "config.yaml").read_text()
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = percent
+    template = environment.from_string(TEMPLATE.read_text())
+    page = template.render(run=folder.name, config=yaml.safe_load(config), raw=config, **facts)
+    fresh = folder / "report.html.partial"
+    fresh.write_text(page, encoding="utf-8")
+    fresh.rename(folder / "report.html")
+    return folder / "report.html"
+
+
+def facts_of(store: Store) -> dict[str, Any]:
+    rows = [row_of(store, candidate) for candidate in store.candidates()]
+    iterations = list(store.iterations().values())
+    result = store.setting("result") or {}
+    return {
+        "rows": sorted(rows, key=lambda r: -(r["dev"].score if r["dev"] else -1.0)),
+        "iterations": iterations,
+        "histograms": histograms(rows),
+        "known": known_models(result),
+        "best": result.get("best"),
+        "unsafe": store.setting("unsafe_sandbox"),
+    }
+
+
+def row_of(store: Store, candidate: Candidate) -> dict[str, Any]:
+    ran = candidate.status in ("scored", "duplicate")
+    return {
+        "candidate": candidate,
+        "dev": store.score(candidate.id) if ran else None,
+        "test": store.score(candidate.id, "test") if ran else None,
+        "source": visible(candidate.source),
+        "detail": visible(candidate.detail),
+    }
+
+
+def visible(text: str | None) -> str:
+    """Text of a program: cut, control characters escaped; the template escapes the markup."""
+    cut = (text or "")[:SHOWN_SOURCE_CHARACTERS]
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
+
+
+def known_models(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """base, experts and baselines, as rows of one table."""
+    if not result:
+        return []
+    rows = [{**result["base"], "name": "base"}]
+    for kind in ("experts", "baselines"):
+        rows += [{**row, "name": name} for name, row in result[kind].items()]
+    return rows
+
+
+def histograms(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per iteration: bars of the distinct programs' dev scores, as SVG coordinates."""
+    scores: dict[int, list[float]] = {}
+    for row in rows:
+        if row["dev"] and row["candidate"].iteration is not None:
+            scores.setdefault(row["candidate"].iteration, []).append(row["dev"].score)
+    tallest = 1
+    counted = {}
+    for iteration, values in sorted(scores.items()):
+        counts = [0] * BINS
+        for value in values:
+            counts[min(BINS - 1, int(value * BINS))] += 1
+        counted[iteration] = counts
+        tallest = max(tallest, *counts)
+    step = WIDTH / BINS
+    return [
+        {
+            "iteration": iteration,
+            "count": sum(counts),
+            "bars": [
+                {"x": i * step, "width": step - 2, "height": HEIGHT * n / tallest, "n": n}
+                for i, n in enumerate(counts)
+            ],
+        }
+        for iteration, counts in counted.items()
+    ]
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,164 @@
+"""One DPO stage by TRL, in a process of its own:
+
+    python -m selfdev_engine.selfdev.train_process SETTINGS.json
+
+Departures from DPO as published (arXiv 2305.18290) are settings: LoRA on all linear layers (the
+paper's), a likelihood term on the chosen programs, a constant rate after a warm-up. The reference
+is the generator with the adapter off, its log-probabilities computed once. What is left at `out` is
+a plain merged checkpoint; no pickle stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import DPOConfig, DPOTrainer
+
+from ..engine.sandbox.guard import die_with_parent
+
+LOG_EVERY = 5
+
+
+def say(message: dict[str, Any], stream: Any) -> None:
+    stream.write(json.dumps(message) + "\n")
+    stream.flush()
+
+
+class Reporter(TrainerCallback):
+    """Tells the driver every step."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        say({"step": state.global_step, "total": state.max_steps}, self.stream)
+
+
+def rows(tokenizer: Any, prompt: str, pairs: list[list[str]]) -> tuple[Any, int]:
+    """A dataset, and the length of its longest prompt + completion.
+
+    The prompt must end on a token boundary, or TRL trains on other tokens than were sampled.
+    """
+    head = tokenizer(prompt)["input_ids"]
+    longest = 0
+    for text in {text for pair in pairs for text in pair}:
+        whole = tokenizer(prompt + text)["input_ids"]
+        assert whole[: len(head)] == head, (
+            f"the prompt does not end on a token boundary: {text[:40]!r}"
+        )
+        longest = max(longest, len(whole) + 1)
+    table = [{"prompt": prompt, "chosen": c, "rejected": r} for c, r in pairs]
+    return datasets.Dataset.from_list(table), longest
+
+
+def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any]:
+    torch.manual_seed(settings["seed"])
+    gpu, dpo = torch.cuda.is_available(), settings["dpo"]
+    tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
+    dtype = torch.bfloat16 if gpu else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(settings["generator"], dtype=dtype)
+    data, longest = rows(tokenizer, settings["prompt"], settings["pairs"])
+    held, longest_held = rows(
+        tokenizer, settings["prompt"], settings["held_out"] or settings["pairs"]
+    )
+    sft = dpo["sft_weight"] > 0
+    args = DPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        learning_rate=dpo["learning_rate"],
+        beta=dpo["beta"],
+        max_steps=dpo["max_steps"],
+        per_device_train_batch_size=dpo["batch_size"],
+        per_device_eval_batch_size=dpo["batch_size"],
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=dpo["warmup_steps"],
+        loss_type=["sigmoid", "sft"] if sft else ["sigmoid"],
+        loss_weights=[1.0, dpo["sft_weight"]] if sft else None,
+        max_length=max(longest, longest_held),
+        precompute_ref_log_probs=True,
+        gradient_checkpointing=gpu,
+        bf16=gpu,
+        use_cpu=not gpu,
+        seed=settings["seed"],
+        data_seed=settings["seed"],
+        logging_steps=LOG_EVERY,
+        report_to="none",
+        save_strategy="no",
+        eval_strategy="no",
+        disable_tqdm=True,
+    )
+    lora = LoraConfig(
+        r=dpo["lora_rank"],
+        lora_alpha=dpo["lora_alpha"],
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    trainer = DPOTrainer(
+        model=model,
+        args=args,
+        processing_class=tokenizer,
+        train_dataset=data,
+        eval_dataset=held,
+        peft_config=lora,
+        callbacks=[Reporter(stream)],
+    )
+    for callback in (PrinterCallback, ProgressCallback):  # they write to stdout
+        trainer.remove_callback(callback)
+    return trainer, tokenizer
+
+
+def run(settings: dict[str, Any], stream: Any) -> dict[str, Any]:
+    trainer, tokenizer = trainer_of(settings, stream)
+    beta = settings["dpo"]["beta"]
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    merged = trainer.model.merge_and_unload()
+    out, fresh = Path(settings["out"]), Path(settings["out"] + ".partial")
+    merged.save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    keep_companions(Path(settings["generator"]), fresh)
+    fresh.rename(out)
+    logged = [entry for entry in trainer.state.log_history if "rewards/margins" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "loss": [round(entry["loss"], 4) for entry in logged],
+        "margin_nats": [round(entry["rewards/margins"] / beta, 3) for entry in logged],
+        "held_out_margin_nats": [
+            round(e["eval_rewards/margins"] / beta, 3) for e in (before, after)
+        ],
+    }
+
+
+def keep_companions(source: Path, target: Path) -> None:
+    """The prompt and templates that came with the generator."""
+    for path in source.glob("*.txt"):
+        if not (target / path.name).exists():
+            (target / path.name).write_bytes(path.read_bytes())
+
+
+def main() -> None:
+    die_with_parent()
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    stream = sys.stdout
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    with contextlib.redirect_stdout(sys.stderr):
+        result = run(settings, stream)
+    say({"result": result}, stream)
+
+
+if __name__ == "__main__":
+    main()
