@@ -17,7 +17,7 @@ from ..kernels.backend import TensorSet, get_backend, num_passes, plan_bytes
 from ..kernels.passes import canonical, compile_graph, describe
 from ..kernels.stages import Plan
 from .errors import Rejected, Rejection
-from .lower import NotFusable, lower
+from .fuse import NotFusable, lower
 from .plan import answer_question
 from .program import Program
 from .trace.graph import TraceGraph

@@ -26,7 +26,7 @@ from ..kernels.stages import Plan
 from ..kernels.verify import verify
 from .bank import Bank
 from .errors import Rejection
-from .lower import NotFusable, lower
+from .fuse import NotFusable, lower
 from .program import Program
 from .trace.graph import TraceGraph
 from .trace.replay import replay
@@ -88,14 +88,12 @@ class MergePlan:
         return next((p.reason for p in self.tensors.values() if p.reason), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Equal plans are written once."""
-        distinct = list(dict.fromkeys(self.tensors.values()))
-        position = {id(plan): i for i, plan in enumerate(distinct)}
-        by_plan = {plan: i for i, plan in enumerate(distinct)}
-        del position
+        """A plan that tensors share is written once."""
+        distinct = {id(plan): plan for plan in self.tensors.values()}
+        position = {key: i for i, key in enumerate(distinct)}
         return {
-            "plans": [plan.to_json() for plan in distinct],
-            "tensors": {name: by_plan[plan] for name, plan in self.tensors.items()},
+            "plans": [plan.to_json() for plan in distinct.values()],
+            "tensors": {name: position[id(plan)] for name, plan in self.tensors.items()},
             "fingerprint": self.fingerprint,
         }
 

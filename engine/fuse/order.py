@@ -1,0 +1,261 @@
+"""Order: extremes with their places, medians, k-th values, sorts over experts.
+
+Over small axes by compare and choose; over a whole tensor, its rows or its columns by a KTH node.
+Equal values keep the earlier place first, as a stable sort does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...kernels.ir import Op, Space
+from ..trace.graph import TraceNode
+from .reductions import dims_of, dropped, over_axes, reduced
+from .scope import Scope, each
+from .value import Axis, Value
+
+
+def extreme(op: Op) -> Callable[..., Any]:
+    """max and min: over everything, over a dimension (with places), or of two tensors."""
+    pick = Op.MAX if op is Op.REDUCE_MAX else Op.MIN
+
+    def rule(
+        scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
+    ) -> Any:
+        if isinstance(dim, Value):
+            return scope.pointwise(lambda a, b: scope.emit(pick, a, b), x, dim, dtype=node.dtype)
+        if dim is None:
+            return reduced(scope, op, x, dims_of(x, None), False)
+        values = reduced(scope, op, x, dims_of(x, dim), keepdim)
+        return Pair(values, lambda: place(scope, op, x, dim, keepdim))
+
+    return rule
+
+
+class Pair:
+    """(values, indices); places are worked out only if they are read."""
+
+    def __init__(self, values: Value, indices: Callable[[], Value]) -> None:
+        self._values, self._indices = values, indices
+
+    def __getitem__(self, index: int) -> Value:
+        return self._values if index == 0 else self._indices()
+
+
+def amount(op: Op) -> Callable[..., Value]:
+    """amax and amin."""
+
+    def rule(
+        scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
+    ) -> Value:
+        return reduced(scope, op, x, dims_of(x, dim), keepdim)
+
+    return rule
+
+
+def place(scope: Scope, op: Op, x: Value, dim: Any, keepdim: bool) -> Value:
+    """argmax or argmin along a small axis: the first place of the extreme."""
+    ((position, columns),) = [small_axis(scope, x, dim)]
+    better = (lambda a, b: (b, a)) if op is Op.REDUCE_MAX else (lambda a, b: (a, b))
+    out = np.empty(columns.shape[1:], dtype=np.int64)
+    for index in np.ndindex(out.shape):
+        best, where = int(columns[(0, *index)]), scope.const(0.0)
+        for k in range(1, len(columns)):
+            other = int(columns[(k, *index)])
+            wins = scope.emit(Op.LT, *better(other, best))
+            best = scope.emit(Op.WHERE, wins, other, best)
+            where = scope.emit(Op.WHERE, wins, scope.const(k), where)
+        out[index] = where
+    return along(x, dim, np.expand_dims(out, position), 1, torch.int64, keepdim)
+
+
+def argument(op: Op) -> Callable[..., Value]:
+    def rule(
+        scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
+    ) -> Value:
+        if dim is None:
+            if len(x.dims) != 1:
+                scope.fail("the place of an extreme in a whole tensor")
+            dim = 0
+        return place(scope, op, x, dim, keepdim)
+
+    return rule
+
+
+def small_axis(scope: Scope, x: Value, dim: int) -> tuple[int, np.ndarray]:
+    """Which axis of the cells a small dimension is, and the cells with that axis first."""
+    dim %= max(1, len(x.dims))
+    if not x.dims or not isinstance(x.dims[dim], int):
+        scope.fail("places along rows or columns")
+    position = x.small_position(dim)
+    return position, np.moveaxis(x.cells, position, 0)
+
+
+def along(
+    x: Value,
+    dim: int,
+    cells: np.ndarray,
+    size: int,
+    dtype: torch.dtype | None,
+    keepdim: bool = True,
+) -> Value:
+    """A value whose small dimension has another size."""
+    dim %= len(x.dims)
+    value = Value((*x.dims[:dim], size, *x.dims[dim + 1 :]), cells, dtype)
+    return value if keepdim else dropped(value, [dim])
+
+
+# ---- sorting networks over experts ---------------------------------------------------------------------
+
+
+def ordered(scope: Scope, x: Value, dim: int, descending: bool) -> tuple[Value, Value]:
+    """(sorted values, places) by insertion: n (n - 1) / 2 compare-exchanges."""
+    position, columns = small_axis(scope, x, dim)
+    values, places = columns.copy(), np.empty_like(columns)
+    for index in np.ndindex(columns.shape[1:]):
+        mine = [(int(columns[(k, *index)]), scope.const(k)) for k in range(len(columns))]
+        for i in range(1, len(mine)):
+            for j in range(i, 0, -1):
+                mine[j - 1], mine[j] = exchange(scope, mine[j - 1], mine[j], descending)
+        for k, (value, where) in enumerate(mine):
+            values[(k, *index)], places[(k, *index)] = value, where
+    size = len(columns)
+    back = (np.moveaxis(grid, 0, position) for grid in (values, places))
+    made = [along(x, dim, cells, size, x.dtype) for cells in back]
+    return made[0], Value(made[1].dims, made[1].cells, torch.int64)
+
+
+def exchange(
+    scope: Scope, first: tuple[int, int], second: tuple[int, int], descending: bool
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    a, b = (first[0], second[0]) if descending else (second[0], first[0])
+    swap = scope.emit(Op.LT, a, b)
+
+    def choose(yes: int, no: int) -> int:
+        return scope.emit(Op.WHERE, swap, yes, no)
+
+    low = choose(second[0], first[0]), choose(second[1], first[1])
+    return low, (choose(first[0], second[0]), choose(first[1], second[1]))
+
+
+def sort(scope: Scope, node: TraceNode, x: Value, *words: Any, **named: Any) -> list[Value]:
+    """sort.default(x, dim, descending) and sort.stable(x, stable=, dim=, descending=)"""
+    dim = named.get("dim", words[0] if words else -1)
+    descending = named.get("descending", words[1] if len(words) > 1 else False)
+    return list(ordered(scope, x, dim, bool(descending)))
+
+
+def topk(
+    scope: Scope, node: TraceNode, x: Value, k: int, dim: int = -1, largest: bool = True, *_: Any
+) -> list[Value]:
+    position, _columns = small_axis(scope, x, dim)
+    found = ordered(scope, x, dim, largest)
+    return [along(x, dim, v.cells.take(range(k), position), k, v.dtype) for v in found]
+
+
+def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value:
+    """The k-th smallest over symbolic axes, by a KTH node."""
+    axes = [d for d in dims if isinstance(x.dims[d], Axis)]
+    if axes != dims or x.has_ranges:
+        scope.fail("an order statistic over experts and a tensor at once, or over a part")
+    kinds = {x.dims[d].kind for d in dims}  # type: ignore[union-attr]
+    both = len(scope.shape) == 1 or "flat" in kinds or kinds == {"rows", "cols"}
+    space = Space.SCALAR if both else Space.ROW if kinds == {"cols"} else Space.COL
+
+    def one(cell: int) -> int:
+        if scope.builder.nodes[cell].space is not Space.FULL:
+            scope.fail("an order statistic of a vector")
+        return scope.emit(Op.KTH, cell, attrs=(k,), space=space)
+
+    marked = Value(x.dims, each(one, x.cells), x.dtype)
+    ones = over_axes(scope, Op.REDUCE_MAX, marked, []) if not axes else marked
+    cells, made = ones.cells, []
+    for d, dim in enumerate(x.dims):
+        if d in dims:
+            cells = np.expand_dims(cells, sum(isinstance(y, int) for y in made))
+            made.append(1)
+        else:
+            made.append(dim)
+    value = Value(tuple(made), cells, x.dtype)
+    return value if keepdim else dropped(value, dims)
+
+
+def kthvalue(
+    scope: Scope, node: TraceNode, x: Value, k: int, dim: int = -1, keepdim: bool = False
+) -> Pair:
+    dim %= len(x.dims)
+    if isinstance(x.dims[dim], int):
+        values, places = ordered(scope, x, dim, False)
+        return pick(x, values, places, k - 1, dim, keepdim)
+    return Pair(kth(scope, x, k, [dim], keepdim), lambda: scope.fail("the place of a k-th value"))
+
+
+def pick(x: Value, values: Value, places: Value, index: int, dim: int, keepdim: bool) -> Pair:
+    """One of the sorted ones."""
+    position = x.small_position(dim)
+
+    def taken(v: Value) -> Value:
+        return along(x, dim, v.cells.take([index], position), 1, v.dtype, keepdim)
+
+    return Pair(taken(values), lambda: taken(places))
+
+
+def median(scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
+    """The lower one of two middle values, as torch says."""
+    if dim is None:
+        if len(x.dims) == 1 and isinstance(x.dims[0], int):
+            return median(scope, node, x, 0)[0]
+        count = int(np.prod([scope.length(d) for d in x.dims]))
+        return kth(scope, x, (count + 1) // 2, list(range(len(x.dims))), False)
+    count = scope.length(x.dims[dim])
+    return kthvalue(scope, node, x, (count + 1) // 2, dim, keepdim)
+
+
+def cumsum(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:
+    position, columns = small_axis(scope, x, dim)
+    out = columns.copy()
+    for k in range(1, len(columns)):
+        for index in np.ndindex(columns.shape[1:]):
+            before, mine = int(out[(k - 1, *index)]), int(columns[(k, *index)])
+            out[(k, *index)] = scope.emit(Op.ADD, before, mine)
+    return scope.rounded(Value(x.dims, np.moveaxis(out, 0, position), node.dtype), node.dtype)
+
+
+def gather(scope: Scope, node: TraceNode, x: Value, dim: int, index: Value, **_: Any) -> Value:
+    """Along a small axis: the cell whose place is asked for."""
+    position, columns = small_axis(scope, x, dim)
+    dims, grids = scope.align(
+        *(slot(x, dim, columns, k, position) for k in range(len(columns))), index
+    )
+    out = np.empty(grids[-1].shape, dtype=np.int64)
+    for i in np.ndindex(out.shape):
+        found = int(grids[0][i])
+        for k in range(1, len(columns)):
+            here = scope.emit(Op.EQ, int(grids[-1][i]), scope.const(k))
+            found = scope.emit(Op.WHERE, here, int(grids[k][i]), found)
+        out[i] = found
+    return Value(dims, out, x.dtype)
+
+
+def slot(x: Value, dim: int, columns: np.ndarray, k: int, position: int) -> Value:
+    return along(x, dim, np.expand_dims(columns[k], position), 1, x.dtype)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "aten.max": extreme(Op.REDUCE_MAX),
+    "aten.min": extreme(Op.REDUCE_MIN),
+    "aten.amax": amount(Op.REDUCE_MAX),
+    "aten.amin": amount(Op.REDUCE_MIN),
+    "aten.argmax": argument(Op.REDUCE_MAX),
+    "aten.argmin": argument(Op.REDUCE_MIN),
+    "aten.sort": sort,
+    "aten.topk": topk,
+    "aten.kthvalue": kthvalue,
+    "aten.median": median,
+    "aten.cumsum": cumsum,
+    "aten.gather": gather,
+}

@@ -1,0 +1,15 @@
+"""All operations that lower to kernels, by ATen name: the base name, or one overload's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import elementwise, order, reductions, views
+
+RULES: dict[str, Callable[..., Any]] = {
+    **elementwise.RULES,
+    **views.RULES,
+    **reductions.RULES,
+    **order.RULES,
+}

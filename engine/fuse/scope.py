@@ -1,0 +1,169 @@
+"""Where lowering writes its nodes, and the helpers that all rules use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from ...kernels.ir import Builder, Op, Space
+from ..trace.graph import TraceNode
+from .value import Axis, Dim, NotFusable, Value
+
+MAX_NODES = 20_000
+MAX_CELLS = 4_096
+ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
+AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
+
+
+class Scope:
+    """The graph under construction and the tensor's shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        if len(shape) not in (1, 2):
+            raise NotFusable("input", f"a tensor of {len(shape)} dimensions")
+        self.shape, self.op = shape, "input"
+        self.builder = Builder()
+
+    def fail(self, why: str) -> NoReturn:
+        raise NotFusable(self.op, why)
+
+    # ---- sizes
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0] if len(self.shape) == 2 else 1
+
+    @property
+    def cols(self) -> int:
+        return self.shape[-1]
+
+    def full_length(self, axis: Axis) -> int:
+        return {"rows": self.rows, "cols": self.cols, "flat": self.rows * self.cols}[axis.kind]
+
+    def length(self, dim: Dim) -> int:
+        """Number of elements along a dimension."""
+        if isinstance(dim, int):
+            return dim
+        stop = self.full_length(dim) if dim.stop is None else dim.stop
+        return max(0, -(-(stop - dim.start) // dim.step))
+
+    # ---- nodes
+
+    def emit(
+        self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
+    ) -> int:
+        if len(self.builder.nodes) >= MAX_NODES:
+            self.fail(f"more than {MAX_NODES} kernel operations")
+        return self.builder.add(op, *args, attrs=attrs, space=space)
+
+    def const(self, value: float) -> int:
+        return self.builder.const(float(value))
+
+    def cells(self, *nodes: int) -> np.ndarray:
+        """A grid without axes, of one node."""
+        (node,) = nodes
+        return np.array(node, dtype=np.int64)
+
+    def constant(self, node: TraceNode) -> Value:
+        """A small real tensor, a constant per cell."""
+        numbers, shape = node.args
+        if len(numbers) > MAX_CELLS:
+            self.fail(f"a constant of {len(numbers)} numbers")
+        if any(isinstance(n, complex) for n in numbers):
+            self.fail("complex numbers")
+        cells = np.array([self.const(float(n)) for n in numbers], dtype=np.int64)
+        return Value(tuple(shape), cells.reshape(shape), node.dtype)
+
+    def number(self, value: float, dtype: torch.dtype | None = None) -> Value:
+        return Value((), self.cells(self.const(value)), dtype)
+
+    def rounded(self, value: Value, dtype: torch.dtype | None) -> Value:
+        """The value as its dtype holds it: half and bfloat16 round after every operation."""
+        op = ROUNDING.get(dtype) if dtype else None
+        if op is None:
+            return Value(value.dims, value.cells, dtype)
+        cells = each(lambda n: self.emit(op, n), value.cells)
+        return Value(value.dims, cells, dtype)
+
+    # ---- element-wise
+
+    def align(self, *values: Value) -> tuple[tuple[Dim, ...], list[np.ndarray]]:
+        """Broadcast: common dimensions, and each value's cells over the common int ones."""
+        rank = max(len(v.dims) for v in values)
+        dims = tuple(self.common([v, rank, i]) for v in [values] for i in range(rank))
+        shape = tuple(d for d in dims if isinstance(d, int))
+        if int(np.prod(shape)) > MAX_CELLS:
+            self.fail(f"{int(np.prod(shape))} small values to unroll")
+        return dims, [np.broadcast_to(self.spread(v, dims), shape) for v in values]
+
+    def common(self, words: list[Any]) -> Dim:
+        """The dimension at one position of a broadcast."""
+        values, rank, position = words
+        found: Dim = 1
+        for value in values:
+            at = position - (rank - len(value.dims))
+            dim = value.dims[at] if at >= 0 else 1
+            if dim == 1 or dim == found:
+                continue
+            if found != 1:
+                self.fail("axes that differ are combined")
+            found = dim
+        return found
+
+    def spread(self, value: Value, dims: tuple[Dim, ...]) -> np.ndarray:
+        """Cells with an axis for every int dimension of `dims`."""
+        offset = len(dims) - len(value.dims)
+        index: list[Any] = []
+        taken = value.cells
+        for position, dim in enumerate(dims):
+            mine = value.dims[position - offset] if position >= offset else None
+            if isinstance(dim, int):
+                index.append(slice(None) if isinstance(mine, int) else None)
+            elif isinstance(mine, int):  # size 1 against a symbolic axis
+                index.append(0)
+        return taken[tuple(index)] if index else taken
+
+    def pointwise(
+        self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
+    ) -> Value:
+        """formula(node, ...) on every cell, rounded to the dtype."""
+        dims, grids = self.align(*values)
+        cells = np.empty(grids[0].shape, dtype=np.int64)
+        for index in np.ndindex(cells.shape):
+            cells[index] = formula(*(int(grid[index]) for grid in grids))
+        return self.rounded(Value(dims, cells, dtype), dtype)
+
+    def lift(self, x: Any) -> Value:
+        """A Python number as a value."""
+        if isinstance(x, Value):
+            return x
+        if isinstance(x, (bool, int, float)):
+            return self.number(x)
+        self.fail(f"an argument of type {type(x).__name__}")
+
+    # ---- ranges
+
+    def mask(self, dims: tuple[Dim, ...]) -> int | None:
+        """A node that is 1 where all ranges among these dimensions hold; None for no range."""
+        found = None
+        for dim in dims:
+            if isinstance(dim, Axis) and not dim.whole:
+                node = self.in_range(dim)
+                found = node if found is None else self.emit(Op.MUL, found, node)
+        return found
+
+    def in_range(self, axis: Axis) -> int:
+        stop = self.full_length(axis) if axis.stop is None else axis.stop
+        attrs = (axis.start, stop, axis.step)
+        return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])
+
+
+def each(change: Callable[[int], int], cells: np.ndarray) -> np.ndarray:
+    """Every cell changed."""
+    out = np.empty(cells.shape, dtype=np.int64)
+    for index in np.ndindex(cells.shape):
+        out[index] = change(int(cells[index]))
+    return out

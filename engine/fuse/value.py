@@ -1,0 +1,61 @@
+"""What a traced tensor is while it is lowered: dimensions, and a kernel node per cell.
+
+A dimension is an int (a small axis that is unrolled: experts, kept dims of size 1) or an Axis: all
+rows, all columns, or rows and columns flattened, whole or as a strided range of indices. `cells` is
+an array of node indices over the int dimensions alone, in their order. A value on a range is an
+expression over the whole axis that counts only there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+class NotFusable(Exception):
+    """An operation that the streamed kernels do not run."""
+
+    def __init__(self, op: str, why: str) -> None:
+        super().__init__(f"{op}: {why}")
+        self.op, self.why = op, why
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A symbolic axis of the checkpoint tensor: "rows", "cols" or "flat"; a range of it."""
+
+    kind: str
+    start: int = 0
+    stop: int | None = None  # None: the whole axis
+    step: int = 1
+
+    @property
+    def whole(self) -> bool:
+        return self.stop is None
+
+
+ROWS, COLS, FLAT = Axis("rows"), Axis("cols"), Axis("flat")
+Dim = int | Axis
+
+
+@dataclass(frozen=True)
+class Value:
+    """A lowered tensor. `cells.shape` is the tuple of int dimensions."""
+
+    dims: tuple[Dim, ...]
+    cells: np.ndarray
+    dtype: torch.dtype | None
+
+    @property
+    def has_ranges(self) -> bool:
+        return any(isinstance(d, Axis) and not d.whole for d in self.dims)
+
+    def small_position(self, dim: int) -> int:
+        """Which axis of `cells` an int dimension is."""
+        return sum(isinstance(d, int) for d in self.dims[:dim])
+
+    @property
+    def is_bool(self) -> bool:
+        return self.dtype is torch.bool

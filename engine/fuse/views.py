@@ -1,0 +1,304 @@
+"""Views, stacks, scatters and fills: dimensions and cells move, few nodes are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.ir import Op
+from ..trace.graph import TraceNode
+from .scope import Scope, each
+from .value import COLS, FLAT, ROWS, Axis, Dim, Value
+
+MAX_UNROLLED = 64  # a longer axis of a fill must be the tensor's own
+
+
+def natural(scope: Scope) -> tuple[Dim, ...]:
+    return (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
+
+
+def axes_of(scope: Scope, sizes: tuple[int, ...]) -> tuple[Dim, ...]:
+    """Dimensions of a value that is the same everywhere: any axis of the right length will do."""
+    own = natural(scope)
+    head = sizes[: len(sizes) - len(own)]
+    if sizes[len(head) :] == scope.shape and max(head, default=1) <= MAX_UNROLLED:
+        return (*head, *own)
+    return tuple(axis_of(scope, size, i == len(sizes) - 1) for i, size in enumerate(sizes))
+
+
+def axis_of(scope: Scope, size: int, last: bool) -> Dim:
+    known = {scope.cols: COLS} if last else {}
+    if len(scope.shape) == 2:
+        known = {scope.rows * scope.cols: FLAT, scope.rows: ROWS, scope.cols: COLS, **known}
+    if size > MAX_UNROLLED and size in known:
+        return known[size]
+    if size > MAX_UNROLLED:
+        scope.fail(f"an axis of {size}")
+    return size
+
+
+def spread(scope: Scope, value: Value, dims: tuple[Dim, ...]) -> Value:
+    """The value broadcast to these dimensions."""
+    shape = tuple(d for d in dims if isinstance(d, int))
+    cells = np.broadcast_to(scope.spread(value, dims), shape)
+    return Value(dims, cells, value.dtype)
+
+
+def full(scope: Scope, node: TraceNode, size: list[int], number: Any, **_: Any) -> Value:
+    dims = axes_of(scope, tuple(size))
+    value = scope.lift(number)
+    cells = value.cells.reshape(())
+    shape = tuple(d for d in dims if isinstance(d, int))
+    return Value(dims, np.broadcast_to(cells, shape), node.dtype)
+
+
+def expand(scope: Scope, node: TraceNode, x: Value, size: list[int], **_: Any) -> Value:
+    assert node.shape is not None
+    fresh = axes_of(scope, node.shape)
+    offset = len(node.shape) - len(x.dims)
+    dims: list[Dim] = []
+    for i, dim in enumerate(fresh):
+        mine = x.dims[i - offset] if i >= offset else 1
+        dims.append(mine if mine != 1 else dim)
+    return spread(scope, x, tuple(dims))
+
+
+def reshape(scope: Scope, node: TraceNode, x: Value, size: Any) -> Value:
+    """Groups of old dimensions and new sizes of equal products; ones come and go freely."""
+    assert node.shape is not None
+    if node.shape == tuple(scope.length(d) for d in x.dims):
+        return x
+    if 1 in scope.shape:
+        scope.fail("a reshape where rows or columns are one")
+    old = [d for d in x.dims if d != 1]
+    dims: list[Dim] = []
+    waiting: list[int] = []
+    for n in node.shape:
+        if n == 1:
+            dims.append(1)
+            continue
+        waiting.append(n)
+        group = take_group(scope, old, waiting)
+        if group is not None:
+            dims += regrouped(scope, group, waiting)
+            waiting = []
+    if waiting or old:
+        scope.fail("a reshape that mixes axes")
+    shape = tuple(d for d in dims if isinstance(d, int))
+    return Value(tuple(dims), x.cells.reshape(shape), x.dtype)
+
+
+def take_group(scope: Scope, old: list[Dim], sizes: list[int]) -> list[Dim] | None:
+    """Remove the first dimensions whose product is that of the sizes; None if it does not fit yet."""
+    wanted, product = math.prod(sizes), 1
+    for count, dim in enumerate(old, 1):
+        product *= scope.length(dim)
+        if product == wanted:
+            group = old[:count]
+            del old[:count]
+            return group
+        if product > wanted:
+            break
+    return None
+
+
+def regrouped(scope: Scope, group: list[Dim], sizes: list[int]) -> list[Dim]:
+    if all(isinstance(d, int) for d in group):
+        return list(sizes)
+    if len(group) == len(sizes) == 1:
+        return group
+    if group == [ROWS, COLS] and len(sizes) == 1:
+        return [FLAT]
+    if group == [FLAT] and tuple(sizes) == scope.shape:
+        return [ROWS, COLS]
+    scope.fail("a reshape that mixes axes")
+
+
+def permute(scope: Scope, node: TraceNode, x: Value, order: list[int]) -> Value:
+    ints = [d for d in order if isinstance(x.dims[d], int)]
+    cells = x.cells.transpose([x.small_position(d) for d in ints])
+    return Value(tuple(x.dims[d] for d in order), cells, x.dtype)
+
+
+def select(scope: Scope, node: TraceNode, x: Value, dim: int, index: int) -> Value:
+    dim %= len(x.dims)
+    if not isinstance(x.dims[dim], int):
+        scope.fail("one row or column of a tensor")
+    cells = x.cells.take(index, axis=x.small_position(dim))
+    return Value((*x.dims[:dim], *x.dims[dim + 1 :]), cells, x.dtype)
+
+
+def bounds(scope: Scope, dim: Dim, start: Any, end: Any, step: int) -> tuple[int, int, int]:
+    return slice(start, end, step).indices(scope.length(dim))
+
+
+def part_of(scope: Scope, dim: Axis, start: Any, end: Any, step: int) -> Axis:
+    """A range of an axis, or of a range."""
+    first, last, step = bounds(scope, dim, start, end, step)
+    if (first, step) == (0, 1) and last == scope.length(dim):
+        return dim
+    last = max(first, last)
+    stop = dim.start + dim.step * (first + step * max(0, -(-(last - first) // step) - 1)) + 1
+    return Axis(dim.kind, dim.start + dim.step * first, max(stop, dim.start), dim.step * step)
+
+
+def cut(
+    scope: Scope,
+    node: TraceNode,
+    x: Value,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> Value:
+    """slice"""
+    dim %= len(x.dims)
+    mine = x.dims[dim]
+    if isinstance(mine, int):
+        index = [slice(None)] * x.cells.ndim
+        index[x.small_position(dim)] = slice(start, end, step)
+        cells = x.cells[tuple(index)]
+        size = cells.shape[x.small_position(dim)]
+        return Value((*x.dims[:dim], size, *x.dims[dim + 1 :]), cells, x.dtype)
+    part = part_of(scope, mine, start, end, step)
+    return Value((*x.dims[:dim], part, *x.dims[dim + 1 :]), x.cells, x.dtype)
+
+
+def slice_scatter(
+    scope: Scope, node: TraceNode, x: Value, source: Value, dim: int = 0, start: Any = None,
+    end: Any = None, step: int = 1,
+) -> Value:  # fmt: skip
+    dim %= len(x.dims)
+    mine = x.dims[dim]
+    if isinstance(mine, int):
+        index: list[Any] = [slice(None)] * x.cells.ndim
+        index[x.small_position(dim)] = slice(start, end, step)
+        return assigned(scope, node, x, source, tuple(index), dim)
+    part = part_of(scope, mine, start, end, step)
+    if part == mine:
+        return scope.pointwise(lambda a, b: b, x, source, dtype=node.dtype)
+    return chosen(scope, node, x, source, dim, part)
+
+
+def select_scatter(
+    scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, index: int
+) -> Value:
+    dim %= len(x.dims)
+    mine = x.dims[dim]
+    wider = Value(
+        (*source.dims[:dim], 1, *source.dims[dim:]),
+        np.expand_dims(source.cells, small_before(source, dim)),
+        source.dtype,
+    )
+    if isinstance(mine, int):
+        position = index % mine
+        where: list[Any] = [slice(None)] * x.cells.ndim
+        where[x.small_position(dim)] = slice(position, position + 1)
+        return assigned(scope, node, x, wider, tuple(where), dim)
+    first = index % scope.length(mine)
+    return chosen(scope, node, x, wider, dim, part_of(scope, mine, first, first + 1, 1))
+
+
+def small_before(value: Value, dim: int) -> int:
+    return sum(isinstance(d, int) for d in value.dims[:dim])
+
+
+def assigned(
+    scope: Scope, node: TraceNode, x: Value, source: Value, index: tuple[Any, ...], dim: int
+) -> Value:
+    """Cells replaced along a small axis."""
+    target = x.cells[index]
+    dims = tuple(
+        target.shape[x.small_position(i)] if isinstance(d, int) else d for i, d in enumerate(x.dims)
+    )
+    for d, s in zip(reversed(dims), reversed(source.dims), strict=False):
+        if isinstance(d, Axis) and s not in (1, d):
+            scope.fail("axes that differ are combined")
+    cells = x.cells.copy()
+    cells[index] = np.broadcast_to(scope.spread(source, dims), target.shape)
+    return Value(x.dims, cells, x.dtype)
+
+
+def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
+    """The source where the axis is in its range, else x."""
+    if source.dims[dim] not in (1, part):
+        scope.fail("ranges that differ are combined")
+    inside = scope.in_range(part)
+    whole = source if source.dims[dim] == 1 else Value(
+        (*source.dims[:dim], x.dims[dim], *source.dims[dim + 1 :]), source.cells, source.dtype
+    )  # fmt: skip
+    return scope.pointwise(
+        lambda a, b: scope.emit(Op.WHERE, inside, b, a), x, whole, dtype=node.dtype
+    )
+
+
+def stack(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Value:
+    dims, grids = scope.align(*parts)
+    dim %= len(dims) + 1
+    position = sum(isinstance(d, int) for d in dims[:dim])
+    cells = np.stack(grids, position)
+    return Value((*dims[:dim], len(parts), *dims[dim:]), cells, node.dtype)
+
+
+def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Value:
+    dim %= len(parts[0].dims)
+    if not all(isinstance(p.dims[dim], int) for p in parts):
+        scope.fail("a concatenation along rows or columns")
+    rest = {(*p.dims[:dim], *p.dims[dim + 1 :]) for p in parts}
+    if len(rest) > 1:
+        scope.fail("axes that differ are combined")
+    cells = np.concatenate([p.cells for p in parts], parts[0].small_position(dim))
+    size = sum(int(p.dims[dim]) for p in parts)  # type: ignore[arg-type]
+    dims = parts[0].dims
+    return Value((*dims[:dim], size, *dims[dim + 1 :]), cells, node.dtype)
+
+
+def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
+    cells = x.cells
+    for dim in dims:
+        if not isinstance(x.dims[dim], int):
+            scope.fail("rows or columns in reverse")
+        cells = np.flip(cells, x.small_position(dim % len(x.dims)))
+    return Value(x.dims, cells, x.dtype)
+
+
+def draw(kind: str) -> Callable[..., Value]:
+    """A tensor-size draw: Philox numbers, as in replay."""
+
+    def rule(scope: Scope, node: TraceNode, *_: Any, draw: int = 0, **__: Any) -> Value:
+        if node.shape != scope.shape:
+            scope.fail(f"a draw of shape {node.shape}")
+        from ...kernels.ir import Space
+
+        number = scope.emit(Op.RANDOM, attrs=(kind, draw, 0), space=Space.FULL)
+        return scope.rounded(Value(natural(scope), scope.cells(number), node.dtype), node.dtype)
+
+    return rule
+
+
+def same(scope: Scope, node: TraceNode, x: Value, *_: Any, **__: Any) -> Value:
+    return Value(x.dims, each(lambda n: n, x.cells), node.dtype)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "aten.full": full,
+    "aten.expand": expand,
+    "aten.reshape": reshape,
+    "aten.permute": permute,
+    "aten.select": select,
+    "aten.slice": cut,
+    "aten.slice_scatter": slice_scatter,
+    "aten.select_scatter": select_scatter,
+    "aten.stack": stack,
+    "aten.cat": cat,
+    "aten.flip": flip,
+    "aten.rand": draw("uniform"),
+    "aten.rand_like": draw("uniform"),
+    "aten.randn": draw("normal"),
+    "aten.randn_like": draw("normal"),
+    "aten.alias": same,
+    "aten.detach": same,
+}
