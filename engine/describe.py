@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from ..kernels.backend import TensorSet, get_backend, num_passes, plan_bytes
+from ..kernels.backend import BackendError, TensorSet, get_backend, num_passes, plan_bytes
 from ..kernels.passes import canonical, compile_graph, describe
 from ..kernels.stages import Plan
-from .errors import Rejected, Rejection
+from .errors import Rejected, Rejection, UsageError
 from .fuse import NotFusable, lower
 from .plan import answer_question
 from .program import Program
@@ -82,7 +82,7 @@ def describe_program(
         "fingerprint": meaning.fingerprint,
         "reason": meaning.reason,
         "synthetic": bool(asked),
-        "text": text_of(meaning, show, names),
+        "text": text_of(meaning, show),
     }
 
 
@@ -109,7 +109,7 @@ def cost(meaning: Meaning, shape: tuple[int, ...], names: Sequence[str]) -> tupl
     return numel * sum(sizes.values()), numel * ITEMSIZE_BYTES
 
 
-def text_of(meaning: Meaning, show: str | None, names: Sequence[str]) -> str | None:
+def text_of(meaning: Meaning, show: str | None) -> str | None:
     """The form of the program that --show names; None where nothing was asked."""
     if show is None:
         return None
@@ -119,6 +119,9 @@ def text_of(meaning: Meaning, show: str | None, names: Sequence[str]) -> str | N
         return f"no {show}: the program is not fused ({meaning.reason})"
     if show == "plan":
         return describe(meaning.plan)
-    from ..kernels.triton.show import show_source
+    from ..kernels.triton.ahead import show_source
 
-    return show_source(meaning.plan, names, show)
+    try:
+        return show_source(meaning.plan, show)
+    except BackendError as error:
+        raise UsageError(f"--show {show}: {error}") from None
