@@ -129,12 +129,22 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
 
 
 def note(event: str, args: Any, attempts: list[str]) -> None:
-    if len(attempts) > 8:
+    """Keep an attempt; what Python's own imports look up on the way is none."""
+    if len(attempts) > 8 or importing():
         return
     if event in WATCHED:
         attempts.append(event)
     elif event == "open" and writes(args):
         attempts.append("open for writing")
+
+
+def importing() -> bool:
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def writes(args: Any) -> bool:
