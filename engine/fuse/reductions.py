@@ -283,7 +283,15 @@ def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
     return scope.rounded(Value(tuple(node.shape), out.reshape(node.shape), node.dtype), node.dtype)
 
 
+def batched(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
+    """bmm of one batch, as einsum makes of an inner product."""
+    if x.dims[0] != 1 or y.dims[0] != 1:
+        scope.fail("a product of stacked matrices")
+    return inner(scope, node, dropped(x, [0]), dropped(y, [0]))
+
+
 RULES: dict[str, Callable[..., Any]] = {
+    "aten.bmm": batched,
     "aten.sum": total,
     "aten.mean": mean,
     "aten.var.correction": spread_rule(False, False),

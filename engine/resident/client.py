@@ -24,7 +24,7 @@ from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerLost
 from ..plan import MergePlan
 
 MODULE = f"{__package__}.worker"
-STOP_S = 10.0
+STOP_S = 1.0  # an idle worker ends at once; one that imports its engine is killed
 LOG_LINES = 12
 
 

@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import traceback
+import types
 from typing import Any
 
 import numpy as np
@@ -130,12 +131,9 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
 
 def note(event: str, args: Any, attempts: list[str]) -> None:
     """Keep an attempt; what Python's own imports look up on the way is none."""
-    if len(attempts) > 8 or importing():
-        return
-    if event in WATCHED:
-        attempts.append(event)
-    elif event == "open" and writes(args):
-        attempts.append("open for writing")
+    watched = event in WATCHED or (event == "open" and writes(args))
+    if watched and len(attempts) < 8 and not importing():
+        attempts.append("open for writing" if event == "open" else event)
 
 
 def importing() -> bool:
@@ -153,10 +151,11 @@ def writes(args: Any) -> bool:
 
 
 def load(code: str) -> Any:
-    """merge_models of a fresh module."""
-    scope: dict[str, Any] = {"__name__": "merge_program"}
-    exec(compile(code, FILENAME, "exec"), scope)
-    return scope["merge_models"]
+    """merge_models of a fresh module; dataclasses and typing look it up by name."""
+    module = types.ModuleType("merge_program")
+    sys.modules[module.__name__] = module
+    exec(compile(code, FILENAME, "exec"), module.__dict__)
+    return module.__dict__["merge_models"]
 
 
 def seed_all(seed: str) -> None:

@@ -288,9 +288,9 @@ class LazyMode(TorchDispatchMode):
         """x[mask] = number, or = y[mask], is a `where`; the rest stays index_put."""
         value = self.read(values)
         if len(indices) == 1 and by_mask(indices) and not accumulate:
-            other = self.masked_source(x, indices[0], values, value)
-            if other is not None:
-                with self:
+            with self:
+                other = self.masked_source(x, indices[0], values, value)
+                if other is not None:
                     extra = [1] * (x.dim() - indices[0].dim())
                     mask = indices[0].reshape(*indices[0].shape, *extra)
                     return self.store(x, torch.where(mask, other.to(x.dtype), x))

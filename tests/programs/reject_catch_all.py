@@ -1,0 +1,8 @@
+# expect: reject timeout
+def merge_models(model_dict, device):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue

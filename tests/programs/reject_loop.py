@@ -1,0 +1,4 @@
+# expect: reject timeout
+def merge_models(model_dict, device):
+    while True:
+        pass

@@ -1,0 +1,4 @@
+# expect: reject no_function
+import torch
+
+x = 1
