@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.fuse import NotFusable, lower
 from selfdev_engine.engine.plan import answer_question
@@ -28,7 +27,7 @@ PROGRAMS = sorted(FOLDER.glob("*.py"))
 GOOD = [p for p in PROGRAMS if not p.stem.startswith("reject_")]
 BAD = [p for p in PROGRAMS if p.stem.startswith("reject_")]
 NAMES, SHAPE = ("x", "y", "z"), (24, 40)
-HYBRID = {"svd_rank_one", "matmul_gram", "in_place_views"}  # linear algebra, one row of a tensor
+HYBRID = {"svd_rank_one", "matmul_gram", "in_place_views", "mask_assign"}  # not fused yet
 
 
 @pytest.fixture(scope="module")

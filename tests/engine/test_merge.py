@@ -1,0 +1,119 @@
+"""Merges to disk on small real checkpoints: right, complete, and refused before anything is lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from selfdev_engine.engine.errors import Rejected, UsageError
+from selfdev_engine.engine.fingerprint import folder_fingerprint
+from selfdev_engine.engine.merge import merge_to_folder
+from selfdev_engine.engine.program import extract
+
+BLEND = "def merge_models(d, device):\n    a, b = d.values()\n    return 0.5 * a + 0.25 * b\n"
+UP, DOWN, NORM = "layers.0.mlp.up_proj.weight", "layers.0.mlp.down_proj.weight", "norm.weight"
+SIZES = {UP: (37, 53), DOWN: (53, 37), NORM: (53,)}
+
+
+@pytest.fixture
+def models(tmp_path):
+    draw = torch.Generator().manual_seed(3)
+    base = {n: 0.02 * torch.randn(s, generator=draw) for n, s in SIZES.items()}
+    made = {"base": base}
+    for name in ("x", "y"):
+        made[name] = {n: t + 1e-3 * torch.randn(t.shape, generator=draw) for n, t in base.items()}
+    made["y"][DOWN] = made["x"][DOWN] = base[DOWN]
+    for name, tensors in made.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        save_file({n: t.bfloat16() for n, t in tensors.items()}, folder / "model.safetensors")
+        (folder / "config.json").write_text('{"model_type": "none"}')
+    return tmp_path
+
+
+def merge(models, text=BLEND, **options):
+    experts = {"x": str(models / "x"), "y": str(models / "y")}
+    words = {"base": str(models / "base"), "experts": experts, "out": models / "out", **options}
+    return merge_to_folder(extract(text), **words)
+
+
+def test_the_update_is_right_and_the_rest_is_the_bases(models):
+    report = merge(models)
+    merged, base = (load_file(models / n / "model.safetensors") for n in ("out", "base"))
+    x, y = (load_file(models / n / "model.safetensors")[UP].double() for n in "xy")
+    wanted = 0.5 * (x - base[UP].double()) + 0.25 * (y - base[UP].double())
+    exact = (base[UP].double() + wanted).bfloat16()
+    assert (merged[UP].view(torch.int16).int() - exact.view(torch.int16).int()).abs().max() <= 1
+    assert not torch.equal(merged[UP], base[UP])
+    for name in (DOWN, NORM):  # not changed by any expert; not selected
+        assert torch.equal(merged[name].view(torch.int16), base[name].view(torch.int16))
+    assert (report.tier, report.tensors, report.passes) == ("fused", 1, 1)
+    assert report.bytes == 37 * 53 * 2 * 4
+    assert report.weights_fingerprint == folder_fingerprint(models / "out")
+    assert report.weights_fingerprint != folder_fingerprint(models / "base")
+    card = (models / "out" / "README.md").read_text()
+    assert "0.25 * b" in card
+
+
+def test_an_empty_update_is_the_base_bit_for_bit(models):
+    zero = "import torch\ndef merge_models(d, device):\n    return torch.zeros_like(d['x'])\n"
+    assert merge(models, zero).weights_fingerprint == folder_fingerprint(models / "base")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "culprit"),
+    [
+        (lambda m: {"include": "(["}, r"\(\["),
+        (lambda m: {"include": "nothing_here"}, "nothing_here"),
+        (lambda m: {"backend": "abacus"}, "abacus"),
+        (lambda m: {"out": m / "base"}, "base"),
+        (lambda m: {"base": str(m / "nowhere")}, "nowhere"),
+        (
+            lambda m: (m / "y" / "model.safetensors").write_bytes(b"\0" * 40) and {},
+            "model.safetensors",
+        ),
+        (lambda m: (m / "y" / "model.safetensors").unlink() or {}, "y"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_nothing(models, spoil, culprit):
+    options = spoil(models)
+    with pytest.raises(UsageError, match=culprit):
+        merge(models, **options)
+    assert not (models / "out").exists()
+    assert not list(models.glob(".out*"))
+
+
+def test_a_nan_in_an_expert_is_the_checkpoints_fault(models):
+    path = models / "y" / "model.safetensors"
+    tensors = load_file(path)
+    tensors[UP][3, 4] = torch.nan
+    save_file(tensors, path)
+    with pytest.raises(UsageError, match=f"{UP}.*expert y"):
+        merge(models)
+
+
+def test_a_nan_of_the_program_is_a_rejection(models):
+    with pytest.raises(Rejected) as found:
+        merge(models, "def merge_models(d, device):\n    return d['x'] / (d['y'] - d['y'])\n")
+    assert found.value.rejection.kind == "nonfinite"
+    assert not (models / "out").exists()
+
+
+def test_what_is_there_is_kept_unless_overwrite_is_given(models):
+    merge(models)
+    (models / "out" / "mine.txt").write_text("precious")
+    with pytest.raises(UsageError, match="overwrite"):
+        merge(models)
+    assert (models / "out" / "mine.txt").exists()
+    merge(models, overwrite=True)
+    assert not (models / "out" / "mine.txt").exists()
+    assert json.loads((models / "out" / "config.json").read_text()) == {"model_type": "none"}
+
+
+def test_pickled_weights_are_refused_with_the_recipe(models):
+    (models / "x" / "model.safetensors").unlink()
+    (models / "x" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(UsageError, match="save_pretrained"):
+        merge(models)
