@@ -1,0 +1,116 @@
+"""Models and tasks made on this machine: a base, three experts, a generator of merge programs.
+
+`make_zoo(folder, "tiny")` takes minutes on two cores, is cached, and gives the same weights again on
+one machine. Parts are made by processes of their own (tiny.py), one thread each, so that two cores
+work side by side. The folder appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...engine.errors import MissingExtra, UsageError
+
+Progress = Callable[[int, int, str], None]
+PARTS = ("family", "generator")
+SIZES = ("tiny",)
+FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
+
+
+def make_zoo(
+    folder: Path, size: str = "tiny", progress: Progress | None = None, settings: str = ""
+) -> dict[str, Any]:
+    """The object of zoo.json, made now or before. Raises UsageError, MissingExtra.
+
+    `settings` names fields of tiny.ZooSettings to change, as JSON; tests make small zoos with it.
+    """
+    made = folder / "zoo.json"
+    if made.is_file():
+        return json.loads(made.read_text())
+    if size not in SIZES:
+        raise UsageError(
+            f"--size {size}: cannot be made by this version; there is {', '.join(SIZES)}"
+        )
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtra("transformers", "train")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: holds files that are no zoo")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
+    return build(folder, progress or (lambda done, total, label: None), settings)
+
+
+def build(folder: Path, progress: Progress, settings: str) -> dict[str, Any]:
+    began = time.monotonic()
+    fresh = folder.parent / f".{folder.name}.{os.getpid()}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        run_parts(fresh, progress, settings)
+        parts = [json.loads((fresh / f"{part}.json").read_text()) for part in PARTS]
+        for part in PARTS:
+            (fresh / f"{part}.json").unlink()
+        zoo = {**parts[0], **parts[1], "seconds": round(time.monotonic() - began, 1)}
+        ordered = {key: zoo[key] for key in FIELDS}
+        (fresh / "zoo.json").write_text(json.dumps(ordered, indent=1) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return ordered
+
+
+def run_parts(fresh: Path, progress: Progress, settings: str) -> None:
+    """All parts side by side; their progress added up."""
+    processes = {part: start_part(part, fresh, settings) for part in PARTS}
+    done: dict[str, tuple[int, int]] = dict.fromkeys(PARTS, (0, 1))
+    try:
+        while any(process.poll() is None for process in processes.values()):
+            for part, process in processes.items():
+                check_part(part, process, fresh)
+                done[part] = last_progress(fresh / f"{part}.log") or done[part]
+            progress(sum(d for d, _ in done.values()), sum(t for _, t in done.values()), "zoo tiny")
+            time.sleep(0.2)
+        for part, process in processes.items():
+            check_part(part, process, fresh)
+            (fresh / f"{part}.log").unlink()
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+
+
+def check_part(part: str, process: subprocess.Popen[bytes], fresh: Path) -> None:
+    if process.poll() not in (None, 0):
+        raise RuntimeError(f"zoo: {part} failed:\n{(fresh / f'{part}.log').read_text()}")
+
+
+def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]:
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with (fresh / f"{part}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", f"{__name__}.tiny", part, str(fresh), settings],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **threads, "HF_HUB_OFFLINE": "1"},
+        )
+
+
+def last_progress(log: Path) -> tuple[int, int] | None:
+    """The last "step DONE TOTAL" line of a part."""
+    lines = log.read_text(errors="replace").splitlines()
+    steps = [line.split() for line in lines if line.startswith("step ")]
+    return (int(steps[-1][1]), int(steps[-1][2])) if steps else None
