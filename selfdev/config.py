@@ -90,16 +90,16 @@ class RunConfig(Section):
     include: str = "mlp"
     iterations: int = Field(3, ge=1)
     samples: int = Field(3000, ge=1)
-    temperature: Temperature = Temperature()
-    generation: Generation = Generation()
-    trace: Trace = Trace()
+    temperature: Temperature = Field(default_factory=Temperature)
+    generation: Generation = Field(default_factory=Generation)
+    trace: Trace = Field(default_factory=Trace)
     engine: Engine = Engine()
-    preferences: Preferences = Preferences()
-    dpo: Dpo = Dpo()
+    preferences: Preferences = Field(default_factory=Preferences)
+    dpo: Dpo = Field(default_factory=Dpo)
     baselines: list[str] = ["task_arithmetic", "ties", "model_stock"]
     arms: list[str] = Field(default=[], max_length=0)
     race: Literal["full"] = "full"
-    test: Test = Test()
+    test: Test = Field(default_factory=Test)
     cluster: Cluster = Cluster()
     seed: int = 0
 

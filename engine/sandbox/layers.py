@@ -62,9 +62,13 @@ os._exit(0 if held else 1)
 def layers() -> list[dict[str, Any]]:
     """[{name, ok, required, detail, fix}] for `doctor`."""
     command = [sys.executable, "-s", "-P", "-c", PROBE]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    probes = {name: subprocess.Popen([*command, name], text=True, **pipes) for name in LAYERS}
+    probes = {name: start_probe([*command, name]) for name in LAYERS}
     return [layer(name, probe.communicate()[1], probe.returncode) for name, probe in probes.items()]
+
+
+def start_probe(command: list[str]) -> subprocess.Popen[str]:
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True)
 
 
 def layer(name: str, said: str, code: int) -> dict[str, Any]:

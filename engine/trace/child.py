@@ -264,8 +264,8 @@ def kind_of(error: BaseException) -> str:
         (MemoryError, "memory"),
         (PermissionError, "violation"),
     )
-    for types, kind in kinds:
-        if isinstance(error, types):
+    for errors, kind in kinds:
+        if isinstance(error, errors):
             return kind
     text = str(error)
     memory = "can't allocate memory" in text or "not enough memory" in text
