@@ -131,7 +131,7 @@ def run(settings: dict[str, Any], stream: Any) -> dict[str, Any]:
     tokenizer.save_pretrained(fresh)
     keep_companions(Path(settings["generator"]), fresh)
     fresh.rename(out)
-    logged = [entry for entry in trainer.state.log_history if "rewards/margins" in entry]
+    logged = [e for e in trainer.state.log_history if e.keys() >= {"loss", "rewards/margins"}]
     return {
         "steps": trainer.state.global_step,
         "loss": [round(entry["loss"], 4) for entry in logged],
