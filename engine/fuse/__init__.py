@@ -52,7 +52,7 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
-    return rule(scope, node, *args, **kwargs)
+    return scope.checked(rule(scope, node, *args, **kwargs))
 
 
 def filled(x: object, values: dict[int, object]) -> object:

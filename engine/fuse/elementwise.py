@@ -10,7 +10,7 @@ import torch
 
 from ...kernels.ir import Op
 from ..trace.graph import TraceNode
-from .scope import Scope
+from .scope import WRAPS, Scope
 from .value import Value
 
 Rule = Callable[..., Any]
@@ -38,18 +38,24 @@ def one(op: Op) -> Callable[..., int]:
 
 
 for names, op in {
-    "neg": Op.NEG, "abs": Op.ABS, "sign sgn": Op.SIGN, "sqrt": Op.SQRT, "rsqrt": Op.RSQRT,
+    "neg": Op.NEG, "abs": Op.ABS, "sqrt": Op.SQRT, "rsqrt": Op.RSQRT,
     "exp": Op.EXP, "expm1": Op.EXPM1, "log": Op.LOG, "log1p": Op.LOG1P, "sin": Op.SIN, "cos": Op.COS,
     "asin": Op.ASIN, "acos": Op.ACOS, "atan": Op.ATAN, "tanh": Op.TANH, "erf": Op.ERF,
     "floor": Op.FLOOR, "ceil": Op.CEIL, "trunc": Op.TRUNC, "mul": Op.MUL, "atan2": Op.ATAN2,
     "maximum": Op.MAX, "minimum": Op.MIN, "lt": Op.LT, "le": Op.LE, "eq": Op.EQ, "ne": Op.NE,
-    "where": Op.WHERE, "logical_and bitwise_and": Op.MUL,
+    "where": Op.WHERE,
 }.items():  # fmt: skip
     register(names, one(op))
 
 
 def truth(s: Scope, x: int) -> int:
     return s.emit(Op.NE, x, s.const(0.0))
+
+
+def sign(s: Scope, x: int) -> int:
+    """0 for NaN, as torch says."""
+    found = s.emit(Op.SIGN, x)
+    return found if s.is_finite(x) else s.emit(Op.WHERE, is_nan(s, x), s.const(0.0), found)
 
 
 def negated(s: Scope, x: int) -> int:
@@ -97,9 +103,11 @@ def logical_xor(s: Scope, x: int, y: int) -> int:
 
 register("gt", lambda s, x, y: s.emit(Op.LT, y, x))
 register("ge", lambda s, x, y: s.emit(Op.LE, y, x))
-register("logical_not bitwise_not", negated)
-register("logical_or bitwise_or", lambda s, x, y: s.emit(Op.MAX, x, y))
-register("logical_xor bitwise_xor", logical_xor)
+register("sign sgn", sign)
+register("logical_not", negated)
+register("logical_and", lambda s, x, y: s.emit(Op.MUL, truth(s, x), truth(s, y)))
+register("logical_or", lambda s, x, y: s.emit(Op.MAX, truth(s, x), truth(s, y)))
+register("logical_xor", logical_xor)
 register("sigmoid", sigmoid)
 register("relu", lambda s, x: s.emit(Op.MAX, x, s.const(0.0)))
 register("silu", lambda s, x: s.emit(Op.MUL, x, sigmoid(s, x)))
@@ -128,6 +136,18 @@ def masked_fill(s: Scope, x: int, mask: int, value: int) -> int:
 
 
 register("masked_fill", masked_fill)
+
+
+def of_truths(formula: Callable[..., int]) -> Rule:
+    """A bitwise op, which on truth values is the logical one; on whole numbers it has no form."""
+
+    def rule(scope: Scope, node: TraceNode, *args: Any) -> Value:
+        if node.dtype is not torch.bool:
+            scope.fail("bits of whole numbers")
+        operands = [scope.lift(a) for a in args]
+        return scope.pointwise(lambda *n: formula(scope, *n), *operands, dtype=node.dtype)
+
+    return rule
 
 
 def scaled_sum(sign: Op) -> Rule:
@@ -235,6 +255,8 @@ def cast(
     """Whole numbers cut, truths are 0 or 1, half rounds; the rest keeps its float32 value."""
     if dtype is torch.bool:
         return scope.pointwise(lambda n: truth(scope, n), x, dtype=dtype)
+    if dtype in WRAPS and not x.is_bool:
+        scope.fail(f"a cast to {dtype}")
     if is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
         return scope.pointwise(lambda n: scope.emit(Op.TRUNC, n), x, dtype=dtype)
     return scope.rounded(x, dtype)
@@ -278,6 +300,10 @@ def leaky_relu(scope: Scope, node: TraceNode, x: Value, slope: float = 0.01) -> 
 
 
 RULES |= {
+    "aten.bitwise_and": of_truths(one(Op.MUL)),
+    "aten.bitwise_or": of_truths(one(Op.MAX)),
+    "aten.bitwise_xor": of_truths(one(Op.NE)),
+    "aten.bitwise_not": of_truths(negated),
     "aten.add": scaled_sum(Op.ADD),
     "aten.sub": scaled_sum(Op.SUB),
     "aten.rsub": rsub,

@@ -60,13 +60,13 @@ def amount(op: Op) -> Callable[..., Value]:
 def place(scope: Scope, op: Op, x: Value, dim: Any, keepdim: bool) -> Value:
     """argmax or argmin along a small axis: the first place of the extreme."""
     ((position, columns),) = [small_axis(scope, x, dim)]
-    better = (lambda a, b: (b, a)) if op is Op.REDUCE_MAX else (lambda a, b: (a, b))
+    largest = op is Op.REDUCE_MAX
     out = np.empty(columns.shape[1:], dtype=np.int64)
     for index in np.ndindex(out.shape):
         best, where = int(columns[(0, *index)]), scope.const(0.0)
         for k in range(1, len(columns)):
             other = int(columns[(k, *index)])
-            wins = scope.emit(Op.LT, *better(other, best))
+            wins = beats(scope, other, best, largest)
             best = scope.emit(Op.WHERE, wins, other, best)
             where = scope.emit(Op.WHERE, wins, scope.const(k), where)
         out[index] = where
@@ -129,17 +129,34 @@ def ordered(scope: Scope, x: Value, dim: int, descending: bool) -> tuple[Value, 
     return made[0], Value(made[1].dims, made[1].cells, torch.int64)
 
 
+def is_below(scope: Scope, a: int, b: int) -> int:
+    """a < b, where NaN counts as the largest number."""
+    if scope.is_finite(a) and scope.is_finite(b):
+        return scope.emit(Op.LT, a, b)
+    above = scope.emit(Op.EQ, scope.emit(Op.LE, b, a), scope.const(0.0))
+    return scope.emit(Op.MUL, above, scope.emit(Op.EQ, a, a))
+
+
+def beats(scope: Scope, other: int, best: int, largest: bool) -> int:
+    """Does a later number take the place of an extreme? NaN is both extremes, the first stays."""
+    if scope.is_finite(other) and scope.is_finite(best):
+        return scope.emit(Op.LT, *((best, other) if largest else (other, best)))
+    reached = scope.emit(Op.LE, *((other, best) if largest else (best, other)))
+    keeps = scope.emit(Op.EQ, reached, scope.const(0.0))
+    return scope.emit(Op.MUL, keeps, scope.emit(Op.EQ, best, best))
+
+
 def exchange(
     scope: Scope, first: tuple[int, int], second: tuple[int, int], descending: bool
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    a, b = (first[0], second[0]) if descending else (second[0], first[0])
-    swap = scope.emit(Op.LT, a, b)
+    low, high = (first, second) if descending else (second, first)
+    swap = is_below(scope, low[0], high[0])
 
     def choose(yes: int, no: int) -> int:
         return scope.emit(Op.WHERE, swap, yes, no)
 
-    low = choose(second[0], first[0]), choose(second[1], first[1])
-    return low, (choose(first[0], second[0]), choose(first[1], second[1]))
+    ahead = choose(second[0], first[0]), choose(second[1], first[1])
+    return ahead, (choose(first[0], second[0]), choose(first[1], second[1]))
 
 
 def sort(scope: Scope, node: TraceNode, x: Value, *words: Any, **named: Any) -> list[Value]:
@@ -210,9 +227,23 @@ def median(scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bo
         if len(x.dims) == 1 and isinstance(x.dims[0], int):
             return median(scope, node, x, 0)[0]
         count = int(np.prod([scope.length(d) for d in x.dims]))
-        return kth(scope, x, (count + 1) // 2, list(range(len(x.dims))), False)
-    count = scope.length(x.dims[dim])
-    return kthvalue(scope, node, x, (count + 1) // 2, dim, keepdim)
+        dims = list(range(len(x.dims)))
+        return or_nan(scope, kth(scope, x, (count + 1) // 2, dims, False), x, dims, False)
+    count, dim = scope.length(x.dims[dim]), dim % len(x.dims)
+    found = kthvalue(scope, node, x, (count + 1) // 2, dim, keepdim)
+    return Pair(or_nan(scope, found[0], x, [dim], keepdim), lambda: found[1])
+
+
+def or_nan(scope: Scope, found: Value, x: Value, dims: list[int], keepdim: bool) -> Value:
+    """The result, or NaN where one is among the numbers."""
+    if all(scope.is_finite(int(cell)) for cell in x.cells.flat):
+        return found
+    top = reduced(scope, Op.REDUCE_MAX, x, dims, keepdim)
+
+    def formula(value: int, most: int) -> int:
+        return scope.emit(Op.WHERE, scope.emit(Op.NE, most, most), most, value)
+
+    return scope.pointwise(formula, found, top, dtype=x.dtype)
 
 
 def cumsum(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -16,6 +17,14 @@ MAX_NODES = 20_000
 MAX_CELLS = 4_096
 ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
+WRAPS = {torch.uint8, torch.int8, torch.int16}  # float32 does not overflow as these do
+# Numbers from finite numbers, whatever they are (an overflow of float32 aside).
+FINITE = {Op.INPUT, Op.RANDOM, Op.IN_RANGE, Op.LT, Op.LE, Op.EQ, Op.NE}
+KEEPS_FINITE = {
+    *(Op.NEG, Op.ABS, Op.SIGN, Op.SIN, Op.COS, Op.ATAN, Op.TANH, Op.ERF, Op.FLOOR, Op.CEIL),
+    *(Op.ROUND, Op.TRUNC, Op.ROUND_BF16, Op.ADD, Op.SUB, Op.MUL, Op.MAX, Op.MIN, Op.WHERE),
+    *(Op.REDUCE_SUM, Op.REDUCE_MAX, Op.REDUCE_MIN, Op.KTH),
+}
 
 
 class Scope:
@@ -26,6 +35,7 @@ class Scope:
             raise NotFusable("input", f"a tensor of {len(shape)} dimensions")
         self.shape, self.op = shape, "input"
         self.builder = Builder()
+        self._finite: dict[int, bool] = {}
 
     def fail(self, why: str) -> NoReturn:
         raise NotFusable(self.op, why)
@@ -59,6 +69,18 @@ class Scope:
             self.fail(f"more than {MAX_NODES} kernel operations")
         return self.builder.add(op, *args, attrs=attrs, space=space)
 
+    def is_finite(self, index: int) -> bool:
+        """Can this node be no NaN, if the checkpoint holds none?"""
+        if index not in self._finite:
+            node = self.builder.nodes[index]
+            self._finite[index] = (
+                math.isfinite(node.attrs[0])
+                if node.op is Op.CONST
+                else node.op in FINITE
+                or (node.op in KEEPS_FINITE and all(map(self.is_finite, node.args)))
+            )
+        return self._finite[index]
+
     def const(self, value: float) -> int:
         return self.builder.const(float(value))
 
@@ -76,6 +98,15 @@ class Scope:
             self.fail("complex numbers")
         cells = np.array([self.const(float(n)) for n in numbers], dtype=np.int64)
         return Value(tuple(shape), cells.reshape(shape), node.dtype)
+
+    def checked(self, result: Any) -> Any:
+        """A rule's result, if each axis of the tensor stands in it once at most."""
+        for value in result if isinstance(result, list) else [result]:
+            if isinstance(value, Value):
+                kinds = [dim.kind for dim in value.dims if isinstance(dim, Axis)]
+                if len(kinds) != len(set(kinds)) or ("flat" in kinds and len(kinds) > 1):
+                    self.fail(f"an outer product over {', '.join(kinds)}")
+        return result
 
     def number(self, value: float, dtype: torch.dtype | None = None) -> Value:
         return Value((), self.cells(self.const(value)), dtype)
@@ -130,6 +161,8 @@ class Scope:
         self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
     ) -> Value:
         """formula(node, ...) on every cell, rounded to the dtype."""
+        if dtype in WRAPS:
+            self.fail(f"arithmetic in {dtype}")
         dims, grids = self.align(*values)
         cells = np.empty(grids[0].shape, dtype=np.int64)
         for index in np.ndindex(cells.shape):

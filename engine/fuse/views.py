@@ -140,9 +140,10 @@ def part_of(scope: Scope, dim: Axis, start: Any, end: Any, step: int) -> Axis:
     first, last, step = bounds(scope, dim, start, end, step)
     if (first, step) == (0, 1) and last == scope.length(dim):
         return dim
-    last = max(first, last)
-    stop = dim.start + dim.step * (first + step * max(0, -(-(last - first) // step) - 1)) + 1
-    return Axis(dim.kind, dim.start + dim.step * first, max(stop, dim.start), dim.step * step)
+    if last <= first:
+        scope.fail("an empty part of a tensor")
+    stop = dim.start + dim.step * (first + step * ((last - first - 1) // step)) + 1
+    return Axis(dim.kind, dim.start + dim.step * first, stop, dim.step * step)
 
 
 def cut(
