@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from .ir import COMMUTATIVE, ELEMENTWISE, LEAVES, Builder, Graph, Node, Op, Space
+from .ir import COMMUTATIVE, ELEMENTWISE, LEAVES, Builder, Graph, Node, Op, Space, join
 from .reference import ELEMENTWISE_FORMS
 from .stages import Plan
 from .staging import stage_merge, stage_values
@@ -142,7 +142,8 @@ def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
     _condition, yes, no = args
-    if yes == no and b.nodes[yes].space is not Space.SCALAR:
+    whole = join(*(b.nodes[a].space for a in args))
+    if yes == no and b.nodes[yes].space is whole:  # a smaller one would change a sum over it
         return yes
     if numbers[0] is None:
         return None

@@ -35,7 +35,7 @@ class Scope:
             raise NotFusable("input", f"a tensor of {len(shape)} dimensions")
         self.shape, self.op = shape, "input"
         self.builder = Builder()
-        self._finite: dict[int, bool] = {}
+        self._finite: list[bool] = []
 
     def fail(self, why: str) -> NoReturn:
         raise NotFusable(self.op, why)
@@ -71,14 +71,11 @@ class Scope:
 
     def is_finite(self, index: int) -> bool:
         """Can this node be no NaN, if the checkpoint holds none?"""
-        if index not in self._finite:
-            node = self.builder.nodes[index]
-            self._finite[index] = (
-                math.isfinite(node.attrs[0])
-                if node.op is Op.CONST
-                else node.op in FINITE
-                or (node.op in KEEPS_FINITE and all(map(self.is_finite, node.args)))
-            )
+        for i in range(len(self._finite), index + 1):  # in order: long programs nest deeply
+            node = self.builder.nodes[i]
+            kept = node.op in KEEPS_FINITE and all(self._finite[a] for a in node.args)
+            number = node.op is Op.CONST and math.isfinite(node.attrs[0])
+            self._finite.append(number or kept or node.op in FINITE)
         return self._finite[index]
 
     def const(self, value: float) -> int:

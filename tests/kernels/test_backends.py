@@ -300,6 +300,18 @@ def test_a_memo_saves_the_sweep(make_tensors):
     assert backend.update(plan, tensors, poison).isnan().any()
 
 
+def test_equal_branches_keep_their_space():
+    """A row chosen either way under a full mask still counts once per column in a sum."""
+    b = Builder()
+    row = b.add(Op.REDUCE_MAX, b.input("a"), space=ROW)
+    chosen = b.add(Op.WHERE, b.add(Op.LT, b.input("a"), b.input("b")), row, row)
+    graph = b.graph(b.add(Op.REDUCE_SUM, chosen, space=ALL))
+    inputs = {name: torch.randn(4, 7, dtype=torch.float64) for name in "ab"}
+    (found,), (wanted,) = (evaluate(g, inputs, (4, 7)) for g in (canonical(graph), graph))
+    assert torch.allclose(found, wanted)
+    assert wanted.abs() > 1e-6
+
+
 def test_an_unknown_backend_is_named():
     with pytest.raises(BackendError, match="abacus"):
         get_backend("abacus")
