@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from ...kernels.ir import Graph
 from ..trace.graph import Ref, TraceGraph, TraceNode
+from .order import Ranks
+from .ranks import of_ranks
 from .rules import RULES
 from .scope import Scope
 from .value import COLS, ROWS, NotFusable, Value
@@ -48,6 +50,8 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     args = [filled(a, values) for a in node.args]
     if node.op == "item":
         return args[0][args[1]]
+    if any(isinstance(a, Ranks) for a in args):
+        return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")

@@ -10,6 +10,7 @@ import torch
 
 from ...kernels.ir import Op
 from ..trace.graph import TraceNode
+from .formulas import gelu_tanh, tensor_rule
 from .scope import WRAPS, Scope
 from .value import Value
 
@@ -77,7 +78,7 @@ def softplus(s: Scope, x: int, beta: int | None = None, threshold: int | None = 
 
 
 def is_nan(s: Scope, x: int) -> int:
-    return s.emit(Op.NE, x, x)
+    return s.const(0.0) if s.is_finite(x) else s.emit(Op.NE, x, x)
 
 
 def is_finite(s: Scope, x: int) -> int:
@@ -170,17 +171,26 @@ def scaled_sum(sign: Op) -> Rule:
 
 
 def rsub(scope: Scope, node: TraceNode, x: Any, y: Any, alpha: float = 1) -> Value:
-    return RULES["aten.sub"](scope, node, y, x) if alpha == 1 else scope.fail("alpha")
+    return scaled_sum(Op.SUB)(scope, node, y, scope.pointwise(
+        lambda n: n if alpha == 1 else scope.emit(Op.MUL, scope.const(alpha), n), x, dtype=None
+    ))  # fmt: skip
 
 
 def div(scope: Scope, node: TraceNode, x: Any, y: Any, rounding_mode: str | None = None) -> Value:
-    rounding = {"floor": Op.FLOOR, "trunc": Op.TRUNC}.get(rounding_mode or "")
-
     def formula(a: int, b: int) -> int:
         quotient = scope.emit(Op.DIV, a, b)
-        return quotient if rounding is None else scope.emit(rounding, quotient)
+        if rounding_mode == "floor":
+            return floored(scope, a, b, quotient)
+        return quotient if rounding_mode is None else scope.emit(Op.TRUNC, quotient)
 
     return scope.pointwise(formula, scope.lift(x), scope.lift(y), dtype=node.dtype)
+
+
+def floored(s: Scope, a: int, b: int, quotient: int) -> int:
+    """By way of the exact remainder, as torch does, so that 0.6 // 0.2 is eager's."""
+    rest = s.emit(Op.SUB, a, s.emit(Op.MOD, a, b))
+    whole = s.emit(Op.ROUND, s.emit(Op.DIV, rest, b))
+    return s.emit(Op.WHERE, s.emit(Op.EQ, b, s.const(0.0)), quotient, whole)
 
 
 def floor_divide(scope: Scope, node: TraceNode, x: Any, y: Any) -> Value:
@@ -280,8 +290,8 @@ def nan_to_num(scope: Scope, node: TraceNode, x: Value, nan: Any = None, *bounds
 
 
 def gelu(scope: Scope, node: TraceNode, x: Value, approximate: str = "none") -> Value:
-    if approximate != "none":
-        scope.fail("the tanh form")
+    if approximate == "tanh":
+        return tensor_rule(gelu_tanh)(scope, node, x)
 
     def formula(n: int) -> int:
         bell = scope.emit(Op.ERF, scope.emit(Op.MUL, n, scope.const(SQRT_HALF)))

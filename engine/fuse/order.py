@@ -6,15 +6,17 @@ Equal values keep the earlier place first, as a stable sort does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...kernels.ir import Op, Space
+from ...kernels.ir import Op
 from ..trace.graph import TraceNode
-from .reductions import dims_of, dropped, over_axes, reduced
+from .reductions import depends_on, dims_of, dropped, left_space, reduced, with_ones
 from .scope import Scope, each
 from .value import Axis, Value
 
@@ -36,13 +38,28 @@ def extreme(op: Op) -> Callable[..., Any]:
     return rule
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """Numbers of x in order along `dim`, an axis: ranks low + 1 to high. Only picks can be fused."""
+
+    x: Value
+    dim: int
+    low: int
+    high: int
+    descending: bool
+
+    def rank(self, index: int) -> int:
+        """The rank, from 1, at an index."""
+        return self.high - index if self.descending else self.low + 1 + index
+
+
 class Pair:
     """(values, indices); places are worked out only if they are read."""
 
-    def __init__(self, values: Value, indices: Callable[[], Value]) -> None:
+    def __init__(self, values: Any, indices: Callable[[], Value]) -> None:
         self._values, self._indices = values, indices
 
-    def __getitem__(self, index: int) -> Value:
+    def __getitem__(self, index: int) -> Any:
         return self._values if index == 0 else self._indices()
 
 
@@ -159,16 +176,24 @@ def exchange(
     return ahead, (choose(first[0], second[0]), choose(first[1], second[1]))
 
 
-def sort(scope: Scope, node: TraceNode, x: Value, *words: Any, **named: Any) -> list[Value]:
+def sort(scope: Scope, node: TraceNode, x: Value, *words: Any, **named: Any) -> Any:
     """sort.default(x, dim, descending) and sort.stable(x, stable=, dim=, descending=)"""
-    dim = named.get("dim", words[0] if words else -1)
-    descending = named.get("descending", words[1] if len(words) > 1 else False)
-    return list(ordered(scope, x, dim, bool(descending)))
+    dim = named.get("dim", words[0] if words else -1) % max(1, len(x.dims))
+    descending = bool(named.get("descending", words[1] if len(words) > 1 else False))
+    if x.dims and isinstance(x.dims[dim], Axis):
+        size = scope.length(x.dims[dim])
+        return Pair(Ranks(x, dim, 0, size, descending), lambda: scope.fail("places along an axis"))
+    return list(ordered(scope, x, dim, descending))
 
 
 def topk(
     scope: Scope, node: TraceNode, x: Value, k: int, dim: int = -1, largest: bool = True, *_: Any
-) -> list[Value]:
+) -> Any:
+    dim %= max(1, len(x.dims))
+    if x.dims and isinstance(x.dims[dim], Axis):
+        size = scope.length(x.dims[dim])
+        low, high = (size - k, size) if largest else (0, k)
+        return Pair(Ranks(x, dim, low, high, largest), lambda: scope.fail("places along an axis"))
     position, _columns = small_axis(scope, x, dim)
     found = ordered(scope, x, dim, largest)
     return [along(x, dim, v.cells.take(range(k), position), k, v.dtype) for v in found]
@@ -176,29 +201,26 @@ def topk(
 
 def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value:
     """The k-th smallest over symbolic axes, by a KTH node."""
-    axes = [d for d in dims if isinstance(x.dims[d], Axis)]
-    if axes != dims or x.has_ranges:
-        scope.fail("an order statistic over experts and a tensor at once, or over a part")
-    kinds = {x.dims[d].kind for d in dims}  # type: ignore[union-attr]
-    both = len(scope.shape) == 1 or "flat" in kinds or kinds == {"rows", "cols"}
-    space = Space.SCALAR if both else Space.ROW if kinds == {"cols"} else Space.COL
+    axes = [x.dims[d] for d in dims if x.dims[d] != 1]
+    if not all(isinstance(a, Axis) for a in axes):
+        scope.fail("an order statistic over experts and a tensor at once")
+    mask = scope.mask(tuple(axes))
+    kinds = {a.kind for a in axes if isinstance(a, Axis)}
+    kinds = {"rows", "cols"} if "flat" in kinds else kinds
 
     def one(cell: int) -> int:
-        if scope.builder.nodes[cell].space is not Space.FULL:
-            scope.fail("an order statistic of a vector")
-        return scope.emit(Op.KTH, cell, attrs=(k,), space=space)
+        if mask is not None:  # NaN counts as largest: never among the k smallest that are meant
+            cell = scope.emit(Op.WHERE, mask, cell, scope.const(math.nan))
+        depends = depends_on(scope, cell)
+        if not depends & kinds:
+            return cell
+        copies = math.prod(scope.rows if a == "rows" else scope.cols for a in kinds - depends)
+        return scope.emit(Op.KTH, cell, attrs=(-(-k // copies),), space=left_space(depends - kinds))
 
-    marked = Value(x.dims, each(one, x.cells), x.dtype)
-    ones = over_axes(scope, Op.REDUCE_MAX, marked, []) if not axes else marked
-    cells, made = ones.cells, []
-    for d, dim in enumerate(x.dims):
-        if d in dims:
-            cells = np.expand_dims(cells, sum(isinstance(y, int) for y in made))
-            made.append(1)
-        else:
-            made.append(dim)
-    value = Value(tuple(made), cells, x.dtype)
-    return value if keepdim else dropped(value, dims)
+    ones = dropped(x, [d for d in dims if x.dims[d] == 1])
+    left = tuple(d for i, d in enumerate(x.dims) if i not in dims)
+    value = Value(left, each(one, ones.cells), x.dtype)
+    return with_ones(value, sorted(dims)) if keepdim else value
 
 
 def kthvalue(

@@ -77,26 +77,31 @@ def over_axes(scope: Scope, op: Op, value: Value, axes: Sequence[int]) -> Value:
 def reduce_node(scope: Scope, op: Op, node: int, axes: list[Axis], mask: int | None) -> int:
     if mask is not None:
         node = scope.emit(Op.WHERE, mask, node, scope.const(IDENTITY[op]))
-    space, factor = scope.builder.nodes[node].space, 1
-    kinds = {axis.kind for axis in axes}
-    depends = {
-        Space.SCALAR: set(),
-        Space.ROW: {"rows"},
-        Space.COL: {"cols"},
-        Space.FULL: {"rows", "cols"} if len(scope.shape) == 2 else {"cols"},
-    }[space]
+    kinds, factor = {axis.kind for axis in axes}, 1
+    depends = depends_on(scope, node)
     if "flat" in kinds:
         kinds = {"rows", "cols"}
-    over = depends & kinds
     for kind in kinds - depends:
         factor *= scope.rows if kind == "rows" else scope.cols
-    if over:
-        left = depends - kinds
-        target = Space.ROW if left == {"rows"} else Space.COL if left == {"cols"} else Space.SCALAR
-        node = scope.emit(op, node, space=target)
+    if depends & kinds:
+        node = scope.emit(op, node, space=left_space(depends - kinds))
     if op is Op.REDUCE_SUM and factor > 1:
         node = scope.emit(Op.MUL, node, scope.const(factor))
     return node
+
+
+def depends_on(scope: Scope, node: int) -> set[str]:
+    """The axes along which a node's value changes."""
+    both = {"rows", "cols"} if len(scope.shape) == 2 else {"cols"}
+    space = scope.builder.nodes[node].space
+    return {Space.SCALAR: set[str](), Space.ROW: {"rows"}, Space.COL: {"cols"}, Space.FULL: both}[
+        space
+    ]
+
+
+def left_space(kinds: set[str]) -> Space:
+    """Where a value lives that changes along these axes, after a reduction."""
+    return Space.ROW if kinds == {"rows"} else Space.COL if kinds == {"cols"} else Space.SCALAR
 
 
 def fold_cells(
@@ -264,34 +269,27 @@ def logsumexp(scope: Scope, node: TraceNode, x: Value, dim: Any, keepdim: bool =
 
 
 def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
-    """dot, and mm or bmm whose inner axis is symbolic and whose outer ones are small."""
-    left, right = x.dims[-1], y.dims[-2] if len(y.dims) > 1 else y.dims[-1]
-    if left != right or not isinstance(left, Axis) or len(x.dims) > 2 or len(y.dims) > 2:
-        scope.fail("a product of matrices")
-    if any(
-        isinstance(d, Axis)
-        for d in (*x.dims[:-1], *(y.dims[:-2] + y.dims[-1:] if len(y.dims) > 1 else ()))
-    ):
-        scope.fail("a product of matrices")
-    a, b = np.atleast_1d(x.cells), np.atleast_1d(y.cells)
-    mask = scope.mask((left,))
-    out = np.empty((*a.shape[:1], *b.shape[:1]), dtype=np.int64)
-    for i, j in np.ndindex(out.shape):
-        term = scope.emit(Op.MUL, int(a[i]), int(b[j]))
-        out[i, j] = reduce_node(scope, Op.REDUCE_SUM, term, [left], mask)
-    assert node.shape is not None
-    return scope.rounded(Value(tuple(node.shape), out.reshape(node.shape), node.dtype), node.dtype)
+    """Products of matrices and vectors as sums of products, where no axis would be needed twice."""
+    left = (
+        with_ones(x, [len(x.dims)]) if len(y.dims) > 1 else x
+    )  # [..., n, k, 1] with [..., 1, k, m]
+    right = with_ones(y, [len(y.dims) - 2]) if len(y.dims) > 1 else y
+    inside = len(left.dims) - (2 if len(y.dims) > 1 else 1)
+    terms = scope.pointwise(lambda a, b: scope.emit(Op.MUL, a, b), left, right, dtype=None)
+    value = reduced(scope, Op.REDUCE_SUM, scope.checked(terms), [inside], False)
+    return scope.rounded(value, node.dtype)
 
 
-def batched(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
-    """bmm of one batch, as einsum makes of an inner product."""
-    if x.dims[0] != 1 or y.dims[0] != 1:
-        scope.fail("a product of stacked matrices")
-    return inner(scope, node, dropped(x, [0]), dropped(y, [0]))
+def with_ones(x: Value, places: list[int]) -> Value:
+    """With dimensions of size 1 put in."""
+    dims, cells = list(x.dims), x.cells
+    for place in places:
+        cells = np.expand_dims(cells, sum(isinstance(d, int) for d in dims[:place]))
+        dims.insert(place, 1)
+    return Value(tuple(dims), cells, x.dtype)
 
 
 RULES: dict[str, Callable[..., Any]] = {
-    "aten.bmm": batched,
     "aten.sum": total,
     "aten.mean": mean,
     "aten.var.correction": spread_rule(False, False),
@@ -307,4 +305,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.logsumexp": logsumexp,
     "aten.dot": inner,
     "aten.mm": inner,
+    "aten.mv": inner,
+    "aten.bmm": inner,
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import elementwise, order, reductions, views
+from . import composites, elementwise, formulas, order, reductions, views
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **views.RULES,
     **reductions.RULES,
     **order.RULES,
+    **formulas.RULES,
+    **composites.RULES,
 }

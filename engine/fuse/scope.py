@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from ...kernels.ir import Builder, Op, Space
+from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
+from ...kernels.reference import ELEMENTWISE_FORMS
 from ..trace.graph import TraceNode
 from .value import Axis, Dim, NotFusable, Value
 
@@ -65,9 +66,17 @@ class Scope:
     def emit(
         self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
     ) -> int:
+        numbers = [self.number_of(a) for a in args] if op in ELEMENTWISE else [None]
+        if None not in numbers:
+            return self.const(fold(op, numbers))
         if len(self.builder.nodes) >= MAX_NODES:
             self.fail(f"more than {MAX_NODES} kernel operations")
         return self.builder.add(op, *args, attrs=attrs, space=space)
+
+    def number_of(self, index: int) -> float | None:
+        """The constant that a node is, or None."""
+        node = self.builder.nodes[index]
+        return node.attrs[0] if node.op is Op.CONST else None
 
     def is_finite(self, index: int) -> bool:
         """Can this node be no NaN, if the checkpoint holds none?"""
@@ -121,11 +130,26 @@ class Scope:
     def align(self, *values: Value) -> tuple[tuple[Dim, ...], list[np.ndarray]]:
         """Broadcast: common dimensions, and each value's cells over the common int ones."""
         rank = max(len(v.dims) for v in values)
+        values = tuple(self.without_repeats(v, values) for v in values)
         dims = tuple(self.common([v, rank, i]) for v in [values] for i in range(rank))
         shape = tuple(d for d in dims if isinstance(d, int))
         if int(np.prod(shape)) > MAX_CELLS:
             self.fail(f"{int(np.prod(shape))} small values to unroll")
         return dims, [np.broadcast_to(self.spread(v, dims), shape) for v in values]
+
+    def without_repeats(self, value: Value, others: tuple[Value, ...]) -> Value:
+        """The value with a small dimension of equal cells as 1 where others have an axis as long."""
+        for dim, mine in enumerate(value.dims):
+            at = dim - len(value.dims)
+            axes = [
+                v.dims[at] for v in others if len(v.dims) >= -at and isinstance(v.dims[at], Axis)
+            ]
+            if not axes or not isinstance(mine, int) or mine == 1 or mine != self.length(axes[0]):
+                continue
+            first = value.cells.take([0], axis=value.small_position(dim))
+            if (value.cells == first).all():
+                value = Value((*value.dims[:dim], 1, *value.dims[dim + 1 :]), first, value.dtype)
+        return value
 
     def common(self, words: list[Any]) -> Dim:
         """The dimension at one position of a broadcast."""
@@ -189,6 +213,10 @@ class Scope:
         stop = self.full_length(axis) if axis.stop is None else axis.stop
         attrs = (axis.start, stop, axis.step)
         return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])
+
+
+def fold(op: Op, numbers: list[Any]) -> float:
+    return float(ELEMENTWISE_FORMS[op](*(torch.tensor(n, dtype=torch.float64) for n in numbers)))
 
 
 def each(change: Callable[[int], int], cells: np.ndarray) -> np.ndarray:

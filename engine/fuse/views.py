@@ -10,6 +10,7 @@ import numpy as np
 
 from ...kernels.ir import Op
 from ..trace.graph import TraceNode
+from .reductions import dropped, reduced
 from .scope import Scope, each
 from .value import COLS, FLAT, ROWS, Axis, Dim, Value
 
@@ -125,8 +126,11 @@ def permute(scope: Scope, node: TraceNode, x: Value, order: list[int]) -> Value:
 
 def select(scope: Scope, node: TraceNode, x: Value, dim: int, index: int) -> Value:
     dim %= len(x.dims)
-    if not isinstance(x.dims[dim], int):
-        scope.fail("one row or column of a tensor")
+    mine = x.dims[dim]
+    if not isinstance(mine, int):
+        first = index % scope.length(mine)
+        one = part_of(scope, mine, first, first + 1, 1)
+        return dropped(read_out(scope, x, dim, one), [dim])
     cells = x.cells.take(index, axis=x.small_position(dim))
     return Value((*x.dims[:dim], *x.dims[dim + 1 :]), cells, x.dtype)
 
@@ -165,7 +169,15 @@ def cut(
         size = cells.shape[x.small_position(dim)]
         return Value((*x.dims[:dim], size, *x.dims[dim + 1 :]), cells, x.dtype)
     part = part_of(scope, mine, start, end, step)
+    if scope.length(part) == 1 and part != mine:
+        return read_out(scope, x, dim, part)
     return Value((*x.dims[:dim], part, *x.dims[dim + 1 :]), x.cells, x.dtype)
+
+
+def read_out(scope: Scope, x: Value, dim: int, one: Axis) -> Value:
+    """One row, column or number as a masked sum; its dimension stays, with size 1."""
+    part = Value((*x.dims[:dim], one, *x.dims[dim + 1 :]), x.cells, x.dtype)
+    return reduced(scope, Op.REDUCE_SUM, part, [dim], True)
 
 
 def slice_scatter(
@@ -247,7 +259,7 @@ def stack(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Va
 def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Value:
     dim %= len(parts[0].dims)
     if not all(isinstance(p.dims[dim], int) for p in parts):
-        scope.fail("a concatenation along rows or columns")
+        return joined(scope, node, parts, dim)
     rest = {(*p.dims[:dim], *p.dims[dim + 1 :]) for p in parts}
     if len(rest) > 1:
         scope.fail("axes that differ are combined")
@@ -255,6 +267,53 @@ def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Valu
     size = sum(int(p.dims[dim]) for p in parts)  # type: ignore[arg-type]
     dims = parts[0].dims
     return Value((*dims[:dim], size, *dims[dim + 1 :]), cells, node.dtype)
+
+
+def joined(scope: Scope, node: TraceNode, parts: list[Value], dim: int) -> Value:
+    """Consecutive ranges of an axis, from its first index to its last, put together again."""
+    axes = [p.dims[dim] for p in parts]
+    at = 0
+    for axis in axes:
+        inside = isinstance(axis, Axis) and axis.step == 1 and not axis.whole
+        if not inside or axis.start != at or axis.kind != axes[0].kind:  # type: ignore[union-attr]
+            scope.fail("a concatenation along rows or columns")
+        at += scope.length(axis)
+    whole = Axis(axes[0].kind)  # type: ignore[union-attr]
+    if at != scope.length(whole):
+        scope.fail("a concatenation of a part of the rows or columns")
+    wide = [Value((*p.dims[:dim], whole, *p.dims[dim + 1 :]), p.cells, p.dtype) for p in parts]
+    result = wide[-1]
+    for axis, part in reversed(list(zip(axes[:-1], wide[:-1], strict=True))):
+        inside = scope.in_range(axis)  # type: ignore[arg-type]
+        result = scope.pointwise(
+            lambda a, b, i=inside: scope.emit(Op.WHERE, i, a, b), part, result, dtype=node.dtype
+        )
+    return result
+
+
+def repeat(scope: Scope, node: TraceNode, x: Value, repeats: list[int]) -> Value:
+    """Of dimensions of size 1 only."""
+    own = [1] * (len(repeats) - len(x.dims)) + list(x.dims)
+    if any(n != 1 and dim != 1 for n, dim in zip(repeats, own, strict=True)):
+        scope.fail("repeats of more than one number")
+    return expand(scope, node, x, repeats)
+
+
+def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
+    """x[..., places] with known places along one small dimension."""
+    given = [(i, p) for i, p in enumerate(places) if p is not None]
+    if len(given) != 1 or len(given[0][1].dims) != 1 or given[0][1].is_bool:
+        scope.fail("places that are not known, or a choice by a mask")
+    return index_select(scope, node, x, *given[0])
+
+
+def index_select(scope: Scope, node: TraceNode, x: Value, dim: int, places: Value) -> Value:
+    dim %= len(x.dims)
+    numbers = [scope.number_of(int(n)) for n in places.cells.flat]
+    if not isinstance(x.dims[dim], int) or None in numbers:
+        scope.fail("places along rows or columns, or places that are not known")
+    cells = x.cells.take([int(n) for n in numbers if n is not None], axis=x.small_position(dim))
+    return Value((*x.dims[:dim], len(numbers), *x.dims[dim + 1 :]), cells, x.dtype)
 
 
 def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
@@ -296,6 +355,9 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.stack": stack,
     "aten.cat": cat,
     "aten.flip": flip,
+    "aten.repeat": repeat,
+    "aten.index": index,
+    "aten.index_select": index_select,
     "aten.rand": draw("uniform"),
     "aten.rand_like": draw("uniform"),
     "aten.randn": draw("normal"),
