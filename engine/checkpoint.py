@@ -90,7 +90,7 @@ class Checkpoint:
         entry = self.entries[name]
         data = torch.empty(entry.size_bytes, dtype=torch.uint8)
         if entry.size_bytes:
-            read_into(entry, memoryview(data.numpy()))
+            read_into(entry, memoryview(data.numpy()))  # pyright: ignore[reportArgumentType]
         return data.view(entry.dtype).reshape(entry.shape)
 
     @cached_property

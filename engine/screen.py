@@ -182,22 +182,24 @@ class Screener:
                 linear=linear,
             )
 
+    def _answers(self, candidate: Candidate, plan: MergePlan) -> tuple[Any, Any, Any] | None:
+        """(fingerprints, score, samples), or None if the engine was lost."""
+        try:
+            prints = self.worker.apply(plan)
+            return prints, *evaluate(self.worker, "target", self.task, "dev")
+        except WorkerLost as error:
+            self._worker = None
+            self.store.add_event("worker lost", candidate=candidate.id, detail=str(error)[-2000:])
+            return None
+
     def _score(self, candidate: Candidate, plan: MergePlan, linear: Any, began: float) -> None:
         """Swap and ask; a lost engine costs one more try, then the candidate has failed."""
-        for attempt in (1, 2):
-            try:
-                prints = self.worker.apply(plan)
-                score, samples = evaluate(self.worker, "target", self.task, "dev")
-                break
-            except WorkerLost as error:
-                self._worker = None
-                self.store.add_event(
-                    "worker lost", candidate=candidate.id, detail=str(error)[-2000:]
-                )
-                if attempt == 2:
-                    detail = "the engine died twice under this candidate"
-                    self.store.decide(candidate.id, status="failed", detail=detail)
-                    return
+        answered = self._answers(candidate, plan) or self._answers(candidate, plan)
+        if answered is None:
+            detail = "the engine died twice under this candidate"
+            self.store.decide(candidate.id, status="failed", detail=detail)
+            return
+        prints, score, samples = answered
         with self.store.transaction():
             self._keep_trace(candidate, plan)
             self.store.add_score(candidate.id, self.settings.task, "dev", score, samples)

@@ -38,7 +38,7 @@ MOST_REDUCTIONS = 16  # in one program: their lanes stay in L1
 def load_extension() -> Any:
     """The compiled module; BackendError says how to get it."""
     try:
-        from . import _cpu  # pyright: ignore[reportAttributeAccessIssue]
+        from . import _cpu  # pyright: ignore
     except ImportError as error:
         raise BackendError(
             f"the C++ extension is not there ({error}): pip install . with a C++17 compiler on PATH"

@@ -105,7 +105,8 @@ def value_of(
         return slot.to(dtype)
     if node.op is Op.IN_RANGE:
         return in_range(node, shape).to(dtype)
-    return philox.draw(*node.attrs, shape).to(dtype)
+    kind, seed, number = node.attrs
+    return philox.draw(kind, seed, number, shape).to(dtype)
 
 
 def in_range(node: Node, shape: tuple[int, int]) -> Tensor:

@@ -24,20 +24,20 @@ class Section(BaseModel):
 class Temperature(Section):
     """T_t = initial / (1 + decay (t - 1)); paper, appendix B."""
 
-    initial: float = Field(1.2, gt=0)
-    decay: float = Field(0.2, ge=0)
+    initial: float = Field(default=1.2, gt=0)
+    decay: float = Field(default=0.2, ge=0)
 
 
 class Generation(Section):
-    max_new_tokens: int = Field(1024, ge=1)
-    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=1024, ge=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     chat_template: Literal["auto"] = "auto"
     prompt: str = "default"
-    wave: int = Field(256, ge=1)  # samples per transaction
+    wave: int = Field(default=256, ge=1)  # samples per transaction
 
 
 class Trace(Section):
-    timeout_s: float = Field(10.0, gt=0)
+    timeout_s: float = Field(default=10.0, gt=0)
     eager_tier: bool = True
 
 
@@ -50,29 +50,29 @@ class Engine(Section):
 class Preferences(Section):
     """Paper, section 2.3. `invalid_share`: rejected programs that do not run (the paper: none)."""
 
-    chosen_percent: float = Field(3, gt=0, le=100)
-    rejected_percent: float = Field(10, gt=0, le=100)
-    rejected_per_chosen: int = Field(8, ge=1)
-    elites: int = Field(3, ge=0)
-    validation: float = Field(0.1, ge=0, lt=1)
-    invalid_share: float = Field(0.0, ge=0, le=1)
+    chosen_percent: float = Field(default=3, gt=0, le=100)
+    rejected_percent: float = Field(default=10, gt=0, le=100)
+    rejected_per_chosen: int = Field(default=8, ge=1)
+    elites: int = Field(default=3, ge=0)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    invalid_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class Dpo(Section):
     """`sft_weight`: of a likelihood term on the chosen (the paper: none)."""
 
-    beta: float = Field(0.01, gt=0)
-    learning_rate: float = Field(1.0e-6, gt=0)
-    lora_rank: int = Field(256, ge=1)
-    lora_alpha: int = Field(256, ge=1)
-    batch_size: int = Field(8, ge=1)
-    max_steps: int = Field(5000, ge=1)
-    warmup_steps: int = Field(0, ge=0)
-    sft_weight: float = Field(0.0, ge=0)
+    beta: float = Field(default=0.01, gt=0)
+    learning_rate: float = Field(default=1.0e-6, gt=0)
+    lora_rank: int = Field(default=256, ge=1)
+    lora_alpha: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    max_steps: int = Field(default=5000, ge=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    sft_weight: float = Field(default=0.0, ge=0)
 
 
 class Test(Section):
-    top: int = Field(15, ge=0)
+    top: int = Field(default=15, ge=0)
 
 
 class Cluster(Section):
@@ -88,8 +88,8 @@ class RunConfig(Section):
     generator: str = ""
     task: str
     include: str = "mlp"
-    iterations: int = Field(3, ge=1)
-    samples: int = Field(3000, ge=1)
+    iterations: int = Field(default=3, ge=1)
+    samples: int = Field(default=3000, ge=1)
     temperature: Temperature = Field(default_factory=Temperature)
     generation: Generation = Field(default_factory=Generation)
     trace: Trace = Field(default_factory=Trace)

@@ -7,6 +7,8 @@ What does not fit raises NotFusable, and the engine falls back to whole-tensor A
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...kernels.ir import Graph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from .order import Ranks
@@ -47,7 +49,7 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
         return Value(dims, scope.cells(scope.builder.input(node.args[0])), node.dtype)
     if node.op == "const":
         return scope.constant(node)
-    args = [filled(a, values) for a in node.args]
+    args: list[Any] = [filled(a, values) for a in node.args]
     if node.op == "item":
         return args[0][args[1]]
     if any(isinstance(a, Ranks) for a in args):

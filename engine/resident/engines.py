@@ -18,7 +18,11 @@ from ..checkpoint import Checkpoint
 from ..errors import UsageError
 from .placement import Placement, Segment, record
 
-DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
+DTYPES: dict[torch.dtype, Any] = {
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.float32: "float32",
+}
 DEFAULT_KV_BYTES = 512 << 20
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32
@@ -129,7 +133,7 @@ class VllmEngine(LiveEngine):
         seeds: Sequence[int] | None,
         done: Progress,
     ) -> list[Completion]:
-        from vllm import SamplingParams
+        from vllm import RequestOutput, SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         engine, order, found = self.llm.llm_engine, {}, {}
@@ -148,6 +152,7 @@ class VllmEngine(LiveEngine):
         while engine.has_unfinished_requests():
             for output in engine.step():
                 if output.finished and output.request_id.split("-")[0] in order:
+                    assert isinstance(output, RequestOutput)
                     one = output.outputs[0]
                     reason = "length" if one.finish_reason == "length" else "stop"
                     index = order[output.request_id.split("-")[0]]

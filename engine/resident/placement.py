@@ -117,9 +117,9 @@ def segment(source: str, target: str, value: Tensor, into: Tensor, live: Tensor)
         target,
         tuple(into.shape),
         tuple(value.stride()),
-        value.storage_offset(),
+        int(value.storage_offset()),
         tuple(into.stride()),
-        into.storage_offset() - live.storage_offset(),
+        int(into.storage_offset() - live.storage_offset()),
     )
 
 

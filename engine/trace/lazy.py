@@ -43,7 +43,7 @@ from .recorder import MAX_CONSTANT_ELEMENTS, Node, Recorder, Unsupported, found,
 from .values import Values
 
 Tag = torch.Tag
-META = torch.device("meta")
+META, CPU = torch.device("meta"), torch.device("cpu")
 
 
 @dataclass(eq=False)
@@ -68,7 +68,7 @@ class Lazy(Tensor):
     @staticmethod
     def __new__(cls, buffer: Buffer, path: tuple[Any, ...], meta: Tensor) -> Lazy:
         lazy = Tensor._make_wrapper_subclass(
-            cls, meta.shape, meta.stride(), meta.storage_offset(), dtype=meta.dtype, device="cpu"
+            cls, meta.shape, meta.stride(), meta.storage_offset(), dtype=meta.dtype, device=CPU
         )
         lazy.buffer, lazy.path, lazy.meta, lazy.cached = buffer, path, meta, (-1, None)
         return lazy
@@ -131,7 +131,8 @@ class LazyMode(TorchDispatchMode):
             return self.view(func, args, kwargs, metas)
         if Tag.nondeterministic_seeded in func.tags:
             return self.random(func, args, kwargs, metas)
-        return self.wrap(self.emit(func, *mapped(self.read, (args, kwargs)), metas), metas)
+        args, kwargs = mapped(self.read, (args, kwargs))
+        return self.wrap(self.emit(func, args, kwargs, metas), metas)
 
     def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
         kwargs = mapped(meta_of, kwargs, (Tensor, Node))
@@ -156,7 +157,8 @@ class LazyMode(TorchDispatchMode):
         metas = self.shape_of(func, args, kwargs) if metas is None else metas
         if not found((args, kwargs)) and self.small(metas) and "draw" not in kwargs:
             return run(func, args, kwargs)
-        node = self.recorder.add(func, *mapped(self.recorder.const, (args, kwargs)), metas)
+        args, kwargs = mapped(self.recorder.const, (args, kwargs))
+        node = self.recorder.add(func, args, kwargs, metas)
         return self.results(node, metas)
 
     def results(self, node: Node, metas: Any) -> Any:
@@ -263,7 +265,8 @@ class LazyMode(TorchDispatchMode):
         if not found((args, kwargs)):
             out = func(*args, **kwargs)
             return self.wrap(out, mapped(meta_of, out))
-        node = self.recorder.add(func, *mapped(self.recorder.const, (args, kwargs)), None)
+        args, kwargs = mapped(self.recorder.const, (args, kwargs))
+        node = self.recorder.add(func, args, kwargs, None)
         if node.meta is None:
             node.meta = self.values.sizes(node, several=len(func._schema.returns) > 1)
         return self.wrap(self.results(node, node.meta), node.meta)

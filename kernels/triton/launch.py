@@ -34,7 +34,7 @@ def import_triton(interpret: bool) -> Any:
         raise BackendError(
             f"triton is not installed ({error}): pip install 'selfdev-engine[triton]'"
         ) from None
-    if interpret and not triton.knobs.runtime.interpret:
+    if interpret and not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         raise BackendError("without a GPU, triton must not be imported before this backend is made")
     return triton
 

@@ -43,7 +43,7 @@ def python_checks() -> Iterator[Check]:
 
 def extension_check() -> Check:
     try:
-        from ...kernels import _cpu
+        from ...kernels import _cpu  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         fix = "pip install -e . with a C++17 compiler on PATH"
         return check("cpu kernels", False, True, f"the C++ extension is absent: {error}", fix)

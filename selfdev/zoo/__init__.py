@@ -7,6 +7,7 @@ work side by side. The folder appears under its name only when it is complete.
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import json
 import os
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...engine.errors import MissingExtra, UsageError
+from ...engine.errors import EngineError, MissingExtra, UsageError
 
 Progress = Callable[[int, int, str], None]
 PARTS = ("family", "generator")
@@ -33,29 +34,53 @@ def make_zoo(
 
     `settings` names fields of tiny.ZooSettings to change, as JSON; tests make small zoos with it.
     """
-    made = folder / "zoo.json"
-    if made.is_file():
-        return json.loads(made.read_text())
     if size not in SIZES:
         raise UsageError(
             f"--size {size}: cannot be made by this version; there is {', '.join(SIZES)}"
         )
+    if (folder / "zoo.json").is_file():
+        return read_zoo(folder, size, settings)
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra("transformers", "train")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files that are no zoo")
+    fresh = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(folder)
+        fresh.mkdir()
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
-    return build(folder, progress or (lambda done, total, label: None), settings)
+    return build(folder, fresh, progress or (lambda done, total, label: None), size, settings)
 
 
-def build(folder: Path, progress: Progress, settings: str) -> dict[str, Any]:
+def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
+    """A zoo made before. Raises UsageError if it is damaged or was made otherwise."""
+    again = "delete the folder to have it made again"
+    try:
+        zoo = json.loads((folder / "zoo.json").read_text())
+        missing = [key for key in FIELDS if key not in zoo]
+    except (ValueError, TypeError, OSError) as error:
+        raise UsageError(f"{folder / 'zoo.json'}: cannot be read ({error}); {again}") from None
+    if missing:
+        raise UsageError(f"{folder / 'zoo.json'}: has no {missing[0]}; {again}")
+    if zoo.get("made_with", {}) != {"size": size, "settings": settings}:
+        raise UsageError(f"{folder}: holds a zoo made with other settings; {again}")
+    return zoo
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left beside the folder."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        pid = left.name.rpartition(".")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left)
+
+
+def build(
+    folder: Path, fresh: Path, progress: Progress, size: str, settings: str
+) -> dict[str, Any]:
     began = time.monotonic()
-    fresh = folder.parent / f".{folder.name}.{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
     try:
         run_parts(fresh, progress, settings)
         parts = [json.loads((fresh / f"{part}.json").read_text()) for part in PARTS]
@@ -63,6 +88,7 @@ def build(folder: Path, progress: Progress, settings: str) -> dict[str, Any]:
             (fresh / f"{part}.json").unlink()
         zoo = {**parts[0], **parts[1], "seconds": round(time.monotonic() - began, 1)}
         ordered = {key: zoo[key] for key in FIELDS}
+        ordered["made_with"] = {"size": size, "settings": settings}
         (fresh / "zoo.json").write_text(json.dumps(ordered, indent=1) + "\n")
         if folder.exists():
             folder.rmdir()
@@ -94,7 +120,8 @@ def run_parts(fresh: Path, progress: Progress, settings: str) -> None:
 
 def check_part(part: str, process: subprocess.Popen[bytes], fresh: Path) -> None:
     if process.poll() not in (None, 0):
-        raise RuntimeError(f"zoo: {part} failed:\n{(fresh / f'{part}.log').read_text()}")
+        last = (fresh / f"{part}.log").read_text(errors="replace").strip()[-2000:]
+        raise EngineError(f"zoo: making the {part} failed; its last words:\n{last}")
 
 
 def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]:
