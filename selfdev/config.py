@@ -31,7 +31,7 @@ class Temperature(Section):
 class Generation(Section):
     max_new_tokens: int = Field(default=1024, ge=1)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    chat_template: Literal["auto"] = "auto"
+    chat_template: Literal["auto", "none"] = "auto"  # auto: the generator's own, if it has one
     prompt: str = "default"
     wave: int = Field(default=256, ge=1)  # samples per transaction
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..engine.resident.client import Worker
-from .prompts import program_text
+from .prompts import program_text, stops
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def sample_wave(
         max_new_tokens=plan.max_new_tokens,
         temperature=plan.temperature,
         top_p=plan.top_p,
+        stop=stops(plan.prompt),
         seeds=seeds,
         progress=progress,
     )

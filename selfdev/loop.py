@@ -29,7 +29,7 @@ from .baselines import baseline_candidates, expert_candidates
 from .config import RunConfig
 from .generate import SamplingPlan, sample_wave, waves
 from .preferences import Pair, Scored, elites_of, make_pairs
-from .prompts import load_prompt
+from .prompts import in_chat, load_prompt, program_text
 from .report import write_report
 from .train import TrainSettings, check_extra, train
 
@@ -120,6 +120,8 @@ class Loop:
         self.task = load_task(config.task, Path(d) if (d := screener.settings.data) else None)
         self.generator = Checkpoint.open(config.generator_place).folder
         self.prompt = load_prompt(config.generation.prompt, self.generator)
+        if config.generation.chat_template == "auto":
+            self.prompt = in_chat(self.prompt, self.generator)
         self.writer: Path | None = None  # whose weights the generator's engine holds
 
     def run(self) -> dict[str, Any]:
@@ -291,8 +293,6 @@ class Loop:
 
     def completion(self, source: str) -> str:
         """What the generator wrote after the prompt."""
-        from .prompts import program_text
-
         return source.removeprefix(program_text(self.prompt, ""))
 
     # ---- what is told

@@ -46,33 +46,34 @@ class Reporter(TrainerCallback):
         say({"step": state.global_step, "total": state.max_steps}, self.stream)
 
 
-def rows(tokenizer: Any, prompt: str, pairs: list[list[str]]) -> tuple[Any, int]:
-    """A dataset, and the length of its longest prompt + completion.
+def dataset_of(prompt: str, pairs: list[list[str]]) -> Any:
+    table = [{"prompt": prompt, "chosen": c, "rejected": r} for c, r in pairs]
+    return datasets.Dataset.from_list(table)
 
-    The prompt must end on a token boundary, or TRL trains on other tokens than were sampled.
+
+def measure(tokenizer: Any, prompt: str, pairs: list[list[str]]) -> tuple[int, int]:
+    """Tokens of the longest prompt + completion, and those at the prompt's end that TRL leaves
+    out because they merge with the completion's first ones.
     """
     head = tokenizer(prompt)["input_ids"]
-    longest = 0
+    longest = left_out = 0
     for text in {text for pair in pairs for text in pair}:
         whole = tokenizer(prompt + text)["input_ids"]
-        assert whole[: len(head)] == head, (
-            f"the prompt does not end on a token boundary: {text[:40]!r}"
-        )
-        longest = max(longest, len(whole) + 1)
-    table = [{"prompt": prompt, "chosen": c, "rejected": r} for c, r in pairs]
-    return datasets.Dataset.from_list(table), longest
+        pairwise = enumerate(zip(head, whole, strict=False))
+        shared = next((i for i, (x, y) in pairwise if x != y), len(head))
+        longest, left_out = max(longest, len(whole) + 1), max(left_out, len(head) - shared)
+    return longest, left_out
 
 
-def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any]:
+def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any, int]:
     torch.manual_seed(settings["seed"])
     gpu, dpo = torch.cuda.is_available(), settings["dpo"]
     tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
     dtype = torch.bfloat16 if gpu else torch.float32
     model = AutoModelForCausalLM.from_pretrained(settings["generator"], dtype=dtype)
-    data, longest = rows(tokenizer, settings["prompt"], settings["pairs"])
-    held, longest_held = rows(
-        tokenizer, settings["prompt"], settings["held_out"] or settings["pairs"]
-    )
+    prompt, pairs = settings["prompt"], settings["pairs"]
+    held_out = settings["held_out"] or pairs
+    longest, left_out = measure(tokenizer, prompt, pairs + held_out)
     sft = dpo["sft_weight"] > 0
     args = DPOConfig(
         output_dir=tempfile.mkdtemp(),
@@ -85,7 +86,7 @@ def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any]:
         warmup_steps=dpo["warmup_steps"],
         loss_type=["sigmoid", "sft"] if sft else ["sigmoid"],
         loss_weights=[1.0, dpo["sft_weight"]] if sft else None,
-        max_length=max(longest, longest_held),
+        max_length=longest,
         precompute_ref_log_probs=True,
         gradient_checkpointing=gpu,
         bf16=gpu,
@@ -109,18 +110,18 @@ def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any]:
         model=model,
         args=args,
         processing_class=tokenizer,
-        train_dataset=data,
-        eval_dataset=held,
+        train_dataset=dataset_of(prompt, pairs),
+        eval_dataset=dataset_of(prompt, held_out),
         peft_config=lora,
         callbacks=[Reporter(stream)],
     )
     for callback in (PrinterCallback, ProgressCallback):  # they write to stdout
         trainer.remove_callback(callback)
-    return trainer, tokenizer
+    return trainer, tokenizer, left_out
 
 
 def run(settings: dict[str, Any], stream: Any) -> dict[str, Any]:
-    trainer, tokenizer = trainer_of(settings, stream)
+    trainer, tokenizer, left_out = trainer_of(settings, stream)
     beta = settings["dpo"]["beta"]
     before = trainer.evaluate()
     trainer.train()
@@ -134,6 +135,7 @@ def run(settings: dict[str, Any], stream: Any) -> dict[str, Any]:
     logged = [e for e in trainer.state.log_history if e.keys() >= {"loss", "rewards/margins"}]
     return {
         "steps": trainer.state.global_step,
+        "prompt_tokens_left_out": left_out,
         "loss": [round(entry["loss"], 4) for entry in logged],
         "margin_nats": [round(entry["rewards/margins"] / beta, 3) for entry in logged],
         "held_out_margin_nats": [

@@ -13,6 +13,8 @@ from ...engine.errors import UsageError
 FOLDER = Path(__file__).parent
 PROMPT_FILE = "prompt.txt"
 START = "def merge_models("
+IMPORT = "import torch\n\n"
+FENCE, FENCE_END = "```python\n", "\n```"
 
 
 def load_prompt(name: str, generator: Path) -> str:
@@ -28,9 +30,45 @@ def load_prompt(name: str, generator: Path) -> str:
     return path.read_text().rstrip("\n")
 
 
+def in_chat(prompt: str, generator: Path) -> str:
+    """The prompt as a turn of a chat, where the generator has a chat template.
+
+    What opens the program becomes the beginning of the answer. A generator that brings its own
+    prompt is asked by it alone.
+    """
+    if (generator / PROMPT_FILE).is_file():
+        return prompt
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(generator)
+    if not tokenizer.chat_template:
+        return prompt
+    opened = opening(prompt)
+    turn = [{"role": "user", "content": prompt.removesuffix(opened).rstrip()}]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str)
+    adds_bos = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return (text.removeprefix(tokenizer.bos_token) if adds_bos else text) + opened
+
+
+def opening(prompt: str) -> str:
+    """The part of a prompt that belongs to the program: its fence, its import, its first lines."""
+    start = prompt.rfind(START)
+    if start < 0:
+        return ""
+    for head in (FENCE + IMPORT, FENCE, IMPORT):
+        if prompt[:start].endswith(head):
+            return prompt[start - len(head) :]
+    return prompt[start:]
+
+
 def program_text(prompt: str, completion: str) -> str:
     """What the model wrote, from the function that the prompt left open."""
-    start = prompt.rfind(START)
-    opened = prompt[start:] if start >= 0 else ""
-    head = "import torch\n\n" if opened else ""
+    opened = opening(prompt)
+    head = IMPORT if opened.startswith(START) else ""
     return head + opened + completion
+
+
+def stops(prompt: str) -> tuple[str, ...]:
+    """Where a completion ends: at the end of the code block that the prompt opened."""
+    return (FENCE_END,) if opening(prompt).startswith(FENCE) else ()

@@ -1,0 +1,139 @@
+"""Duplicates and linear equivalents, on real tensors and against least squares in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from selfdev_engine.engine.bank import Bank
+from selfdev_engine.engine.dedup import BASE, Seen
+from selfdev_engine.engine.errors import Rejected, UsageError
+from selfdev_engine.engine.plan import MergePlan, Planner
+from selfdev_engine.engine.program import extract
+from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
+from selfdev_engine.kernels.backend import get_backend
+
+SHAPES = {"a.mlp.up_proj.weight": (33, 20), "b.mlp.down_proj.weight": (20, 33)}
+BODY = "import torch\ndef merge_models(d, device):\n    a, b, c = d.values()\n    return {}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    draw = torch.Generator().manual_seed(11)
+    base = {n: 0.02 * torch.randn(s, generator=draw) for n, s in SHAPES.items()}
+    models = {"base": base}
+    for name, sigma in (("x", 1e-3), ("y", 4e-3), ("z", 2e-3)):
+        models[name] = {
+            n: t + sigma * torch.randn(t.shape, generator=draw) for n, t in base.items()
+        }
+    for name, tensors in models.items():
+        (folder / name).mkdir()
+        save_file(tensors, folder / name / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan_of(folder, tmp_path_factory):
+    torch.set_num_threads(1)
+    bank = Bank.open(str(folder / "base"), {n: str(folder / n) for n in "xyz"}, "mlp", keep=True)
+    backend = get_backend("cpu")
+    with Tracer(TraceSettings(timeout_s=5.0)) as tracer:
+        planner = Planner(bank, tracer, backend, 0, tmp_path_factory.mktemp("scratch"))
+
+        def plan(expression: str) -> MergePlan:
+            found = planner.plan(extract(BODY.format(expression)))
+            assert isinstance(found, MergePlan), found
+            return found
+
+        plan.bank, plan.backend = bank, backend
+        yield plan
+
+
+@pytest.fixture
+def seen(plan_of):
+    return Seen(plan_of.bank, plan_of.backend)
+
+
+def twin(seen, plan_of, known: str, other: str) -> str | None:
+    """Whom `other` duplicates where `known` was scored before."""
+    first = plan_of(known)
+    seen.remember("known", first, seen.survey(first))
+    plan = plan_of(other)
+    return seen.known(plan) or seen.twin(plan, seen.survey(plan))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["0.37 * a + 0.21 * b", "0.21 * b + 0.37 * a", "0.37 * (a + b) - 0.16 * b", "a * 0.37 + b * 0.21 + 1e-9 * c"],
+)  # fmt: skip
+def test_the_same_update_is_found_whatever_its_spelling(seen, plan_of, other):
+    assert twin(seen, plan_of, "0.37 * a + 0.21 * b", other) == "known"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "0.37 * a + 0.2101 * b",
+        "0.37 * b + 0.21 * a",
+        "-(0.37 * a + 0.21 * b)",
+        # agrees on the first tensor (33 rows), not on the second (20 rows)
+        "0.37 * a + 0.21 * b + (0 if a.shape[0] == 33 else 0.01) * c",
+    ],
+)
+def test_another_update_is_not_taken_for_it(seen, plan_of, other):
+    assert twin(seen, plan_of, "0.37 * a + 0.21 * b", other) is None
+
+
+def test_a_sample_that_agrees_is_not_enough(seen, plan_of, monkeypatch):
+    monkeypatch.setattr("selfdev_engine.engine.dedup.SAMPLE_ELEMENTS", 33 * 20)
+    assert twin(seen, plan_of, "a", "a if a.shape[0] == 33 else 1.001 * a") is None
+    assert twin(seen, plan_of, "b", "1.0 * b") == "known"
+
+
+def test_what_changes_nothing_is_the_base(seen, plan_of):
+    plan = plan_of("torch.zeros_like(a)")
+    assert seen.twin(plan, seen.survey(plan)) == BASE
+
+
+def test_a_survey_refuses_nan(seen, plan_of):
+    with pytest.raises(Rejected) as caught:
+        seen.survey(plan_of("torch.log(a)"))
+    assert caught.value.rejection.kind == "nonfinite"
+    assert any(name in caught.value.rejection.detail for name in SHAPES)
+
+
+@pytest.mark.parametrize(
+    "expression", ["0.3 * a - 0.7 * c", "torch.maximum(a, b)", "a * a * 100 + 0.5 * b", "a.sign()"]
+)
+def test_linear_equivalent_is_the_least_squares_fit(seen, plan_of, expression):
+    found = seen.survey(plan_of(expression)).fit.result()
+    vectors, updates = [], []
+    for name in SHAPES:
+        tensors = plan_of.bank.tensors(name)
+        given = [e.float() - tensors.base.float() for e in tensors.experts.values()]
+        scope = dict(zip("abc", given, strict=True)) | {"torch": torch}
+        updates.append(eval(expression, scope).double().reshape(-1))
+        vectors.append(torch.stack([g.double().reshape(-1) for g in given], 1))
+    matrix, update = torch.cat(vectors), torch.cat(updates)
+    wanted = torch.linalg.lstsq(matrix, update[:, None]).solution[:, 0]
+    residual = float((update - matrix @ wanted).norm() / update.norm())
+    assert list(found["coefficients"]) == ["x", "y", "z"]
+    values = torch.tensor(list(found["coefficients"].values()), dtype=torch.float64)
+    assert torch.allclose(values, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    assert found["residual"] == pytest.approx(residual, abs=2e-4)
+
+
+def test_no_update_has_no_residual(seen, plan_of):
+    found = seen.survey(plan_of("0 * a")).fit.result()
+    assert found == {"coefficients": {"x": 0.0, "y": 0.0, "z": 0.0}, "residual": 0.0}
+
+
+def test_nan_in_a_checkpoint_is_the_inputs_fault(folder, tmp_path):
+    spoilt = {n: torch.randn(s) for n, s in SHAPES.items()}
+    spoilt["b.mlp.down_proj.weight"][3, 4] = torch.nan
+    save_file(spoilt, tmp_path / "model.safetensors")
+    bank = Bank.open(str(folder / "base"), {"x": str(tmp_path)}, "mlp")
+    bank.check_finite("a.mlp.up_proj.weight")
+    with pytest.raises(UsageError, match=r"b\.mlp\.down_proj.*expert x.*NaN"):
+        bank.check_finite("b.mlp.down_proj.weight")

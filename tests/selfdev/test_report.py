@@ -1,0 +1,86 @@
+"""The report stands alone, says what the run holds, and shows hostile text as text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from selfdev_engine.engine.score import Sample, score_of
+from selfdev_engine.engine.store import Store
+from selfdev_engine.selfdev.report import BINS, histograms, write_report
+
+HOSTILE = "</pre><script>alert(1)</script><img src=http://x/y>\x1b[2J &amp; \u202e"
+CONFIG = {"base": "b", "experts": {"x": "dir"}, "task": "jsonl:t", "include": "mlp"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def samples(right: int, n: int = 20) -> list[Sample]:
+    return [Sample(i, "q", "q", "r", "r", i < right, i < right, i < right) for i in range(n)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    with Store.open(tmp_path / "run.db") as store, store.transaction():
+        rows = [("good", "return a"), ("same", "return a "), ("bad", HOSTILE), ("waits", "...")]
+        store.add_candidates({"id": i, "source": s, "iteration": 1} for i, s in rows)
+        store.decide("good", status="scored", linear={"coefficients": {"x": 1.0}, "residual": 0.0})
+        store.add_trace("good", "fused", None, "cafe", 0)
+        store.decide("same", status="duplicate", duplicate_of="good")
+        store.decide("bad", status="rejected", kind="syntax", detail=HOSTILE, line=3)
+        store.add_score("good", "jsonl:t", "dev", score_of(samples(13), "flexible"), samples(13))
+    return tmp_path
+
+
+def test_a_page_of_its_own_with_every_candidate(run):
+    page = Page(write_report(run).read_text())
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe")]
+    places = [v for _, a in page.tags for k, v in a.items() if k in ("src", "href")]
+    assert all(place.startswith("#") for place in places)
+    for word in ("good", "same", "bad", "waits", "65.0", "syntax", "fused"):
+        assert word in page.text, word
+
+
+def test_what_a_program_says_is_shown_not_obeyed(run):
+    page = Page(write_report(run).read_text())
+    assert page.text.count("<script>alert(1)</script>") == 2  # source and reason
+    assert "\\x1b[2J &amp; \\u202e" in page.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page.text)
+
+
+def test_an_unsafe_run_says_so(run):
+    assert "--unsafe-sandbox" not in write_report(run).read_text()
+    with Store.open(run / "run.db") as store:
+        store.set_setting("unsafe_sandbox", True)
+    assert "--unsafe-sandbox" in write_report(run).read_text()
+
+
+def test_histogram_counts_every_scored_program_once(run):
+    class Candidate:
+        iteration = 2
+
+    rows = [
+        {"candidate": Candidate, "dev": score_of(samples(right), "flexible")}
+        for right in (0, 7, 7, 20)
+    ]
+    (found,) = histograms([*rows, {"candidate": Candidate, "dev": None}])
+    counts = [bar["n"] for bar in found["bars"]]
+    assert (found["iteration"], found["count"], sum(counts)) == (2, 4, 4)
+    assert (counts[0], counts[7], counts[BINS - 1]) == (1, 2, 1)
