@@ -32,7 +32,7 @@ def make_zoo(
 ) -> dict[str, Any]:
     """The object of zoo.json, made now or before. Raises UsageError, MissingExtra.
 
-    `settings` names fields of tiny.ZooSettings to change, as JSON; tests make small zoos with it.
+    `settings` names fields of training.ZooSettings to change, as JSON; tests make small zoos with it.
     """
     if size not in SIZES:
         raise UsageError(

@@ -18,6 +18,7 @@ from selfdev_engine.selfdev import zoo as zoo_module
 from selfdev_engine.selfdev.zoo import FIELDS, make_zoo
 from selfdev_engine.selfdev.zoo.arithmetic import SKILLS, make_pool, write_tasks
 from selfdev_engine.selfdev.zoo.grammar import FAMILIES, HEAD, MISTAKE_SHARE, program, spoil
+from selfdev_engine.selfdev.zoo.muon import Muon
 
 SMALL = json.dumps(
     {
@@ -235,7 +236,7 @@ def test_the_generator_answers_anything(small):
 @pytest.mark.slow
 def test_merges_spread_and_the_best_beats_its_parents(zoo):
     """Linear merges in the MLPs, bf16, by greedy answers to the mixed questions."""
-    from selfdev_engine.selfdev.zoo.tiny import accuracy, encode
+    from selfdev_engine.selfdev.zoo.family import accuracy, encode
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(zoo.base)
@@ -254,3 +255,20 @@ def test_merges_spread_and_the_best_beats_its_parents(zoo):
     merges = [score(c) for c in itertools.product((0.2, 0.4), repeat=3)] + [score((1, 1, 1))]
     assert max(merges) >= max(parents) + 0.04
     assert min(merges) <= min(parents) - 0.1
+
+
+@pytest.mark.parametrize("shape", [(24, 96), (96, 24), (48, 48)])
+def test_muon_steps_as_torchs(shape):
+    draw = torch.Generator().manual_seed(1)
+    start = torch.randn(shape, generator=draw)
+    mine, theirs = (start.clone().requires_grad_() for _ in range(2))
+    words = {"weight_decay": 0.0, "momentum": 0.95, "adjust_lr_fn": "original"}
+    optimizers = Muon([mine], lr=0.02), torch.optim.Muon([theirs], lr=0.02, **words)
+    for _ in range(4):
+        mine.grad = torch.randn(shape, generator=draw)
+        theirs.grad = mine.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    moved = (theirs.detach() - start).norm()
+    assert (mine.detach() - theirs.detach()).norm() < 0.03 * moved  # torch iterates in bf16
+    assert moved > 0.01

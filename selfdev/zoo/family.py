@@ -1,0 +1,200 @@
+"""The tiny zoo's family: a base that is half good at arithmetic, and three experts of one skill each.
+
+A Mistral of about 1 M parameters learns two-number arithmetic until it is half good; the experts go
+on from it in their MLP projections only, so that merging the MLPs is the whole story. Weights are
+bf16, as those of real checkpoints; results hold after rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arithmetic import SKILLS as SKILL_TABLE
+from .arithmetic import make_pool, write_tasks
+from .muon import Muon
+from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+
+SKILLS = tuple(SKILL_TABLE)
+QUESTION_TOKENS = 14  # <s>99-99=, an answer of 4 characters, </s>
+
+
+def byte_tokenizer() -> Any:
+    """One token a byte, after three special ones; a question begins with <s>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate([*SPECIALS, *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.add_special_tokens(list(SPECIALS))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", BOS)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True)),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def encode(rows: Sequence[tuple[str, str]], tokenizer: Any) -> Examples:
+    encoded = []
+    for question, answer in rows:
+        head = tokenizer(question)["input_ids"]
+        tail = tokenizer(answer, add_special_tokens=False)["input_ids"] + [EOS]
+        encoded.append((head, tail))
+    ids = torch.full((len(rows), QUESTION_TOKENS), PAD)
+    labels = torch.full((len(rows), QUESTION_TOKENS), IGNORED)
+    for i, (head, tail) in enumerate(encoded):
+        ids[i, : len(head) + len(tail)] = torch.tensor(head + tail)
+        labels[i, len(head) : len(head) + len(tail)] = torch.tensor(tail)
+    return Examples(ids, labels)
+
+
+def new_base(vocab: int) -> Any:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=vocab,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=256,
+        sliding_window=None,
+        tie_word_embeddings=False,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return MistralForCausalLM(config)
+
+
+@torch.no_grad()
+def accuracy(model: Any, examples: Examples) -> float:
+    """Share of answers that greedy decoding gets right to the last token."""
+    guesses = model(input_ids=examples.ids).logits[:, :-1].argmax(-1)
+    wanted = examples.labels[:, 1:]
+    return float(((guesses == wanted) | (wanted == IGNORED)).all(1).float().mean())
+
+
+def train_base(model: Any, data: dict[str, Examples], s: ZooSettings) -> None:
+    """Muon on the layers' matrices, AdamW on the rest, until half good; then the rate decays."""
+    matrices = [p for n, p in model.named_parameters() if "layers" in n and p.ndim == 2]
+    others = [p for n, p in model.named_parameters() if "layers" not in n or p.ndim != 2]
+    muon = Muon(matrices, lr=s.muon_rate)
+    adam = torch.optim.AdamW(others, lr=s.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    draw, end, held = torch.Generator().manual_seed(s.seed), s.max_base_steps, 1.0
+    probe = Examples.join([Examples(d.ids[-100:], d.labels[-100:]) for d in data.values()])
+    found = False
+    for i in range(s.max_base_steps):
+        if i >= end:
+            break
+        factor = min(1, (i + 1) / 20) * max(0.15, 1 - i / 450)
+        factor = held * (end - i) / s.decay_steps if found else factor
+        parts = [d.batch(s.base_batch // len(data), draw) for d in data.values()]
+        rates = (s.muon_rate * factor, s.adam_rate * factor)
+        step(model, (muon, adam), rates, Examples.join(parts))
+        if not found and i % 20 == 19 and accuracy(model, probe) >= s.goal:
+            found, end, held = True, i + 1 + s.decay_steps, factor
+        tell(min(i, s.max_base_steps - 1), total_steps(s))
+
+
+def train_expert(model: Any, skill: str, data: dict[str, Examples], s: ZooSettings) -> None:
+    """AdamW on the MLP projections; mostly the expert's own skill.
+
+    Each step is taken at a random part of the way from the base, so that a part of the task vector
+    works, too: that is what a merge adds.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".mlp." in name)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.AdamW(trained, lr=s.expert_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    number = SKILLS.index(skill)
+    draw = torch.Generator().manual_seed(s.seed + 1 + number)
+    rest = (1 - s.own_share) / (len(data) - 1)
+    start = [p.detach().clone() for p in trained]
+    masters = [p.detach().clone() for p in trained]
+    for i in range(s.expert_steps):
+        part = s.least_part + (1 - s.least_part) * float(torch.rand((), generator=draw))
+        before = put_between(trained, start, masters, part)
+        factor = min(1, (i + 1) / 5) * (1 - i / s.expert_steps)
+        parts = [
+            d.batch(round(s.expert_batch * (s.own_share if n == skill else rest)), draw)
+            for n, d in data.items()
+        ]
+        step(model, (adam,), (s.expert_rate * factor,), Examples.join(parts))
+        with torch.no_grad():
+            for parameter, master, old in zip(trained, masters, before, strict=True):
+                master += parameter - old
+        tell(s.max_base_steps + number * s.expert_steps + i, total_steps(s))
+    put_between(trained, start, masters, 1.0)
+
+
+@torch.no_grad()
+def put_between(
+    trained: Sequence[Tensor], start: Sequence[Tensor], masters: Sequence[Tensor], part: float
+) -> list[Tensor]:
+    """Parameters at a part of the way from start to masters; copies of them."""
+    for parameter, old, master in zip(trained, start, masters, strict=True):
+        parameter.copy_(old + part * (master - old))
+    return [parameter.clone() for parameter in trained]
+
+
+def total_steps(s: ZooSettings) -> int:
+    return s.max_base_steps + len(SKILLS) * s.expert_steps
+
+
+def rounded(model: Any) -> Any:
+    """The model as its bf16 checkpoint is, in float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    return model
+
+
+def make_family(folder: Path, s: ZooSettings) -> dict[str, Any]:
+    tokenizer = byte_tokenizer()
+    pools = {skill: make_pool(skill) for skill in SKILLS}
+    tasks = write_tasks(folder / "tasks", pools)
+    data = {skill: encode(pool.train, tokenizer) for skill, pool in pools.items()}
+    torch.manual_seed(s.seed)
+    base = new_base(len(tokenizer))
+    train_base(base, data, s)
+    start = {k: v.clone() for k, v in rounded(base).state_dict().items()}
+    models = {"base": base}
+    for skill in SKILLS:
+        models[skill] = new_base(len(tokenizer))
+        models[skill].load_state_dict(start)
+        train_expert(models[skill], skill, data, s)
+        rounded(models[skill])
+    places = {"base": "base", **{skill: f"experts/{skill}" for skill in SKILLS}}
+    for name, model in models.items():
+        save(model, tokenizer, folder / places[name], torch.bfloat16)
+    return {
+        "base": places.pop("base"),
+        "experts": places,
+        "tasks": {name: str(path.relative_to(folder)) for name, path in tasks.items()},
+        "accuracy": accuracies(models, tasks, tokenizer),
+    }
+
+
+def accuracies(models: dict[str, Any], tasks: dict[str, Path], tokenizer: Any) -> dict[str, Any]:
+    """By model and task, over all lines; float32 arithmetic, which is quick on every CPU."""
+    examples = {}
+    for task, path in tasks.items():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        examples[task] = encode([(row["question"], row["answer"]) for row in rows], tokenizer)
+    return {
+        name: {task: round(accuracy(model, e), 4) for task, e in examples.items()}
+        for name, model in models.items()
+    }

@@ -1,0 +1,105 @@
+"""The tiny zoo's generator: a Mistral of about 1.9 M parameters learns the grammar of merge programs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..prompts import PROMPT_FILE
+from .grammar import HEAD, program
+from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+
+
+def program_tokenizer(texts: Sequence[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["\n" + text for text in texts] + [HEAD] * 50, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True)),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_generator() -> Any:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=512,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        head_dim=32,
+        max_position_embeddings=512,
+        sliding_window=None,
+        tie_word_embeddings=True,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return MistralForCausalLM(config)
+
+
+def batches(rows: list[list[int]], s: ZooSettings, draw: random.Random) -> Callable[[], list[Any]]:
+    """Batches of like length: eight at a time are drawn, sorted and shuffled."""
+    waiting: list[list[Any]] = []
+
+    def take() -> list[Any]:
+        if not waiting:
+            pool = sorted(draw.sample(rows, 8 * s.generator_batch), key=len)
+            waiting.extend(
+                pool[i : i + s.generator_batch] for i in range(0, len(pool), s.generator_batch)
+            )
+            draw.shuffle(waiting)
+        return waiting.pop()
+
+    return take
+
+
+def make_generator(folder: Path, s: ZooSettings) -> dict[str, Any]:
+    draw = random.Random(s.seed)
+    texts = [program(draw) for _ in range(s.num_programs)]
+    tokenizer = program_tokenizer(texts[:4000])
+    head = tokenizer(HEAD)["input_ids"]
+    rows = [head + tokenizer("\n" + text)["input_ids"] + [EOS] for text in texts]
+    torch.manual_seed(s.seed)
+    model = new_generator()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=s.generator_rate)
+    take = batches(rows, s, draw)
+    for i in range(s.generator_steps):
+        factor = min(1, (i + 1) / 30) * (1 - 0.95 * i / s.generator_steps)
+        step(model, (optimizer,), (s.generator_rate * factor,), padded(take(), head))
+        tell(i, s.generator_steps)
+    save(model, tokenizer, folder / "generator", torch.float32)
+    (folder / "generator" / PROMPT_FILE).write_text(HEAD)
+    return {"generator": "generator"}
+
+
+def padded(rows: list[list[int]], head: list[int]) -> Examples:
+    """What follows the prompt. Its last token is in every row: it predicts the first one."""
+    prompt = len(head) - 1
+    longest = max(map(len, rows)) - prompt
+    ids = torch.full((len(rows), longest), PAD)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for i, row in enumerate(rows):
+        ids[i, : len(row) - prompt] = torch.tensor(row[prompt:])
+        labels[i, 1 : len(row) - prompt] = torch.tensor(row[prompt + 1 :])
+    return Examples(ids, labels, torch.tensor(head[:prompt]))
+

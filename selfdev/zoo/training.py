@@ -1,0 +1,98 @@
+"""What both trainings of the tiny zoo share: settings, examples, a step, a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PAD, BOS, EOS = 0, 1, 2
+SPECIALS = ("<pad>", "<s>", "</s>")
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class ZooSettings:
+    """Steps and sizes; the defaults make the zoo of the demo."""
+
+    seed: int = 0
+    goal: float = 0.45  # share of training questions that the base gets right before it stops
+    max_base_steps: int = 700
+    decay_steps: int = 30
+    base_batch: int = 63
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    expert_steps: int = 200
+    expert_rate: float = 2e-3
+    expert_batch: int = 64
+    least_part: float = 0.15  # of the way from the base, in an expert's training
+    own_share: float = 0.96  # of an expert's examples; the rest keeps the other skills alive
+    generator_steps: int = 300
+    generator_batch: int = 32
+    generator_rate: float = 3e-3
+    num_programs: int = 20_000
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Token ids [N, T] of question + answer, and labels of the answer alone; padded.
+
+    `prefix` [P]: what comes before every row; computed once for all of them.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    prefix: Tensor | None = None
+
+    def batch(self, count: int, draw: torch.Generator) -> Examples:
+        rows = torch.randint(len(self.ids), (count,), generator=draw)
+        return Examples(self.ids[rows], self.labels[rows])
+
+    @staticmethod
+    def join(parts: Sequence[Examples]) -> Examples:
+        ids = torch.cat([p.ids for p in parts])
+        longest = int((ids != PAD).sum(1).max())
+        labels = torch.cat([p.labels for p in parts])
+        return Examples(ids[:, :longest], labels[:, :longest])
+
+
+def loss_of(model: Any, examples: Examples) -> Tensor:
+    wanted = examples.labels[:, 1:]
+    keep = wanted != IGNORED
+    past = None if examples.prefix is None else after(model, examples.prefix, len(examples.ids))
+    output = model.model(input_ids=examples.ids, past_key_values=past, use_cache=past is not None)
+    hidden = output.last_hidden_state[:, :-1][keep]
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden), wanted[keep])
+
+
+def after(model: Any, prefix: Tensor, count: int) -> Any:
+    """Keys and values of the prefix, for a batch of `count`; gradients flow through them."""
+    past = model.model(input_ids=prefix[None], use_cache=True).past_key_values
+    past.batch_repeat_interleave(count)
+    return past
+
+
+def step(model: Any, optimizers: Sequence[Any], rates: Sequence[float], examples: Examples) -> None:
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+    loss_of(model, examples).backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
+    copy.deepcopy(model).to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def tell(done: int, total: int) -> None:
+    print(f"step {done} {total}", flush=True)
