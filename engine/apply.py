@@ -5,7 +5,7 @@ from __future__ import annotations
 from safetensors import safe_open
 from torch import Tensor
 
-from ..kernels.backend import Backend, TensorSet
+from ..kernels.backend import Backend, Memo, TensorSet
 from .bank import Bank
 from .errors import Rejected, Rejection
 from .plan import TensorPlan, compiled, task_vectors
@@ -13,7 +13,7 @@ from .trace.replay import replay
 
 
 def update_of(
-    plan: TensorPlan, tensors: TensorSet, backend: Backend, memo: dict[str, Tensor] | None = None
+    plan: TensorPlan, tensors: TensorSet, backend: Backend, memo: Memo | None = None
 ) -> Tensor:
     """The float32 update, in the base's shape."""
     if plan.graph is not None:

@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from cachetools import LRUCache
 
-from ..kernels.backend import TensorSet
+from ..kernels.backend import Memo, TensorSet
 from .checkpoint import Checkpoint
 from .errors import UsageError
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+MEMO_BYTES = 256 << 20  # statistics kept, over all tensors
+VALUE_OVERHEAD_BYTES = 512
 
 
 @dataclass(frozen=True)
 class Bank:
-    """`selected`: names that match `include`, in the base's order. `keep`: hold tensors in memory."""
+    """`selected`: names that match `include`, in the base's order.
+
+    `keep`: hold tensors, mapped: one copy in memory for all processes of a machine.
+    """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
@@ -28,7 +33,7 @@ class Bank:
     keep: bool = False
     _held: dict[str, TensorSet] = field(default_factory=dict, repr=False)
     _changed: dict[str, bool] = field(default_factory=dict, repr=False)
-    _memos: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+    _memos: dict[str, Memo] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def open(base: str, experts: Mapping[str, str], include: str, keep: bool = False) -> Bank:
@@ -47,8 +52,9 @@ class Bank:
         """The tensor of that name of the base and of every expert."""
         if name in self._held:
             return self._held[name]
-        experts = {expert: checkpoint.tensor(name) for expert, checkpoint in self.experts.items()}
-        found = TensorSet(name, self.base.tensor(name), experts)
+        read = Checkpoint.mapped if self.keep else Checkpoint.tensor
+        experts = {expert: read(checkpoint, name) for expert, checkpoint in self.experts.items()}
+        found = TensorSet(name, read(self.base, name), experts)
         if self.keep:
             self._held[name] = found
         return found
@@ -63,9 +69,12 @@ class Bank:
             )
         return self._changed[name]
 
-    def memo(self, name: str) -> dict[str, Tensor]:
-        """Statistics of this tensor's task vectors that were computed before."""
-        return self._memos.setdefault(name, {})
+    def memo(self, name: str) -> Memo:
+        """Statistics of this tensor's task vectors that were computed before; the latest of them."""
+        if name not in self._memos:
+            share = MEMO_BYTES // len(self.selected)
+            self._memos[name] = LRUCache(share, lambda v: v.nbytes + VALUE_OVERHEAD_BYTES)
+        return self._memos[name]
 
     def check_finite(self, name: str) -> None:
         """UsageError if a checkpoint itself holds NaN or Inf in this tensor."""

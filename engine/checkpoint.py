@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -92,6 +93,23 @@ class Checkpoint:
         if entry.size_bytes:
             read_into(entry, memoryview(data.numpy()))  # pyright: ignore[reportArgumentType]
         return data.view(entry.dtype).reshape(entry.shape)
+
+    def mapped(self, name: str) -> Tensor:
+        """The tensor as the page cache holds it: shared by all processes, never written to."""
+        entry = self.entries[name]
+        if not entry.size_bytes:
+            return self.tensor(name)
+        flat = torch.frombuffer(
+            self._maps[entry.file],
+            dtype=entry.dtype,
+            count=math.prod(entry.shape),
+            offset=entry.start,
+        )
+        return flat.reshape(entry.shape)
+
+    @cached_property
+    def _maps(self) -> dict[Path, mmap.mmap]:
+        return {file: map_file(file) for file in self.files}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -208,6 +226,12 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise UsageError(f"{file}: not a safetensors file: its header is no object")
     return header, 8 + length
+
+
+def map_file(file: Path) -> mmap.mmap:
+    """Copy on write, as torch wants buffers that it could write to."""
+    with file.open("rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def read_into(entry: Entry, target: memoryview) -> None:

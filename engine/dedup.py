@@ -1,94 +1,89 @@
 """Who is whose duplicate: equal plans, or float32 updates within 1e-5 of their norm.
 
-A fixed sample of real tensors says whom to compare; a duplicate is confirmed over all selected
-tensors before a score is copied. A program that changes nothing is a duplicate of the base.
+The store tells who has the same plan, or a like norm and sketch (survey.py), in O(log n). Likeness
+only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
+copied. A program that changes nothing is a duplicate of the base.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from ..kernels.backend import Backend
-from .apply import update_of
-from .bank import Bank
-from .errors import Rejected, Rejection
-from .linear import LinearFit, gram_of
 from .plan import MergePlan
+from .store import Store
+from .survey import Survey, Surveyor
 
 TOLERANCE = 1e-5
-SAMPLE_ELEMENTS = 1 << 20
+SPREAD = 6.0  # a random direction sees a difference as up to so many times its length
 BASE = "base"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one pass over a candidate's updates tells."""
+class Known:
+    """A candidate that a later one may repeat, before the store knows it as scored."""
 
-    sample: Tensor  # float32, of the sampled tensors
-    norm: float  # over all selected tensors
-    fit: LinearFit
+    id: str
+    plan: MergePlan
+    survey: Survey
 
 
 @dataclass
-class Seen:
-    """Scored candidates so far."""
+class Twins:
+    """Looks for the candidate that a new one repeats. `plan_of` makes a stored one's plan again."""
 
-    bank: Bank
-    backend: Backend
-    plans: dict[str, MergePlan] = field(default_factory=dict)
-    samples: dict[str, Tensor] = field(default_factory=dict)
-    by_plan: dict[str, str] = field(default_factory=dict)
+    store: Store
+    surveyor: Surveyor
+    plan_of: Callable[[str], MergePlan | None]
+    recent: dict[str, Known] = field(default_factory=dict)  # prepared, not yet decided
 
-    def survey(self, plan: MergePlan) -> Survey:
-        """Run over all updates once. Raises Rejected (nonfinite)."""
-        fit, pieces, taken = LinearFit.start(tuple(self.bank.experts)), list[Tensor](), 0
-        for name in plan.tensors:
-            tensors = self.bank.tensors(name)
-            update = self.update(plan, name)
-            if not update.isfinite().all():
-                self.bank.check_finite(name)
-                raise Rejected(Rejection("nonfinite", f"the update holds NaN or Inf in {name}"))
-            fit.add(update, tensors, gram_of(tensors, self.bank.memo(name)))
-            if taken < SAMPLE_ELEMENTS:
-                pieces.append(update.reshape(-1)[: SAMPLE_ELEMENTS - taken])
-                taken += pieces[-1].numel()
-        sample = torch.cat(pieces) if pieces else torch.zeros(0)
-        return Survey(sample, fit.square**0.5, fit)
-
-    def update(self, plan: MergePlan, name: str) -> Tensor:
-        return update_of(
-            plan.tensors[name], self.bank.tensors(name), self.backend, self.bank.memo(name)
+    def same_plan(self, plan: MergePlan) -> str | None:
+        """The first candidate of the very same plan."""
+        if found := self.store.scored_as(plan.fingerprint):
+            return found
+        return next(
+            (k.id for k in self.recent.values() if k.plan.fingerprint == plan.fingerprint), None
         )
 
-    def known(self, plan: MergePlan) -> str | None:
-        """A candidate of the very same plan."""
-        return self.by_plan.get(plan.fingerprint)
-
-    def twin(self, plan: MergePlan, survey: Survey) -> str | None:
+    def same_update(self, plan: MergePlan, survey: Survey) -> str | None:
         """The first candidate whose updates are the same, confirmed over all tensors."""
         if survey.norm == 0.0:
             return BASE
-        for name, sample in self.samples.items():
-            if close(sample, survey.sample) and self.confirmed(self.plans[name], plan):
+        for name, theirs in self.alike(survey):
+            known = self.recent.get(name)
+            other = known.plan if known else self.plan_of(name)
+            if theirs and other is not None and self.confirmed(other, plan, survey.norm):
                 return name
         return None
 
-    def confirmed(self, plan: MergePlan, other: MergePlan) -> bool:
-        difference = square = 0.0
+    def alike(self, survey: Survey) -> Iterable[tuple[str, Sequence[float]]]:
+        """Candidates of like norm and sketch, the earliest first."""
+        room = 2 * TOLERANCE * survey.norm
+        low, high = survey.norm - room, survey.norm + room
+        found = self.store.scored_near(low, high)
+        found += [
+            (k.id, list(k.survey.sketch))
+            for k in self.recent.values()
+            if low <= k.survey.norm <= high
+        ]
+        return [(name, sketch) for name, sketch in found if near(sketch, survey)]
+
+    def confirmed(self, plan: MergePlan, other: MergePlan, norm: float) -> bool:
+        """Whether two plans' updates differ by at most 1e-5 of their norm."""
+        if plan.tensors.keys() != other.tensors.keys():
+            return False
+        room, square = (TOLERANCE * norm) ** 2, 0.0
         for name in plan.tensors:
-            mine, theirs = self.update(plan, name), self.update(other, name)
-            difference += float((mine.double() - theirs.double()).square().sum())
-            square += float(mine.double().square().sum())
-        return difference**0.5 <= TOLERANCE * square**0.5
-
-    def remember(self, candidate: str, plan: MergePlan, survey: Survey) -> None:
-        self.plans[candidate], self.samples[candidate] = plan, survey.sample
-        self.by_plan.setdefault(plan.fingerprint, candidate)
+            mine, theirs = (self.surveyor.update(p, name).double() for p in (plan, other))
+            square += float((mine - theirs).square().sum())
+            if square > room:
+                return False
+        return True
 
 
-def close(x: Tensor, y: Tensor) -> bool:
+def near(sketch: Sequence[float], survey: Survey) -> bool:
     """Near enough to be worth a confirmation."""
-    return float((x - y).norm()) <= 2 * TOLERANCE * float(x.norm())
+    room = SPREAD * TOLERANCE * survey.norm
+    return len(sketch) == len(survey.sketch) and all(
+        abs(a - b) <= room for a, b in zip(sketch, survey.sketch, strict=True)
+    )

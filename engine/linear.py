@@ -1,11 +1,13 @@
 """The linear equivalent of a merge: least-squares coefficients on the task vectors, and what is left.
 
-From inner products only: with Gram matrix G = <t_i, t_j>, moments m = <u, t_i> and |u|^2 over all
-selected tensors, the coefficients solve G c = m, and |u - fit|^2 = |u|^2 - m.c.
+Inner products over all selected tensors give the coefficients: with the Gram matrix G = <t_i, t_j>
+and moments m = <u, t_i> they solve G c = m. The residual |u - sum c_i t_i| is then measured, not
+computed as |u|^2 - m.c: that difference of two float32 statistics would drown below 1e-3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,52 +16,35 @@ from torch import Tensor
 
 from ..kernels.backend import TensorSet
 
-GRAM = "gram, float64"
+CHUNK_ELEMENTS = 1 << 22
 
 
-@dataclass
-class LinearFit:
-    """Accumulates one candidate's moments tensor by tensor."""
+@dataclass(frozen=True)
+class LinearEquivalent:
+    """c with |u - sum c_i t_i| smallest, and that distance relative to |u| (0 for no update)."""
 
-    names: tuple[str, ...]
-    gram: Tensor
-    moments: Tensor
-    square: float = 0.0
+    coefficients: tuple[float, ...]
+    residual: float
 
-    @staticmethod
-    def start(names: tuple[str, ...]) -> LinearFit:
-        count = len(names)
-        zeros = torch.zeros(count, count, dtype=torch.float64)
-        return LinearFit(names, zeros, torch.zeros(count, dtype=torch.float64))
-
-    def add(self, update: Tensor, tensors: TensorSet, gram: Tensor) -> None:
-        """One tensor's float32 update, and the Gram matrix of its task vectors."""
-        flat = update.reshape(-1).double()
-        base = tensors.base.float()
-        for i, name in enumerate(self.names):
-            vector = (tensors.experts[name].float() - base).reshape(-1).double()
-            self.moments[i] += torch.dot(flat, vector)
-        self.square += float(torch.dot(flat, flat))
-        self.gram += gram
-
-    def result(self) -> dict[str, Any]:
-        """{"coefficients": {expert: c}, "residual": ||update - fit|| / ||update||}"""
-        solved = torch.linalg.lstsq(self.gram, self.moments[:, None], driver="gelsd").solution
-        coefficients = solved[:, 0]
-        left = max(0.0, self.square - float(coefficients @ self.moments))
-        residual = (left / self.square) ** 0.5 if self.square > 0 else 0.0
-        named = zip(self.names, coefficients.tolist(), strict=True)
-        return {"coefficients": dict(named), "residual": residual}
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        coefficients = dict(zip(names, self.coefficients, strict=True))
+        return {"coefficients": coefficients, "residual": self.residual}
 
 
-def gram_of(tensors: TensorSet, memo: dict[str, Tensor]) -> Tensor:
-    """[K, K] float64 inner products of one tensor's task vectors; computed once, in float64.
+def solve(gram: Tensor, moments: Tensor) -> tuple[float, ...]:
+    """The coefficients of least squares; the smallest ones where experts are dependent."""
+    solved = torch.linalg.lstsq(gram, moments[:, None], driver="gelsd").solution
+    return tuple(solved[:, 0].tolist())
 
-    Not the float32 statistics of a sweep: the residual is a difference of two of these.
-    """
-    if GRAM not in memo:
-        base = tensors.base.float()
-        rows = [(e.float() - base).reshape(-1).double() for e in tensors.experts.values()]
-        vectors = torch.stack(rows)
-        memo[GRAM] = vectors @ vectors.T
-    return memo[GRAM]
+
+def gram_of(tensors: TensorSet) -> Tensor:
+    """[K, K] float64 inner products of one tensor's task vectors, in pieces of bounded size."""
+    base = tensors.base.reshape(-1)
+    experts = [expert.reshape(-1) for expert in tensors.experts.values()]
+    gram = torch.zeros(len(experts), len(experts), dtype=torch.float64)
+    for start in range(0, base.numel(), CHUNK_ELEMENTS):
+        piece = slice(start, start + CHUNK_ELEMENTS)
+        below = base[piece].float()
+        vectors = torch.stack([(e[piece].float() - below).double() for e in experts])
+        gram += vectors @ vectors.T
+    return gram

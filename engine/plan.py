@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..kernels.backend import Backend, TensorSet
+from ..kernels.backend import Backend, Memo, TensorSet
 from ..kernels.ir import Graph
 from ..kernels.passes import canonical, compile_graph, compile_values
 from ..kernels.stages import Plan
@@ -204,7 +204,7 @@ def fingerprint_of(tensors: Mapping[str, Any]) -> str:
 
 
 def answer_question(
-    question: TraceGraph, tensors: TensorSet, backend: Backend, memo: dict[str, Tensor]
+    question: TraceGraph, tensors: TensorSet, backend: Backend, memo: Memo
 ) -> list[Tensor]:
     """Values of a question's outputs on real task vectors: by a memoised sweep, else by torch."""
     shapes = [question.nodes[output].shape for output in question.outputs]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,19 @@ from typing import Any
 from .errors import UsageError
 from .score import Sample, Score
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
   id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
   iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
   duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL);
+CREATE INDEX by_iteration ON candidates (iteration, ordinal);
 CREATE TABLE traces (
   candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
-  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL);
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL);
+CREATE INDEX by_fingerprint ON traces (fingerprint);
+CREATE INDEX by_norm ON traces (norm);
 CREATE TABLE scores (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
   n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
@@ -40,6 +43,13 @@ CREATE TABLE preferences (
   iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
 CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 """
+CANDIDATE = (
+    "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
+)
+SCORED = (
+    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate "
+    "WHERE c.status = 'scored'"
+)
 OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
 
 
@@ -136,21 +146,44 @@ class Store:
     def candidates(self, iteration: int | None = None) -> list[Candidate]:
         """In the order in which they came; of one iteration if it is given."""
         where = "" if iteration is None else "WHERE iteration = ?"
-        query = (
-            "SELECT c.*, t.tier, t.fingerprint FROM candidates c "
-            f"LEFT JOIN traces t ON t.candidate = c.id {where} ORDER BY ordinal"
-        )
-        rows = self._db.execute(query, () if iteration is None else (iteration,)).fetchall()
+        values = () if iteration is None else (iteration,)
+        rows = self._db.execute(f"{CANDIDATE} {where} ORDER BY ordinal", values).fetchall()
         return [candidate_of(row) for row in rows]
 
     def candidate(self, name: str) -> Candidate | None:
-        return next((c for c in self.candidates() if c.id == name), None)
+        row = self._db.execute(f"{CANDIDATE} WHERE c.id = ?", (name,)).fetchone()
+        return candidate_of(row) if row else None
+
+    def num_decided(self) -> int:
+        """How many candidates have an outcome."""
+        query = "SELECT count(*) FROM candidates WHERE status IS NOT NULL"
+        return self._db.execute(query).fetchone()[0]
 
     def add_trace(
-        self, name: str, tier: str, reason: str | None, fingerprint: str, asks: int
+        self,
+        name: str,
+        tier: str,
+        reason: str | None,
+        fingerprint: str,
+        asks: int,
+        norm: float,
+        sketch: Sequence[float],
     ) -> None:
-        row = (name, tier, clean(reason), fingerprint, asks)
-        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?)", row)
+        """How a program was understood; `norm` and `sketch` are of its update (dedup.py)."""
+        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)))
+        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def scored_as(self, fingerprint: str) -> str | None:
+        """The first scored candidate of the very same plan."""
+        query = f"{SCORED} AND t.fingerprint = ? ORDER BY c.ordinal LIMIT 1"
+        row = self._db.execute(query, (fingerprint,)).fetchone()
+        return row["id"] if row else None
+
+    def scored_near(self, low: float, high: float) -> list[tuple[str, list[float]]]:
+        """(id, sketch) of the scored candidates whose update's norm lies between, in order."""
+        query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY c.ordinal"
+        rows = self._db.execute(query, (low, high)).fetchall()
+        return [(row["id"], json.loads(row["sketch"])) for row in rows]
 
     def decide(self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: Any) -> None:
         """How a candidate ended: status, and kind, detail, line, duplicate_of and the like."""
@@ -220,6 +253,13 @@ class Store:
             "SELECT chosen, rejected, held_out FROM preferences WHERE iteration = ? ORDER BY rowid"
         )
         return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
+
+    def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
+        """Those of these candidates that have no outcome yet, or failed; read one at a time."""
+        for name in names:
+            found = self.candidate(name)
+            if found is not None and found.status in (None, "failed"):
+                yield found
 
     def close(self) -> None:
         self._db.close()

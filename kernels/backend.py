@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import final
 
@@ -107,13 +108,17 @@ class Backend(ABC):
         return slots
 
     def _fill(self, stage: Sweep, tensors: TensorSet, slots: Slots, memo: Memo) -> None:
-        missing = [i for i, key in enumerate(stage.keys) if key not in memo]
+        """What the memo lacks is swept; it may forget at any time, and refuse what is too large."""
+        known = {key: memo[key] for key in stage.keys if key in memo}
+        missing = [i for i, key in enumerate(stage.keys) if key not in known]
         if missing:
             wanted = Graph(stage.graph.nodes, tuple(stage.graph.outputs[i] for i in missing))
             for i, value in zip(missing, self.sweep(wanted, tensors, slots), strict=True):
-                memo[stage.keys[i]] = value
+                known[stage.keys[i]] = value
+                with suppress(ValueError):
+                    memo[stage.keys[i]] = value
         for slot, key in zip(stage.slots, stage.keys, strict=True):
-            slots[slot] = memo[key]
+            slots[slot] = known[key]
 
 
 def _apply_of(plan: Plan) -> Graph:

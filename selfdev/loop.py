@@ -22,7 +22,8 @@ from ..engine.dedup import BASE
 from ..engine.errors import UsageError
 from ..engine.fingerprint import folder_fingerprint
 from ..engine.score import Score, evaluate
-from ..engine.screen import Screener, ScreenSettings, check_inputs, open_screener, write_samples
+from ..engine.screen import check_inputs, open_screener, write_samples
+from ..engine.screener import Screener, ScreenSettings
 from ..engine.store import Candidate, Store
 from ..engine.tasks import load_task
 from .baselines import baseline_candidates, expert_candidates
@@ -149,14 +150,15 @@ class Loop:
         """Decide those of these candidates that are not yet decided."""
         waiting = [c for c in candidates if c.status is None]
         self.progress.stage(label, len(candidates))
-        if waiting and not self.screener.seen.plans:
-            self.screener.recall()
         done = len(candidates) - len(waiting)
-        for candidate in waiting:
-            self.progress.update(done)
-            self.screener.screen(candidate)
+
+        def decided() -> None:
+            nonlocal done
             done += 1
+            self.progress.update(done)
+
         self.progress.update(done)
+        self.screener.screen(waiting, decided)
 
     # ---- one iteration
 

@@ -17,7 +17,8 @@ from ...engine.errors import UsageError
 from ...engine.evaluate import evaluate_model
 from ...engine.merge import merge_to_folder
 from ...engine.program import extract
-from ...engine.screen import ScreenSettings, screen_programs
+from ...engine.screen import screen_programs
+from ...engine.screener import ScreenSettings
 from ..registry import Row
 
 NUM_QUESTIONS = 100

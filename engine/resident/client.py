@@ -26,17 +26,34 @@ from ..plan import MergePlan
 MODULE = f"{__package__}.worker"
 STOP_S = 1.0  # an idle worker ends at once; one that imports its engine is killed
 LOG_LINES = 12
+OPEN_S = 1800.0  # for an engine's imports and a model's weights
+
+
+ENGINES = ("auto", "vllm", "transformers")
+
+
+def choose_engine(name: str) -> str:
+    """ "auto" is vLLM where it is installed, else plain transformers: right, and slow."""
+    if name != "auto":
+        return name
+    return "vllm" if importlib.util.find_spec("vllm") else "transformers"
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Of all models that a worker holds. `memory_bytes` is the key-value cache of each."""
+    """Of all models that a worker holds. `memory_bytes` is the key-value cache of each.
+
+    A worker that says nothing for `stall_s` hangs and is ended; a plan that takes longer than
+    `apply_limit_s` is the rejection `timeout`.
+    """
 
     engine: str = "vllm"  # or "transformers", the slow definition
     memory_bytes: int | None = None
     max_num_seqs: int = 128
     seed: int = 0
     threads: int | None = None
+    stall_s: float = 300.0
+    apply_limit_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +68,10 @@ class Completion:
 class Worker:
     """A worker process; a context manager. Calls are synchronous."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, log: Path) -> None:
-        self._process, self._socket, self.log = process, channel, log
+    def __init__(
+        self, process: subprocess.Popen[bytes], channel: socket.socket, log: Path, stall_s: float
+    ) -> None:
+        self._process, self._socket, self.log, self.stall_s = process, channel, log, stall_s
         self._stream = channel.makefile("rw", encoding="utf-8")
         self._calls = 0
 
@@ -77,7 +96,7 @@ class Worker:
                 env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
             )
         theirs.close()
-        worker = Worker(process, ours, log)
+        worker = Worker(process, ours, log, settings.stall_s)
         worker._send(asdict(settings))
         return worker
 
@@ -91,6 +110,10 @@ class Worker:
         """The tensors that `apply` merges; held in the worker's memory."""
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         self._call("open_bank", **words)
+
+    def busy_s(self) -> float:
+        """Seconds that the worker has spent on calls since it started, this one not counted."""
+        return self._call("busy")["seconds"]
 
     def apply(self, plan: MergePlan) -> str:
         """Swap the target's weights to base + update; their fingerprint. May raise Rejected."""
@@ -138,6 +161,7 @@ class Worker:
         self, method: str, progress: Callable[[int], None] | None = None, **params: Any
     ) -> dict[str, Any]:
         self._calls += 1
+        self._socket.settimeout(OPEN_S if method.startswith("open") else self.stall_s)
         self._send({"id": self._calls, "method": method, "params": params})
         while True:
             reply = self._receive()
@@ -159,16 +183,23 @@ class Worker:
     def _receive(self) -> dict[str, Any]:
         try:
             line = self._stream.readline()
+        except TimeoutError:
+            self._process.kill()
+            raise self._lost(f"said nothing for {self._socket.gettimeout():.0f} s") from None
         except OSError as error:
             raise self._lost() from error
         if not line:
             raise self._lost()
         return json.loads(line)
 
-    def _lost(self) -> WorkerLost:
+    def _lost(self, how: str = "ended") -> WorkerLost:
         self.stop()
         lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
-        return WorkerLost("the engine's process ended; its last words:\n" + "\n".join(lines))
+        return WorkerLost(f"the engine's process {how}; its last words:\n" + "\n".join(lines))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def stop(self) -> None:
         """End the process."""

@@ -26,6 +26,7 @@ DTYPES: dict[torch.dtype, Any] = {
 DEFAULT_KV_BYTES = 512 << 20
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32
+MAX_PROMPTS = 20_000  # whose tokens are kept
 VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -91,6 +92,18 @@ def base_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return dtype
 
 
+def context_of(checkpoint: Checkpoint) -> int:
+    """Tokens of prompt and answer together."""
+    longest = int(checkpoint.config.get("max_position_embeddings", MAX_MODEL_LEN))
+    return min(longest, MAX_MODEL_LEN)
+
+
+def check_length(prompt: str, num_tokens: int, longest: int) -> None:
+    if num_tokens >= longest:
+        start = repr(prompt[:60])
+        raise UsageError(f"a prompt has {num_tokens} tokens, the context {longest}: {start}...")
+
+
 def metas(
     checkpoint: Checkpoint, dtype: torch.dtype
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -108,12 +121,11 @@ class VllmEngine(LiveEngine):
         from vllm import LLM
 
         self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
-        longest = int(checkpoint.config.get("max_position_embeddings", MAX_MODEL_LEN))
         self.llm = LLM(
             str(checkpoint.folder),
             dtype=DTYPES[self.dtype],
             enforce_eager=not torch.cuda.is_available(),
-            max_model_len=min(longest, MAX_MODEL_LEN),
+            max_model_len=context_of(checkpoint),
             max_num_seqs=max_num_seqs,
             kv_cache_memory_bytes=kv_bytes or DEFAULT_KV_BYTES,
             block_size=BLOCK_SIZE,
@@ -121,6 +133,7 @@ class VllmEngine(LiveEngine):
             seed=seed,
         )
         self._request = 0
+        self._tokens: dict[str, list[int]] = {}  # of prompts that were asked before
 
     def placement(self) -> Placement:
         (model,) = self.llm.collective_rpc("selfdev_model")
@@ -148,8 +161,10 @@ class VllmEngine(LiveEngine):
                 seed=seeds[i] if seeds else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            engine.add_request(str(self._request), prompt, params)
+            tokens = self.tokens(prompt)
+            engine.add_request(str(self._request), {"prompt_token_ids": tokens}, params)
         while engine.has_unfinished_requests():
+            done(len(found))
             for output in engine.step():
                 if output.finished and output.request_id.split("-")[0] in order:
                     assert isinstance(output, RequestOutput)
@@ -157,8 +172,17 @@ class VllmEngine(LiveEngine):
                     reason = "length" if one.finish_reason == "length" else "stop"
                     index = order[output.request_id.split("-")[0]]
                     found[index] = Completion(one.text, reason, len(one.token_ids))
-                    done(len(found))
         return [found[i] for i in range(len(prompts))]
+
+    def tokens(self, prompt: str) -> list[int]:
+        """The prompt's tokens, made once. UsageError where they exceed the context."""
+        if prompt not in self._tokens:
+            if len(self._tokens) >= MAX_PROMPTS:
+                self._tokens.clear()
+            self._tokens[prompt] = self.llm.get_tokenizer().encode(prompt)
+        tokens = self._tokens[prompt]
+        check_length(prompt, len(tokens), self.llm.llm_engine.model_config.max_model_len)
+        return tokens
 
     def reset(self) -> None:
         if not self.llm.reset_prefix_cache():
@@ -204,6 +228,7 @@ class TransformersEngine(LiveEngine):
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
         x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        check_length(prompt, x["input_ids"].shape[1], context_of(self.checkpoint))
         hot = sampling.temperature > 0
         warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         y = self.model.generate(

@@ -135,6 +135,14 @@ class Placement:
         for one in self.segments[name]:
             one.of_target(self.live[one.target]).copy_(one.of_source(tensor))
 
+    def whole(self, name: str, shape: tuple[int, ...]) -> Tensor | None:
+        """The live storage of a checkpoint tensor, where it is one contiguous piece in order."""
+        first, *others = self.segments[name]
+        live = first.of_target(self.live[first.target])
+        in_order = first.source_stride == live.stride() and not first.source_offset
+        fits = live.shape == shape and live.is_contiguous() and in_order
+        return live if fits and not others else None
+
     def read(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """The checkpoint tensor that the live storage holds."""
         out = torch.empty(shape, dtype=dtype)

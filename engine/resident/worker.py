@@ -2,9 +2,10 @@
 
     python -m selfdev_engine.engine.resident.worker FD
 
-Timeline of a swap: no request is alive -> the plan is applied into scratch tensors -> they are
-copied into the live storage -> the prefix cache is reset -> the live weights are fingerprinted,
-through the placement. If anything fails, the base is put back and verified first.
+Timeline of a swap: no request is alive -> kernels write straight into the live storage (into a
+scratch tensor where it is not one piece of the right dtype) -> what they wrote is fingerprinted,
+read through the placement -> the prefix cache is reset. If anything fails, the base is put back and
+verified first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +25,7 @@ import torch
 from ..apply import merge_tensor
 from ..bank import Bank
 from ..checkpoint import Checkpoint
-from ..errors import EngineError, Rejected, UsageError
+from ..errors import EngineError, Rejected, Rejection, UsageError
 from ..fingerprint import TensorPrint, weights_fingerprint
 from ..merge import open_backend
 from ..plan import MergePlan
@@ -63,10 +66,22 @@ class Model:
         self.placement.write(name, tensor)
         self.prints[name] = self.live_print(name)
 
+    def merge(self, name: str, merge_into: Callable[[torch.Tensor], None]) -> None:
+        """Have a tensor of the base's shape and dtype written, in place where that is possible."""
+        live = self.placement.whole(name, self.base.shape(name))
+        if live is not None and live.dtype == self.base.dtype(name):
+            self.prints.pop(name, None)  # until it is known again
+            merge_into(live)
+            self.prints[name] = self.live_print(name)
+            return
+        scratch = torch.empty(self.base.shape(name), dtype=self.base.dtype(name))
+        merge_into(scratch)
+        self.write(name, scratch)
+
     def restore(self) -> None:
         """The base back, bit for bit, verified."""
         for name, fingerprint in self.base_prints.items():
-            if self.prints[name] != fingerprint:
+            if self.prints.get(name) != fingerprint:
                 self.write(name, self.base.tensor(name))
                 assert self.prints[name] == fingerprint, f"{name} was not restored"
         self.engine.reset()
@@ -82,6 +97,7 @@ class Worker:
     def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
+        self.busy_s = 0.0
         self.bank: Bank | None = None
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
@@ -122,16 +138,21 @@ class Worker:
         }
 
     def _apply(self, model: Model, plan: MergePlan) -> None:
-        assert self.bank is not None, "open_bank comes first"
+        bank, backend = self.bank, self.backend
+        assert bank is not None, "open_bank comes first"
+        deadline = time.monotonic() + self.settings["apply_limit_s"]
         for name, one in plan.tensors.items():
-            tensors = self.bank.tensors(name)
-            out = torch.empty_like(tensors.base)
-            merge_tensor(one, tensors, self.bank, self.backend, out)
-            model.write(name, out)
+            model.merge(name, partial(merge_tensor, one, bank.tensors(name), bank, backend))
+            if time.monotonic() > deadline:
+                limit = f"applying it took more than {self.settings['apply_limit_s']:g} s"
+                raise Rejected(Rejection("timeout", f"{limit}; {name} was reached"))
         for name in model.base.names:  # what an earlier plan changed and this one does not
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
+
+    def busy(self) -> dict[str, Any]:
+        return {"seconds": self.busy_s}
 
     def restore(self, key: str) -> dict[str, Any]:
         self.models[key].restore()
@@ -189,6 +210,7 @@ class Channel:
 
 def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     """Never raises: what went wrong is data."""
+    began = time.perf_counter()
     try:
         value = getattr(worker, request["method"])(**request["params"])
         return {"id": request["id"], "value": value}
@@ -198,6 +220,8 @@ def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         return {"id": request["id"], "usage": str(error)}
     except Exception:
         return {"id": request["id"], "bug": traceback.format_exc()[-4000:]}
+    finally:
+        worker.busy_s += time.perf_counter() - began
 
 
 def main() -> None:

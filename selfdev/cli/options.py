@@ -40,6 +40,13 @@ unsafe_option = click.option(
     is_flag=True,
     help="Go on although this host lacks a required sandbox layer.",
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "vllm", "transformers"]),
+    default="auto",
+    show_default=True,
+    help="What answers; transformers is the slow definition, and the fallback without vLLM.",
+)
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 model_options = stack(

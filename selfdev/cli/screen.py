@@ -9,6 +9,7 @@ import click
 
 from .command import Result, command
 from .options import (
+    engine_option,
     environment_options,
     model_options,
     parse_bytes,
@@ -41,6 +42,7 @@ def line(candidate: dict[str, Any]) -> str:
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
 @click.option("--race", type=click.Choice(["full"]), default="full", show_default=True)
+@engine_option
 @click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
 @environment_options
 def screen_command(
@@ -53,6 +55,7 @@ def screen_command(
     task: str,
     folder: Path,
     race: str,
+    engine: str,
     log_samples: bool,
     memory: str | None,
     seed: int,
@@ -60,7 +63,8 @@ def screen_command(
     unsafe_sandbox: bool,
 ) -> Result:
     """Score PROGRAMS (files, folders or .jsonl) in live weights; a run folder resumes."""
-    from ...engine.screen import ScreenSettings, screen_programs
+    from ...engine.screen import screen_programs
+    from ...engine.screener import ScreenSettings
 
     settings = ScreenSettings(
         base=base,
@@ -70,6 +74,7 @@ def screen_command(
         params=parse_params(params),
         task=task,
         race=race,
+        engine=engine,
         seed=seed,
         data=str(data) if data else None,
         memory_bytes=parse_bytes(memory),

@@ -24,6 +24,7 @@ from ...engine.errors import EngineError, MissingExtra, UsageError
 Progress = Callable[[int, int, str], None]
 PARTS = ("family", "generator")
 SIZES = ("tiny",)
+RECIPE = 2  # raised when what is made changes
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
 
 
@@ -64,9 +65,13 @@ def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
         raise UsageError(f"{folder / 'zoo.json'}: cannot be read ({error}); {again}") from None
     if missing:
         raise UsageError(f"{folder / 'zoo.json'}: has no {missing[0]}; {again}")
-    if zoo.get("made_with", {}) != {"size": size, "settings": settings}:
+    if zoo.get("made_with", {}) != made_with(size, settings):
         raise UsageError(f"{folder}: holds a zoo made with other settings; {again}")
     return zoo
+
+
+def made_with(size: str, settings: str) -> dict[str, Any]:
+    return {"recipe": RECIPE, "size": size, "settings": settings}
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -88,7 +93,7 @@ def build(
             (fresh / f"{part}.json").unlink()
         zoo = {**parts[0], **parts[1], "seconds": round(time.monotonic() - began, 1)}
         ordered = {key: zoo[key] for key in FIELDS}
-        ordered["made_with"] = {"size": size, "settings": settings}
+        ordered["made_with"] = made_with(size, settings)
         (fresh / "zoo.json").write_text(json.dumps(ordered, indent=1) + "\n")
         if folder.exists():
             folder.rmdir()

@@ -87,7 +87,7 @@ def make_generator(folder: Path, s: ZooSettings) -> dict[str, Any]:
         factor = min(1, (i + 1) / 30) * (1 - 0.95 * i / s.generator_steps)
         step(model, (optimizer,), (s.generator_rate * factor,), padded(take(), head))
         tell(i, s.generator_steps)
-    save(model, tokenizer, folder / "generator", torch.float32)
+    save(model, tokenizer, folder / "generator")
     (folder / "generator" / PROMPT_FILE).write_text(HEAD)
     return {"generator": "generator"}
 

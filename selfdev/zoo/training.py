@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +88,8 @@ def step(model: Any, optimizers: Sequence[Any], rates: Sequence[float], examples
         optimizer.step()
 
 
-def save(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
-    copy.deepcopy(model).to(dtype).save_pretrained(folder)
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

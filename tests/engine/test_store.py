@@ -42,7 +42,7 @@ def test_what_was_written_is_read_again(path):
             {"id": "a", "source": ""},
         ]
         store.add_candidates(rows)
-        store.add_trace("b", "fused", None, "cafe", 2)
+        store.add_trace("b", "fused", None, "cafe", 2, 1.5, [0.1, -0.2])
         linear = {"coefficients": {"x": 0.5}, "residual": 0.1}
         store.decide("b", status="scored", linear=linear, weights_fingerprint="f00d", seconds=1.5)
         store.add_score("b", "jsonl:t", "dev", SCORE, SAMPLES)

@@ -142,7 +142,7 @@ def test_what_is_printed_is_stored(small):
 def test_experts_differ_from_the_base_in_every_mlp_tensor_and_nowhere_else(small):
     weights = {n: load_file(p / "model.safetensors") for n, p in small.checkpoints.items()}
     base = weights.pop("base")
-    assert {t.dtype for t in base.values()} == {torch.bfloat16}
+    assert {t.dtype for t in base.values()} == {torch.float32}
     for expert in weights.values():
         changed = {name for name in base if not base[name].equal(expert[name])}
         assert changed == {name for name in base if ".mlp." in name}
@@ -235,20 +235,20 @@ def test_the_generator_answers_anything(small):
 
 @pytest.mark.slow
 def test_merges_spread_and_the_best_beats_its_parents(zoo):
-    """Linear merges in the MLPs, bf16, by greedy answers to the mixed questions."""
+    """Linear merges in the MLPs, by greedy answers to the mixed questions."""
     from selfdev_engine.selfdev.zoo.family import accuracy, encode
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(zoo.base)
     asked = encode([(r["question"], r["answer"]) for r in rows(zoo.tasks["mixed"])], tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(zoo.base, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(zoo.base, dtype=torch.float32)
     base = {k: v.float() for k, v in load_file(zoo.base / "model.safetensors").items()}
     experts = [load_file(path / "model.safetensors") for path in zoo.experts.values()]
 
     def score(coefficients: tuple[float, ...]) -> float:
         pairs = list(zip(coefficients, experts, strict=True))
         merged = {k: b + sum(c * (e[k].float() - b) for c, e in pairs) for k, b in base.items()}
-        model.load_state_dict({k: v.bfloat16() for k, v in merged.items()})
+        model.load_state_dict(merged)
         return accuracy(model, asked)
 
     parents = [score(c) for c in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]

@@ -1,0 +1,341 @@
+"""Deciding candidates: prepared by the driver while the engine scores, decided in order.
+
+program -> plan (or rejection) -> survey of its update -> duplicate of whom? -> swap -> score -> store
+|----------------- the driver, some candidates ahead ----------------| |-- the engine --|
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .bank import Bank
+from .dedup import BASE, Known, Twins
+from .errors import Rejected, Rejection, WorkerLost
+from .plan import MergePlan, Planner
+from .program import extract
+from .resident.client import EngineSettings, Worker, choose_engine
+from .score import Sample, Score, evaluate
+from .store import Candidate, Store
+from .survey import Survey, Surveyor
+from .tasks import Task
+
+MAX_LOST = 2  # engines that a candidate may cost
+AHEAD = 4  # candidates prepared while the engine scores
+
+
+@dataclass(frozen=True)
+class ScreenSettings:
+    """What decides the scores; a run folder belongs to one of these."""
+
+    base: str
+    experts: dict[str, str]
+    task: str
+    include: str = "mlp"
+    backend: str = "auto"
+    params: dict[str, Any] = field(default_factory=dict)
+    race: str = "full"
+    engine: str = "auto"
+    seed: int = 0
+    data: str | None = None
+    memory_bytes: int | None = None
+    log_samples: bool = False
+    unsafe_sandbox: bool = False
+    trace_timeout_s: float = 10.0
+    eager_tier: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A candidate as far as it can be known without the engine: rejected, a twin's, or to score."""
+
+    candidate: Candidate
+    seconds: float
+    plan: MergePlan | None = None
+    survey: Survey | None = None
+    twin: str | None = None
+    rejection: Rejection | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the engine said of a candidate."""
+
+    weights_fingerprint: str
+    score: Score
+    samples: list[Sample]
+    seconds: float
+
+
+class EngineGone(Exception):
+    """No engine was up when a candidate's turn came; it was not tried."""
+
+
+class Screener:
+    """Scores candidates of one store in one live engine. See `open_screener`.
+
+    The driver traces, surveys and compares the next candidates (`AHEAD` of them) while the engine
+    scores: a thread of its own waits for the engine, and candidates are decided in order.
+    """
+
+    def __init__(
+        self,
+        settings: ScreenSettings,
+        bank: Bank,
+        planner: Planner,
+        task: Task,
+        store: Store,
+        log: Path,
+    ) -> None:
+        self.settings, self.bank, self.planner = settings, bank, planner
+        self.task, self.store, self._log = task, store, log
+        self.twins = Twins(store, Surveyor(bank, planner.backend), self._stored_plan)
+        self._worker: Worker | None = None
+        self._ready = False  # target and bank are open
+        self._others: set[str] = set()
+
+    # ---- the engine: started when first needed, stopped for training, started again
+
+    @property
+    def worker(self) -> Worker:
+        self.start_engine()
+        assert self._worker is not None
+        if not self._ready:
+            self._worker.open_model("target", str(self.bank.base.folder))
+            places = {name: str(c.folder) for name, c in self.bank.experts.items()}
+            base = str(self.bank.base.folder)
+            backend = self.planner.backend.name
+            self._worker.open_bank(base, places, self.bank.include, backend)
+            self._ready, self._others = True, set()
+        return self._worker
+
+    def open_model(self, key: str, folder: Path) -> bool:
+        """Another model in the same process; False if the engine has it already."""
+        worker = self.worker
+        if key in self._others:
+            return False
+        worker.open_model(key, str(folder))
+        self._others.add(key)
+        return True
+
+    def start_engine(self) -> None:
+        """Begin the engine's imports; tracing goes on meanwhile. Never from a thread of a pool:
+        the kernel ends the engine's process with the thread that started it."""
+        if self._worker is None:
+            chosen = EngineSettings(
+                engine=choose_engine(self.settings.engine),
+                memory_bytes=self.settings.memory_bytes,
+                seed=self.settings.seed,
+            )
+            self._worker = Worker.start(chosen, self._log)
+            self._ready = False
+
+    def stop_engine(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    # ---- scoring
+
+    def score_base(self, progress: Any = None) -> None:
+        """The base, as candidate `base`; once."""
+        if self.store.score(BASE):
+            return
+        with self.store.transaction():
+            if self.store.candidate(BASE) is None:
+                self.store.add_candidates([{"id": BASE, "source": None}])
+        began = time.monotonic()
+        prints = self.worker.restore()
+        score, samples = evaluate(self.worker, "target", self.task, "dev", progress)
+        with self.store.transaction():
+            self.store.add_score(BASE, self.settings.task, "dev", score, samples)
+            nothing = {"coefficients": dict.fromkeys(self.bank.experts, 0.0), "residual": 0.0}
+            seconds = time.monotonic() - began
+            self.store.decide(
+                BASE, status="scored", weights_fingerprint=prints, seconds=seconds, linear=nothing
+            )
+
+    def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
+        """Decide these candidates of the store, in order; a transaction each."""
+        self.start_engine()
+        waiting: deque[tuple[Prepared, Future[Answers] | None]] = deque()
+        pool = ThreadPoolExecutor(1, "engine")
+
+        def settle() -> None:
+            self._decide(*waiting.popleft(), pool)
+            decided()
+
+        try:
+            for candidate in candidates:
+                waiting.append(self._submit(self.prepare(candidate), pool))
+                while waiting and (len(waiting) > AHEAD or is_settled(waiting[0][1])):
+                    settle()
+            while waiting:
+                settle()
+        except BaseException:
+            self.stop_engine()  # or the pool would wait for its answer
+            raise
+        finally:
+            self.twins.recent.clear()
+            pool.shutdown(cancel_futures=True)
+
+    def prepare(self, candidate: Candidate) -> Prepared:
+        """Trace, survey, look for a twin; the engine is not asked."""
+        began = time.monotonic()
+        try:
+            plan = self.plan(candidate)
+            if isinstance(plan, Rejection):
+                raise Rejected(plan)
+            survey = self.twins.surveyor.survey(plan)
+        except Rejected as error:
+            return Prepared(candidate, time.monotonic() - began, rejection=error.rejection)
+        twin = self.twins.same_plan(plan) or self.twins.same_update(plan, survey)
+        if twin is None:
+            self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
+        return Prepared(candidate, time.monotonic() - began, plan, survey, twin)
+
+    def plan(self, candidate: Candidate) -> MergePlan | Rejection:
+        assert candidate.source is not None
+        try:
+            return self.planner.plan(extract(candidate.source, candidate.params))
+        except Rejected as error:
+            return error.rejection
+
+    def _stored_plan(self, name: str) -> MergePlan | None:
+        candidate = self.store.candidate(name)
+        if candidate is None or candidate.source is None:
+            return None
+        plan = self.plan(candidate)
+        return plan if isinstance(plan, MergePlan) else None
+
+    def _submit(
+        self, prepared: Prepared, pool: ThreadPoolExecutor
+    ) -> tuple[Prepared, Future[Answers] | None]:
+        wanted = prepared.plan is not None and prepared.twin is None
+        return prepared, pool.submit(self._ask, prepared.plan) if wanted else None
+
+    def _ask(self, plan: MergePlan | None) -> Answers:
+        """Swap and ask. Runs in the engine's thread; touches no store."""
+        assert plan is not None
+        if self._worker is None:
+            raise EngineGone
+        began = time.monotonic()
+        try:
+            prints = self.worker.apply(plan)
+            score, samples = evaluate(self.worker, "target", self.task, "dev")
+        except WorkerLost:
+            self._worker = None
+            raise
+        return Answers(prints, score, samples, time.monotonic() - began)
+
+    # ---- deciding
+
+    def _decide(
+        self, prepared: Prepared, asked: Future[Answers] | None, pool: ThreadPoolExecutor
+    ) -> None:
+        candidate = prepared.candidate
+        if prepared.rejection is None and prepared.twin and not self._is_scored(prepared.twin):
+            asked = pool.submit(self._ask, prepared.plan)  # its twin failed after all
+            prepared = replace(prepared, twin=None)
+        if prepared.twin:
+            self._keep_duplicate(prepared)
+        elif prepared.rejection or asked is None:
+            self._keep_rejection(prepared, prepared.rejection)
+        else:
+            self._keep_answers(prepared, asked, pool)
+        self.twins.recent.pop(candidate.id, None)
+
+    def _is_scored(self, name: str) -> bool:
+        found = self.store.candidate(name)
+        return found is not None and found.status == "scored"
+
+    def _keep_answers(
+        self, prepared: Prepared, asked: Future[Answers], pool: ThreadPoolExecutor
+    ) -> None:
+        """A lost engine costs one more try, then the candidate has failed."""
+        lost, name = 0, prepared.candidate.id
+        while True:
+            try:
+                return self._keep_score(prepared, asked.result())
+            except Rejected as error:
+                return self._keep_rejection(prepared, error.rejection)
+            except WorkerLost as error:
+                lost += 1
+                self.store.add_event("worker lost", candidate=name, detail=str(error)[-2000:])
+            except EngineGone:
+                pass  # not this candidate's doing
+            if lost == MAX_LOST:
+                detail = f"the engine died {lost} times under this candidate"
+                return self.store.decide(name, status="failed", detail=detail)
+            self.start_engine()
+            asked = pool.submit(self._ask, prepared.plan)
+
+    def _keep_score(self, prepared: Prepared, answers: Answers) -> None:
+        with self.store.transaction():
+            task = self.settings.task
+            self.store.add_score(prepared.candidate.id, task, "dev", answers.score, answers.samples)
+            self._keep_outcome(
+                prepared,
+                status="scored",
+                weights_fingerprint=answers.weights_fingerprint,
+                seconds=prepared.seconds + answers.seconds,
+            )
+
+    def _keep_duplicate(self, prepared: Prepared) -> None:
+        assert prepared.twin is not None
+        same = self.store.candidate(prepared.twin)
+        with self.store.transaction():
+            self._keep_outcome(
+                prepared,
+                status="duplicate",
+                duplicate_of=prepared.twin,
+                weights_fingerprint=same.weights_fingerprint if same else None,
+                seconds=prepared.seconds,
+            )
+
+    def _keep_outcome(self, prepared: Prepared, **outcome: Any) -> None:
+        plan, survey, name = prepared.plan, prepared.survey, prepared.candidate.id
+        assert plan is not None and survey is not None
+        trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
+        self.store.add_trace(name, *trace, survey.norm, survey.sketch)
+        linear = survey.linear.to_json(tuple(self.bank.experts))
+        self.store.decide(name, linear=linear, **outcome)
+
+    def _keep_rejection(self, prepared: Prepared, why: Rejection | None) -> None:
+        assert why is not None
+        words = {"kind": why.kind, "detail": why.detail, "line": why.line}
+        with self.store.transaction():
+            seconds = prepared.seconds
+            self.store.decide(prepared.candidate.id, status="rejected", seconds=seconds, **words)
+
+    # ---- results
+
+    def result(self, name: str) -> dict[str, Any]:
+        """The candidate object of `screen --json`."""
+        candidate = self.store.candidate(name)
+        assert candidate is not None, name
+        score = self.store.score(name) if candidate.status in ("scored", "duplicate") else None
+        numbers = ("correct", "n", "score", "low", "high")
+        return {
+            "id": name,
+            "status": candidate.status,
+            "kind": candidate.kind,
+            "detail": candidate.detail,
+            "line": candidate.line,
+            "duplicate_of": candidate.duplicate_of,
+            "tier": candidate.tier,
+            **{key: getattr(score, key) if score else None for key in numbers},
+            "linear": candidate.linear,
+            "fingerprint": candidate.fingerprint,
+            "weights_fingerprint": candidate.weights_fingerprint,
+            "seconds": candidate.seconds,
+        }
+
+
+def is_settled(asked: Future[Answers] | None) -> bool:
+    return asked is None or asked.done()

@@ -1,0 +1,151 @@
+"""The pipeline around a real engine (transformers, on a model of a few thousand parameters): order,
+twins in flight, and engines that die or hang under a candidate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from selfdev_engine.engine.errors import UsageError, WorkerLost
+from selfdev_engine.engine.resident.client import EngineSettings, Worker
+from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
+from selfdev_engine.engine.screener import Screener, ScreenSettings
+from selfdev_engine.engine.store import Store
+
+BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
+PROGRAMS = {
+    "first": "3 * a + b",
+    "again": "b + a * 3",
+    "broken": "a + nobody",
+    "second": "2 * b - 5 * a",
+    "same-update": "1.000000001 * a * 3 + b + 1e-9 * a",
+    "nothing": "a - a",
+    "third": "torch.maximum(a, b) * 4",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A base and two experts of a tiny Llama with a tokenizer of digits."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("models")
+    vocab = {c: i for i, c in enumerate(["<pad>", "</s>", "?", *"0123456789+= "])}
+    inner = Tokenizer(models.WordLevel(vocab, unk_token="?"))
+    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="?"
+    )
+    config = LlamaConfig(
+        vocab_size=len(vocab), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=64, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    base = LlamaForCausalLM(config)
+    for name in ("base", "x", "y"):
+        if name != "base":
+            for key, parameter in base.named_parameters():
+                if ".mlp." in key:
+                    parameter.data += 0.05 * torch.randn_like(parameter)
+        base.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    rows = [{"question": f"{i}+{i + 1}=", "answer": str(i)} for i in range(6)]
+    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def screen(models, tmp_path):
+    """screen(decided) -> {id: candidate}; what happens to the engine is the caller's."""
+
+    def run(programs=PROGRAMS, decided=lambda screener: None):
+        settings = ScreenSettings(
+            base=str(models / "base"),
+            experts={"x": str(models / "x"), "y": str(models / "y")},
+            task=f"jsonl:{models / 'task.jsonl'}",
+            engine="transformers",
+        )
+
+        class Bar:
+            def update(self, done, total):
+                decided(screener)
+
+        with Store.open(tmp_path / "run.db") as store:
+            sources = [(name, BODY.format(body)) for name, body in programs.items()]
+            add_programs(store, sources, settings, tmp_path)
+            with open_screener(settings, store, tmp_path) as screener:
+                run_candidates(screener, list(programs), Bar())
+            return {c.id: c for c in store.candidates()}, {n: store.score(n) for n in programs}
+
+    return run
+
+
+def check(found, scores):
+    assert [found[n].status for n in ("first", "second", "third")] == ["scored"] * 3
+    assert (found["broken"].status, found["broken"].kind) == ("rejected", "runtime")
+    assert found["again"].duplicate_of == found["same-update"].duplicate_of == "first"
+    assert found["nothing"].duplicate_of == "base"
+    prints = {found[n].weights_fingerprint for n in ("base", "first", "second", "third")}
+    assert len(prints) == 4
+    assert all(scores[n].n == 6 for n in PROGRAMS if n != "broken")
+
+
+def test_candidates_end_as_they_should(screen):
+    check(*screen())
+
+
+def test_a_killed_engine_costs_no_candidate(screen):
+    killed = []
+
+    def kill_once(screener):
+        if screener.store.num_decided() == 2 and not killed:
+            killed.append(screener.worker.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    check(*screen(decided=kill_once))
+    assert killed
+
+
+def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
+    """Whoever holds the weights of `second` is killed; those that wait behind it are scored."""
+    apply, prepare, doomed = Worker.apply, Screener.prepare, set()
+
+    def prepare_and_note(self, candidate):
+        prepared = prepare(self, candidate)
+        if candidate.id == "second":
+            doomed.add(prepared.plan.fingerprint)
+        return prepared
+
+    def apply_and_kill(worker, plan):
+        prints = apply(worker, plan)
+        if plan.fingerprint in doomed:
+            os.kill(worker.pid, signal.SIGKILL)
+        return prints
+
+    monkeypatch.setattr(Screener, "prepare", prepare_and_note)
+    monkeypatch.setattr(Worker, "apply", apply_and_kill)
+    found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
+    assert (found["second"].status, scores["second"]) == ("failed", None)
+    assert "died 2 times" in found["second"].detail
+    assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
+
+
+def test_an_engine_that_hangs_is_ended(models):
+    settings = EngineSettings(engine="transformers", stall_s=2.0)
+    with Worker.start(settings) as worker:
+        worker.open_model("target", str(models / "base"))
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(WorkerLost, match="said nothing for 2 s"):
+            worker.fingerprint("target")
+
+
+def test_a_prompt_longer_than_the_context_is_named(models):
+    with Worker.start(EngineSettings(engine="transformers")) as worker:
+        worker.open_model("target", str(models / "base"))
+        with pytest.raises(UsageError, match=r"90 tokens.*context 64.*1\+1\+1"):
+            worker.generate("target", ["1+1+1" * 18], max_new_tokens=2)
+        assert worker.busy_s() > 0
