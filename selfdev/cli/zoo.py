@@ -22,7 +22,7 @@ def render(result: Result) -> str:
 
 @command("zoo", render)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--size", type=click.Choice(["tiny"]), default="tiny", show_default=True)
+@click.option("--size", type=click.Choice(["tiny", "smollm2"]), default="tiny", show_default=True)
 def zoo_command(folder: Path, size: str) -> Result:
     """Make a base, three experts, a generator and tasks in DIR (once; then it is read)."""
     from ..zoo import make_zoo

@@ -9,6 +9,13 @@ from ...engine.errors import UsageError
 from ...engine.program import Program, extract
 
 FOLDER = Path(__file__).parent
+RAW_WEIGHTS = {  # mergekit's methods that are no function of task vectors, and why
+    "slerp": "it interpolates whole weights; nuslerp does so with task vectors",
+    "multislerp": "it interpolates whole weights; nuslerp does so with two task vectors",
+    "karcher": "it averages whole weights on the sphere",
+    "arcee_fusion": "it weighs by a softmax of the raw weights, which a merge program never sees",
+    "passthrough": "it copies a model; there is nothing to merge",
+}
 
 
 def method_names() -> list[str]:
@@ -18,6 +25,8 @@ def method_names() -> list[str]:
 
 def load_method(name: str) -> str:
     """The source of a built-in method. UsageError names an unknown one."""
+    if name in RAW_WEIGHTS:
+        raise UsageError(f"{name}: is not offered here: {RAW_WEIGHTS[name]}")
     if name not in method_names():
         raise UsageError(
             f"{name}: no such file, and no method; there are {', '.join(method_names())}"

@@ -1,8 +1,11 @@
 """Models and tasks made on this machine: a base, three experts, a generator of merge programs.
 
-`make_zoo(folder, "tiny")` takes minutes on two cores, is cached, and gives the same weights again on
-one machine. Parts are made by processes of their own (tiny.py), one thread each, so that two cores
+`make_zoo(folder, size)` takes minutes on two cores, is cached, and gives the same weights again on
+one machine. Parts are made by processes of their own (part.py), one thread each, so that two cores
 work side by side. The folder appears under its name only when it is complete.
+
+    tiny       all of it trained here: arithmetic by a Mistral of 1 M parameters
+    smollm2    SmolLM2-135M-Instruct out of a PyPI package; its experts are fine-tuned here
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.errors import EngineError, MissingExtra, UsageError
+from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
-PARTS = ("family", "generator")
-SIZES = ("tiny",)
+SIZES = {  # parts by phase; those of one phase are made side by side
+    "tiny": (("family", "generator"),),
+    "smollm2": (("base",), tuple(SKILLS)),
+}
 RECIPE = 2  # raised when what is made changes
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
 
@@ -43,6 +49,10 @@ def make_zoo(
         return read_zoo(folder, size, settings)
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra("transformers", "train")
+    if size == "smollm2":
+        from .smollm2 import packaged_gguf
+
+        packaged_gguf()
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files that are no zoo")
     fresh = folder.parent / f".{folder.name}.{os.getpid()}"
@@ -87,11 +97,12 @@ def build(
 ) -> dict[str, Any]:
     began = time.monotonic()
     try:
-        run_parts(fresh, progress, settings)
-        parts = [json.loads((fresh / f"{part}.json").read_text()) for part in PARTS]
-        for part in PARTS:
-            (fresh / f"{part}.json").unlink()
-        zoo = {**parts[0], **parts[1], "seconds": round(time.monotonic() - began, 1)}
+        zoo = run_parts(fresh, progress, size, settings)
+        if size == "smollm2":
+            zoo["experts"] = {skill: f"experts/{skill}" for skill in SKILLS}
+            progress(0, 1, "zoo smollm2: score")
+            zoo["accuracy"] = accuracies(fresh, zoo)
+        zoo["seconds"] = round(time.monotonic() - began, 1)
         ordered = {key: zoo[key] for key in FIELDS}
         ordered["made_with"] = made_with(size, settings)
         (fresh / "zoo.json").write_text(json.dumps(ordered, indent=1) + "\n")
@@ -103,16 +114,48 @@ def build(
     return ordered
 
 
-def run_parts(fresh: Path, progress: Progress, settings: str) -> None:
-    """All parts side by side; their progress added up."""
-    processes = {part: start_part(part, fresh, settings) for part in PARTS}
-    done: dict[str, tuple[int, int]] = dict.fromkeys(PARTS, (0, 1))
+def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
+    """By model and task, over the dev lines, as `eval` scores them; one live engine for all."""
+    from ...engine.resident.client import EngineSettings, Worker, choose_engine
+    from ...engine.score import evaluate
+    from ...engine.tasks import load_task
+
+    tasks = {name: load_task(f"jsonl:{fresh / path}") for name, path in zoo["tasks"].items()}
+    found: dict[str, Any] = {}
+    with Worker.start(EngineSettings(engine=choose_engine("auto")), fresh / "engine.log") as worker:
+        worker.open_model("target", str(fresh / zoo["base"]))
+        for model, place in {"base": zoo["base"], **zoo["experts"]}.items():
+            worker.load_weights("target", str(fresh / place))
+            scores = {n: evaluate(worker, "target", task, "dev")[0] for n, task in tasks.items()}
+            found[model] = {name: round(score.score, 4) for name, score in scores.items()}
+    (fresh / "engine.log").unlink()
+    return found
+
+
+def run_parts(fresh: Path, progress: Progress, size: str, settings: str) -> dict[str, Any]:
+    """What all parts say of themselves, phase after phase."""
+    said: dict[str, Any] = {}
+    for number, parts in enumerate(SIZES[size], 1):
+        label = f"zoo {size}" + f": {number} of {len(SIZES[size])}" * (len(SIZES[size]) > 1)
+        run_phase(fresh, parts, settings, lambda d, t, label=label: progress(d, t, label))
+        for part in parts:
+            said |= json.loads((fresh / f"{part}.json").read_text())
+            (fresh / f"{part}.json").unlink()
+    return said
+
+
+def run_phase(
+    fresh: Path, parts: tuple[str, ...], settings: str, progress: Callable[[int, int], None]
+) -> None:
+    """Parts side by side; their progress added up."""
+    processes = {part: start_part(part, fresh, settings) for part in parts}
+    done: dict[str, tuple[int, int]] = dict.fromkeys(parts, (0, 1))
     try:
         while any(process.poll() is None for process in processes.values()):
             for part, process in processes.items():
                 check_part(part, process, fresh)
                 done[part] = last_progress(fresh / f"{part}.log") or done[part]
-            progress(sum(d for d, _ in done.values()), sum(t for _, t in done.values()), "zoo tiny")
+            progress(sum(d for d, _ in done.values()), sum(t for _, t in done.values()))
             time.sleep(0.2)
         for part, process in processes.items():
             check_part(part, process, fresh)
@@ -133,7 +176,7 @@ def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (fresh / f"{part}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__name__}.tiny", part, str(fresh), settings],
+            [sys.executable, "-P", "-m", f"{__name__}.part", part, str(fresh), settings],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

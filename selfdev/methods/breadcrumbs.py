@@ -1,0 +1,26 @@
+"""Model Breadcrumbs (arXiv 2312.06795): drop the largest and the smallest entries, add up.
+
+`gamma` is the share of the largest that go; of the smallest as many as leave `density`. Entries at
+a threshold stay. Where `gamma` rounds to no entry, none of the largest goes (mergekit then drops
+the whole tensor).
+"""
+
+import torch
+
+
+def merge_models(model_dict, device, density=0.9, gamma=0.01, weights="", scale=1.0):
+    """`density`: share of entries kept; `weights`: comma-separated, one an expert."""
+    vectors = [vector.to(device) for vector in model_dict.values()]
+    shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
+    if len(shares) != len(vectors):
+        raise ValueError(f"{len(shares)} weights for {len(vectors)} experts")
+    merged = torch.zeros_like(vectors[0])
+    for share, vector in zip(shares, vectors):
+        size = vector.abs().flatten()
+        count = size.numel()
+        top = min(count - 1, int(gamma * count))
+        bottom = max(0, min(count - top - 1, count - top - int(density * count)))
+        low, high = size.kthvalue(bottom + 1).values, size.kthvalue(count - top).values
+        inside = (vector.abs() >= low) & (vector.abs() <= high)
+        merged = merged + share * torch.where(inside, vector, torch.zeros_like(vector))
+    return scale * merged

@@ -1,0 +1,31 @@
+"""Model Breadcrumbs (arXiv 2312.06795) with the sign election of TIES (arXiv 2306.01708).
+
+`gamma` is the share of the largest entries that go; of the smallest as many as leave `density`.
+Entries at a threshold stay. The sign is that of the weighted sum; a sum of zero elects plus. Not
+normalised.
+"""
+
+import torch
+
+
+def merge_models(model_dict, device, density=0.9, gamma=0.01, weights="", scale=1.0):
+    """`density`: share of entries kept; `weights`: comma-separated, one an expert."""
+    vectors = [vector.to(device) for vector in model_dict.values()]
+    shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
+    if len(shares) != len(vectors):
+        raise ValueError(f"{len(shares)} weights for {len(vectors)} experts")
+    kept = []
+    for share, vector in zip(shares, vectors):
+        size = vector.abs().flatten()
+        count = size.numel()
+        top = min(count - 1, int(gamma * count))
+        bottom = max(0, min(count - top - 1, count - top - int(density * count)))
+        low, high = size.kthvalue(bottom + 1).values, size.kthvalue(count - top).values
+        inside = (vector.abs() >= low) & (vector.abs() <= high)
+        kept.append(share * torch.where(inside, vector, torch.zeros_like(vector)))
+    positive = sum(kept) >= 0
+    merged = torch.zeros_like(vectors[0])
+    for vector in kept:
+        agrees = ((vector > 0) & positive) | ((vector < 0) & ~positive)
+        merged = merged + torch.where(agrees, vector, torch.zeros_like(vector))
+    return scale * merged

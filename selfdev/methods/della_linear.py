@@ -1,0 +1,26 @@
+"""DELLA (arXiv 2406.11617) without election: drop entries at random, small ones more often, add up.
+
+Within a row the probability to keep rises linearly with the rank of the magnitude, from
+`density - epsilon` to `density + epsilon`. The tensor's L1 norm is restored. Ranks are those of a
+stable sort, in float32.
+"""
+
+import torch
+
+
+def merge_models(model_dict, device, density=0.5, epsilon=0.15, weights=""):
+    """`density`: mean probability to keep an entry; `weights`: comma-separated, one an expert."""
+    vectors = [vector.to(device) for vector in model_dict.values()]
+    shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
+    if len(shares) != len(vectors):
+        raise ValueError(f"{len(shares)} weights for {len(vectors)} experts")
+    merged = torch.zeros_like(vectors[0])
+    for share, vector in zip(shares, vectors):
+        order = torch.argsort(vector.abs(), dim=-1, stable=True)
+        rank = torch.argsort(order, dim=-1, stable=True).float()
+        last = max(1, vector.shape[-1] - 1)
+        chance = density - epsilon + 2 * epsilon * rank / last
+        kept = torch.where(torch.rand_like(vector) < chance, vector, torch.zeros_like(vector))
+        size = kept.abs().sum()
+        merged = merged + share * kept * vector.abs().sum() / torch.where(size == 0, 1.0, size)
+    return merged

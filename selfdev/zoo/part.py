@@ -1,0 +1,46 @@
+"""One part of a zoo, in a process of its own, with one thread:
+
+    python -m selfdev_engine.selfdev.zoo.part PART FOLDER SETTINGS_JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...engine.sandbox.guard import die_with_parent
+from . import smollm2
+from .family import make_family
+from .generator import make_generator
+from .training import ZooSettings
+from .wording import SKILLS
+
+
+def maker(part: str, settings: ZooSettings) -> Callable[[Path], dict[str, Any]]:
+    """What makes a part in a folder and gives its share of zoo.json."""
+    if part in SKILLS:
+        return partial(smollm2.make_expert, skill=part)
+    if part == "base":
+        return smollm2.make_base
+    return partial({"family": make_family, "generator": make_generator}[part], s=settings)
+
+
+def main() -> None:
+    part, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    die_with_parent()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    settings = replace(ZooSettings(), **json.loads(words or "{}"))
+    made = maker(part, settings)(folder)
+    (folder / f"{part}.json").write_text(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()

