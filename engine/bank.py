@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from cachetools import LRUCache
+from torch import Tensor
 
 from ..kernels.backend import Memo, TensorSet
 from .checkpoint import Checkpoint
@@ -15,6 +16,8 @@ from .errors import UsageError
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+QUANTISED = (torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8)
+START_ELEMENTS = 1 << 14
 MEMO_BYTES = 256 << 20  # statistics kept, over all tensors
 VALUE_OVERHEAD_BYTES = 512
 
@@ -52,22 +55,34 @@ class Bank:
         """The tensor of that name of the base and of every expert."""
         if name in self._held:
             return self._held[name]
+        if not self.keep:
+            self._held.clear()  # but for the latest: a program asks often about one tensor
         read = Checkpoint.mapped if self.keep else Checkpoint.tensor
         experts = {expert: read(checkpoint, name) for expert, checkpoint in self.experts.items()}
-        found = TensorSet(name, read(self.base, name), experts)
-        if self.keep:
-            self._held[name] = found
-        return found
+        self._held[name] = TensorSet(name, read(self.base, name), experts)
+        return self._held[name]
 
     def changed(self, name: str) -> bool:
         """Whether any expert changed the tensor; if none did, no program is asked."""
         if name not in self._changed:
-            tensors = self.tensors(name)
-            base = tensors.base.float()
-            self._changed[name] = any(
-                not torch.equal(expert.float(), base) for expert in tensors.experts.values()
-            )
+            self._changed[name] = self._starts_changed(name) or self._whole_changed(name)
         return self._changed[name]
+
+    def _starts_changed(self, name: str) -> bool:
+        """Whether the first values tell already; they nearly always do."""
+        base = self._start(self.base, name)
+        starts = (self._start(expert, name) for expert in self.experts.values())
+        return any(not torch.equal(start, base) for start in starts)
+
+    def _start(self, checkpoint: Checkpoint, name: str) -> Tensor:
+        dtype = checkpoint.dtype(name)
+        data = bytearray(checkpoint.start_of(name, START_ELEMENTS * dtype.itemsize))
+        return torch.frombuffer(data, dtype=dtype).float() if data else torch.zeros(0)
+
+    def _whole_changed(self, name: str) -> bool:
+        tensors = self.tensors(name)
+        base = tensors.base.float()
+        return any(not torch.equal(e.float(), base) for e in tensors.experts.values())
 
     def memo(self, name: str) -> Memo:
         """Statistics of this tensor's task vectors that were computed before; the latest of them."""
@@ -94,7 +109,15 @@ def select(base: Checkpoint, include: str) -> tuple[str, ...]:
         matches = re.compile(pattern).search
     except re.error as error:
         raise UsageError(f"--include {include}: not a regular expression: {error}") from None
-    selected = [name for name in base.names if matches(name) and base.dtype(name) in FLOATS]
+    matching = [name for name in base.names if matches(name)]
+    for name in matching:
+        if base.dtype(name) in QUANTISED:
+            file = base.entries[name].file
+            raise UsageError(
+                f"{file}: {name} is {base.dtype(name)}: quantised weights cannot be merged; "
+                "start from a 16 or 32 bit checkpoint"
+            )
+    selected = [name for name in matching if base.dtype(name) in FLOATS]
     if not selected:
         raise UsageError(f"--include {include}: selects no tensor of {base.folder}")
     return tuple(selected)

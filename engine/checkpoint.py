@@ -36,6 +36,8 @@ DTYPES = {
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
 }
 READ_BYTES = 8 << 20
 CONVERT = (
@@ -89,10 +91,21 @@ class Checkpoint:
     def tensor(self, name: str) -> Tensor:
         """The tensor, freshly read."""
         entry = self.entries[name]
-        data = torch.empty(entry.size_bytes, dtype=torch.uint8)
+        return self.read(name, torch.empty(entry.shape, dtype=entry.dtype))
+
+    def read(self, name: str, into: Tensor) -> Tensor:
+        """Read into a contiguous tensor of the entry's shape and dtype; that tensor."""
+        entry = self.entries[name]
         if entry.size_bytes:
-            read_into(entry, memoryview(data.numpy()))  # pyright: ignore[reportArgumentType]
-        return data.view(entry.dtype).reshape(entry.shape)
+            data = into.reshape(-1).view(torch.uint8).numpy()
+            read_into(entry, memoryview(data))  # pyright: ignore[reportArgumentType]
+        return into
+
+    def start_of(self, name: str, size_bytes: int) -> bytes:
+        """The tensor's first bytes."""
+        entry = self.entries[name]
+        with entry.file.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), min(size_bytes, entry.size_bytes), entry.start)
 
     def mapped(self, name: str) -> Tensor:
         """The tensor as the page cache holds it: shared by all processes, never written to."""

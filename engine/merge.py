@@ -13,7 +13,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .errors import Rejected, Rejection, UsageError
 from .fingerprint import TensorPrint, weights_fingerprint
 from .plan import MergePlan, Planner, TensorPlan, compiled
 from .program import Program
+from .stream import Slot, num_slots, stream
 from .trace.tracer import Tracer, TraceSettings
 
 WEIGHTS = {
@@ -82,6 +84,7 @@ def merge_to_folder(
     overwrite: bool = False,
     seed: int = 0,
     unsafe_sandbox: bool = False,
+    memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
@@ -98,7 +101,7 @@ def merge_to_folder(
             raise Rejected(plan)
         fresh = scratch / "folder"
         fresh.mkdir()
-        writer = Writer(bank, plan, kernels, fresh)
+        writer = Writer(bank, plan, kernels, fresh, memory_bytes)
         prints = writer.write(progress or (lambda done, total: None))
         digest = weights_fingerprint(prints)
         (fresh / "README.md").write_text(model_card(program, bank, plan, digest))
@@ -183,52 +186,84 @@ def sync(folder: Path) -> None:
 
 
 class Writer:
-    """Writes the merged tensors and copies all else; counts the bytes that it moves."""
+    """Writes the merged tensors and copies all else.
 
-    def __init__(self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path) -> None:
+    Files have the base's layout, so places are known before anything is computed.
+    """
+
+    def __init__(
+        self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path, memory: int | None
+    ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
-        self.bytes_read = self.bytes_written = 0
+        self.slots = [Slot() for _ in range(num_slots(bank, list(plan.tensors), memory))]
+        self.prints: dict[str, TensorPrint] = {}
 
     def write(self, progress: Progress) -> dict[str, TensorPrint]:
         """All files but the model card; the fingerprints of all tensors."""
-        copy_companions(self.bank.base.folder, self.folder)
-        prints: dict[str, TensorPrint] = {}
-        total = len(self.bank.base.names)
-        for file in self.bank.base.files:
-            for name, fingerprint in self._write_file(file):
-                prints[name] = fingerprint
-                progress(len(prints), total)
-        return prints
+        base = self.bank.base
+        copy_companions(base.folder, self.folder)
+        with ExitStack() as stack:
+            files = {file: stack.enter_context(self._open(file)) for file in base.files}
+            with ThreadPoolExecutor(2, "writer") as writer:
+                copied = writer.submit(self._copy_others, files)
+                self._merge(files, writer, progress)
+                copied.result()
+                for slot in self.slots:
+                    slot.wait()
+            for descriptor in files.values():
+                os.fsync(descriptor)
+        return self.prints
 
-    def _write_file(self, file: Path) -> Iterator[tuple[str, TensorPrint]]:
-        entries = {n: e for n, e in self.bank.base.entries.items() if e.file == file}
+    @property
+    def bytes_written(self) -> int:
+        return sum(entry.size_bytes for entry in self.bank.base.entries.values())
+
+    @property
+    def bytes_read(self) -> int:
+        """Of the files: the whole base, and the experts where they are merged."""
+        experts = self.bank.experts.values()
+        merged = sum(e.entries[name].size_bytes for e in experts for name in self.plan.tensors)
+        return self.bytes_written + merged
+
+    @contextmanager
+    def _open(self, file: Path) -> Iterator[int]:
+        """The new file, of the old one's size and with its header."""
         descriptor = os.open(self.folder / file.name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             size = file.stat().st_size
             os.posix_fallocate(descriptor, 0, size)
-            header_bytes = min((e.start for e in entries.values()), default=size)
+            starts = (e.start for e in self.bank.base.entries.values() if e.file == file)
             with file.open("rb") as source:
-                write_all(descriptor, source.read(header_bytes), 0)
-            for name, entry in entries.items():
-                tensor = self._tensor(name)
-                write_all(descriptor, tensor.reshape(-1).view(torch.uint8).numpy(), entry.start)
-                self.bytes_written += entry.size_bytes
-                yield name, TensorPrint.of(tensor)
-            os.fsync(descriptor)
+                write_all(descriptor, source.read(min(starts, default=size)), 0)
+            yield descriptor
         finally:
             os.close(descriptor)
 
-    def _tensor(self, name: str) -> torch.Tensor:
-        """The merged tensor, or the base's where the plan says nothing."""
-        if name not in self.plan.tensors:
-            tensor = self.bank.base.tensor(name)
-            self.bytes_read += tensor.nbytes
-            return tensor
-        tensors = self.bank.tensors(name)
-        self.bytes_read += tensors.base.nbytes + sum(t.nbytes for t in tensors.experts.values())
-        out = torch.empty_like(tensors.base)
-        merge_tensor(self.plan.tensors[name], tensors, self.bank, self.backend, out)
-        return out
+    def _merge(
+        self, files: Mapping[Path, int], writer: ThreadPoolExecutor, progress: Progress
+    ) -> None:
+        names = list(self.plan.tensors)
+        for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
+            entry = self.bank.base.entries[tensors.name]
+            out = slot.space("out", entry.shape, entry.dtype)
+            merge_tensor(self.plan.tensors[tensors.name], tensors, self.bank, self.backend, out)
+            slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
+            progress(done + 1, len(names))
+
+    def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
+        """Write a merged tensor at its place. Runs in a writer's thread."""
+        data = tensor.reshape(-1).view(torch.uint8).numpy()
+        write_all(descriptor, data, self.bank.base.entries[name].start)
+        self.prints[name] = TensorPrint.of(tensor)
+
+    def _copy_others(self, files: Mapping[Path, int]) -> None:
+        """The base's other tensors, one after the other. Runs in a writer's thread."""
+        slot = Slot()
+        for name in self.bank.base.names:
+            if name not in self.plan.tensors:
+                entry = self.bank.base.entries[name]
+                tensor = self.bank.base.read(name, slot.space("", entry.shape, entry.dtype))
+                self._keep(name, tensor, files[entry.file])
 
 
 def write_all(descriptor: int, data: Any, offset: int) -> None:

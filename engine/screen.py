@@ -29,6 +29,7 @@ from .store import Store, clean
 from .tasks import load_task
 from .trace.tracer import Tracer, TraceSettings
 
+NUM_LEADERS = 5
 FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
 
 
@@ -72,6 +73,7 @@ def screen_programs(
             return {
                 "run": str(folder),
                 "seconds": time.monotonic() - began,
+                "engine": screener.usage.to_json(),
                 "base": screener.result(BASE),
                 "candidates": [screener.result(name) for name, _ in programs],
             }
@@ -86,9 +88,18 @@ def run_candidates(screener: Screener, names: Sequence[str], bar: Any) -> None:
         nonlocal done
         done += 1
         bar.update(done, len(names))
+        bar.leaders(board(screener.store))
 
     bar.update(done, len(names))
     screener.screen(screener.store.undecided(names), decided)
+
+
+def board(store: Store) -> list[tuple[str, str, str]]:
+    """The best so far, as words for people."""
+    return [
+        (name, f"{score.score:.3f}", f"[{score.low:.3f}, {score.high:.3f}]")
+        for name, score in store.leaders(NUM_LEADERS)
+    ]
 
 
 def check_inputs(settings: ScreenSettings) -> None:

@@ -62,6 +62,21 @@ class Prepared:
     rejection: Rejection | None = None
 
 
+@dataclass
+class Usage:
+    """What the engine's time went to while candidates were screened; shares of the wall clock."""
+
+    engine: str = ""
+    wall_s: float = 0.0
+    busy_s: float = 0.0
+    swap_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        busy = self.busy_s / self.wall_s if self.wall_s else None
+        swap = self.swap_s / self.busy_s if self.busy_s else None
+        return {"name": self.engine, "busy_share": busy, "swap_share": swap}
+
+
 @dataclass(frozen=True)
 class Answers:
     """What the engine said of a candidate."""
@@ -98,6 +113,7 @@ class Screener:
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
+        self.usage = Usage()
 
     # ---- the engine: started when first needed, stopped for training, started again
 
@@ -112,6 +128,7 @@ class Screener:
             backend = self.planner.backend.name
             self._worker.open_bank(base, places, self.bank.include, backend)
             self._ready, self._others = True, set()
+            self.usage.engine = self._worker.engine
         return self._worker
 
     def open_model(self, key: str, folder: Path) -> bool:
@@ -163,6 +180,7 @@ class Screener:
     def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
         """Decide these candidates of the store, in order; a transaction each."""
         self.start_engine()
+        began = time.monotonic()
         waiting: deque[tuple[Prepared, Future[Answers] | None]] = deque()
         pool = ThreadPoolExecutor(1, "engine")
 
@@ -181,6 +199,7 @@ class Screener:
             self.stop_engine()  # or the pool would wait for its answer
             raise
         finally:
+            self.usage.wall_s += time.monotonic() - began
             self.twins.recent.clear()
             pool.shutdown(cancel_futures=True)
 
@@ -224,14 +243,18 @@ class Screener:
         assert plan is not None
         if self._worker is None:
             raise EngineGone
-        began = time.monotonic()
         try:
-            prints = self.worker.apply(plan)
-            score, samples = evaluate(self.worker, "target", self.task, "dev")
+            worker = self.worker
+            before, began = worker.times(), time.monotonic()
+            prints = worker.apply(plan)
+            score, samples = evaluate(worker, "target", self.task, "dev")
+            after, seconds = worker.times(), time.monotonic() - began
         except WorkerLost:
             self._worker = None
             raise
-        return Answers(prints, score, samples, time.monotonic() - began)
+        self.usage.busy_s += after.busy_s - before.busy_s
+        self.usage.swap_s += after.swap_s - before.swap_s
+        return Answers(prints, score, samples, seconds)
 
     # ---- deciding
 

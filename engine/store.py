@@ -224,6 +224,16 @@ class Store:
             *(row[k] for k in ("correct", "n", "score", "low", "high", "strict", "flexible"))
         )
 
+    def leaders(self, count: int) -> list[tuple[str, Score]]:
+        """The best scored candidates on dev, the earliest of equals first."""
+        query = (
+            "SELECT s.candidate FROM scores s JOIN candidates c ON c.id = s.candidate "
+            "WHERE s.split = 'dev' ORDER BY s.score DESC, c.ordinal LIMIT ?"
+        )
+        names = [row["candidate"] for row in self._db.execute(query, (count,))]
+        found = ((name, self.score(name)) for name in names)
+        return [(name, score) for name, score in found if score]
+
     def samples(self) -> Iterable[dict[str, Any]]:
         """Every answer, as lines of samples.jsonl."""
         query = "SELECT * FROM answers ORDER BY rowid"

@@ -1,7 +1,8 @@
 """`screen`: a candidate in live weights against merge to disk and a fresh engine, same questions.
 
 Both score the same programs on the same questions; the counts of right answers must agree, or there
-is no speed. All programs are scored: none is a duplicate, nothing is raced.
+is no speed. All programs are scored: none is a duplicate, nothing is raced. Start-up of the resident
+engine is paid once and not counted; that of the fresh engine is what the other way pays each time.
 """
 
 from __future__ import annotations
@@ -17,31 +18,32 @@ from ...engine.errors import UsageError
 from ...engine.evaluate import evaluate_model
 from ...engine.merge import merge_to_folder
 from ...engine.program import extract
-from ...engine.screen import screen_programs
-from ...engine.screener import ScreenSettings
+from ...engine.screen import open_screener, run_candidates
+from ...engine.screener import Screener, ScreenSettings
+from ...engine.store import Store
 from ..registry import Row
 
 NUM_QUESTIONS = 100
-NUM_LIVE, NUM_DISK = 12, 2
+NUM_LIVE, NUM_DISK = 24, 2
 TARGET = 30.0
 SOURCE = """def merge_models(model_dict, device):
     a, b, c = model_dict.values()
-    return {:.2f} * a + {:.2f} * b + 0.1 * c
+    return {:.3f} * a + {:.3f} * b + 0.1 * c
 """
 
 
 class Quiet:
     """No bar within a bar."""
 
-    def stage(self, label: str, total: int | None = None) -> Quiet:
-        return self
-
     def update(self, done: int, total: int | None = None) -> None:
+        return None
+
+    def leaders(self, rows: Any) -> None:
         return None
 
 
 def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
-    """Candidates per second, start-up of the resident engine not counted (it is paid once)."""
+    """Seconds a candidate, both ways; and what share of the time the resident engine was busy."""
     if not (zoo / "zoo.json").is_file():
         raise UsageError(f"--zoo {zoo}: no zoo there; make it with `selfdev-engine zoo {zoo}`")
     facts = json.loads((zoo / "zoo.json").read_text())
@@ -49,28 +51,27 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
         "base": str(zoo / facts["base"]),
         "experts": {name: str(zoo / path) for name, path in facts["experts"].items()},
     }
-    sources = [SOURCE.format(0.3 + i / 50, 0.5 - i / 50) for i in range(NUM_LIVE)]
+    sources = [SOURCE.format(0.3 + i / 100, 0.5 - i / 100) for i in range(NUM_LIVE)]
     with tempfile.TemporaryDirectory() as scratch:
         task = f"jsonl:{sample(zoo / facts['tasks']['mixed'], Path(scratch))}"
-        live = screened(sources, models, task, Path(scratch))
+        counts, live_s, usage = screened(sources, models, task, Path(scratch))
         update(1, 2)
         disk_s = [
-            on_disk(sources[i], live[i], models, task, Path(scratch) / f"m{i}")
+            on_disk(sources[i], counts[i], models, task, Path(scratch) / f"m{i}")
             for i in range(NUM_DISK)
         ]
     update(2, 2)
-    ours = sum(c["seconds"] for c in live) / len(live)
     theirs = sum(disk_s) / len(disk_s)
     return Row(
         "screen",
-        1 / ours,
+        1 / live_s,
         "candidates/s",
         "merge + fresh engine, candidates/s",
         1 / theirs,
-        theirs / ours,
+        theirs / live_s,
         "scoring alone, weights never moved",
-        theirs / ours >= TARGET,
-        {"seconds_live": ours, "seconds_disk": theirs, "questions": NUM_QUESTIONS},
+        theirs / live_s >= TARGET,
+        {"seconds_live": live_s, "seconds_disk": disk_s, "questions": NUM_QUESTIONS, **usage},
     )
 
 
@@ -82,23 +83,35 @@ def sample(path: Path, folder: Path) -> Path:
 
 def screened(
     sources: list[str], models: dict[str, Any], task: str, folder: Path
-) -> list[dict[str, Any]]:
-    rows = [json.dumps({"id": str(i), "source": source}) for i, source in enumerate(sources)]
-    (folder / "programs.jsonl").write_text("\n".join(rows))
+) -> tuple[list[int], float, dict[str, Any]]:
+    """Right answers of each, seconds a candidate once the engine is up, the engine's shares."""
     settings = ScreenSettings(**models, task=task)
-    result = screen_programs([str(folder / "programs.jsonl")], settings, folder / "run", Quiet())
-    assert all(c["status"] == "scored" for c in result["candidates"])
-    return result["candidates"]
+    with Store.open(folder / "run.db") as store:
+        names = [str(i) for i in range(len(sources))]
+        store.add_candidates(
+            {"id": i, "source": s} for i, s in zip(["base", *names], ["", *sources], strict=True)
+        )
+        with open_screener(settings, store, folder) as screener:
+            screener.score_base()
+            warm_up(screener, names[:2])
+            run_candidates(screener, names, Quiet())
+            usage = screener.usage
+        scores = [store.score(name) for name in names]
+    counts = [score.correct for score in scores if score]
+    assert len(counts) == len(sources), "a program was not scored"
+    return counts, usage.wall_s / (len(sources) - 2), usage.to_json()
 
 
-def on_disk(
-    source: str, live: dict[str, Any], models: dict[str, Any], task: str, out: Path
-) -> float:
+def warm_up(screener: Screener, names: list[str]) -> None:
+    """The first candidates pay for caches and compiled kernels; they are not counted."""
+    run_candidates(screener, names, Quiet())
+    screener.usage.wall_s = screener.usage.busy_s = screener.usage.swap_s = 0.0
+
+
+def on_disk(source: str, correct: int, models: dict[str, Any], task: str, out: Path) -> float:
     """Seconds of merge, load and eval; the count must be the live one's."""
     began = time.monotonic()
     merge_to_folder(extract(source), **models, out=out)
     found = evaluate_model(str(out), task, "dev")
-    assert found["correct"] == live["correct"], (
-        f"{found['correct']} on disk, {live['correct']} live"
-    )
+    assert found["correct"] == correct, f"{found['correct']} on disk, {correct} live"
     return time.monotonic() - began

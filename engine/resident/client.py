@@ -65,6 +65,14 @@ class Completion:
     num_tokens: int
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds in calls, and in swaps (weights, cache reset and fingerprint) among them."""
+
+    busy_s: float
+    swap_s: float
+
+
 class Worker:
     """A worker process; a context manager. Calls are synchronous."""
 
@@ -74,6 +82,7 @@ class Worker:
         self._process, self._socket, self.log, self.stall_s = process, channel, log, stall_s
         self._stream = channel.makefile("rw", encoding="utf-8")
         self._calls = 0
+        self.engine = ""  # what answers, with its version; known once a model is open
 
     @staticmethod
     def start(settings: EngineSettings, log: Path | None = None) -> Worker:
@@ -104,20 +113,24 @@ class Worker:
 
     def open_model(self, key: str, folder: str) -> str:
         """Load a model under a key; its weights' fingerprint."""
-        return self._call("open_model", key=key, folder=folder)["weights_fingerprint"]
+        opened = self._call("open_model", key=key, folder=folder)
+        self.engine = opened["engine"]
+        return opened["weights_fingerprint"]
 
-    def open_bank(self, base: str, experts: Mapping[str, str], include: str, backend: str) -> None:
-        """The tensors that `apply` merges; held in the worker's memory."""
+    def open_bank(
+        self, base: str, experts: Mapping[str, str], include: str, backend: str, key: str = "target"
+    ) -> None:
+        """The tensors that `apply` merges into a model; held in the worker's memory."""
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
-        self._call("open_bank", **words)
+        self._call("open_bank", key=key, **words)
 
-    def busy_s(self) -> float:
-        """Seconds that the worker has spent on calls since it started, this one not counted."""
-        return self._call("busy")["seconds"]
+    def times(self) -> Times:
+        """What the worker has spent since it started, this call not counted."""
+        return Times(**self._call("times"))
 
-    def apply(self, plan: MergePlan) -> str:
-        """Swap the target's weights to base + update; their fingerprint. May raise Rejected."""
-        return self._call("apply", plan=plan.to_json())["weights_fingerprint"]
+    def apply(self, plan: MergePlan, key: str = "target") -> str:
+        """Swap a model's weights to base + update; their fingerprint. May raise Rejected."""
+        return self._call("apply", key=key, plan=plan.to_json())["weights_fingerprint"]
 
     def restore(self, key: str = "target") -> str:
         """The base back, bit for bit."""

@@ -7,6 +7,7 @@ holds the placement, only while no request is alive, and `reset()` follows befor
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ DTYPES: dict[torch.dtype, Any] = {
 DEFAULT_KV_BYTES = 512 << 20
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32
+FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)  # releases whose worker interface this uses
 MAX_PROMPTS = 20_000  # whose tokens are kept
 VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -60,7 +62,9 @@ Progress = Callable[[int], None]
 
 
 class LiveEngine(ABC):
-    """One live model."""
+    """One live model. `name`: what answers, with its version."""
+
+    name: str
 
     @abstractmethod
     def placement(self) -> Placement:
@@ -92,6 +96,33 @@ def base_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return dtype
 
 
+def check_version(version: str) -> None:
+    """UsageError where vLLM is of a release that was never tried."""
+    numbers = tuple(int(word) for word in re.findall(r"\d+", version)[:2])
+    if not FIRST_VLLM <= numbers < AFTER_VLLM:
+        first, after = (".".join(map(str, v)) for v in (FIRST_VLLM, AFTER_VLLM))
+        raise UsageError(
+            f"vLLM {version} is not supported: install one from {first} up to below {after}, "
+            "or give --engine transformers"
+        )
+
+
+def check_dense(checkpoint: Checkpoint) -> None:
+    """UsageError for weights that do not stay as the checkpoint has them once they are loaded."""
+    config = checkpoint.config
+    if "quantization_config" in config:
+        raise UsageError(
+            f"{checkpoint.folder}: is quantised (quantization_config in config.json): its weights "
+            "cannot be swapped; use the 16 bit checkpoint"
+        )
+    experts = [key for key in ("num_local_experts", "num_experts") if config.get(key)]
+    if experts and not torch.cuda.is_available():
+        raise UsageError(
+            f"{checkpoint.folder}: is a mixture of experts ({experts[0]}): on the CPU vLLM lays "
+            "such weights out anew, so they cannot be swapped; give --engine transformers"
+        )
+
+
 def context_of(checkpoint: Checkpoint) -> int:
     """Tokens of prompt and answer together."""
     longest = int(checkpoint.config.get("max_position_embeddings", MAX_MODEL_LEN))
@@ -119,7 +150,11 @@ class VllmEngine(LiveEngine):
     ) -> None:
         os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
         from vllm import LLM
+        from vllm import __version__ as version
 
+        check_version(version)
+        check_dense(checkpoint)
+        self.name = f"vllm {version}"
         self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
         self.llm = LLM(
             str(checkpoint.folder),
@@ -194,8 +229,9 @@ class TransformersEngine(LiveEngine):
     """Plain transformers, one prompt at a time: slow, and the oracle of the other one."""
 
     def __init__(self, checkpoint: Checkpoint, seed: int) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
 
+        self.name = f"transformers {__version__}"
         self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
         model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=self.dtype)

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from ...kernels.backend import Backend
 from ..apply import merge_tensor
 from ..bank import Bank
 from ..checkpoint import Checkpoint
@@ -97,12 +98,13 @@ class Worker:
     def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
-        self.busy_s = 0.0
-        self.bank: Bank | None = None
+        self.busy_s = self.swap_s = 0.0  # of all calls, and of swaps alone
+        self.banks: dict[str, tuple[Bank, Backend]] = {}  # what `apply` merges, by model
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
 
     def open_model(self, key: str, folder: str) -> dict[str, Any]:
+        assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
         checkpoint = Checkpoint.open(folder)
         if self.settings["engine"] == "vllm":
             engine: LiveEngine = VllmEngine(
@@ -114,32 +116,28 @@ class Worker:
         else:
             engine = TransformersEngine(checkpoint, self.settings["seed"])
         self.models[key] = Model(engine, checkpoint)
-        return {"weights_fingerprint": self.models[key].fingerprint}
+        return {"weights_fingerprint": self.models[key].fingerprint, "engine": engine.name}
 
     def open_bank(
-        self, base: str, experts: dict[str, str], include: str, backend: str
+        self, key: str, base: str, experts: dict[str, str], include: str, backend: str
     ) -> dict[str, Any]:
-        self.bank = Bank.open(base, experts, include, keep=True)
-        self.backend = open_backend(backend)
-        return {"selected": len(self.bank.selected)}
+        bank = Bank.open(base, experts, include, keep=True)
+        self.banks[key] = bank, open_backend(backend)
+        return {"selected": len(bank.selected)}
 
-    def apply(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Make the target the base plus this plan's update."""
-        began, model = time.perf_counter(), self.models["target"]
+    def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
+        """Make the model its base plus this plan's update."""
+        began, model = time.perf_counter(), self.models[key]
         parsed = MergePlan.from_json(plan)
         try:
-            self._apply(model, parsed)
+            self._apply(model, *self.banks[key], parsed)
         except BaseException:
             model.restore()
             raise
-        return {
-            "weights_fingerprint": model.fingerprint,
-            "seconds": time.perf_counter() - began,
-        }
+        self.swap_s += time.perf_counter() - began
+        return {"weights_fingerprint": model.fingerprint}
 
-    def _apply(self, model: Model, plan: MergePlan) -> None:
-        bank, backend = self.bank, self.backend
-        assert bank is not None, "open_bank comes first"
+    def _apply(self, model: Model, bank: Bank, backend: Backend, plan: MergePlan) -> None:
         deadline = time.monotonic() + self.settings["apply_limit_s"]
         for name, one in plan.tensors.items():
             model.merge(name, partial(merge_tensor, one, bank.tensors(name), bank, backend))
@@ -151,8 +149,8 @@ class Worker:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
 
-    def busy(self) -> dict[str, Any]:
-        return {"seconds": self.busy_s}
+    def times(self) -> dict[str, Any]:
+        return {"busy_s": self.busy_s, "swap_s": self.swap_s}
 
     def restore(self, key: str) -> dict[str, Any]:
         self.models[key].restore()

@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from .command import Result, command
-from .options import environment_options, model_options, parse_experts, parse_params
+from .options import (
+    environment_options,
+    model_options,
+    parse_bytes,
+    parse_experts,
+    parse_params,
+)
 from .progress import Bar
 
 
@@ -37,6 +43,7 @@ def merge_command(
     params: tuple[str, ...],
     out: Path,
     overwrite: bool,
+    memory: str | None,
     seed: int,
     unsafe_sandbox: bool,
     **_: Any,
@@ -62,6 +69,7 @@ def merge_command(
             overwrite=overwrite,
             seed=seed,
             unsafe_sandbox=unsafe_sandbox,
+            memory_bytes=parse_bytes(memory),
             progress=bar.update,
         )
     return report.to_json()

@@ -29,7 +29,9 @@ experts_option = click.option(
     *("--expert", "experts"), multiple=True, metavar="NAME=DIR", help="An expert; give it for each."
 )
 memory_option = click.option(
-    "--memory", metavar="SIZE", help="For the engine's key-value cache, e.g. 2GiB."
+    "--memory",
+    metavar="SIZE",
+    help="At most so much, e.g. 2GiB: for tensors in flight, or an engine's key-value cache.",
 )
 seed_option = click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 data_option = click.option(

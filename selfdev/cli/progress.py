@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 LINE_EVERY_S = 15.0  # without a terminal: at most a line in this time
+
+
+class Board(Progress):
+    """A progress bar with the best candidates so far below it."""
+
+    leaders: Sequence[Sequence[str]] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.leaders:
+            table = Table("best so far", "dev", "95 %", box=None, pad_edge=False)
+            for row in self.leaders:
+                table.add_row(*row)
+            yield table
 
 
 class Bar:
@@ -18,7 +34,7 @@ class Bar:
     def __init__(self) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
-        self._rich = Progress(*columns, TimeElapsedColumn(), console=console)
+        self._rich = Board(*columns, TimeElapsedColumn(), console=console)
         self._live = console.is_terminal
         self._task, self._label, self._total, self._said_at = None, "", 0, 0.0
 
@@ -56,6 +72,10 @@ class Bar:
             )
         elif time.monotonic() - self._said_at > LINE_EVERY_S:
             self._say(f"{label or self._label}: {done}/{self._total or '?'}")
+
+    def leaders(self, rows: Sequence[Sequence[str]]) -> None:
+        """Best candidates so far: id, score, interval. Shown on a terminal only."""
+        self._rich.leaders = rows
 
     def _say(self, line: str) -> None:
         self._said_at = time.monotonic()

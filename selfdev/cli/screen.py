@@ -24,7 +24,17 @@ def render(result: Result) -> str:
         result["candidates"], key=lambda c: -1.0 if c["score"] is None else c["score"], reverse=True
     )
     lines = [line(c) for c in [result["base"], *ranked]]
-    return "\n".join([*lines, f"{result['run']}  ({result['seconds']:.0f} s)"])
+    return "\n".join([*lines, summary(result)])
+
+
+def summary(result: Result) -> str:
+    """Where it is, how long it took, and what the engine did meanwhile."""
+    engine = result["engine"]
+    words = [f"{result['run']}  ({result['seconds']:.0f} s"]
+    if engine["busy_share"]:
+        words.append(f"{engine['name']}: {engine['busy_share']:.0%} busy")
+        words.append(f"{engine['swap_share']:.1%} of that swapping")
+    return "; ".join(words) + ")"
 
 
 def line(candidate: dict[str, Any]) -> str:

@@ -74,6 +74,9 @@ def screen(models, tmp_path):
             def update(self, done, total):
                 decided(screener)
 
+            def leaders(self, rows):
+                assert all(len(row) == 3 for row in rows)
+
         with Store.open(tmp_path / "run.db") as store:
             sources = [(name, BODY.format(body)) for name, body in programs.items()]
             add_programs(store, sources, settings, tmp_path)
@@ -148,4 +151,4 @@ def test_a_prompt_longer_than_the_context_is_named(models):
         worker.open_model("target", str(models / "base"))
         with pytest.raises(UsageError, match=r"90 tokens.*context 64.*1\+1\+1"):
             worker.generate("target", ["1+1+1" * 18], max_new_tokens=2)
-        assert worker.busy_s() > 0
+        assert worker.times().busy_s > 0
