@@ -1,4 +1,4 @@
-"""`eval`: a checkpoint as it is. `grade`: answers that were saved before."""
+"""`eval`: a checkpoint as it is. `grade`: answers saved before. `compare`: two candidates of a run."""
 
 from __future__ import annotations
 
@@ -101,3 +101,28 @@ def read_responses(path: Path) -> list[tuple[str, str]]:
         response = text_of(place, row, "response", may_be_empty=True)
         pairs.append((response, text_of(place, row, "answer")))
     return pairs
+
+
+def render_compare(result: Result) -> str:
+    return (
+        f"{result['first']} {result['difference']:+.3f} against {result['second']} on {result['n']} "
+        f"questions: only the first right {result['only_first']}, only the second "
+        f"{result['only_second']}, p = {result['p']:.3g} (McNemar, exact)"
+    )
+
+
+@command("compare", render_compare)
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("first", metavar="FIRST")
+@click.argument("second", metavar="SECOND")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
+def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
+    """Compare two candidates of RUN question by question (`base` is one of them)."""
+    from ...engine.compare import compare_candidates
+    from ...engine.store import Store
+    from .run import require_run
+
+    require_run(folder)
+    with Store.open(folder / "run.db") as store:
+        found = compare_candidates(store, first, second, split)
+    return {"first": first, "second": second, "split": split, **found.to_json()}
