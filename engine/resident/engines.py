@@ -97,6 +97,11 @@ def metas(
     return {name: (checkpoint.shape(name), dtype) for name in checkpoint.names}
 
 
+def prompt_limit(context: int, max_new_tokens: int) -> int:
+    """Tokens of a prompt that are kept, its last ones, as lm-evaluation-harness cuts; at least half."""
+    return max(context - max_new_tokens, context // 2, 1)
+
+
 @final
 class VllmEngine(LiveEngine):
     """vLLM, in-process, eager on the CPU."""
@@ -148,7 +153,7 @@ class VllmEngine(LiveEngine):
                 seed=seeds[i] if seeds else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            engine.add_request(str(self._request), prompt, params)
+            engine.add_request(str(self._request), self._fitting(prompt, sampling), params)
         while engine.has_unfinished_requests():
             for output in engine.step():
                 if output.finished and output.request_id.split("-")[0] in order:
@@ -159,6 +164,14 @@ class VllmEngine(LiveEngine):
                     found[index] = Completion(one.text, reason, len(one.token_ids))
                     done(len(found))
         return [found[i] for i in range(len(prompts))]
+
+    def _fitting(self, prompt: str, sampling: Sampling) -> Any:
+        """The prompt, or its end as tokens where it is longer than the model reads."""
+        limit = prompt_limit(self.llm.model_config.max_model_len, sampling.max_new_tokens)
+        if len(prompt.encode()) < limit:  # a token is a byte or more
+            return prompt
+        tokens = self.llm.get_tokenizer()(prompt)["input_ids"]
+        return prompt if len(tokens) <= limit else {"prompt_token_ids": tokens[-limit:]}
 
     def reset(self) -> None:
         if not self.llm.reset_prefix_cache():
@@ -203,7 +216,10 @@ class TransformersEngine(LiveEngine):
         return completions
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
+        longest = getattr(self.model.config, "max_position_embeddings", MAX_MODEL_LEN)
+        limit = prompt_limit(min(longest, MAX_MODEL_LEN), sampling.max_new_tokens)
         x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        x = {key: value[:, -limit:] for key, value in x.items()}
         hot = sampling.temperature > 0
         warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         y = self.model.generate(
