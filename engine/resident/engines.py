@@ -129,16 +129,15 @@ def context_of(checkpoint: Checkpoint) -> int:
     return min(longest, MAX_MODEL_LEN)
 
 
-def check_length(prompt: str, num_tokens: int, longest: int) -> None:
-    if num_tokens >= longest:
-        start = repr(prompt[:60])
-        raise UsageError(f"a prompt has {num_tokens} tokens, the context {longest}: {start}...")
-
-
 def metas(
     checkpoint: Checkpoint, dtype: torch.dtype
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     return {name: (checkpoint.shape(name), dtype) for name in checkpoint.names}
+
+
+def prompt_limit(context: int, max_new_tokens: int) -> int:
+    """Tokens of a prompt that are kept, its last ones, as lm-evaluation-harness cuts; at least half."""
+    return max(context - max_new_tokens, context // 2, 1)
 
 
 @final
@@ -196,7 +195,7 @@ class VllmEngine(LiveEngine):
                 seed=seeds[i] if seeds else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            tokens = self.tokens(prompt)
+            tokens = self.tokens(prompt, sampling)
             engine.add_request(str(self._request), {"prompt_token_ids": tokens}, params)
         while engine.has_unfinished_requests():
             done(len(found))
@@ -209,15 +208,14 @@ class VllmEngine(LiveEngine):
                     found[index] = Completion(one.text, reason, len(one.token_ids))
         return [found[i] for i in range(len(prompts))]
 
-    def tokens(self, prompt: str) -> list[int]:
-        """The prompt's tokens, made once. UsageError where they exceed the context."""
+    def tokens(self, prompt: str, sampling: Sampling) -> list[int]:
+        """The prompt's tokens, made once; their end where they are more than the model reads."""
         if prompt not in self._tokens:
             if len(self._tokens) >= MAX_PROMPTS:
                 self._tokens.clear()
             self._tokens[prompt] = self.llm.get_tokenizer().encode(prompt)
-        tokens = self._tokens[prompt]
-        check_length(prompt, len(tokens), self.llm.llm_engine.model_config.max_model_len)
-        return tokens
+        limit = prompt_limit(self.llm.model_config.max_model_len, sampling.max_new_tokens)
+        return self._tokens[prompt][-limit:]
 
     def reset(self) -> None:
         if not self.llm.reset_prefix_cache():
@@ -263,8 +261,9 @@ class TransformersEngine(LiveEngine):
         return completions
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
+        limit = prompt_limit(context_of(self.checkpoint), sampling.max_new_tokens)
         x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        check_length(prompt, x["input_ids"].shape[1], context_of(self.checkpoint))
+        x = {key: value[:, -limit:] for key, value in x.items()}
         hot = sampling.temperature > 0
         warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         y = self.model.generate(

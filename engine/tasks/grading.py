@@ -1,10 +1,12 @@
-"""Is an answer right? *strict* asks for the task's form, *flexible* for the last number.
+"""Is an answer right? *strict* asks for the task's form, *flexible* for its meaning.
 
-    numbers   strict: the whole stripped response
-    gsm8k     strict: the number after "####", as lm-evaluation-harness's strict-match
-    math      strict: the last \\boxed{...}, after a simple normalisation of the LaTeX
+             strict                                          flexible
+    numbers  the whole stripped response                     the last number, else the stripped text
+    gsm8k    lm-evaluation-harness's strict-match            the number marked as the answer, else the last
+    math     lm-evaluation-harness's own, by text            the box, else what is called the answer,
+                                                             by value (math-verify, if installed)
 
-Numbers are compared as numbers: 1,000 is 1000, $5.00 is 5, a full stop at the end is none.
+In gsm8k and math what is right by the strict rule is right by the flexible one.
 """
 
 from __future__ import annotations
@@ -12,23 +14,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-NUMBER = re.compile(r"-?\$?\d[\d,]*\.?\d*|-?\.\d+")
-GSM8K = re.compile(r"#### *(-?[\d.,$]+)")
+from .equal_math import equal_math, grader
+from .latex import boxed, last_formula
+from .numeric import NUMBER, last_number, numbers_in, plain, same
+from .strict import reference, strict_gsm8k, strict_math
+from .verifier import BUILT_IN
+
 GRADINGS = ("numbers", "gsm8k", "math")
-DROPPED = (
-    r"\left",
-    r"\right",
-    r"\!",
-    r"\,",
-    r"\;",
-    r"\$",
-    "$",
-    r"\%",
-    "%",
-    r"^\circ",
-    r"^{\circ}",
-    " ",
-)
+MARKED = re.compile(
+    rf"####[^\w\n.$-]*({NUMBER.pattern})(?![.):]\s+\w)"
+)  # not a heading "#### 1. So"
+CALLED = re.compile(r"(?i)\banswer\b[^.:=\n]{0,40}?(?:\bis\b|:|=)[\s:*]*([^\n]+)")
+SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
 @dataclass(frozen=True)
@@ -42,94 +39,64 @@ class Grade:
 
 def grade(grading: str, response: str, answer: str) -> Grade:
     """Grade one response against the reference answer, in the form of the task."""
-    assert grading in GRADINGS, grading
-    if grading == "math":
-        return grade_math(response, answer)
-    wanted = final_answer(answer)
-    found = last_number(response)
-    if found is None:
-        found = response.strip()
-    strict = strict_answer(grading, response)
-    return Grade(strict is not None and same(strict, wanted), same(found, wanted), found or None)
+    return {"numbers": grade_numbers, "gsm8k": grade_gsm8k, "math": grade_math}[grading](
+        response, answer
+    )
 
 
-def final_answer(answer: str) -> str:
-    """The reference: what follows "####" where a worked solution is given."""
-    marked = GSM8K.findall(answer)
-    return marked[-1] if marked else answer.strip()
+def grader_of(grading: str) -> str:
+    """What decides the flexible grades of a form here, for the record."""
+    return grader() if grading == "math" else BUILT_IN
 
 
-def strict_answer(grading: str, response: str) -> str | None:
-    if grading == "numbers":
-        return response.strip()
-    marked = GSM8K.search(response)
-    return marked[1] if marked else None
+def grade_numbers(response: str, answer: str) -> Grade:
+    stripped, found = response.strip(), last_number(response)
+    strict = same(stripped, answer)
+    flexible = strict or (found is not None and same(found, answer))
+    return Grade(strict, flexible, found or stripped or None)
 
 
-def last_number(text: str) -> str | None:
-    """The last number in a text, as written."""
-    found = NUMBER.findall(text)
-    return found[-1].rstrip(",.") if found else None
+def grade_gsm8k(response: str, answer: str) -> Grade:
+    strict = strict_gsm8k(response, answer)
+    marked = answer.rpartition("####")[2]
+    found = answer_number(response)
+    flexible = strict or (found is not None and same(found, marked))
+    return Grade(strict, flexible, found)
 
 
-def same(x: str, y: str) -> bool:
-    """Equal as numbers where both are numbers, else as text."""
-    a, b = value(x), value(y)
-    return a == b if a is not None and b is not None else x.strip() == y.strip()
+def answer_number(response: str) -> str | None:
+    """The number after "####", in a box, or called the answer; else the last of the response."""
+    if marked := MARKED.search(plain(response)):
+        return marked[1].strip()
+    for part in (boxed(response), called_answer(response)):
+        if part and (found := result_of(part)):
+            return found
+    return last_number(response)
 
 
-def value(text: str) -> float | None:
-    cleaned = text.strip().replace(",", "").replace("$", "").rstrip(".")
-    try:
-        return float(cleaned)
-    except ValueError:
-        return None
+def called_answer(response: str) -> str | None:
+    """The rest of the sentence after the last "the answer is"."""
+    found = CALLED.findall(response)
+    return SENTENCE.split(found[-1])[0] if found else None
 
 
-# ---- MATH ---------------------------------------------------------------------------------------------
+def result_of(text: str) -> str | None:
+    """Of "2 + 3 = 5 eggs a day, 7 days" the 5: the first number after the last equals sign."""
+    found = numbers_in(text.rpartition("=")[2])
+    return found[0] if found else None
 
 
 def grade_math(response: str, answer: str) -> Grade:
-    wanted = normal(boxed(answer) or answer)
-    found = boxed(response)
-    strict = found is not None and equal_math(normal(found), wanted)
-    loose = found if found is not None else last_number(response)
-    flexible = loose is not None and equal_math(normal(loose), wanted)
-    return Grade(strict, flexible, loose)
+    strict, wanted = strict_math(response, answer), reference(answer)
+    found = answer_formula(response)
+    flexible = strict or (found is not None and equal_math(found, wanted))
+    return Grade(strict, flexible, found)
 
 
-def boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...}, braces matched."""
-    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    if start < 0:
-        return None
-    depth = 0
-    first = text.index("{", start)
-    for i in range(first, len(text)):
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[first + 1 : i]
-    return None
-
-
-def normal(text: str) -> str:
-    """A LaTeX answer in one spelling: no spacing, units or decorations; fractions in one form."""
-    text = text.strip().rstrip(".").replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    text = re.sub(r"\\(?:text|mbox|mathrm|textbf)\{([^{}]*)\}", r"\1", text)
-    for word in DROPPED:
-        text = text.replace(word, "")
-    text = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", text)
-    text = re.sub(r"^[a-zA-Z]=", "", text)
-    plain = re.fullmatch(r"(-?)\\frac\{(-?\d+)\}\{(-?\d+)\}", text)
-    return f"{plain[1]}{plain[2]}/{plain[3]}" if plain else text
-
-
-def equal_math(x: str, y: str) -> bool:
-    a, b = ratio(x), ratio(y)
-    return x == y or (a is not None and b is not None and abs(a - b) < 1e-9)
-
-
-def ratio(text: str) -> float | None:
-    top, slash, bottom = text.partition("/")
-    a, b = value(top), value(bottom) if slash else 1.0
-    return a / b if a is not None and b else None
+def answer_formula(response: str) -> str | None:
+    """The content of the last box; else the formula called the answer, else the last one."""
+    if (found := boxed(response)) is not None:
+        return found
+    if said := called_answer(response):
+        return last_formula(said) or said.strip(" *")
+    return last_formula(response) or last_number(response) or response.strip() or None

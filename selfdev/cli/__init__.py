@@ -19,6 +19,7 @@ COMMANDS = {
     "screen": "screen",
     "eval": "evaluate",
     "grade": "evaluate",
+    "compare": "evaluate",
     "run": "run",
     "report": "run",
     "export": "run",

@@ -19,6 +19,7 @@ EXTRAS = {  # module -> (extra, what is lost without it)
     "trl": ("train", "the loop's training stage"),
     "peft": ("train", "the loop's training stage"),
     "triton": ("triton", "--backend triton"),
+    "math_verify": ("eval", "LaTeX answers are compared by spelling only"),
     "jinja2": ("report", "report.html"),
 }
 LEAST_MEMORY_GIB, LEAST_DISK_GIB = 4, 2

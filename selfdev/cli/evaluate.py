@@ -1,17 +1,17 @@
-"""`eval`: a checkpoint as it is. `grade`: answers that were saved before."""
+"""`eval`: a checkpoint as it is. `grade`: answers saved before. `compare`: two candidates of a run."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...engine.errors import UsageError
 from .command import Result, command
 from .options import environment_options, parse_bytes
 from .progress import Bar
+
+SHOTS = ("auto", "fixed", "harness")  # auto: fixed for dev, harness for test
 
 
 def render_eval(result: Result) -> str:
@@ -26,12 +26,20 @@ def render_eval(result: Result) -> str:
 @click.argument("model", metavar="MODEL")
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
+@click.option(
+    "--shots",
+    type=click.Choice(SHOTS),
+    default="auto",
+    show_default=True,
+    help="Of gsm8k and math: the first five of train, or lm-evaluation-harness's draw.",
+)
 @click.option("--log-samples", metavar="FILE", type=click.Path(path_type=Path))
 @environment_options
 def eval_command(
     model: str,
     task: str,
     split: str,
+    shots: str,
     log_samples: Path | None,
     memory: str | None,
     seed: int,
@@ -50,13 +58,15 @@ def eval_command(
             data=data,
             memory_bytes=parse_bytes(memory),
             seed=seed,
+            shots=shots,
             log_samples=log_samples,
             progress=bar.update,
         )
 
 
 def render_grade(result: Result) -> str:
-    return f"{result['n']} answers: {result['strict']} strict, {result['flexible']} flexible"
+    counts = f"{result['n']} answers: {result['strict']} strict, {result['flexible']} flexible"
+    return f"{counts} (by {result['grader']})"
 
 
 @command("grade", render_grade)
@@ -64,35 +74,55 @@ def render_grade(result: Result) -> str:
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH; says how to grade.")
 def grade_command(responses: Path, task: str) -> Result:
     """Grade saved answers: lines {"response", "answer"}."""
-    from ...engine.tasks import grade, grading_of
+    from ...engine.tasks import grade, grader_of, grading_of
 
     grading = grading_of(task)
-    grades = [grade(grading, row["response"], row["answer"]) for row in read_responses(responses)]
+    grades = [grade(grading, *pair) for pair in read_responses(responses)]
     return {
         "n": len(grades),
         "strict": sum(g.strict for g in grades),
         "flexible": sum(g.flexible for g in grades),
+        "grader": grader_of(grading),
         "results": [
             {"strict": g.strict, "flexible": g.flexible, "extracted": g.extracted} for g in grades
         ],
     }
 
 
-def read_responses(path: Path) -> list[dict[str, str]]:
-    """Lines {"response", "answer"}; UsageError names file and line at fault."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    rows = []
-    for number, line in enumerate(path.read_text().split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            rows.append({key: str(row[key]) for key in ("response", "answer")})
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f'{path}:{number}: not a line {{"response", "answer"}}: {error}'
-            ) from None
-    if not rows:
-        raise UsageError(f"{path}: holds no answers")
-    return rows
+def read_responses(path: Path) -> list[tuple[str, str]]:
+    """(response, answer) of each line; UsageError names file and line at fault.
+
+    A response may be empty, as models' answers are; the reference may not.
+    """
+    from ...engine.tasks.rows import rows_of, text_of
+
+    pairs = []
+    for place, row in rows_of(path, "answers"):
+        response = text_of(place, row, "response", may_be_empty=True)
+        pairs.append((response, text_of(place, row, "answer")))
+    return pairs
+
+
+def render_compare(result: Result) -> str:
+    return (
+        f"{result['first']} {result['difference']:+.3f} against {result['second']} on {result['n']} "
+        f"questions: only the first right {result['only_first']}, only the second "
+        f"{result['only_second']}, p = {result['p']:.3g} (McNemar, exact)"
+    )
+
+
+@command("compare", render_compare)
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("first", metavar="FIRST")
+@click.argument("second", metavar="SECOND")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
+def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
+    """Compare two candidates of RUN question by question (`base` is one of them)."""
+    from ...engine.compare import compare_candidates
+    from ...engine.store import Store
+    from .run import require_run
+
+    require_run(folder)
+    with Store.open(folder / "run.db") as store:
+        found = compare_candidates(store, first, second, split)
+    return {"first": first, "second": second, "split": split, **found.to_json()}

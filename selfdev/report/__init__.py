@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from ...engine.compare import Comparison, compare
+from ...engine.dedup import BASE
 from ...engine.errors import MissingExtra
 from ...engine.store import Candidate, Store
 
@@ -55,9 +57,16 @@ def row_of(store: Store, candidate: Candidate) -> dict[str, Any]:
         "candidate": candidate,
         "dev": store.score(candidate.id) if ran else None,
         "test": store.score(candidate.id, "test") if ran else None,
+        "paired": paired(store, candidate.id) if ran else None,
         "source": visible(candidate.source),
         "detail": visible(candidate.detail),
     }
+
+
+def paired(store: Store, name: str) -> Comparison | None:
+    """Against the base, question by question; None for the base itself, or before it is scored."""
+    mine, base = store.outcomes(name), store.outcomes(BASE)
+    return compare(mine, base) if name != BASE and mine.keys() & base.keys() else None
 
 
 def visible(text: str | None) -> str:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.score import wilson
-from selfdev_engine.engine.tasks import grade
 from selfdev_engine.selfdev.config import Preferences, load_config
 from selfdev_engine.selfdev.preferences import Scored, elites_of, make_pairs
 from selfdev_engine.selfdev.zoo.arithmetic import make_pool
@@ -82,25 +81,6 @@ def test_the_interval_holds_its_score(correct, n):
     correct = min(correct, n)
     low, high = wilson(correct, n)
     assert 0 <= low <= correct / n <= high <= 1
-
-
-@pytest.mark.parametrize(
-    ("grading", "response", "answer", "strict", "flexible"),
-    [
-        ("numbers", "17", "17", True, True),
-        ("numbers", "the answer is 17.", "17", False, True),
-        ("numbers", "-3", "3", False, False),
-        ("gsm8k", "so #### 1,200", "1200", True, True),
-        ("gsm8k", "it costs $29.00", "29", False, True),
-        ("gsm8k", "#### 4\nQuestion: 5", "4", True, False),
-        ("math", r"thus \boxed{\dfrac{1}{2}}", r"\boxed{0.5}", True, True),
-        ("math", r"thus 7", r"\boxed{7}", False, True),
-        ("math", r"\boxed{8}", r"\boxed{7}", False, False),
-    ],
-)
-def test_grades(grading, response, answer, strict, flexible):
-    found = grade(grading, response, answer)
-    assert (found.strict, found.flexible) == (strict, flexible)
 
 
 def test_no_question_is_in_two_splits():

@@ -1,0 +1,288 @@
+"""Races: which questions to ask a candidate next, and when no answer can change the decision any more.
+
+The decision is who is among the top K by correct answers; of equals the earlier candidate is better.
+
+    full    every question
+    sure    out when all-right remaining answers would not bring it into the top K, in when all-wrong
+            ones would leave it there; never wrong, in any order. The questions that most candidates
+            got wrong are asked first, since wrong answers decide soonest.
+    likely  also out when so few right answers in a uniform order have at most probability `delta`,
+            over all looks together, for a candidate that belongs to the top K
+
+Policy only: a race holds outcomes and knows no engine. Who drives it either takes candidates as they
+come (`next_wave(candidate)`, then `record`, until the wave is empty) or, where all are known, lets the
+race choose whom to ask (`next_turn()`), which is cheaper: the promising ones set the bar first.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+MODES = ("full", "sure", "likely")
+Standing = Literal["racing", "complete", "in", "out"]
+
+
+@dataclass(frozen=True)
+class RaceRule:
+    """What is raced for. In a loop K is not known: `least` and `most` bound it, `population` is None."""
+
+    mode: str = "full"
+    most: int = 1  # K, or the largest that it may be
+    least: int | None = None  # the smallest; None: K is `most`
+    population: int | None = None  # how many candidates there will be; None: not known
+    delta: float = 0.01  # of `likely`: how often one of the top K may be lost
+    seed: int = 0  # of the uniform order
+    wave: int = 16  # questions that are asked at a time
+
+    def __post_init__(self) -> None:
+        assert self.mode in MODES, self.mode
+        assert self.most >= 1 and self.wave >= 1 and 0 < self.delta < 1
+
+
+@dataclass
+class Record:
+    """What a candidate was asked and got right; `rank` is its place of arrival."""
+
+    rank: int
+    outcomes: dict[int, bool] = field(default_factory=dict)
+    issued: set[int] = field(default_factory=set)
+    correct: int = 0
+    out: bool = False  # once out, always out
+
+    def done(self, num_questions: int) -> bool:
+        """Nothing is left to ask."""
+        return self.out or len(self.issued) == num_questions
+
+    def high(self, num_questions: int) -> int:
+        """Correct answers if all that remain are right."""
+        return self.correct + num_questions - len(self.outcomes)
+
+
+class Race:
+    """One race over `num_questions` questions, numbered from 0."""
+
+    def __init__(self, rule: RaceRule, num_questions: int) -> None:
+        self.rule, self.num_questions = rule, num_questions
+        self.records: dict[str, Record] = {}
+        self.order = list(range(num_questions))
+        random.Random(rule.seed).shuffle(self.order)
+        self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
+
+    def enter(self, candidate: str) -> None:
+        """Candidates arrive in an order, which breaks ties. Entering twice is once."""
+        self.records.setdefault(candidate, Record(len(self.records)))
+
+    def next_wave(self, candidate: str) -> list[int]:
+        """Questions to ask now; empty once it is decided, or when all are asked.
+
+        May be called again before all answers are recorded, so that the engine's batch stays full.
+        """
+        self.enter(candidate)
+        if self.standing(candidate) != "racing":
+            return []
+        issued = self.records[candidate].issued
+        waiting = [q for q in self._preferred() if q not in issued]
+        full = self.rule.mode == "full"
+        wave = waiting if full else waiting[: self.rule.wave - len(issued) % self.rule.wave]
+        issued.update(wave)
+        return wave
+
+    def record(self, candidate: str, outcomes: Mapping[int, bool]) -> None:
+        """Right or wrong, by question. A question counts once."""
+        record = self.records[candidate]
+        for question, right in outcomes.items():
+            assert question in record.issued and question not in record.outcomes, question
+            record.outcomes[question] = bool(right)
+            record.correct += bool(right)
+            self._asked[question] += 1
+            self._wrong[question] += not right
+        if not record.out:
+            record.out = self._is_out(record)
+
+    def standing(self, candidate: str) -> Standing:
+        """Where a candidate stands, by all that is recorded now."""
+        record = self.records[candidate]
+        if len(record.outcomes) == self.num_questions:
+            return "complete"
+        if self.rule.mode == "full":
+            return "racing"
+        record.out = record.out or self._is_out(record)
+        return "out" if record.out else "in" if self._is_in(record) else "racing"
+
+    def next_turn(self) -> tuple[str, list[int]] | None:
+        """Of all that entered: whom to ask what. One wave each, then the best first; None at the end."""
+        left = [c for c, r in self.records.items() if not r.done(self.num_questions)]
+        for candidate in sorted(left, key=self._promise):
+            if wave := self.next_wave(candidate):
+                return candidate, wave
+        return None
+
+    def _promise(self, candidate: str) -> tuple[bool, float, int]:
+        """Sorts the unasked first, then the best so far."""
+        record = self.records[candidate]
+        asked = len(record.outcomes)
+        return asked > 0, -record.correct / max(asked, 1), record.rank
+
+    def winners(self) -> list[str]:
+        """The top K so far, best first: those that are in or complete."""
+        done = {c: r for c, r in self.records.items() if not r.out}
+        return sorted(done, key=lambda c: (-done[c].correct, done[c].rank))[: self.rule.most]
+
+    # ---- when it is decided
+
+    def _preferred(self) -> list[int]:
+        """In `sure`, hardest first by what was recorded; otherwise the uniform order."""
+        if self.rule.mode != "sure":
+            return self.order
+        share = (self._wrong + 1) / (self._asked + 2)
+        return [int(q) for q in np.argsort(-share, kind="stable")]
+
+    def _needed(self, record: Record) -> int:
+        """Correct answers without which K others are better: the K-th best of what they have."""
+        others = (
+            r.correct + (r.rank < record.rank) for r in self.records.values() if r is not record
+        )
+        best = heapq.nlargest(self.rule.most, others)
+        return best[-1] if len(best) == self.rule.most else 0
+
+    def _is_out(self, record: Record) -> bool:
+        needed = self._needed(record)
+        if record.high(self.num_questions) < needed:
+            return True  # also where more is needed than there are questions
+        return self.rule.mode == "likely" and self._is_unlikely(record, needed)
+
+    def _is_unlikely(self, record: Record, needed: int) -> bool:
+        """By the complete waves of the uniform order only: what answers first is no fair sample."""
+        done = len(record.outcomes) // self.rule.wave
+        prefix = self.order[: done * self.rule.wave]
+        if not done or any(q not in record.outcomes for q in prefix):
+            return False
+        limits = boundaries(self.num_questions, self.rule.wave, self.rule.delta)
+        return sum(record.outcomes[q] for q in prefix) <= limits[needed, done - 1]
+
+    def _is_in(self, record: Record) -> bool:
+        """Fewer than K others can still be better; those to come count as all right."""
+        if self.rule.population is None:
+            return False
+        rivals = self.rule.population - len(self.records)
+        for other in self.records.values():
+            if other is not record:
+                best = other.high(self.num_questions) + (other.rank < record.rank)
+                rivals += best > record.correct
+        return rivals < (self.rule.least or self.rule.most)
+
+
+@functools.lru_cache(maxsize=8)
+def boundaries(num_questions: int, wave: int, delta: float) -> np.ndarray:
+    """[needed, look]: with so few right answers after that wave a candidate is out; -1 is never.
+
+    Exact: of a candidate that has just `needed` right answers, asked in a uniform order, the share
+    that any look puts out is at most `delta`; one that has more is put out less often. What the looks
+    may spend together grows with the questions asked, faster at first: early stops save most.
+
+    Limits never fall as more is needed. The bar of a race only rises, and ends no higher than what
+    the top K have, so every look puts out less than the looks at that last bar would.
+    """
+    needed = np.arange(num_questions + 1)
+    alive = np.diag(np.ones(num_questions + 1))  # [needed, right ones still to come]
+    spent, asked, columns = np.zeros(len(needed)), 0, []
+    while asked < num_questions:
+        step = min(wave, num_questions - asked)
+        alive = advance(alive, num_questions - asked, step)
+        asked += step
+        allowed = delta * (1 - (1 - asked / num_questions) ** 2)
+        tail = spent[:, None] + np.cumsum(alive[:, ::-1], axis=1)[:, ::-1]
+        first = (tail > allowed).sum(axis=1)  # put out: as many as this, or more, still to come
+        spent = np.append(tail, spent[:, None], axis=1)[needed, first]
+        alive[needed[None, :] >= first[:, None]] = 0.0
+        columns.append(np.maximum(needed - first, -1))
+    limits = np.stack(columns, axis=1)
+    return np.minimum.accumulate(limits[::-1], axis=0)[::-1]
+
+
+def advance(alive: np.ndarray, left: int, step: int) -> np.ndarray:
+    """`step` more of `left` questions are answered: hypergeometric, by the right ones to come."""
+    after, to_come = np.zeros_like(alive), np.arange(alive.shape[1])
+    for right in range(min(step, len(to_come) - 1) + 1):
+        ways = log_choose(to_come, right) + log_choose(left - to_come, step - right)
+        share = alive * np.exp(ways - log_choose(np.array(left), step))
+        after[:, : len(to_come) - right] += share[:, right:]
+    return after
+
+
+@functools.cache
+def log_factorials(largest: int) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, largest + 1)))])
+
+
+def log_choose(n: np.ndarray, k: int) -> np.ndarray:
+    """log of n over k; -inf where there is no way."""
+    safe = np.maximum(n, k)
+    table = log_factorials(1 << int(safe.max()).bit_length())
+    return np.where(n >= k, table[safe] - table[k] - table[safe - k], -np.inf)
+
+
+# ---- what a race would have saved -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A race over recorded outcomes, against asking everything."""
+
+    mode: str
+    candidates: int
+    questions: int  # that a full race asks
+    asked: int
+    lost: tuple[int, ...]  # of the true top K, those that the race did not keep
+    gained: tuple[int, ...]  # kept in their place
+
+    @property
+    def ratio(self) -> float:
+        """How many times fewer questions."""
+        return self.questions / self.asked
+
+    @property
+    def error(self) -> float:
+        """Share of candidates that were decided wrongly."""
+        return (len(self.lost) + len(self.gained)) / self.candidates
+
+
+def simulate(outcomes: np.ndarray, rule: RaceRule, best_first: bool = False) -> Simulation:
+    """Replay a race on a matrix of right answers, candidate by question, in the order of arrival.
+
+    `best_first`: all candidates are known at the start and the race chooses whom to ask.
+    """
+    num_candidates, num_questions = outcomes.shape
+    race = Race(rule, num_questions)
+    names = [str(i) for i in range(num_candidates)]
+
+    def ask(name: str, wave: list[int]) -> None:
+        race.record(name, {q: bool(outcomes[int(name), q]) for q in wave})
+
+    if best_first:
+        for name in names:
+            race.enter(name)
+        while turn := race.next_turn():
+            ask(*turn)
+    else:
+        for name in names:
+            while wave := race.next_wave(name):
+                ask(name, wave)
+    asked = sum(len(r.outcomes) for r in race.records.values())
+    ranked = np.argsort(-outcomes.sum(axis=1), kind="stable")
+    wanted, kept = {int(i) for i in ranked[: rule.most]}, {int(c) for c in race.winners()}
+    return Simulation(
+        rule.mode,
+        num_candidates,
+        outcomes.size,
+        asked,
+        tuple(sorted(wanted - kept)),
+        tuple(sorted(kept - wanted)),
+    )

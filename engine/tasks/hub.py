@@ -1,0 +1,44 @@
+"""GSM8K and MATH from the Hugging Face hub, in the order in which the harness reads them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from ..errors import MissingExtra, UsageError
+from .rows import Row
+
+SOURCES = {
+    "gsm8k": ("openai/gsm8k", ("main",)),
+    "math": (
+        "EleutherAI/hendrycks_math",
+        (
+            *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
+            *("number_theory", "prealgebra", "precalculus"),
+        ),
+    ),
+}
+
+
+def rows(name: str, split: str) -> list[Row]:
+    """All rows of a split. UsageError where they are neither cached nor to be had."""
+    if importlib.util.find_spec("datasets") is None:
+        raise MissingExtra("datasets", "eval")
+    import datasets
+
+    place, configs = SOURCES[name]
+    found: list[Row] = []
+    for config in configs:
+        try:
+            part: Any = datasets.load_dataset(place, config, split=split)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"--task {name}: {place} cannot be had from the hub ({first_line(error)}); give "
+                f"--data DIR with {name}/train.jsonl and {name}/test.jsonl"
+            ) from None
+        found += [(f"{place}/{config}/{split}:{i + 1}", dict(row)) for i, row in enumerate(part)]
+    return found
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:160]

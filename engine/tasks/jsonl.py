@@ -1,0 +1,84 @@
+"""`jsonl:PATH`: anyone's questions, as lines {"question", "answer"}, or a YAML that points to them.
+
+A line may also have "prompt" and "split" ("dev" unless said). The prompt is "prompt", else the YAML's
+template, else the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import UsageError
+from .rows import Row, read, rows_of, text_of
+from .task import MAX_NEW_TOKENS, Question, Task
+
+SPLITS = ("dev", "test")
+
+
+class TaskFile(BaseModel):
+    """A task YAML; `path` is relative to it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str
+    template: str = Field(default="{question}", pattern=r"\{question\}")
+    stop: str | list[str] = []
+    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, ge=1)
+    extract: Literal["numbers", "gsm8k", "math"] = "numbers"
+    metric: Literal["strict", "flexible"] = "flexible"
+
+
+def is_yaml(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml")
+
+
+def load_jsonl(spec: str, path: Path) -> Task:
+    file = read_task_file(path) if is_yaml(path) else TaskFile(path=path.name)
+    questions = questions_of(rows_of(path.parent / file.path), file.template)
+    stop = (file.stop,) if isinstance(file.stop, str) else tuple(file.stop)
+    if "" in stop:
+        raise UsageError(f"{path}: an empty stop string would end every answer at once")
+    return Task(spec, questions, stop, file.max_new_tokens, file.metric, file.extract)
+
+
+def read_task_file(path: Path) -> TaskFile:
+    """UsageError names the file and the key at fault."""
+    try:
+        data = yaml.safe_load(read(path))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: not a task: a mapping with `path` is wanted")
+    try:
+        return TaskFile(**{str(key): value for key, value in data.items()})
+    except ValidationError as error:
+        raise UsageError(f"{path}: {fault_of(error)}") from None
+
+
+def fault_of(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; there are {', '.join(TaskFile.model_fields)}"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{key}: must contain {{question}}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def questions_of(rows: Iterable[Row], template: str) -> tuple[Question, ...]:
+    return tuple(question_of(i, row, template, place) for i, (place, row) in enumerate(rows))
+
+
+def question_of(index: int, row: dict[str, Any], template: str, place: str) -> Question:
+    question, answer = text_of(place, row, "question"), text_of(place, row, "answer")
+    split = row.get("split", "dev")
+    if split not in SPLITS:
+        raise UsageError(f"{place}: split is {split!r}, not dev or test")
+    given = row.get("prompt") not in (None, "")
+    prompt = text_of(place, row, "prompt") if given else template.replace("{question}", question)
+    return Question(index, question, answer, prompt, split)

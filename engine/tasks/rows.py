@@ -1,0 +1,51 @@
+"""Lines of task files, with their places: every fault names file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+Row = tuple[str, dict[str, Any]]  # where it stands, what it says
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+
+
+def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
+    """(file:line, object) of each line; at least one. Lines end at \\n only: U+2028 is text."""
+    empty = True
+    for number, line in enumerate(read(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}:{number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}:{number}: not a JSON object")
+        empty = False
+        yield f"{path}:{number}", row
+    if empty:
+        raise UsageError(f"{path}: holds no {what}")
+
+
+def text_of(place: str, row: dict[str, Any], key: str, may_be_empty: bool = False) -> str:
+    """The text (or number, as text) under a key. UsageError where it is absent or empty."""
+    if key not in row:
+        raise UsageError(f"{place}: lacks {key!r}")
+    value = row[key]
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise UsageError(f"{place}: {key!r} is {json.dumps(value)[:40]}, not text or a number")
+    if not (text := str(value)).strip() and not may_be_empty:
+        raise UsageError(f"{place}: {key!r} is empty")
+    return text

@@ -1,0 +1,124 @@
+"""Strict grades: the verdicts of lm-evaluation-harness (0.4.13), answer for answer.
+
+gsm8k   the first "#### number"; then text, without commas, dollars and a last full stop
+math    what stands between the first and the last "$" (all of it where there are fewer than two),
+        compared as text after the normalisation of Hendrycks et al.
+
+Oddities are kept on purpose, they are the benchmark: "\\boxed{4}" without dollars is wrong in
+`math`, and an answer that the normalisation chokes on is compared as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .latex import boxed
+
+MARKED = re.compile(r"#### (-?[0-9.,]+)")
+INVALID = "[invalid]"
+
+
+class Unreadable(Exception):
+    """LaTeX that the normalisation does not take; the texts are then compared as they are."""
+
+
+def strict_gsm8k(response: str, answer: str) -> bool:
+    found = MARKED.search(response)
+    return bare(found[1] if found else INVALID) == bare(answer)
+
+
+def bare(text: str) -> str:
+    """A GSM8K answer as the harness compares it."""
+    text = text.replace(",", "").replace("$", "")
+    text = re.sub(r"(?s).*#### ", "", text)
+    return re.sub(r"\.$", "", text).lower()
+
+
+def strict_math(response: str, answer: str) -> bool:
+    """`answer` is a worked solution with a box, or the box's content."""
+    first, last = response.find("$"), response.rfind("$")
+    found = response[first + 1 : last] if first < last else response
+    return equivalent(found, reference(answer))
+
+
+def reference(answer: str) -> str:
+    """The content of the last box of a worked solution; an answer without one as it is."""
+    content = boxed(answer)
+    return answer if content is None else content
+
+
+def equivalent(x: str, y: str) -> bool:
+    try:
+        return normal(x) == normal(y)
+    except Unreadable:
+        return x == y
+
+
+DROPPED = ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$")
+
+
+def normal(text: str) -> str:
+    """One spelling of a LaTeX answer. Unreadable where the original fails."""
+    text = text.replace("\n", "").replace("\\!", "").replace("\\\\", "\\")
+    text = text.replace("tfrac", "frac").replace("dfrac", "frac")
+    for word in DROPPED:
+        text = text.replace(word, "")
+    text = without_unit(text).replace("\\%", "").replace("\\%", "")  # twice, as there
+    text = text.replace(" .", " 0.").replace("{.", "{0.")
+    if not text:
+        return text
+    text = "0" + text if text[0] == "." else text
+    text = braced_roots(without_name(text)).replace(" ", "")
+    text = braced_fractions(text)
+    return slash_as_fraction("\\frac{1}{2}" if text == "0.5" else text)
+
+
+def without_unit(text: str) -> str:
+    """What stands before a unit, which is "\\text{ ..."."""
+    before, *units = text.split("\\text{ ")
+    if len(units) > 1:
+        raise Unreadable("two units")
+    return before
+
+
+def without_name(text: str) -> str:
+    """k = 5 is 5, where the name has at most two characters and there is one sign."""
+    name, *values = text.split("=")
+    return values[0] if len(values) == 1 and len(name) <= 2 else text
+
+
+def braced_roots(text: str) -> str:
+    """\\sqrt3 is \\sqrt{3}."""
+    head, *parts = text.split("\\sqrt")
+    if "" in parts:
+        raise Unreadable("a root of nothing")
+    braced = (p if p[0] == "{" else f"{{{p[0]}}}{p[1:]}" for p in parts)
+    return head + "".join("\\sqrt" + p for p in braced)
+
+
+def braced_fractions(text: str) -> str:
+    """\\frac12 is \\frac{1}{2}, \\frac1{72} is \\frac{1}{72}; a bare tail leaves all as it is."""
+    head, *parts = text.split("\\frac")
+    done = head
+    for part in parts:
+        if not part:
+            raise Unreadable("a fraction of nothing")
+        if part[0] != "{":
+            if len(part) < 2:
+                return text
+            top, bottom, rest = part[0], part[1], part[2:]
+            part = f"{{{top}}}{bottom if bottom == '{' else f'{{{bottom}}}'}{rest}"
+        done += "\\frac" + part
+    return done
+
+
+def slash_as_fraction(text: str) -> str:
+    """3/4 is \\frac{3}{4}. One slash between other things is unreadable, as in the original."""
+    words = text.split("/")
+    if len(words) != 2:
+        return text
+    try:
+        top, bottom = map(int, words)
+    except ValueError:
+        raise Unreadable("a slash between what are no integers") from None
+    return f"\\frac{{{top}}}{{{bottom}}}" if text == f"{top}/{bottom}" else text
