@@ -32,14 +32,15 @@ SMALL = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.2,
 }  # fmt: skip
+TIED = {"tie_word_embeddings": True}
 ARCHITECTURES = {
     "llama": ("LlamaConfig", {}),
-    "llama_tied": ("LlamaConfig", {"tie_word_embeddings": True}),
+    "llama_tied": ("LlamaConfig", TIED),
     "mistral": ("MistralConfig", {"head_dim": 32, "sliding_window": None}),
-    "qwen2": ("Qwen2Config", {"tie_word_embeddings": True}),
+    "qwen2": ("Qwen2Config", TIED),
     "qwen3": ("Qwen3Config", {"head_dim": 32}),
-    "gemma2": ("Gemma2Config", {"head_dim": 32, "query_pre_attn_scalar": 32}),
-    "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "query_pre_attn_scalar": 32}),
+    "gemma2": ("Gemma2Config", {"head_dim": 32, "query_pre_attn_scalar": 32, **TIED}),
+    "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "query_pre_attn_scalar": 32, **TIED}),
     "phi3": ("Phi3Config", {"head_dim": 32}),
 }
 PROMPTS = ["".join(chr(33 + (7 * i + j * j) % 90) for j in range(6 + i)) for i in range(8)]
