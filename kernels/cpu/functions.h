@@ -1,12 +1,13 @@
-// Element-wise functions: one line of meaning each.
+// Element-wise functions outside pairs: one line of meaning each.
 #pragma once
 #include <cmath>
 
 #include "formats.h"
+#include "transcendental.h"
 
-#define UNARY_FUNCTIONS(X)                                                                       \
-  X(NEG) X(SIGN) X(SQRT) X(RSQRT) X(EXP) X(EXPM1) X(LOG) X(LOG1P) X(SIN) X(COS) X(ASIN) X(ACOS)   \
-  X(ATAN) X(TANH) X(ERF) X(FLOOR) X(CEIL) X(ROUND) X(TRUNC) X(ROUND_BF16) X(ROUND_F16)
+#define UNARY_FUNCTIONS(X)                                                                   \
+  X(NEG) X(SIGN) X(SQRT) X(RSQRT) X(EXP) X(EXPM1) X(LOG) X(LOG1P) X(ASIN) X(ACOS) X(ATAN)     \
+  X(TANH) X(ERF) X(FLOOR) X(CEIL) X(ROUND) X(TRUNC) X(ROUND_BF16) X(ROUND_F16)
 #define BINARY_FUNCTIONS(X) X(DIV) X(POW) X(MOD) X(ATAN2) X(NE)
 
 namespace {
@@ -16,17 +17,6 @@ F(NEG, -x)
 F(SIGN, x > 0.f ? 1.f : x < 0.f ? -1.f : x == 0.f ? 0.f : x)
 F(SQRT, std::sqrt(x))
 F(RSQRT, 1.f / std::sqrt(x))
-F(EXP, std::exp(x))
-F(EXPM1, std::expm1(x))
-F(LOG, std::log(x))
-F(LOG1P, std::log1p(x))
-F(SIN, std::sin(x))
-F(COS, std::cos(x))
-F(ASIN, std::asin(x))
-F(ACOS, std::acos(x))
-F(ATAN, std::atan(x))
-F(TANH, std::tanh(x))
-F(ERF, std::erf(x))
 F(FLOOR, std::floor(x))
 F(CEIL, std::ceil(x))
 F(ROUND, std::nearbyint(x))
@@ -36,8 +26,6 @@ F(ROUND_F16, from_f16(to_f16(x)))
 #undef F
 #define F(name, expression) inline float f_##name(float x, float y) { return expression; }
 F(DIV, x / y)
-F(POW, std::pow(x, y))
-F(ATAN2, std::atan2(x, y))
 F(NE, x != y ? 1.f : 0.f)
 #undef F
 inline float f_MOD(float x, float y) {  // the sign of the divisor, as torch.remainder

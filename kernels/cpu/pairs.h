@@ -21,6 +21,15 @@
 
 namespace {
 
+// `x` where it is a NaN: by bits, as the compiler threads chains of ?: into branches.
+inline float unless_nan(float x, float found) {
+  const uint32_t mask = 0u - uint32_t(x != x);
+  return as_float((as_bits(found) & ~mask) | (as_bits(x) & mask));
+}
+
+inline float maximum(float x, float y) { return unless_nan(x, x > y ? x : y); }  // NaN wins
+inline float minimum(float x, float y) { return unless_nan(x, x < y ? x : y); }
+
 template <bool Two, bool Delta = false> struct Reads {
   static constexpr bool b = Two, delta = Delta;
 };
@@ -38,10 +47,10 @@ FIRST(SUB_RR, true, a - b)
 FIRST(SUB_SR, false, s - a)
 FIRST(MUL_RR, true, a * b)
 FIRST(MUL_RS, false, a * s)
-FIRST(MAX_RR, true, a > b || a != a ? a : b)
-FIRST(MAX_RS, false, a > s || a != a ? a : s)
-FIRST(MIN_RR, true, a < b || a != a ? a : b)
-FIRST(MIN_RS, false, a < s || a != a ? a : s)
+FIRST(MAX_RR, true, maximum(a, b))
+FIRST(MAX_RS, false, maximum(a, s))
+FIRST(MIN_RR, true, minimum(a, b))
+FIRST(MIN_RS, false, minimum(a, s))
 FIRST(LT_RR, true, a < b ? 1.f : 0.f)
 FIRST(LT_RS, false, a < s ? 1.f : 0.f)
 FIRST(LT_SR, false, s < a ? 1.f : 0.f)
@@ -83,10 +92,10 @@ SECOND(RSUB_R, true, c - x)
 SECOND(RSUB_S, false, t - x)
 SECOND(MUL_R, true, x * c)
 SECOND(MUL_S, false, x * t)
-SECOND(MAX_R, true, MAX_RR::of(x, c, 0, 0))
-SECOND(MAX_S, false, MAX_RR::of(x, t, 0, 0))
-SECOND(MIN_R, true, MIN_RR::of(x, c, 0, 0))
-SECOND(MIN_S, false, MIN_RR::of(x, t, 0, 0))
+SECOND(MAX_R, true, maximum(x, c))
+SECOND(MAX_S, false, maximum(x, t))
+SECOND(MIN_R, true, minimum(x, c))
+SECOND(MIN_S, false, minimum(x, t))
 SECOND(LT_R, true, x < c ? 1.f : 0.f)
 SECOND(LT_S, false, x < t ? 1.f : 0.f)
 SECOND(GT_R, true, c < x ? 1.f : 0.f)

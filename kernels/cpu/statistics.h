@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "formats.h"
+#include "pairs.h"
 #include "vm.h"
 
 namespace {
@@ -87,7 +88,7 @@ void gram3(Tile& t, const Insn& x) {
 }
 
 template <bool Largest> inline float better(float x, float y) {
-  return (Largest ? x > y : x < y) || x != x ? x : y;
+  return Largest ? maximum(x, y) : minimum(x, y);
 }
 
 template <bool Largest, bool Size> void extreme(Tile& t, const Insn& x) {

@@ -139,19 +139,19 @@ template <class F> void store_merged(Tile& t, const Insn& x) {
   const First<F> f(t, x);
   const float* base = reg(t, x.c);
   const int n = t.n;
-  uint32_t top = 0, limit = 0x7f800000u;
+  int32_t top = 0, limit = 0x7f800000;  // signed: SSE2 has no unsigned comparison
   auto merged = [&](int i) {
     float v = base[i] + f(i);
-    uint32_t magnitude = as_bits(v) & 0x7fffffff;
+    int32_t magnitude = int32_t(as_bits(v) & 0x7fffffff);
     top = magnitude > top ? magnitude : top;
     return v;
   };
   if (t.task->out_dtype == BF16) {
-    limit = 0x7f7f8000u;  // from here on nearest even is Inf
+    limit = 0x7f7f8000;  // from here on nearest even is Inf
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
     LOOP(n) out[i] = to_bf16_finite(merged(i));
   } else if (t.task->out_dtype == F16) {
-    limit = 0x477ff000u;  // 65520
+    limit = 0x477ff000;  // 65520
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
     LOOP(n) out[i] = to_f16(merged(i));
   } else {
@@ -178,6 +178,20 @@ template <float (*F)(float)> void unary(Tile& t, const Insn& x) {
   float* d = reg(t, x.d);
   const int n = whole_groups(t);
   LOOP(n) d[i] = F(a[i]);
+}
+
+// sin or cos; the reduction of far arguments is the library's.
+template <float (*Near)(float), float (*Library)(float)> void periodic(Tile& t, const Insn& x) {
+  const float* a = reg(t, x.a);
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  uint32_t far = 0;
+  LOOP(n) far |= uint32_t(std::fabs(a[i]) > FAR);
+  if (far) {
+    for (int i = 0; i < n; i++) d[i] = std::fabs(a[i]) > FAR ? Library(a[i]) : Near(a[i]);
+  } else {
+    LOOP(n) d[i] = Near(a[i]);
+  }
 }
 
 enum Form { RR, RS, SR };
@@ -226,6 +240,7 @@ const Instruction TABLE[] = {
     {"STORE", store}, {"TRUE__STORE_MERGED", store_merged<TRUE>},
     FIRSTS(ALONE) DELTA_FIRSTS(ALONE) FIRSTS(PAIRS) DELTA_FIRSTS(PAIRS) FIRSTS(STORED)
     DELTA_FIRSTS(STORED) TESTS(WHERES) UNARY_FUNCTIONS(UNARY) BINARY_FUNCTIONS(BINARY)
+    {"SIN", periodic<f_SIN, sinf>}, {"COS", periodic<f_COS, cosf>},
     {"LE_RR", pair<LE_RR, NOTHING>}, {"LE_RS", pair<LE_RS, NOTHING>}, {"LE_SR", pair<LE_SR, NOTHING>},
     STATISTICS {"HISTOGRAM", histogram}, {"GATHER", gather},
 };
