@@ -18,6 +18,7 @@ from torch import Tensor
 from .backend import Backend, BackendError, Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine, encode
 from .ir import Graph, Op, Space
+from .stages import Plan
 from .staging import drop_unused, needs
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
@@ -133,6 +134,12 @@ class CpuBackend(Backend):
         return [out[ranks.index(rank)].clone() for rank in wanted]
 
     # ---- calling the VM
+
+    def prepare(self, plan: Plan, tensors: TensorSet) -> None:
+        """All that precedes the first tile of a plan without sweeps: encode, fill in, hand over."""
+        assert len(plan.stages) == 1, "a plan with sweeps reads the weights before its last pass"
+        graph, slots = plan.stages[0].graph, self.run_stages(plan, tensors, None)
+        self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
 
     def code(self, graph: Graph, purpose: str, tensors: TensorSet) -> Code:
         """Encoded once for a graph and the formats it is read from."""

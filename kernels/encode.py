@@ -173,11 +173,19 @@ class Encoder:
         program, num_registers = allocate(program)
         text, numbers = pack(program, machine.opcodes)
         found = statistics or Statistics(())
-        tables = (self.inputs, self.vectors, self.ranges, self.draws)
         return Code(
-            text, numbers, tuple(program), num_registers, *map(tuple, tables), self.needs_rows,
-            kinds=tuple(found.kinds), lanes=tuple(found.lane[o] for o in found.outputs),
-        )  # fmt: skip
+            text,
+            numbers,
+            tuple(program),
+            num_registers,
+            tuple(self.inputs),
+            tuple(self.vectors),
+            tuple(self.ranges),
+            tuple(self.draws),
+            self.needs_rows,
+            kinds=tuple(found.kinds),
+            lanes=tuple(found.lane[output] for output in found.outputs),
+        )
 
 
 # ---- statistics: those that read the same registers share an instruction --------------------------

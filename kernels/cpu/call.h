@@ -96,6 +96,7 @@ bool apply(Call& call, uintptr_t out, int out_dtype);  // whether all results ar
 std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds);
 void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
+uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);
 
 // Order statistics of what GATHER and HISTOGRAM, the two programs' last instructions, see. Ranks
 // count from 1. `out`: a float for each rank, of each row or column.

@@ -90,6 +90,8 @@ NB_MODULE(_cpu, m) {
   m.def("isas", &supported, "Builds that this processor runs, best first.");
   m.def("best_isa", [] { return supported().front(); });
   m.def("opcodes", &opcodes, "Names of the instructions, in the order of their numbers.");
+  m.def("read_all", &read_all, arg("address"), arg("num_words"), arg("num_threads"), unlocked(),
+        "Sum of 64-bit words: the bound of a sweep, for the bench.");
   nb::class_<Call>(m, "Call")
       .def("__init__", &make_call, arg("code"), arg("num_registers"), arg("rows"), arg("cols"),
            arg("inputs"), arg("dtypes"), arg("vectors"), arg("ranges"), arg("draws"),

@@ -17,7 +17,7 @@
   X(f, MAX_R) X(f, MAX_S) X(f, MIN_R) X(f, MIN_S) X(f, LT_R) X(f, LT_S) X(f, GT_R) X(f, GT_S) \
   X(f, EQ_R) X(f, ABSOLUTE) X(f, TIMES_PLUS_R) X(f, PLUS_SCALED_R)
 // A test of a WHERE, and its form: c or t where true, e or u where false.
-#define TESTS(X) X(TRUE) X(LT_RR) X(LT_RS) X(LT_SR) X(LE_RR) X(LE_RS) X(LE_SR) X(EQ_RR)
+#define TESTS(X) X(TRUE) X(LT_RR) X(LT_RS) X(LT_SR) X(LE_RR) X(LE_RS) X(LE_SR) X(EQ_RR) X(EQ_RS)
 
 namespace {
 
@@ -58,6 +58,7 @@ FIRST(LE_RR, true, a <= b ? 1.f : 0.f)
 FIRST(LE_RS, false, a <= s ? 1.f : 0.f)
 FIRST(LE_SR, false, s <= a ? 1.f : 0.f)
 FIRST(EQ_RR, true, a == b ? 1.f : 0.f)
+FIRST(EQ_RS, false, a == s ? 1.f : 0.f)
 FIRST(TRUE, false, a)
 FIRST(ABS, false, std::fabs(a))
 FIRST(KEEP, false, s < std::fabs(a) ? a : u)

@@ -115,3 +115,15 @@ void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t o
         result[k * call.cols + first + i] = float(columns[k * TILE + i]);
   });
 }
+
+// The floor of every sweep: reads words and does next to nothing with them.
+uint64_t read_all(uintptr_t address, size_t num_words, int num_threads) {
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(address);
+  std::atomic<uint64_t> sum{0};
+  parallel_blocks((num_words + BLOCK - 1) / BLOCK, num_threads, [&](size_t block, int) {
+    uint64_t mine = 0;
+    for (size_t i = block * BLOCK; i < std::min(num_words, (block + 1) * BLOCK); i++) mine += words[i];
+    sum += mine;
+  });
+  return sum;
+}
