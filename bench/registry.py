@@ -6,15 +6,24 @@ import importlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .timing import LEAST_CPU_PER_WALL, Times
+
 ROWS = {  # row -> what it measures
     "apply": "bytes per second of a 15-op merge in memory, against a plain copy",
+    "sweep": "bytes per second of 12 statistics of 3 task vectors, against a plain read",
+    "order": "an exact 80th percentile of 50 M magnitudes, against sort and kthvalue",
     "trace": "programs per second through the full sandbox, against an empty program",
     "screen": "candidates per second in live weights, against merge to disk and a fresh engine",
 }
+
+
+class BenchError(RuntimeError):
+    """A figure that cannot be true; one line."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,48 @@ class Row:
     floor: str  # the bound that physics or the method sets, in words
     gate: bool | None
     more: dict[str, Any] = field(default_factory=dict)  # further figures of the same run
+    measured: bool = True  # False: the machine was disturbed, the figures say nothing
+
+    @staticmethod
+    def of_bandwidth(
+        name: str,
+        moved_bytes: int,
+        times: Mapping[str, Times],
+        *,
+        floor: str,
+        target: float = 0.0,
+        asked: bool = True,
+        more: Mapping[str, Any],
+    ) -> Row:
+        """GB/s of times["ours"] beside those of the floor. `asked`: whether other demands are met."""
+        import torch
+
+        ours, bound, threads = times["ours"], times[floor], torch.get_num_threads()
+        ratio = bound.median_s / ours.median_s
+        measured = ours.cpu_per_wall >= LEAST_CPU_PER_WALL * threads
+        if ratio > 1 and measured:
+            raise BenchError(f"bench {name}: {ratio:.0%} of a {floor}: more than the floor allows")
+        figures = {
+            "percent_of_floor": 100 * ratio,
+            "spread_ms": [1e3 * s for s in ours.spread_s],
+            "cpu_per_wall": ours.cpu_per_wall,
+            "threads": threads,
+            "moved_bytes": moved_bytes,
+            "rounds": len(ours.seconds),
+            **more,
+        }
+        return Row(
+            name,
+            moved_bytes / ours.median_s / 1e9,
+            "GB/s",
+            f"{floor} GB/s",
+            moved_bytes / bound.median_s / 1e9,
+            ratio,
+            f"the plan's bytes at the bandwidth of a {floor} by as many threads",
+            (ratio >= target and asked) if measured else None,
+            figures,
+            measured,
+        )
 
 
 def run_rows(names: tuple[str, ...], zoo: Path, bar: Any) -> dict[str, Any]:

@@ -16,19 +16,9 @@ import torch
 from torch import Tensor
 
 from .backend import Backend, BackendError, Slots, TensorSet
-from .encode import (
-    BF16,
-    F16,
-    F32,
-    REDUCTION_KINDS,
-    Code,
-    Encoder,
-    encode_apply,
-    encode_columns,
-    encode_histogram,
-    encode_reductions,
-)
+from .encode import BF16, F16, F32, Code, Machine, encode
 from .ir import Graph, Op, Space
+from .stages import Plan
 from .staging import drop_unused, needs
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
@@ -48,13 +38,17 @@ def load_extension() -> Any:
 
 @final
 class CpuBackend(Backend):
-    """`num_threads` defaults to the cores this process may use; `isa` to the best build."""
+    """`num_threads` defaults to the cores this process may use; `isa` to the best build.
+
+    `fused=False` runs one instruction for each op: the same bits, for tests of the fused ones.
+    """
 
     name = "cpu"
 
-    def __init__(self, num_threads: int | None = None, isa: str = "") -> None:
+    def __init__(self, num_threads: int | None = None, isa: str = "", fused: bool = True) -> None:
         self._module = load_extension()
-        self._opcodes = {name: i for i, name in enumerate(self._module.opcodes())}
+        opcodes = {name: i for i, name in enumerate(self._module.opcodes())}
+        self._machine = Machine(opcodes, fused)
         self.num_threads = num_threads or len(os.sched_getaffinity(0))
         self.isa = isa
 
@@ -62,15 +56,13 @@ class CpuBackend(Backend):
 
     def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
         assert out.is_contiguous(), "the output must be contiguous"
-        code = encode_apply(self._encoder(graph, slots), merged=True)
-        call, kept = self._call(code, tensors, slots)
+        call, kept = self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
         finite = call.apply(out.data_ptr(), DTYPES[out.dtype])
         del kept
         return finite
 
     def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
-        code = encode_apply(self._encoder(graph, slots), merged=False)
-        call, kept = self._call(code, tensors, slots)
+        call, kept = self._call(self.code(graph, "update", tensors), graph, tensors, slots)
         out = torch.empty(tensors.base.shape, dtype=torch.float32)
         call.apply(out.data_ptr(), F32)
         del kept
@@ -79,115 +71,116 @@ class CpuBackend(Backend):
     def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         found: dict[int, Tensor] = {}
         for outputs, run in self._groups(graph):
-            found.update(zip(outputs, run(graph, outputs, tensors, slots), strict=True))
+            values = run(part(graph, outputs), tensors, slots)
+            found.update(zip(outputs, values, strict=True))
         return [found[output] for output in graph.outputs]
 
-    # ---- reductions, grouped by what can share a pass
+    # ---- reductions, grouped by what can share a pass; each gets a graph of its outputs only
 
     def _groups(self, graph: Graph) -> list[tuple[list[int], Callable[..., list[Tensor]]]]:
         groups: dict[Any, list[int]] = {}
         for output in dict.fromkeys(graph.outputs):
             node = graph.nodes[output]
-            alone = output if node.op is Op.KTH else None
-            groups.setdefault((node.space, by_rows(graph, output), alone), []).append(output)
+            ranked = node.args if node.op is Op.KTH else None
+            groups.setdefault((node.space, by_rows(graph, output), ranked), []).append(output)
         runs = {Space.SCALAR: self._all, Space.ROW: self._rows, Space.COL: self._columns}
         return [
-            (outputs[i : i + MOST_REDUCTIONS], self._kth if alone is not None else runs[space])
-            for (space, _, alone), outputs in groups.items()
+            (outputs[i : i + MOST_REDUCTIONS], self._kth if ranked else runs[space])
+            for (space, _, ranked), outputs in groups.items()
             for i in range(0, len(outputs), MOST_REDUCTIONS)
         ]
 
-    def _all(
-        self, graph: Graph, outputs: list[int], tensors: TensorSet, slots: Slots
-    ) -> list[Tensor]:
-        code = encode_reductions(self._encoder(part(graph, outputs), slots))
-        call, kept = self._call(code, tensors, slots)
-        values = call.reduce_all(kinds(graph, outputs))
+    def _all(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        code = self.code(graph, "reductions", tensors)
+        call, kept = self._call(code, graph, tensors, slots)
+        values = call.reduce_all(code.kinds)
         del kept
-        return [torch.tensor(value, dtype=torch.float32) for value in values]
+        return [torch.tensor(values[lane], dtype=torch.float32) for lane in code.lanes]
 
-    def _rows(
-        self, graph: Graph, outputs: list[int], tensors: TensorSet, slots: Slots
-    ) -> list[Tensor]:
-        code = encode_reductions(self._encoder(part(graph, outputs), slots))
-        call, kept = self._call(code, tensors, slots, rows=True)
-        out = torch.empty(len(outputs), tensors.shape2d[0])
-        call.reduce_rows(kinds(graph, outputs), out.data_ptr())
+    def _rows(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        code = self.code(graph, "reductions", tensors)
+        call, kept = self._call(code, graph, tensors, slots, rows=True)
+        out = torch.empty(len(code.kinds), tensors.shape2d[0])
+        call.reduce_rows(code.kinds, out.data_ptr())
         del kept
-        return [values[:, None].clone() for values in out]
+        return [out[lane][:, None].clone() for lane in code.lanes]
 
-    def _columns(
-        self, graph: Graph, outputs: list[int], tensors: TensorSet, slots: Slots
-    ) -> list[Tensor]:
-        code = encode_columns(self._encoder(part(graph, outputs), slots, reserved=len(outputs)))
-        call, kept = self._call(code, tensors, slots, rows=True)
-        out = torch.empty(len(outputs), tensors.shape2d[1])
-        call.reduce_columns(kinds(graph, outputs), out.data_ptr())
+    def _columns(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        code = self.code(graph, "columns", tensors)
+        call, kept = self._call(code, graph, tensors, slots, rows=True)
+        out = torch.empty(len(code.kinds), tensors.shape2d[1])
+        call.reduce_columns(code.kinds, out.data_ptr())
         del kept
-        return [values[None, :].clone() for values in out]
+        return [out[lane][None, :].clone() for lane in code.lanes]
 
-    def _kth(
-        self, graph: Graph, outputs: list[int], tensors: TensorSet, slots: Slots
-    ) -> list[Tensor]:
-        """Over everything: exact, by three histogram passes. By row or column: torch's selection."""
-        (output,) = outputs
-        node = graph.nodes[output]
-        if node.space is not Space.SCALAR:
-            values = self.expression(Graph(graph.nodes, node.args), tensors, slots)
-            dim = 1 if node.space is Space.ROW else 0
-            return [values.reshape(tensors.shape2d).kthvalue(node.attrs[0], dim, True).values]
-        code = encode_histogram(self._encoder(part(graph, outputs), slots))
-        call, kept = self._call(code, tensors, slots)
-        value = call.kth(node.attrs[0])
+    def _kth(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        """Exact; ranks of one expression share a pass (kernels/cpu/order.cpp)."""
+        space = graph.nodes[graph.outputs[0]].space
+        wanted = [graph.nodes[output].attrs[0] for output in graph.outputs]
+        ranks = sorted(set(wanted))
+        code = self.code(graph, "gather", tensors)
+        call, kept = self._call(code, graph, tensors, slots, rows=space is not Space.SCALAR)
+        if space is Space.SCALAR:
+            counting = self.code(graph, "histogram", tensors)
+            histogram, also_kept = self._call(counting, graph, tensors, slots)
+            out = torch.tensor(call.kth_all(histogram, ranks), dtype=torch.float32)
+            del also_kept
+        else:
+            rows, cols = tensors.shape2d
+            shape = (rows, 1) if space is Space.ROW else (1, cols)
+            out = torch.empty(len(ranks), *shape)
+            (call.kth_rows if space is Space.ROW else call.kth_columns)(ranks, out.data_ptr())
         del kept
-        return [torch.tensor(value, dtype=torch.float32)]
+        return [out[ranks.index(rank)].clone() for rank in wanted]
 
     # ---- calling the VM
 
-    def _encoder(self, graph: Graph, slots: Slots, reserved: int = 0) -> Encoder:
-        scalars = {
-            node.attrs[0]: float(value)
-            for node in graph.nodes
-            if node.op is Op.PARAM
-            and node.space is Space.SCALAR
-            and (value := slots[node.attrs[0]]) is not None
-        }
-        return Encoder(graph, scalars, self._opcodes, reserved)
+    def prepare(self, plan: Plan, tensors: TensorSet) -> None:
+        """All that precedes the first tile of a plan without sweeps: encode, fill in, hand over."""
+        assert len(plan.stages) == 1, "a plan with sweeps reads the weights before its last pass"
+        graph, slots = plan.stages[0].graph, self.run_stages(plan, tensors, None)
+        self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
+
+    def code(self, graph: Graph, purpose: str, tensors: TensorSet) -> Code:
+        """Encoded once for a graph and the formats it is read from."""
+        bf16 = frozenset(n for n, t in tensors.experts.items() if t.dtype is torch.bfloat16)
+        return encode(graph, purpose, bf16, self._machine)
 
     def _call(
-        self, code: Code, tensors: TensorSet, slots: Slots, rows: bool = False
+        self, code: Code, graph: Graph, tensors: TensorSet, slots: Slots, rows: bool = False
     ) -> tuple[Any, list[Tensor]]:
         """The call, and the tensors that must outlive it."""
+
+        def value(index: int) -> float:
+            node = graph.nodes[index]
+            return float(node.attrs[0] if node.op is Op.CONST else filled(slots[node.attrs[0]]))
+
         shape = tensors.shape2d if rows or code.needs_rows else (1, tensors.base.numel())
         read = [tensors.experts[name] if name else tensors.base for name in code.inputs]
-        vectors = [vector(slots[slot]) for slot in code.vectors]
+        vectors = [filled(slots[slot]).float().contiguous() for slot in code.vectors]
         call = self._module.Call(
-            code.text,
+            code.filled(value),
             code.num_registers,
             *shape,
             inputs=[tensor.data_ptr() for tensor in read],
             dtypes=[DTYPES[tensor.dtype] for tensor in read],
             vectors=[tensor.data_ptr() for tensor in vectors],
-            ranges=list(code.ranges),
-            draws=list(code.draws),
+            ranges=code.ranges,
+            draws=code.draws,
             num_threads=self.num_threads,
             isa=self.isa,
         )
         return call, [*read, *vectors]
 
 
-def vector(value: Tensor | None) -> Tensor:
-    assert value is not None, "a vector slot is read before it is filled"
-    return value.float().contiguous()
+def filled(slot: Tensor | None) -> Tensor:
+    assert slot is not None, "a slot is read before it is filled"
+    return slot
 
 
 def part(graph: Graph, outputs: Sequence[int]) -> Graph:
     """The same graph with only what these outputs need, so that use counts are right."""
     return drop_unused(Graph(graph.nodes, tuple(outputs)))
-
-
-def kinds(graph: Graph, outputs: Sequence[int]) -> list[int]:
-    return [REDUCTION_KINDS[graph.nodes[output].op] for output in outputs]
 
 
 def by_rows(graph: Graph, output: int) -> bool:

@@ -1,18 +1,24 @@
-"""From a stage's graph to the tile VM's instructions: fusion by pattern, registers by last use.
+"""From a stage's graph to the tile VM's instructions.
 
-Scalars (PARAM slots of SCALAR space) become immediates. A value that no later instruction reads
-gives its register back, so few are live and all stay in L1.
+The code of a graph does not depend on its numbers (slots of SCALAR space and constants): they are
+filled in at each call, so a program of known structure is encoded once.
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import combinations
 
+from .instructions import Insn, Number, Program, allocate, fuse, pack
 from .ir import BINARY, UNARY, Graph, Node, Op, Space
 
 BF16, F16, F32 = range(3)
-REDUCTION_KINDS = {Op.REDUCE_SUM: 0, Op.REDUCE_MAX: 1, Op.REDUCE_MIN: 2}
+SUM_KIND, MAX_KIND, MIN_KIND = range(3)
+REDUCTION_KINDS = {Op.REDUCE_SUM: SUM_KIND, Op.REDUCE_MAX: MAX_KIND, Op.REDUCE_MIN: MIN_KIND}
 
 
 @dataclass(frozen=True)
@@ -20,24 +26,43 @@ class Code:
     """Instructions and the tables that they index."""
 
     text: bytes
-    num_instructions: int
+    numbers: tuple[tuple[int, Number], ...]  # where in the text an immediate goes
+    program: tuple[Insn, ...]
     num_registers: int
     inputs: tuple[str, ...]  # "" is the base
     vectors: tuple[int, ...]  # slots of ROW and COL vectors
     ranges: tuple[int, ...]  # start, stop, step of each
     draws: tuple[int, ...]  # seed, draw of each
     needs_rows: bool  # tiles must not leave their row
+    kinds: tuple[int, ...] = ()  # of reductions, in the order of their lanes
+    lanes: tuple[int, ...] = ()  # of each output
+
+    def filled(self, value: Callable[[int], float]) -> bytes:
+        """The text with its immediates; `value` gives the number that a node is."""
+        text = bytearray(self.text)
+        for offset, number in self.numbers:
+            struct.pack_into("f", text, offset, changed(value(number.node), number.change))
+        return bytes(text)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What encoding depends on besides the graph: the VM's instructions and the inputs' formats."""
+
+    opcodes: Mapping[str, int]
+    fused: bool = True
+
+    def __hash__(self) -> int:
+        return hash(self.fused)
 
 
 @dataclass
 class Encoder:
-    """Emits one program. `scalars[slot]` are the immediates; opcodes are numbers by name."""
+    """Emits one program; every register is written once."""
 
     graph: Graph
-    scalars: dict[int, float]
-    opcodes: dict[str, int]
-    reserved: int = 0  # registers 0..reserved-1 are written by the caller's instructions only
-    words: list[bytes] = field(default_factory=list)
+    bf16: frozenset[str]  # experts in that format
+    program: Program = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     vectors: list[int] = field(default_factory=list)
     ranges: list[int] = field(default_factory=list)
@@ -46,240 +71,264 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self.register: dict[int, int] = {}
+        self.num_written = 0
         self.base_register: int | None = None
-        self.free: list[int] = []
-        self.num_registers = self.reserved
-        self.uses = [0] * len(self.graph.nodes)
-        for node in self.graph.nodes:
-            for arg in node.args:
-                self.uses[arg] += 1
-        for output in self.graph.outputs:
-            self.uses[output] += 1
 
-    # ---- registers
-
-    def take(self) -> int:
-        if self.free:
-            return self.free.pop()
-        self.num_registers += 1
-        return self.num_registers - 1
-
-    def release(self, index: int) -> None:
-        """One reader less; the last one gives the register back."""
-        self.uses[index] -= 1
-        if self.uses[index] == 0 and index in self.register:
-            self.free.append(self.register.pop(index))
-
-    def emit(
-        self, name: str, d: int = 0, a: int = 0, b: int = 0, c: int = 0, k: int = 0, *,
-        s: float = 0.0, t: float = 0.0,
-    ) -> None:  # fmt: skip
-        self.words.append(struct.pack("6H2f", self.opcodes[name], d, a, b, c, k, f32(s), f32(t)))
+    def write(self, op: str, **fields: int | Number | None) -> int:
+        """Append an instruction; the register that it writes."""
+        self.num_written += 1
+        self.program.append(Insn(op, self.num_written, **fields))  # pyright: ignore
+        return self.num_written
 
     # ---- values
 
-    def scalar(self, index: int) -> float | None:
-        """The immediate that a node is, or None."""
+    def is_number(self, index: int) -> bool:
         node = self.graph.nodes[index]
-        if node.op is Op.CONST:
-            return node.attrs[0]
-        if node.op is Op.PARAM and node.space is Space.SCALAR:
-            return self.scalars[node.attrs[0]]
-        return None
+        return node.op is Op.CONST or (node.op is Op.PARAM and node.space is Space.SCALAR)
 
     def value(self, index: int) -> int:
         """The register that holds a node's value, computed now if need be."""
         todo = [index]
         while todo:
             current = todo[-1]
-            if current in self.register:
-                todo.pop()
-            elif waiting := [a for a in self.operands(current) if a not in self.register]:
-                todo += waiting
-            else:
-                self.compute(todo.pop())
+            waiting = [] if current in self.register else self.operands(current)
+            if waiting := [a for a in waiting if a not in self.register]:
+                todo += reversed(waiting)
+            elif todo.pop() not in self.register:
+                self.register[current] = self.compute(current)
         return self.register[index]
 
     def operands(self, index: int) -> list[int]:
-        """Nodes whose registers the instruction of this node reads."""
-        if pattern := self.pattern(index):
-            return [a for a in pattern[1] if self.scalar(a) is None]
+        """Arguments that must be in registers: a condition always, others if they are no numbers."""
         node = self.graph.nodes[index]
         forced = node.op is Op.WHERE
-        return [a for i, a in enumerate(node.args) if self.scalar(a) is None or (forced and i == 0)]
+        return [a for i, a in enumerate(node.args) if not self.is_number(a) or (forced and i == 0)]
 
-    def compute(self, index: int) -> None:
+    def compute(self, index: int) -> int:
         node = self.graph.nodes[index]
-        if (number := self.scalar(index)) is not None:
-            self.register[index] = self.take()
-            self.emit("FILL", self.register[index], s=number)
-        elif not node.args:
-            self.leaf(index, node)
-        elif pattern := self.pattern(index):
-            self.fused(index, *pattern)
-        else:
-            self.plain(index, node)
+        if self.is_number(index):
+            return self.write("FILL", s=Number(index))
+        if not node.args:
+            return self.leaf(node)
+        if node.op in UNARY:
+            return self.write(node.op.name, a=self.register[node.args[0]])
+        return self.binary(node) if node.op in BINARY else self.where(node)
 
-    def leaf(self, index: int, node: Node) -> None:
-        base = self.base() if node.op is Op.INPUT else 0
-        d = self.register[index] = self.take()
+    def leaf(self, node: Node) -> int:
         if node.op is Op.INPUT:
-            self.emit("LOAD_DELTA", d, base, k=self.input(node.attrs[0]))
-        elif node.op is Op.PARAM:
+            (name,) = node.attrs
+            op = "DELTA" if name in self.bf16 else "LOAD_DELTA"
+            return self.write(op, b=self.base(), k=position(self.inputs, name))
+        if node.op is Op.PARAM:
             self.needs_rows = True
-            name = "ROW_VALUE" if node.space is Space.ROW else "COL_VALUES"
-            self.emit(name, d, k=position(self.vectors, node.attrs[0]))
-        elif node.op is Op.IN_RANGE:
-            self.emit("IN_RANGE", d, k=len(self.ranges) // 3)
+            op = "ROW_VALUE" if node.space is Space.ROW else "COL_VALUES"
+            return self.write(op, k=position(self.vectors, node.attrs[0]))
+        if node.op is Op.IN_RANGE:
             self.ranges += node.attrs
-        else:
-            kind, seed, draw = node.attrs
-            self.emit(kind.upper(), d, k=len(self.draws) // 2)
-            self.draws += [seed, draw]
+            return self.write("IN_RANGE", k=len(self.ranges) // 3 - 1)
+        kind, seed, draw = node.attrs
+        self.draws += [seed, draw]
+        return self.write(kind.upper(), k=len(self.draws) // 2 - 1)
 
     def base(self) -> int:
-        """The register of the base's values; it stays for the whole program."""
+        """The register of the base's values."""
         if self.base_register is None:
-            self.base_register = self.take()
-            self.emit("LOAD", self.base_register, k=self.input(""))
+            self.base_register = self.write("LOAD", k=position(self.inputs, ""))
         return self.base_register
 
-    def input(self, name: str) -> int:
-        return position(self.inputs, name)
+    def binary(self, node: Node) -> int:
+        """Numbers come second where order does not matter; x - s is x + (-s)."""
+        x, y = node.args
+        name = node.op.name
+        if self.is_number(x):
+            flips = node.op in (Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE)
+            form = "RS" if flips else "SR"
+            return self.write(f"{name}_{form}", a=self.register[y], s=Number(x))
+        if self.is_number(y):
+            if node.op is Op.SUB:
+                return self.write("ADD_RS", a=self.register[x], s=Number(y, "negated"))
+            return self.write(f"{name}_RS", a=self.register[x], s=Number(y))
+        return self.write(f"{name}_RR", a=self.register[x], b=self.register[y])
 
-    def plain(self, index: int, node: Node) -> None:
-        numbers = [self.scalar(a) for a in node.args]
-        regs = [self.register.get(a, 0) for a in node.args]
-        for arg in node.args:
-            self.release(arg)
-        d = self.register[index] = self.take()
-        if node.op in UNARY:
-            self.emit(node.op.name, d, regs[0])
-        elif node.op in BINARY:
-            form = "".join("R" if n is None else "S" for n in numbers)
-            number = next((n for n in numbers if n is not None), 0.0)
-            self.emit(f"{node.op.name}_{form}", d, regs[0], regs[1], s=number)
-        else:
-            _, yes, no = numbers
-            form = "".join("R" if n is None else "S" for n in (None, yes, no))
-            self.emit(f"WHERE_{form}", d, *regs, s=yes or 0.0, t=no or 0.0)
+    def where(self, node: Node) -> int:
+        test, yes, no = node.args
+        form = "".join("S" if self.is_number(a) else "R" for a in (yes, no))
+        return self.write(
+            f"TRUE__WHERE_{form}",
+            a=self.register[test],
+            c=None if self.is_number(yes) else self.register[yes],
+            e=None if self.is_number(no) else self.register[no],
+            t=Number(yes) if self.is_number(yes) else None,
+            u=Number(no) if self.is_number(no) else None,
+        )
 
-    # ---- fused pairs: each is defined as its parts
+    # ---- the whole
 
-    def pattern(self, index: int) -> tuple[str, tuple[int, ...], float] | None:
-        """(instruction, nodes whose registers it reads, scalar) where one instruction does two."""
-        node = self.graph.nodes[index]
-        if node.op is Op.ADD:
-            return self.add_scaled(node)
-        return self.keep_above(node) if node.op is Op.WHERE else None
+    def end(self, op: str, **fields: int | None) -> None:
+        """Append an instruction that writes no register."""
+        self.program.append(Insn(op, None, **fields))  # pyright: ignore
 
-    def add_scaled(self, node: Node) -> tuple[str, tuple[int, ...], float] | None:
-        """a + b * s"""
-        for product, other in (node.args[::-1], node.args):
-            inner = self.graph.nodes[product]
-            if inner.op is not Op.MUL or self.uses[product] != 1 or self.scalar(other) is not None:
-                continue
-            for scaled, factor in (inner.args, inner.args[::-1]):
-                number = self.scalar(factor)
-                if number is not None and product not in self.register:
-                    return "ADD_SCALED", (other, scaled), number
-        return None
-
-    def keep_above(self, node: Node) -> tuple[str, tuple[int, ...], float] | None:
-        """x where |x| > s, else 0"""
-        test, kept, other = node.args
-        compare = self.graph.nodes[test]
-        if self.scalar(other) != 0.0 or compare.op is not Op.LT or self.uses[test] != 1:
-            return None
-        cut, size = (compare.args[0], self.graph.nodes[compare.args[1]])
-        number = self.scalar(cut)
-        fits = size.op is Op.ABS and size.args[0] == kept and self.uses[compare.args[1]] == 1
-        if number is None or not fits or test in self.register:
-            return None
-        return "KEEP_ABOVE", (kept,), number
-
-    def fused(self, index: int, name: str, read: tuple[int, ...], number: float) -> None:
-        regs = [self.register[a] for a in read]
-        self.release_fused(index, read)
-        d = self.register[index] = self.take()
-        self.emit(name, d, *regs, s=number)
-
-    def release_fused(self, index: int, read: tuple[int, ...]) -> None:
-        """The swallowed nodes' readers are gone, too."""
-        swallowed, todo = [index], [index]
-        while todo:
-            for arg in self.graph.nodes[todo.pop()].args:
-                inside = arg not in self.register and self.graph.nodes[arg].args
-                if inside and arg not in swallowed:
-                    swallowed.append(arg)
-                    todo.append(arg)
-        for node in swallowed:
-            for arg in self.graph.nodes[node].args:
-                self.release(arg)
-
-    def code(self) -> Code:
+    def code(self, machine: Machine, statistics: Statistics | None = None) -> Code:
+        program = fuse(self.program, machine.opcodes) if machine.fused else self.program
+        program, num_registers = allocate(program)
+        text, numbers = pack(program, machine.opcodes)
+        found = statistics or Statistics(())
         return Code(
-            b"".join(self.words),
-            len(self.words),
-            self.num_registers,
+            text,
+            numbers,
+            tuple(program),
+            num_registers,
             tuple(self.inputs),
             tuple(self.vectors),
             tuple(self.ranges),
             tuple(self.draws),
             self.needs_rows,
+            kinds=tuple(found.kinds),
+            lanes=tuple(found.lane[output] for output in found.outputs),
         )
 
 
-# ---- whole programs --------------------------------------------------------------------------------
+# ---- statistics: those that read the same registers share an instruction --------------------------
 
 
-def encode_apply(encoder: Encoder, merged: bool) -> Code:
-    """base + update into the output, or the float32 update alone."""
-    update = encoder.value(encoder.graph.outputs[0])
-    if merged:
-        encoder.emit("STORE_MERGED", a=update, b=encoder.base())
-    else:
-        encoder.emit("STORE", a=update)
-    return encoder.code()
+@dataclass
+class Statistics:
+    """The lanes that reductions were given, in order, and which output each serves."""
+
+    outputs: tuple[int, ...]
+    kinds: list[int] = field(default_factory=list)
+    lane: dict[int, int] = field(default_factory=dict)
+
+    def take(self, *served: int | None, kind: int = SUM_KIND) -> int:
+        """One lane for each; None is computed in passing and not wanted. The first lane."""
+        first = len(self.kinds)
+        for i, output in enumerate(served):
+            self.kinds.append(kind)
+            if output is not None:
+                self.lane[output] = first + i
+        return first
 
 
-def encode_reductions(encoder: Encoder) -> Code:
-    """Reductions into lanes, one for each output."""
-    for k, output in enumerate(encoder.graph.outputs):
+Product = tuple[int, int]  # of two nodes, the smaller first
+
+
+def products_of(encoder: Encoder, outputs: list[int]) -> dict[Product, int]:
+    """Sums of x * y: which two nodes, and the output."""
+    found: dict[Product, int] = {}
+    for output in outputs:
         node = encoder.graph.nodes[output]
-        name, args = reduction(encoder, node)
-        regs = [encoder.value(a) for a in args]
-        encoder.emit(name, 0, *regs, k=k)
-        encoder.release(node.args[0])
-    return encoder.code()
+        inner = encoder.graph.nodes[node.args[0]]
+        numbers = any(encoder.is_number(a) for a in inner.args)
+        if node.op is Op.REDUCE_SUM and inner.op is Op.MUL and not numbers:
+            x, y = sorted(inner.args)
+            found[x, y] = output
+    return found
 
 
-def reduction(encoder: Encoder, node: Node) -> tuple[str, tuple[int, ...]]:
-    """Instruction and the nodes that it reads; sums of |x| and x * y are one instruction."""
-    if node.op is not Op.REDUCE_SUM:
-        return ("LARGEST" if node.op is Op.REDUCE_MAX else "SMALLEST"), node.args
-    inner = encoder.graph.nodes[node.args[0]]
-    alone = node.args[0] not in encoder.register
-    if alone and inner.op is Op.ABS and encoder.scalar(inner.args[0]) is None:
-        return "SUM_ABS", inner.args
-    if alone and inner.op is Op.MUL and all(encoder.scalar(a) is None for a in inner.args):
-        return "SUM_PRODUCT", inner.args
-    return "SUM", node.args
+def encode_products(encoder: Encoder, found: Statistics, wanted: dict[Product, int]) -> None:
+    """All products of three or of two values in one instruction, where most of them are wanted."""
+    for size, least, op in ((3, 4, "GRAM3"), (2, 2, "GRAM2")):
+        values = sorted({v for product in wanted for v in product})
+        for group in combinations(values, size):
+            pairs = [(x, y) for i, x in enumerate(group) for y in group[i:]]
+            if sum(p in wanted for p in pairs) >= least:
+                registers = dict(zip("abc", map(encoder.value, group), strict=False))
+                encoder.end(op, **registers, k=found.take(*(wanted.pop(p, None) for p in pairs)))
+    for (x, y), output in wanted.items():
+        if x != y:
+            registers = {"a": encoder.value(x), "b": encoder.value(y)}
+            encoder.end("DOT", **registers, k=found.take(output))
 
 
-def encode_columns(encoder: Encoder) -> Code:
-    """Values to be reduced by column, left in registers 0, 1, ..."""
-    for k, output in enumerate(encoder.graph.outputs):
-        register = encoder.value(encoder.graph.nodes[output].args[0])
-        encoder.emit("MUL_RS", k, register, s=1.0)
-    return encoder.code()
+def encode_moments(encoder: Encoder, found: Statistics, outputs: list[int]) -> None:
+    """Sum, sum of magnitudes, sum of squares of one value in one instruction; extremes alone."""
+    moments: dict[int, dict[str, int]] = {}
+    for output in outputs:
+        node = encoder.graph.nodes[output]
+        inner = encoder.graph.nodes[node.args[0]]
+        size = inner.op is Op.ABS and not encoder.is_number(inner.args[0])
+        if node.op is Op.REDUCE_MAX and size:
+            encoder.end("LARGEST_SIZE", a=encoder.value(inner.args[0]),
+                        k=found.take(output, kind=MAX_KIND))  # fmt: skip
+        elif node.op is not Op.REDUCE_SUM:
+            op = "LARGEST" if node.op is Op.REDUCE_MAX else "SMALLEST"
+            kind = REDUCTION_KINDS[node.op]
+            encoder.end(op, a=encoder.value(node.args[0]), k=found.take(output, kind=kind))
+        elif inner.op is Op.MUL and inner.args[0] == inner.args[1]:
+            moments.setdefault(inner.args[0], {})["SQUARES"] = output
+        else:
+            name, value = ("SIZES", inner.args[0]) if size else ("SUM", node.args[0])
+            moments.setdefault(value, {})[name] = output
+    for value, wanted in moments.items():
+        names = [name for name in ("SUM", "SIZES", "SQUARES") if name in wanted]
+        lanes = found.take(*(wanted[name] for name in names))
+        encoder.end("_".join(names), a=encoder.value(value), k=lanes)
 
 
-def encode_histogram(encoder: Encoder) -> Code:
-    """Counts of the keys of what the order statistic, the only output, runs over."""
-    (output,) = encoder.graph.outputs
-    encoder.emit("HISTOGRAM", a=encoder.value(encoder.graph.nodes[output].args[0]))
-    return encoder.code()
+# ---- whole programs -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def encode(graph: Graph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
+    """The code of a graph for one of PURPOSES."""
+    return PURPOSES[purpose](Encoder(graph, bf16), machine)
+
+
+def encode_merge(encoder: Encoder, machine: Machine) -> Code:
+    """base + update into the output, rounded to its format."""
+    update = encoder.value(encoder.graph.outputs[0])
+    encoder.end("TRUE__STORE_MERGED", a=update, c=encoder.base())
+    return encoder.code(machine)
+
+
+def encode_update(encoder: Encoder, machine: Machine) -> Code:
+    """The float32 update alone."""
+    encoder.end("STORE", a=encoder.value(encoder.graph.outputs[0]))
+    return encoder.code(machine)
+
+
+def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
+    """Reductions into lanes; `lanes` of the code says where each output is."""
+    outputs = list(encoder.graph.outputs)
+    found = Statistics(encoder.graph.outputs)
+    encode_products(encoder, found, products_of(encoder, outputs))
+    encode_moments(encoder, found, [o for o in outputs if o not in found.lane])
+    return encoder.code(machine, found)
+
+
+def encode_columns(encoder: Encoder, machine: Machine) -> Code:
+    """Reductions by column, output k into column accumulator k."""
+    found = Statistics(encoder.graph.outputs)
+    names = {Op.REDUCE_SUM: "SUM", Op.REDUCE_MAX: "LARGEST", Op.REDUCE_MIN: "SMALLEST"}
+    for output in encoder.graph.outputs:
+        node = encoder.graph.nodes[output]
+        k = found.take(output, kind=REDUCTION_KINDS[node.op])
+        encoder.end(f"COLUMN_{names[node.op]}", a=encoder.value(node.args[0]), k=k)
+    return encoder.code(machine, found)
+
+
+def encode_gather(encoder: Encoder, machine: Machine) -> Code:
+    """Keys, inside a bracket, of what the order statistics, all outputs, run over."""
+    (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
+    encoder.end("GATHER", a=encoder.value(value))
+    return encoder.code(machine)
+
+
+def encode_histogram(encoder: Encoder, machine: Machine) -> Code:
+    """Counts of one digit of the keys of the same."""
+    (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
+    encoder.end("HISTOGRAM", a=encoder.value(value))
+    return encoder.code(machine)
+
+
+PURPOSES: dict[str, Callable[[Encoder, Machine], Code]] = {
+    "merge": encode_merge,
+    "update": encode_update,
+    "reductions": encode_reductions,
+    "columns": encode_columns,
+    "gather": encode_gather,
+    "histogram": encode_histogram,
+}
 
 
 def position(items: list, item: object) -> int:
@@ -289,10 +338,25 @@ def position(items: list, item: object) -> int:
     return items.index(item)
 
 
-def f32(value: float) -> float:
+def changed(value: float, change: str) -> float:
     """A float that struct can pack: what overflows float32 is infinite there."""
+    value = f32(value)
+    if change == "negated":
+        return -value
+    return below(value) if change == "below" else value
+
+
+def f32(value: float) -> float:
     try:
-        struct.pack("f", value)
+        return struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
-    return value
+        return math.copysign(math.inf, value)
+
+
+def below(value: float) -> float:
+    """The next smaller float32."""
+    if math.isnan(value) or value == -math.inf:
+        return value
+    (bits,) = struct.unpack("i", struct.pack("f", value or -0.0))
+    bits = bits - 1 if value > 0 else bits + 1
+    return struct.unpack("f", struct.pack("i", bits))[0]

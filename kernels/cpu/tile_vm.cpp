@@ -1,283 +1,252 @@
-// One source, compiled once per instruction set (-DISA=...). Plain loops that the compiler
-// vectorises; no contraction, so that every build and every backend rounds alike.
+// The tile VM's instructions, compiled once per instruction set (-DISA=...). Plain loops that the
+// compiler vectorises; no contraction, so that every build and every backend rounds alike.
 #include "vm.h"
 
 #include <cmath>
 #include <cstring>
 
+#include "formats.h"
+#include "functions.h"
+#include "order_keys.h"
+#include "pairs.h"
+#include "philox.h"
+#include "statistics.h"
+
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
-#define LOOP _Pragma("GCC ivdep") for (int i = 0; i < n; i++)
+#ifdef __AVX512F__
+#define LOOP(n) _Pragma("GCC ivdep") _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
+#else
+#define LOOP(n) _Pragma("GCC ivdep") for (int i = 0; i < n; i++)
+#endif
 
 namespace {
 
-inline float as_float(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
-inline uint32_t as_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
-
-// ---- 16-bit formats: by bits, as the hardware instruction for bf16 flushes subnormals ----
-
-inline float from_bf16(uint16_t h) { return as_float(uint32_t(h) << 16); }
-
-inline uint16_t to_bf16(float f) {  // nearest even; a NaN stays one
-  uint32_t u = as_bits(f), rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  return (u & 0x7fffffff) > 0x7f800000 ? uint16_t((u >> 16) | 0x40) : uint16_t(rounded);
+inline float* reg(const Tile& t, int index) {
+  return static_cast<float*>(__builtin_assume_aligned(t.registers + size_t(index) * TILE, 64));
 }
 
-inline float from_f16(uint16_t h) {  // exact: 2^112 moves the exponent, subnormals too
-  uint32_t magnitude = uint32_t(h & 0x7fff) << 13, sign = uint32_t(h & 0x8000) << 16;
-  float scaled = as_float(magnitude) * as_float(0x77800000u);
-  return as_float(as_bits(scaled) | (magnitude >= 0x0f800000u ? 0x7f800000u : 0u) | sign);
-}
-
-inline uint16_t to_f16(float f) {  // nearest even: add and remove a power of two that leaves 11 bits
-  uint32_t u = as_bits(f), sign = (u >> 16) & 0x8000;
-  u &= 0x7fffffff;
-  float x = as_float(u);
-  uint32_t exponent = u & 0x7f800000;
-  exponent = exponent < 0x38800000u ? 0x38800000u : exponent;
-  float magic = as_float(exponent + (13u << 23)), rounded = (x + magic) - magic;
-  uint32_t h = as_bits(rounded * as_float(0x07800000u)) >> 13;
-  bool overflow = as_bits(rounded) >= 0x47800000u;
-  return uint16_t(sign | (u > 0x7f800000u ? 0x7e00 : overflow ? 0x7c00 : h));
-}
+inline int whole_groups(const Tile& t) { return (t.n + LANES - 1) & -LANES; }
 
 // ---- memory ----
 
-void load(const Tile& t, int k, float* __restrict d) {
-  const int n = t.n;
-  const Task& task = *t.task;
-  if (task.dtypes[k] == F32) {
-    memcpy(d, static_cast<const float*>(task.inputs[k]) + t.at, sizeof(float) * n);
-  } else {
-    const uint16_t* p = static_cast<const uint16_t*>(task.inputs[k]) + t.at;
-    if (task.dtypes[k] == BF16) LOOP d[i] = from_bf16(p[i]);
-    else LOOP d[i] = from_f16(p[i]);
-  }
+__attribute__((noinline)) const uint16_t* padded_copy(const Tile& t, const uint16_t* p) {
+  memset(t.padded, 0, sizeof(uint16_t) * TILE);
+  memcpy(t.padded, p, sizeof(uint16_t) * t.n);
+  return t.padded;
 }
 
-void load_delta(const Tile& t, int k, float* __restrict d, const float* __restrict base) {
-  const int n = t.n;
+// A 16-bit input at this tile, readable up to the end of the last group.
+inline const uint16_t* halves(const Tile& t, int k) {
+  const uint16_t* p = static_cast<const uint16_t*>(t.task->inputs[k]) + t.at;
+  return t.n % LANES == 0 ? p : padded_copy(t, p);
+}
+
+void copy_floats(const Tile& t, const float* from, float* d) {
+  memcpy(d, from, sizeof(float) * t.n);
+  for (int i = t.n; i < whole_groups(t); i++) d[i] = 0.f;
+}
+
+void load_into(Tile& t, int k, float* __restrict d) {
+  const int n = whole_groups(t);
+  if (t.task->dtypes[k] == F32)
+    return copy_floats(t, static_cast<const float*>(t.task->inputs[k]) + t.at, d);
+  const uint16_t* p = halves(t, k);
   if (t.task->dtypes[k] == BF16) {
-    const uint16_t* p = static_cast<const uint16_t*>(t.task->inputs[k]) + t.at;
-    LOOP d[i] = from_bf16(p[i]) - base[i];
+    LOOP(n) d[i] = from_bf16(p[i]);
   } else {
-    load(t, k, d);
-    LOOP d[i] = d[i] - base[i];
+    LOOP(n) d[i] = from_f16(p[i]);
   }
 }
 
-// The check is free beside the store: the largest magnitude after rounding to the output's format
-// tells NaN, Inf and what rounds to Inf.
-void store_merged(Tile& t, const float* __restrict a, const float* __restrict base) {
+void load(Tile& t, const Insn& x) { load_into(t, x.k, reg(t, x.d)); }
+
+void fill(Tile& t, const Insn& x) {
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  const float s = x.s;
+  LOOP(n) d[i] = s;
+}
+
+void row_value(Tile& t, const Insn& x) {
+  Insn number = x;
+  number.s = t.task->vectors[x.k][t.row];
+  fill(t, number);
+}
+
+void col_values(Tile& t, const Insn& x) {
+  copy_floats(t, t.task->vectors[x.k] + t.col, reg(t, x.d));
+}
+
+void store(Tile& t, const Insn& x) {
+  memcpy(static_cast<float*>(t.task->out) + t.at, reg(t, x.a), sizeof(float) * t.n);
+}
+
+// d = 1 where the flat index lies in range k: a whole run of ones or zeros at a time.
+void in_range(Tile& t, const Insn& x) {
+  const Range& range = t.task->ranges[x.k];
+  float* d = reg(t, x.d);
+  const int64_t at = int64_t(t.at), first = range.start > at ? range.start - at : 0;
+  const int64_t last = range.stop - at < t.n ? range.stop - at : t.n;
+  const bool all = range.step == 1;
+  for (int i = 0, n = whole_groups(t); i < n; i++) d[i] = all && i >= first && i < last ? 1.f : 0.f;
+  if (all || first >= last) return;
+  const int64_t past = (at + first - range.start) % range.step;
+  for (int64_t i = first + (past ? range.step - past : 0); i < last; i += range.step) d[i] = 1.f;
+}
+
+// ---- f, and g of f ----
+
+template <class F> struct First {  // f's value at an element
+  const float *a, *b;
+  const uint16_t* p;
+  float s, u;
+  First(const Tile& t, const Insn& x)
+      : a(reg(t, x.a)), b(reg(t, x.b)), p(F::delta ? halves(t, x.k) : nullptr), s(x.s), u(x.u) {}
+  float operator()(int i) const {
+    if constexpr (F::delta) return F::of(from_bf16(p[i]) - b[i], 0.f, s, u);
+    else if constexpr (F::b) return F::of(a[i], b[i], s, u);
+    else return F::of(a[i], 0.f, s, u);
+  }
+};
+
+template <class F, class G> void pair(Tile& t, const Insn& x) {
+  const First<F> f(t, x);
+  float* d = reg(t, x.d);
+  const float* c = reg(t, x.c);
+  const int n = whole_groups(t);
+  const float u = x.t;
+  if constexpr (G::c) { LOOP(n) d[i] = G::of(f(i), c[i], u); }
+  else { LOOP(n) d[i] = G::of(f(i), 0.f, u); }
+}
+
+template <class Test, bool C, bool E> void where(Tile& t, const Insn& x) {
+  const First<Test> test(t, x);
+  float* d = reg(t, x.d);
+  const float *c = reg(t, x.c), *e = reg(t, x.e), yes = x.t, no = x.u;
+  const int n = whole_groups(t);
+  LOOP(n) {
+    float p = yes, q = no;
+    if constexpr (C) p = c[i];
+    if constexpr (E) q = e[i];
+    d[i] = test(i) != 0.f ? p : q;
+  }
+}
+
+// out = register c (the base) + f, rounded once to the base's dtype. The check is free beside the
+// store: the largest magnitude tells NaN, Inf and what rounds to Inf.
+template <class F> void store_merged(Tile& t, const Insn& x) {
+  const First<F> f(t, x);
+  const float* base = reg(t, x.c);
   const int n = t.n;
-  uint32_t top = 0, limit = 0x7f800000u;
+  int32_t top = 0, limit = 0x7f800000;  // signed: SSE2 has no unsigned comparison
+  auto merged = [&](int i) {
+    float v = base[i] + f(i);
+    int32_t magnitude = int32_t(as_bits(v) & 0x7fffffff);
+    top = magnitude > top ? magnitude : top;
+    return v;
+  };
   if (t.task->out_dtype == BF16) {
+    limit = 0x7f7f8000;  // from here on nearest even is Inf
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
-    LOOP {
-      float v = base[i] + a[i];
-      uint32_t e = (as_bits(v) & 0x7fffffff) + 0x8000;
-      top = e > top ? e : top;
-      uint32_t u = as_bits(v);
-      out[i] = uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-    }
-    // + 0x8000 takes a tie below the limit up to it: exact, since Inf's neighbour is odd
+    LOOP(n) out[i] = to_bf16_finite(merged(i));
   } else if (t.task->out_dtype == F16) {
+    limit = 0x477ff000;  // 65520
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
-    limit = 0x477ff000u;  // 65520 rounds to Inf
-    LOOP {
-      float v = base[i] + a[i];
-      uint32_t e = as_bits(v) & 0x7fffffff;
-      top = e > top ? e : top;
-      out[i] = to_f16(v);
-    }
+    LOOP(n) out[i] = to_f16(merged(i));
   } else {
     float* out = static_cast<float*>(t.task->out) + t.at;
-    LOOP {
-      float v = base[i] + a[i];
-      uint32_t e = as_bits(v) & 0x7fffffff;
-      top = e > top ? e : top;
-      out[i] = v;
-    }
+    LOOP(n) out[i] = merged(i);
   }
   t.not_finite |= top >= limit;
 }
 
-// ---- reductions: float in 64 lanes within a tile, double lanes across a block's tiles ----
-
-template <class Term> void sum(double* __restrict lanes, int n, Term term) {
-  alignas(64) float acc[LANES] = {};
-  int i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    _Pragma("GCC ivdep") for (int j = 0; j < LANES; j++) acc[j] += term(i + j);
-  }
-  for (int j = 0; i + j < n; j++) acc[j] += term(i + j);
-  for (int j = 0; j < LANES; j++) lanes[j] += acc[j];
+// d = input k - register b, for any dtype; bf16 is the FIRST named DELTA.
+void load_delta(Tile& t, const Insn& x) {
+  alignas(64) float expert[TILE];  // d may be the base's register
+  load_into(t, x.k, expert);
+  float* d = reg(t, x.d);
+  const float* base = reg(t, x.b);
+  const int n = whole_groups(t);
+  LOOP(n) d[i] = expert[i] - base[i];
 }
 
-template <class Better> void extreme(double* __restrict lanes, const float* a, int n, Better better) {
-  alignas(64) float acc[LANES];
-  for (int j = 0; j < LANES; j++) acc[j] = float(lanes[j]);
-  int i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    _Pragma("GCC ivdep") for (int j = 0; j < LANES; j++) {
-      float x = a[i + j];
-      acc[j] = better(x, acc[j]) || x != x ? x : acc[j];
-    }
-  }
-  for (int j = 0; i + j < n; j++) {
-    float x = a[i + j];
-    acc[j] = better(x, acc[j]) || x != x ? x : acc[j];
-  }
-  for (int j = 0; j < LANES; j++) lanes[j] = acc[j];
+// ---- the other element-wise ops, and numbers drawn ----
+
+template <float (*F)(float)> void unary(Tile& t, const Insn& x) {
+  const float* a = reg(t, x.a);
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  LOOP(n) d[i] = F(a[i]);
 }
 
-inline uint32_t key_of(float f) {  // unsigned order of keys is the order of floats; NaN is largest
-  uint32_t u = as_bits(f == 0.f ? 0.f : f);
-  return f != f ? 0xffffffffu : u ^ (uint32_t(int32_t(u) >> 31) | 0x80000000u);
-}
-
-void histogram(const Tile& t, const float* a) {
-  const Digit& digit = t.digit;
-  const uint32_t mask = (1u << digit.bits) - 1;
-  for (int i = 0; i < t.n; i++) {
-    uint32_t key = key_of(a[i]);
-    if ((key & digit.prefix_mask) == digit.prefix) t.counts[(key >> digit.shift) & mask]++;
+// sin or cos; the reduction of far arguments is the library's.
+template <float (*Near)(float), float (*Library)(float)> void periodic(Tile& t, const Insn& x) {
+  const float* a = reg(t, x.a);
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  uint32_t far = 0;
+  LOOP(n) far |= uint32_t(std::fabs(a[i]) > FAR);
+  if (far) {
+    for (int i = 0; i < n; i++) d[i] = std::fabs(a[i]) > FAR ? Library(a[i]) : Near(a[i]);
+  } else {
+    LOOP(n) d[i] = Near(a[i]);
   }
 }
 
-// ---- Philox 4x32-10; see kernels/philox.py for the definition ----
-
-void philox(uint32_t* o, uint64_t block, uint32_t draw, uint32_t stream, uint64_t seed) {
-  uint32_t x0 = uint32_t(block), x1 = uint32_t(block >> 32), x2 = draw, x3 = stream;
-  uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
-  for (int round = 0; round < 10; round++) {
-    uint64_t p = 0xD2511F53ull * x0, q = 0xCD9E8D57ull * x2;
-    x0 = uint32_t(q >> 32) ^ x1 ^ k0;
-    x2 = uint32_t(p >> 32) ^ x3 ^ k1;
-    x1 = uint32_t(q);
-    x3 = uint32_t(p);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  o[0] = x0; o[1] = x1; o[2] = x2; o[3] = x3;
+enum Form { RR, RS, SR };
+template <float (*F)(float, float), Form form> void binary(Tile& t, const Insn& x) {
+  const float *a = reg(t, x.a), *b = reg(t, x.b), s = x.s;
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  if constexpr (form == RR) { LOOP(n) d[i] = F(a[i], b[i]); }
+  else if constexpr (form == RS) { LOOP(n) d[i] = F(a[i], s); }
+  else { LOOP(n) d[i] = F(s, a[i]); }
 }
 
-void uniform(const Tile& t, const Draw& draw, uint32_t stream, float* d) {
-  uint32_t word[4];
-  uint64_t block = ~0ull;
-  for (int i = 0; i < t.n; i++) {
-    uint64_t index = t.at + i;
-    if (index / 4 != block) philox(word, block = index / 4, draw.draw, stream, draw.seed);
-    d[i] = float(word[index % 4] >> 8) * 5.9604644775390625e-08f;
-  }
+void uniform(Tile& t, const Insn& x) {
+  alignas(64) uint32_t words[TILE + 8];
+  const uint32_t* mine = philox_words(words, t.at, whole_groups(t), t.task->draws[x.k], 0);
+  float* d = reg(t, x.d);
+  const int n = whole_groups(t);
+  LOOP(n) d[i] = unit(mine[i]);
 }
 
-void normal(const Tile& t, const Draw& draw, float* d) {
-  float v[TILE];
-  uniform(t, draw, 1, d);
-  uniform(t, draw, 2, v);
-  for (int i = 0; i < t.n; i++)
-    d[i] = std::sqrt(-2.f * std::log(1.f - d[i])) * std::cos(6.2831855f * v[i]);
+void normal(Tile& t, const Insn& x) {
+  alignas(64) uint32_t first[TILE + 8], second[TILE + 8];
+  const int n = whole_groups(t);
+  const uint32_t* u = philox_words(first, t.at, n, t.task->draws[x.k], 1);
+  const uint32_t* v = philox_words(second, t.at, n, t.task->draws[x.k], 2);
+  float* d = reg(t, x.d);
+  LOOP(n) d[i] = std::sqrt(-2.f * f_LOG(1.f - unit(u[i]))) * f_COS(6.2831855f * unit(v[i]));
 }
 
-// ---- element-wise ops: one line of meaning each ----
+// ---- the table ----
 
-#define F(name, expression) inline float f_##name(float x) { return expression; }
-F(NEG, -x)
-F(ABS, std::fabs(x))
-F(SIGN, x > 0.f ? 1.f : x < 0.f ? -1.f : x == 0.f ? 0.f : x)
-F(SQRT, std::sqrt(x))
-F(RSQRT, 1.f / std::sqrt(x))
-F(EXP, std::exp(x))
-F(EXPM1, std::expm1(x))
-F(LOG, std::log(x))
-F(LOG1P, std::log1p(x))
-F(SIN, std::sin(x))
-F(COS, std::cos(x))
-F(ASIN, std::asin(x))
-F(ACOS, std::acos(x))
-F(ATAN, std::atan(x))
-F(TANH, std::tanh(x))
-F(ERF, std::erf(x))
-F(FLOOR, std::floor(x))
-F(CEIL, std::ceil(x))
-F(ROUND, std::nearbyint(x))
-F(TRUNC, std::trunc(x))
-F(ROUND_BF16, from_bf16(to_bf16(x)))
-F(ROUND_F16, from_f16(to_f16(x)))
-#undef F
-#define F(name, expression) inline float f_##name(float x, float y) { return expression; }
-F(ADD, x + y)
-F(SUB, x - y)
-F(MUL, x * y)
-F(DIV, x / y)
-F(POW, std::pow(x, y))
-F(MAX, x > y || x != x ? x : y)
-F(MIN, x < y || x != x ? x : y)
-F(ATAN2, std::atan2(x, y))
-F(LT, x < y ? 1.f : 0.f)
-F(LE, x <= y ? 1.f : 0.f)
-F(EQ, x == y ? 1.f : 0.f)
-F(NE, x != y ? 1.f : 0.f)
-#undef F
-inline float f_MOD(float x, float y) {  // the sign of the divisor, as torch.remainder
-  float r = std::fmod(x, y);
-  return r != 0.f && ((r < 0.f) != (y < 0.f)) ? r + y : r;
-}
+#define ALONE(f) {#f, pair<f, NOTHING>},
+#define PAIR(f, g) {#f "__" #g, pair<f, g>},
+#define PAIRS(f) SECONDS(PAIR, f)
+#define STORED(f) {#f "__STORE_MERGED", store_merged<f>},
+#define WHERES(test)                                                                        \
+  {#test "__WHERE_RR", where<test, true, true>}, {#test "__WHERE_RS", where<test, true, false>}, \
+  {#test "__WHERE_SR", where<test, false, true>}, {#test "__WHERE_SS", where<test, false, false>},
+#define UNARY(f) {#f, unary<f_##f>},
+#define BINARY(f) \
+  {#f "_RR", binary<f_##f, RR>}, {#f "_RS", binary<f_##f, RS>}, {#f "_SR", binary<f_##f, SR>},
 
-void in_range(const Tile& t, const Range& range, float* d) {
-  for (int i = 0; i < t.n; i++) {
-    int64_t index = int64_t(t.at) + i, from = index - range.start;
-    d[i] = from >= 0 && index < range.stop && from % range.step == 0 ? 1.f : 0.f;
-  }
-}
+const Instruction TABLE[] = {
+    {"LOAD", load}, {"LOAD_DELTA", load_delta}, {"FILL", fill}, {"ROW_VALUE", row_value},
+    {"COL_VALUES", col_values}, {"IN_RANGE", in_range}, {"UNIFORM", uniform}, {"NORMAL", normal},
+    {"STORE", store}, {"TRUE__STORE_MERGED", store_merged<TRUE>},
+    FIRSTS(ALONE) DELTA_FIRSTS(ALONE) FIRSTS(PAIRS) DELTA_FIRSTS(PAIRS) FIRSTS(STORED)
+    DELTA_FIRSTS(STORED) TESTS(WHERES) UNARY_FUNCTIONS(UNARY) BINARY_FUNCTIONS(BINARY)
+    {"SIN", periodic<f_SIN, sinf>}, {"COS", periodic<f_COS, cosf>},
+    ALONE(LE_RR) ALONE(LE_RS) ALONE(LE_SR) ALONE(EQ_RS)
+    STATISTICS {"HISTOGRAM", histogram}, {"GATHER", gather},
+};
 
 }  // namespace
 
-extern "C" void CAT(run_tile_, ISA)(Tile& t, const Insn* program, int count) {
-  const int n = t.n;
-  const Task& task = *t.task;
-  for (int pc = 0; pc < count; pc++) {
-    const Insn& x = program[pc];
-    const float s = x.s, u = x.t;
-    float* d = static_cast<float*>(__builtin_assume_aligned(t.registers + size_t(x.d) * TILE, 64));
-    const float* a = t.registers + size_t(x.a) * TILE;
-    const float* b = t.registers + size_t(x.b) * TILE;
-    const float* c = t.registers + size_t(x.c) * TILE;
-    double* lanes = t.lanes + size_t(x.k) * LANES;
-    switch (x.op) {
-      case LOAD: load(t, x.k, d); break;
-      case LOAD_DELTA: load_delta(t, x.k, d, a); break;
-      case FILL: LOOP d[i] = s; break;
-      case ROW_VALUE: { const float v = task.vectors[x.k][t.row]; LOOP d[i] = v; break; }
-      case COL_VALUES: memcpy(d, task.vectors[x.k] + t.col, sizeof(float) * n); break;
-      case IN_RANGE: in_range(t, task.ranges[x.k], d); break;
-      case UNIFORM: uniform(t, task.draws[x.k], 0, d); break;
-      case NORMAL: normal(t, task.draws[x.k], d); break;
-      case ADD_SCALED: LOOP d[i] = a[i] + b[i] * s; break;
-      case KEEP_ABOVE: LOOP d[i] = std::fabs(a[i]) > s ? a[i] : 0.f; break;
-      case WHERE_RRR: LOOP d[i] = a[i] != 0.f ? b[i] : c[i]; break;
-      case WHERE_RRS: LOOP d[i] = a[i] != 0.f ? b[i] : u; break;
-      case WHERE_RSR: LOOP d[i] = a[i] != 0.f ? s : c[i]; break;
-      case WHERE_RSS: LOOP d[i] = a[i] != 0.f ? s : u; break;
-      case STORE: memcpy(static_cast<float*>(task.out) + t.at, a, sizeof(float) * n); break;
-      case STORE_MERGED: store_merged(t, a, b); break;
-      case SUM: sum(lanes, n, [a](int i) { return a[i]; }); break;
-      case SUM_ABS: sum(lanes, n, [a](int i) { return std::fabs(a[i]); }); break;
-      case SUM_PRODUCT: sum(lanes, n, [a, b](int i) { return a[i] * b[i]; }); break;
-      case LARGEST: extreme(lanes, a, n, [](float p, float q) { return p > q; }); break;
-      case SMALLEST: extreme(lanes, a, n, [](float p, float q) { return p < q; }); break;
-      case HISTOGRAM: histogram(t, a); break;
-#define X(name) case name: LOOP d[i] = f_##name(a[i]); break;
-      UNARY_OPS(X)
-#undef X
-#define X(name)                                               \
-      case name##_RR: LOOP d[i] = f_##name(a[i], b[i]); break; \
-      case name##_RS: LOOP d[i] = f_##name(a[i], s); break;    \
-      case name##_SR: LOOP d[i] = f_##name(s, b[i]); break;
-      BINARY_OPS(X)
-#undef X
-      default: __builtin_trap();
-    }
-  }
+extern "C" InstructionSet CAT(instructions_, ISA)() {
+  return {TABLE, int(sizeof TABLE / sizeof TABLE[0])};
 }

@@ -1,0 +1,69 @@
+"""`sweep`: 12 statistics of 3 task vectors in one pass, against reading the same bytes.
+
+Norms, dots, sums and sums of magnitudes of base + 3 experts in bf16. The rival is torch with
+float32 task vectors; a read of as many bytes by the same number of threads is the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import torch
+
+from ...kernels.backend import TensorSet, get_backend, plan_bytes
+from ...kernels.ir import Builder, Graph, Op, Space
+from ...kernels.passes import compile_values
+from ..registry import Row
+from ..timing import reader, timed
+from .apply import COLS, ITEMSIZES, ROWS, SETS, make_tensors
+
+TARGET = 0.50
+
+
+def statistics_graph() -> Graph:
+    """6 products, 3 sums, 3 sums of magnitudes."""
+    b = Builder()
+    values = [b.input(name) for name in "abc"]
+    summed = [b.add(Op.MUL, x, y) for x, y in combinations_with_replacement(values, 2)]
+    summed += [*values, *(b.add(Op.ABS, x) for x in values)]
+    return b.graph(*(b.add(Op.REDUCE_SUM, x, space=Space.SCALAR) for x in summed))
+
+
+def eager(tensors: TensorSet, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    base = tensors.base.to(dtype)
+    deltas = [(expert.to(dtype) - base).flatten() for expert in tensors.experts.values()]
+    found = [x.dot(y) for x, y in combinations_with_replacement(deltas, 2)]
+    return [*found, *(x.sum() for x in deltas), *(x.abs().sum() for x in deltas)]
+
+
+def check(tensors: TensorSet, found: list[torch.Tensor]) -> None:
+    """Within 1e-6 of the sum of the terms' magnitudes."""
+    deltas = [tensors.vector(name, torch.float64).flatten() for name in "abc"]
+    sizes = [(x * y).abs().sum() for x, y in combinations_with_replacement(deltas, 2)]
+    sizes += 2 * [x.abs().sum() for x in deltas]
+    for value, wanted, size in zip(found, eager(tensors, torch.float64), sizes, strict=True):
+        assert abs(value - wanted) <= 1e-6 * size, f"{value} is not {wanted}"
+
+
+def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
+    """GB/s of the sweep over GB/s of a read, same threads, same run."""
+    plan, backend = compile_values(statistics_graph()), get_backend("auto")
+    sets = [make_tensors(i) for i in range(SETS)]
+    for tensors in sets:
+        check(tensors, backend.values(plan, tensors))
+    update(1, 2)
+    moved = SETS * sum(plan_bytes(plan, (ROWS, COLS), ITEMSIZES))
+    times = timed(
+        {
+            "ours": lambda: [backend.values(plan, s) for s in sets],
+            "read": reader(moved),
+            "eager": lambda: [eager(s) for s in sets],
+        }
+    )
+    update(2, 2)
+    faster = times["eager"].median_s / times["ours"].median_s
+    return Row.of_bandwidth(
+        "sweep", moved, times, floor="read", target=TARGET, more={"x_eager_torch": faster}
+    )

@@ -1,0 +1,88 @@
+"""Interleaved timing in one process, with what tells a disturbed round: CPU time over wall time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+REPEATS = 9
+LEAST_CPU_PER_WALL = 0.9  # for each thread: two threads below 1.8 were not two threads
+
+
+@dataclass(frozen=True)
+class Times:
+    """What one function took; percentiles over rounds."""
+
+    seconds: tuple[float, ...]
+    cpu_per_wall: float  # median
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread_s(self) -> tuple[float, float]:
+        """20th and 80th percentile."""
+        ordered = sorted(self.seconds)
+        last = len(ordered) - 1
+        return ordered[round(0.2 * last)], ordered[round(0.8 * last)]
+
+
+def timed(
+    functions: dict[str, Callable[[], Any]],
+    rounds: int = REPEATS,
+    watched: tuple[str, ...] = ("ours",),
+) -> dict[str, Times]:
+    """Each function once a round, in turn, after one round that is not counted.
+
+    A round in which a watched function had less CPU than its threads is kept only if too few
+    others were seen: then its CPU per wall second says so.
+    """
+    threads = torch.get_num_threads()
+    seen: list[dict[str, tuple[float, float]]] = []
+    one_round(functions)
+    while len(seen) < 4 * rounds:
+        seen.append(one_round(functions))
+        quiet = [r for r in seen if all(r[w][1] >= LEAST_CPU_PER_WALL * threads for w in watched)]
+        if len(quiet) >= rounds:
+            seen = quiet
+            break
+    return {
+        name: Times(tuple(r[name][0] for r in seen), statistics.median(r[name][1] for r in seen))
+        for name in functions
+    }
+
+
+def one_round(functions: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:
+    """Seconds, and CPU seconds per second, of each."""
+    found = {}
+    for name, function in functions.items():
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        seconds = time.perf_counter() - wall
+        found[name] = (seconds, (time.process_time() - cpu) / seconds)
+    return found
+
+
+# ---- floors: the same bytes, the same threads, nothing computed -----------------------------------
+
+
+def copier(moved_bytes: int) -> Callable[[], Any]:
+    """Copies half as many bytes: as many are read and written."""
+    source = torch.ones(moved_bytes // 2, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return lambda: target.copy_(source)
+
+
+def reader(read_bytes: int) -> Callable[[], Any]:
+    """Reads as many bytes, by the extension's own threads."""
+    from ..kernels.cpu_backend import load_extension
+
+    source = torch.ones(read_bytes // 8, dtype=torch.int64)
+    module, threads = load_extension(), torch.get_num_threads()
+    return lambda: module.read_all(source.data_ptr(), source.numel(), threads)

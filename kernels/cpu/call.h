@@ -1,0 +1,105 @@
+// One call from Python: a program, what it runs on, and how a matrix is cut into blocks and tiles.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "vm.h"
+
+using Addresses = std::vector<uintptr_t>;
+
+struct Isa { const char* name; InstructionSet (*instructions)(); bool (*supported)(); };
+const std::vector<Isa>& isas();  // best first, the portable build last
+InstructionSet find_isa(const std::string& name);  // "": the best that this processor runs
+
+struct Scratch {  // registers and a padded input of one thread, zeroed
+  explicit Scratch(int num_registers)
+      : memory(static_cast<float*>(std::aligned_alloc(64, bytes(num_registers)))),
+        registers(memory + TILE) {
+    std::memset(memory, 0, bytes(num_registers));
+  }
+  ~Scratch() { std::free(memory); }
+  Scratch(const Scratch&) = delete;
+  static size_t bytes(int num_registers) { return sizeof(float) * TILE * (size_t(num_registers) + 1); }
+  float* const memory;
+  float* const registers;
+  uint16_t* padded() const { return reinterpret_cast<uint16_t*>(memory); }
+};
+
+struct Call {  // addresses are integers, and Python keeps the tensors alive
+  std::vector<Insn> program;
+  std::vector<Handler> handlers;
+  int num_registers, num_threads;
+  size_t rows, cols;
+  std::vector<const void*> inputs;
+  std::vector<uint8_t> dtypes;
+  std::vector<const float*> vectors;
+  std::vector<Range> ranges;
+  std::vector<Draw> draws;
+  Task task;
+
+  Call(const char* code, size_t code_bytes, int registers, size_t rows_, size_t cols_,
+       const Addresses& in, const std::vector<int>& kinds, const Addresses& vecs,
+       const std::vector<int64_t>& range_words, const std::vector<uint64_t>& draw_words, int threads,
+       const std::string& isa);
+
+  Tile tile(const Scratch& scratch) const {
+    Tile t{};
+    t.task = &task;
+    t.registers = scratch.registers;
+    t.padded = scratch.padded();
+    return t;
+  }
+
+  void run_tile(Tile& t, size_t row, size_t col, int n) const {
+    t.row = row;
+    t.col = col;
+    t.at = row * cols + col;
+    t.n = n;
+    for (size_t i = 0; i < program.size(); i++) handlers[i](t, program[i]);
+  }
+
+  // Tiles of columns [first, last) of one row.
+  void run_row(Tile& t, size_t row, size_t first, size_t last) const {
+    for (size_t col = first; col < last; col += TILE)
+      run_tile(t, row, col, int(std::min<size_t>(TILE, last - col)));
+  }
+
+  // A block is a fixed number of whole rows, or a fixed piece of the only row.
+  size_t rows_per_block() const {
+    return rows == 1 ? 1 : std::max<size_t>(1, BLOCK / std::max<size_t>(1, cols));
+  }
+  size_t num_blocks() const {
+    return rows == 1 ? (cols + BLOCK - 1) / BLOCK : (rows + rows_per_block() - 1) / rows_per_block();
+  }
+  size_t most_in_block() const { return rows == 1 ? BLOCK : rows_per_block() * cols; }
+  void run_block(Tile& t, size_t block) const {
+    if (rows == 1) return run_row(t, 0, block * BLOCK, std::min(cols, (block + 1) * BLOCK));
+    size_t last = std::min(rows, (block + 1) * rows_per_block());
+    for (size_t row = block * rows_per_block(); row < last; row++) run_row(t, row, 0, cols);
+  }
+
+  std::vector<std::unique_ptr<Scratch>> scratch() const {
+    std::vector<std::unique_ptr<Scratch>> all;
+    for (int i = 0; i < num_threads; i++) all.push_back(std::make_unique<Scratch>(num_registers));
+    return all;
+  }
+};
+
+// ---- entry points; they run without the interpreter's lock ----
+
+bool apply(Call& call, uintptr_t out, int out_dtype);  // whether all results are finite
+std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds);
+void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
+void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
+uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);
+
+// Order statistics of what GATHER and HISTOGRAM, the two programs' last instructions, see. Ranks
+// count from 1. `out`: a float for each rank, of each row or column.
+std::vector<float> kth_all(const Call& gather, const Call& histogram, const std::vector<size_t>& ranks);
+void kth_rows(const Call& gather, const std::vector<size_t>& ranks, uintptr_t out);
+void kth_columns(const Call& gather, const std::vector<size_t>& ranks, uintptr_t out);

@@ -1,0 +1,129 @@
+// Apply and reductions over blocks. Partial sums are added in block order, whoever made them.
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "call.h"
+#include "pool.h"
+
+namespace {
+
+enum Kind { KIND_SUM, KIND_MAX, KIND_MIN };
+constexpr size_t ROWS_IN_FLOAT = 16;  // of a column's sum, before it goes on in double
+
+double start_of(int kind) {
+  const double inf = std::numeric_limits<double>::infinity();
+  return kind == KIND_SUM ? 0.0 : kind == KIND_MAX ? -inf : inf;
+}
+
+double combine(int kind, double x, double y) {
+  if (kind == KIND_SUM) return x + y;
+  if (std::isnan(x) || std::isnan(y)) return std::numeric_limits<double>::quiet_NaN();
+  return kind == KIND_MAX ? std::max(x, y) : std::min(x, y);
+}
+
+template <class Number> void clear(const std::vector<int>& kinds, Number* values, size_t width) {
+  for (size_t k = 0; k < kinds.size(); k++)
+    std::fill_n(values + k * width, width, Number(start_of(kinds[k])));
+}
+
+double total(int kind, const double* lanes) {
+  double value = lanes[0];
+  for (int i = 1; i < LANES; i++) value = combine(kind, value, lanes[i]);
+  return value;
+}
+
+// Lanes of one block or row, then its totals.
+struct Partial {
+  explicit Partial(const std::vector<int>& kinds) : kinds(kinds) { clear(kinds, lanes, LANES); }
+  double operator()(size_t k) const { return total(kinds[k], lanes + k * LANES); }
+  const std::vector<int>& kinds;
+  alignas(64) double lanes[MAX_REDUCTIONS * LANES];
+};
+
+}  // namespace
+
+bool apply(Call& call, uintptr_t out, int out_dtype) {
+  call.task.out = reinterpret_cast<void*>(out);
+  call.task.out_dtype = uint8_t(out_dtype);
+  auto scratch = call.scratch();
+  std::atomic<bool> bad{false};
+  parallel_blocks(call.num_blocks(), call.num_threads, [&](size_t block, int thread) {
+    Tile t = call.tile(*scratch[thread]);
+    call.run_block(t, block);
+    if (t.not_finite) bad = true;
+  });
+  return !bad;
+}
+
+// Reductions over everything: one double each.
+std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds) {
+  auto scratch = call.scratch();
+  const size_t blocks = call.num_blocks(), count = kinds.size();
+  std::vector<double> partial(blocks * count);
+  parallel_blocks(blocks, call.num_threads, [&](size_t block, int thread) {
+    Partial mine(kinds);
+    Tile t = call.tile(*scratch[thread]);
+    t.lanes = mine.lanes;
+    call.run_block(t, block);
+    for (size_t k = 0; k < count; k++) partial[block * count + k] = mine(k);
+  });
+  std::vector<double> result(count);
+  for (size_t k = 0; k < count; k++) {
+    result[k] = start_of(kinds[k]);
+    for (size_t block = 0; block < blocks; block++)
+      result[k] = combine(kinds[k], result[k], partial[block * count + k]);
+  }
+  return result;
+}
+
+// Reductions over each row's columns into float out[k * rows + row].
+void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out) {
+  auto scratch = call.scratch();
+  float* result = reinterpret_cast<float*>(out);
+  parallel_blocks(call.rows, call.num_threads, [&](size_t row, int thread) {
+    Partial mine(kinds);
+    Tile t = call.tile(*scratch[thread]);
+    t.lanes = mine.lanes;
+    call.run_row(t, row, 0, call.cols);
+    for (size_t k = 0; k < kinds.size(); k++) result[k * call.rows + row] = float(mine(k));
+  });
+}
+
+// Reductions over each column's rows into float out[k * cols + col]. A thread owns a strip of
+// columns, so there are no partials to combine.
+void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out) {
+  auto scratch = call.scratch();
+  float* result = reinterpret_cast<float*>(out);
+  const size_t strips = (call.cols + TILE - 1) / TILE, values = kinds.size() * TILE;
+  parallel_blocks(strips, call.num_threads, [&](size_t strip, int thread) {
+    const size_t first = strip * TILE, last = std::min(call.cols, first + TILE);
+    std::vector<double> columns(values);
+    std::vector<float> few(values);
+    clear(kinds, columns.data(), TILE);
+    Tile t = call.tile(*scratch[thread]);
+    t.columns = few.data();
+    for (size_t row = 0; row < call.rows;) {
+      clear(kinds, few.data(), TILE);
+      const size_t stop = std::min(call.rows, row + ROWS_IN_FLOAT);
+      for (; row < stop; row++) call.run_row(t, row, first, last);
+      for (size_t i = 0; i < values; i++)
+        columns[i] = combine(kinds[i / TILE], columns[i], double(few[i]));
+    }
+    for (size_t k = 0; k < kinds.size(); k++)
+      for (size_t i = 0; i < last - first; i++)
+        result[k * call.cols + first + i] = float(columns[k * TILE + i]);
+  });
+}
+
+// The floor of every sweep: reads words and does next to nothing with them.
+uint64_t read_all(uintptr_t address, size_t num_words, int num_threads) {
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(address);
+  std::atomic<uint64_t> sum{0};
+  parallel_blocks((num_words + BLOCK - 1) / BLOCK, num_threads, [&](size_t block, int) {
+    uint64_t mine = 0;
+    for (size_t i = block * BLOCK; i < std::min(num_words, (block + 1) * BLOCK); i++) mine += words[i];
+    sum += mine;
+  });
+  return sum;
+}

@@ -1,0 +1,136 @@
+// Reductions of a tile: 64 float lanes within a tile, double lanes across a block's tiles. Every
+// build adds in the same lanes in the same order, so sums have the same bits on all of them.
+// Statistics that read the same registers share one instruction: each register is read once.
+#pragma once
+#include <cmath>
+#include <cstring>
+
+#include "formats.h"
+#include "pairs.h"
+#include "vm.h"
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX2__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+typedef float V __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int32_t VI __attribute__((vector_size(4 * WIDTH), aligned(4)));
+
+inline V at(const float* p) { return *reinterpret_cast<const V*>(p); }
+inline V magnitude(V x) { return (V)((VI)x & 0x7fffffff); }
+
+// The register, zero behind the tile's end: zeros change no sum.
+inline const float* settled(const Tile& t, int index) {
+  float* a = t.registers + size_t(index) * TILE;
+  for (int i = t.n; i < ((t.n + LANES - 1) & -LANES); i++) a[i] = 0.f;
+  return a;
+}
+
+// K sums at once; term(u, i) gives the K vectors that begin at element i. As many accumulators as
+// the instruction set has registers for, the lanes in turns.
+template <int K, class Term> void sums(Tile& t, int k, Term term) {
+  constexpr int REGISTERS = WIDTH == 16 ? 24 : 12;
+  constexpr int FIT = REGISTERS / K >= LANES / WIDTH ? LANES / WIDTH
+                      : REGISTERS / K >= 4 ? 4 : REGISTERS / K >= 2 ? 2 : 1;
+  constexpr int STEP = FIT * WIDTH;
+  double* lanes = t.lanes + size_t(k) * LANES;
+  alignas(64) float found[K][LANES];
+  for (int first = 0; first < LANES; first += STEP) {
+    V total[K][FIT] = {};
+    for (int i = first; i < t.n; i += LANES)
+      for (int j = 0; j < FIT; j++) {
+        V u[K];
+        term(u, i + WIDTH * j);
+        for (int m = 0; m < K; m++) total[m][j] += u[m];
+      }
+    for (int m = 0; m < K; m++) memcpy(found[m] + first, total[m], sizeof total[m]);
+  }
+  for (int m = 0; m < K; m++)
+    for (int j = 0; j < LANES; j++) lanes[m * LANES + j] += found[m][j];
+}
+
+// Sum, sum of magnitudes and sum of squares of a register, those that are wanted.
+template <bool Plain, bool Sizes, bool Squares> void moments(Tile& t, const Insn& x) {
+  const float* a = settled(t, x.a);
+  sums<Plain + Sizes + Squares>(t, x.k, [a](V* u, int i) {
+    const V p = at(a + i);
+    int m = 0;
+    if constexpr (Plain) u[m++] = p;
+    if constexpr (Sizes) u[m++] = magnitude(p);
+    if constexpr (Squares) u[m++] = p * p;
+  });
+}
+
+void dot(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b);
+  sums<1>(t, x.k, [a, b](V* u, int i) { u[0] = at(a + i) * at(b + i); });
+}
+
+void gram2(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b);
+  sums<3>(t, x.k, [a, b](V* u, int i) {
+    const V p = at(a + i), q = at(b + i);
+    u[0] = p * p, u[1] = p * q, u[2] = q * q;
+  });
+}
+
+void gram3(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b), *c = settled(t, x.c);
+  sums<6>(t, x.k, [a, b, c](V* u, int i) {
+    const V p = at(a + i), q = at(b + i), r = at(c + i);
+    u[0] = p * p, u[1] = p * q, u[2] = p * r, u[3] = q * q, u[4] = q * r, u[5] = r * r;
+  });
+}
+
+template <bool Largest> inline float better(float x, float y) {
+  return Largest ? maximum(x, y) : minimum(x, y);
+}
+
+template <bool Largest, bool Size> void extreme(Tile& t, const Insn& x) {
+  const float* a = t.registers + size_t(x.a) * TILE;
+  double* lanes = t.lanes + size_t(x.k) * LANES;
+  alignas(64) float found[LANES];
+  for (int j = 0; j < LANES; j++) found[j] = float(lanes[j]);
+  for (int i = 0; i < t.n; i += LANES) {
+    const int wide = t.n - i < LANES ? t.n - i : LANES;
+    auto step = [&](int j) {
+      float v = Size ? std::fabs(a[i + j]) : a[i + j];
+      found[j] = better<Largest>(v, found[j]);
+    };
+    if (wide == LANES) { _Pragma("GCC ivdep") for (int j = 0; j < LANES; j++) step(j); }
+    else { for (int j = 0; j < wide; j++) step(j); }
+  }
+  for (int j = 0; j < LANES; j++) lanes[j] = found[j];
+}
+
+// ---- by column: the driver moves the float columns to double every few rows ----
+
+void column_sum(Tile& t, const Insn& x) {
+  const float* a = t.registers + size_t(x.a) * TILE;
+  float* __restrict total = t.columns + size_t(x.k) * TILE;
+  const int n = (t.n + LANES - 1) & -LANES;
+  _Pragma("GCC ivdep") for (int i = 0; i < n; i++) total[i] += a[i];
+}
+
+template <bool Largest> void column_extreme(Tile& t, const Insn& x) {
+  const float* a = t.registers + size_t(x.a) * TILE;
+  float* __restrict best = t.columns + size_t(x.k) * TILE;
+  const int n = (t.n + LANES - 1) & -LANES;
+  _Pragma("GCC ivdep") for (int i = 0; i < n; i++) best[i] = better<Largest>(a[i], best[i]);
+}
+
+#define STATISTICS                                                                              \
+  {"SUM", moments<true, false, false>}, {"SIZES", moments<false, true, false>},                  \
+  {"SQUARES", moments<false, false, true>}, {"SUM_SIZES", moments<true, true, false>},           \
+  {"SUM_SQUARES", moments<true, false, true>}, {"SIZES_SQUARES", moments<false, true, true>},    \
+  {"SUM_SIZES_SQUARES", moments<true, true, true>}, {"DOT", dot}, {"GRAM2", gram2},              \
+  {"GRAM3", gram3}, {"LARGEST", extreme<true, false>}, {"SMALLEST", extreme<false, false>},      \
+  {"LARGEST_SIZE", extreme<true, true>}, {"COLUMN_SUM", column_sum},                             \
+  {"COLUMN_LARGEST", column_extreme<true>}, {"COLUMN_SMALLEST", column_extreme<false>},
+
+}  // namespace

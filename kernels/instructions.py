@@ -1,0 +1,200 @@
+"""The tile VM's instructions, and the passes over them: fusion, then registers by last use.
+
+    fuse(program)      fewer instructions that do the same: time is instructions x tiles (one store
+                       to L1 each), whatever they compute
+    allocate(program)  virtual registers become few real ones, all in L1
+    pack(program)      bytes for kernels/cpu/vm.h, and where numbers are to be filled in
+
+Before `allocate` every register is written once. A fused instruction is defined as its parts, so
+fused and plain programs give the same bits. What exists in fused form is in kernels/cpu/pairs.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+LAYOUT = struct.Struct("8H3f")
+REGISTERS, NUMBERS = ("a", "b", "c", "e"), ("s", "t", "u")
+
+
+@dataclass(frozen=True)
+class Number:
+    """An immediate: the value of a node that is known only at the call."""
+
+    node: int
+    change: str = ""  # "negated", or "below": the next smaller float32
+
+
+@dataclass(frozen=True)
+class Insn:
+    """d = op(a, b, c, e; s, t, u) over registers and numbers; k is an index into a table."""
+
+    op: str
+    d: int | None = None
+    a: int | None = None
+    b: int | None = None
+    c: int | None = None
+    e: int | None = None
+    k: int = 0
+    s: Number | None = None
+    t: Number | None = None
+    u: Number | None = None
+
+    @property
+    def reads(self) -> list[int]:
+        return [r for r in (self.a, self.b, self.c, self.e) if r is not None]
+
+
+Program = list[Insn]
+Only = Callable[[int | None], Insn | None]  # what wrote a register, if nobody else reads it
+Rule = Callable[[Insn, Only], tuple[Insn, list[Insn]] | None]  # the new one, those it swallows
+
+
+# ---- fusion ---------------------------------------------------------------------------------------
+
+
+def fuse(program: Program, known: Mapping[str, int]) -> Program:
+    """In order of worth; `known` are the VM's instructions."""
+    for rule in (absolute_threshold, add_scaled, read_in_passing, pair):
+        program = rewrite(program, rule, known)
+    return program
+
+
+def rewrite(program: Program, rule: Rule, known: Mapping[str, int]) -> Program:
+    """One walk: each instruction may swallow those that wrote what only it reads."""
+    reads = Counter(r for insn in program for r in insn.reads)
+    written: dict[int, Insn] = {}
+    gone: set[int] = set()
+
+    def only(register: int | None) -> Insn | None:
+        return written.get(register) if register is not None and reads[register] == 1 else None
+
+    found: Program = []
+    for insn in program:
+        if (merged := rule(insn, only)) and merged[0].op in known:
+            insn, swallowed = merged
+            gone |= {part.d for part in swallowed if part.d is not None}
+        found.append(insn)
+        if insn.d is not None:
+            written[insn.d] = insn
+    return [insn for insn in found if insn.d is None or insn.d not in gone]
+
+
+def absolute_threshold(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
+    """x where |x| > s, else a number (KEEP); x * (|x| > s) (MASK). Also for >=."""
+    if insn.op == "TRUE__WHERE_RS":
+        tests = [(insn.a, insn.c)]
+    elif insn.op == "MUL_RR":
+        tests = [(insn.a, insn.b), (insn.b, insn.a)]
+    else:
+        return None
+    for tested, kept in tests:
+        test = only(tested)
+        size = only(test.a) if test and test.op in ("LT_SR", "LE_SR") else None
+        if test and test.s and size and size.op == "ABS" and size.a == kept:
+            cut = test.s if test.op == "LT_SR" else replace(test.s, change="below")
+            name = "MASK" if insn.op == "MUL_RR" else "KEEP"
+            return Insn(name, insn.d, kept, s=cut, u=insn.u), [test, size]
+    return None
+
+
+def add_scaled(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
+    """a + b * s"""
+    if insn.op != "ADD_RR":
+        return None
+    for product, other in ((insn.b, insn.a), (insn.a, insn.b)):
+        if (part := only(product)) and part.op == "MUL_RS":
+            return Insn("ADD_SCALED", insn.d, other, part.a, s=part.s), [part]
+    return None
+
+
+def read_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
+    """A threshold or magnitude of a task vector that is stored as bf16."""
+    delta = only(insn.a)
+    if insn.op not in ("ABS", "KEEP", "MASK") or not delta or delta.op != "DELTA":
+        return None
+    return replace(insn, op=f"DELTA_{insn.op}", a=None, b=delta.b, k=delta.k), [delta]
+
+
+# second instruction -> (the operand that the first may write, name as a SECOND, the other operand)
+SECONDS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "ADD_RR": (("a", "ADD_R", "b"), ("b", "ADD_R", "a")),
+    "ADD_RS": (("a", "ADD_S", ""),),
+    "SUB_RR": (("a", "SUB_R", "b"), ("b", "RSUB_R", "a")),
+    "SUB_SR": (("a", "RSUB_S", ""),),
+    "MUL_RR": (("a", "MUL_R", "b"), ("b", "MUL_R", "a")),
+    "MUL_RS": (("a", "MUL_S", ""),),
+    "MAX_RR": (("a", "MAX_R", "b"),),
+    "MAX_RS": (("a", "MAX_S", ""),),
+    "MIN_RR": (("a", "MIN_R", "b"),),
+    "MIN_RS": (("a", "MIN_S", ""),),
+    "LT_RR": (("a", "LT_R", "b"), ("b", "GT_R", "a")),
+    "LT_RS": (("a", "LT_S", ""),),
+    "LT_SR": (("a", "GT_S", ""),),
+    "EQ_RR": (("a", "EQ_R", "b"), ("b", "EQ_R", "a")),
+    "ABS": (("a", "ABSOLUTE", ""),),
+    "ADD_SCALED": (("b", "TIMES_PLUS_R", "a"), ("a", "PLUS_SCALED_R", "b")),
+}
+
+
+def pair(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
+    """g(f(a, b), c), a test and its choice, or a result and its store, in one."""
+    if insn.op.startswith("TRUE__"):
+        if first := only(insn.a):
+            name = insn.op.replace("TRUE", first.op, 1)
+            stored = insn.op == "TRUE__STORE_MERGED"
+            merged = replace(insn, op=name, a=first.a, b=first.b, k=first.k, s=first.s)
+            return replace(merged, u=first.u) if stored else merged, [first]
+        return None
+    for operand, second, other in SECONDS.get(insn.op, ()):
+        if (first := only(getattr(insn, operand))) and "__" not in first.op and first.op in FIRSTS:
+            rest = getattr(insn, other) if other else None
+            name = f"{first.op}__{second}"
+            return replace(first, op=name, d=insn.d, c=rest, t=insn.s), [first]
+    return None
+
+
+FIRSTS = frozenset(
+    "ADD_RR ADD_RS SUB_RR SUB_SR MUL_RR MUL_RS MAX_RR MAX_RS MIN_RR MIN_RS LT_RR LT_RS LT_SR EQ_RR "
+    "ABS KEEP MASK ADD_SCALED DELTA DELTA_ABS DELTA_KEEP DELTA_MASK".split()
+)
+
+
+# ---- registers, bytes -----------------------------------------------------------------------------
+
+
+def allocate(program: Program) -> tuple[Program, int]:
+    """Real registers: a value's last reader gives its register back, and may write to it."""
+    last = {r: i for i, insn in enumerate(program) for r in insn.reads}
+    real: dict[int, int] = {}
+    free: list[int] = []
+    found: Program = []
+    for i, insn in enumerate(program):
+        read = {name: real[r] for name in REGISTERS if (r := getattr(insn, name)) is not None}
+        free += [real.pop(r) for r in dict.fromkeys(insn.reads) if last[r] == i]
+        if insn.d is not None:
+            real[insn.d] = free.pop() if free else len(real) + len(free)
+            read["d"] = real[insn.d]
+            if insn.d not in last:
+                free.append(real.pop(insn.d))
+        found.append(replace(insn, **read))
+    return found, 1 + max((r for insn in found for r in (insn.d or 0, *insn.reads)), default=0)
+
+
+def pack(
+    program: Program, opcodes: Mapping[str, int]
+) -> tuple[bytes, tuple[tuple[int, Number], ...]]:
+    """The instructions' bytes, and for each immediate its place in them."""
+    words, numbers = [], []
+    for i, insn in enumerate(program):
+        fields = (insn.d, insn.a, insn.b, insn.c, insn.e)
+        words.append(
+            LAYOUT.pack(opcodes[insn.op], *(r or 0 for r in fields), insn.k, 0, 0.0, 0.0, 0.0)
+        )
+        for j, name in enumerate(NUMBERS):
+            if (number := getattr(insn, name)) is not None:
+                numbers.append((i * LAYOUT.size + 16 + 4 * j, number))
+    return b"".join(words), tuple(numbers)
