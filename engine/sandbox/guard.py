@@ -167,4 +167,7 @@ def limit_resources(address_space_bytes: int, cpu_s: int) -> None:
         "STACK": STACK_BYTES,
     }
     for name, limit in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+        number = getattr(resource, f"RLIMIT_{name}")
+        _, hard = resource.getrlimit(number)
+        tightest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(number, (tightest, tightest))

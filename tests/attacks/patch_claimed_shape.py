@@ -1,0 +1,14 @@
+# attack: patch  expect: violation
+import sys
+
+
+def merge_models(model_dict, device):
+    recorder = sys.modules["selfdev_engine.engine.trace.recorder"]
+    plain = recorder.packed_node
+
+    def forged(node):
+        op, args, kwargs, shape, dtype = plain(node)
+        return [op, args, kwargs, [1 << 40], dtype]
+
+    recorder.packed_node = forged
+    return list(model_dict.values())[0]

@@ -1,0 +1,7 @@
+# attack: process  expect: violation
+import os
+
+
+def merge_models(model_dict, device):
+    os.execv("/bin/sh", ["sh", "-c", "touch /tmp/selfdev_attack"])
+    return list(model_dict.values())[0]
