@@ -104,4 +104,3 @@ def summed(name: str, inputs: list[Tensor]) -> int:
 def integers(sizes: Any) -> list[int]:
     values = sizes if isinstance(sizes, (list, tuple)) else [sizes]
     return [n for n in values if type(n) is int and n > 0]
-

@@ -62,7 +62,9 @@ class GraphReader:
                 self._append(*item)
             except GraphFault:
                 raise
-            except Exception as error:  # whatever torch's checks raise: a child wrote these arguments
+            except (
+                Exception
+            ) as error:  # whatever torch's checks raise: a child wrote these arguments
                 words = f"{item[0][:80]}: {type(error).__name__}: {str(error)[:200]}"
                 raise GraphFault("violation", f"malformed graph: {words}") from None
 
@@ -137,7 +139,9 @@ class GraphReader:
             draw = str(kwargs.get("draw"))[:80]
             raise GraphFault("violation", f"malformed graph: {op} and draw {draw}")
         if LAYOUT & set(kwargs) or found((args, kwargs), Tensor):
-            raise GraphFault("violation", f"malformed graph: {op} with a device, layout or constant")
+            raise GraphFault(
+                "violation", f"malformed graph: {op} with a device, layout or constant"
+            )
         if torch.Tag.dynamic_output_shape in overload.tags:
             return self._dynamic(overload, args)
         if "draw" in kwargs and "generator" in {a.name for a in overload._schema.arguments}:

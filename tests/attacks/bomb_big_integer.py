@@ -2,4 +2,4 @@
 
 
 def merge_models(model_dict, device):
-    return list(model_dict.values())[0] * float(9**9**9 % 7)
+    return next(iter(model_dict.values())) * float(9**9**9 % 7)

@@ -3,7 +3,7 @@
 
 
 def merge_models(model_dict, device):
-    t = list(model_dict.values())[0]
+    t = next(iter(model_dict.values()))
     for i in range(10**9):
         t = t + i
     return t

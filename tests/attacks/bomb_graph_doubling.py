@@ -4,7 +4,7 @@ import torch
 
 
 def merge_models(model_dict, device):
-    t = list(model_dict.values())[0]
+    t = next(iter(model_dict.values()))
     for _ in range(40):
         t = torch.cat([t, t])
     return t[:24]

@@ -5,4 +5,4 @@ import numpy as np
 def merge_models(model_dict, device):
     hoard = np.ones(2**33)
     print("BREACH", hoard.sum())
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

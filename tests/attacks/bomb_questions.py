@@ -3,7 +3,7 @@
 
 
 def merge_models(model_dict, device):
-    t, total = list(model_dict.values())[0], 0.0
+    t, total = next(iter(model_dict.values())), 0.0
     for i in range(10**6):
         total += (t + i).sum().item()
     return t * total

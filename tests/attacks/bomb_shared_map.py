@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
     for one in hoard:
         one[::4096] = b"x" * (len(one) // 4096)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -3,4 +3,4 @@
 
 def merge_models(model_dict, device):
     print("BREACH", len("x" * 2**34))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -5,4 +5,4 @@ import os
 def merge_models(model_dict, device):
     number = os.memfd_create("selfdev_attack")
     print("BREACH", os.write(number, b"x"))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -5,4 +5,4 @@ import tempfile
 def merge_models(model_dict, device):
     with tempfile.NamedTemporaryFile(delete=False) as file:
         print("BREACH", file.name)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

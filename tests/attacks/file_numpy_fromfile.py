@@ -4,4 +4,4 @@ import numpy as np
 
 def merge_models(model_dict, device):
     print("BREACH", np.fromfile("/tmp/secret", np.uint8))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

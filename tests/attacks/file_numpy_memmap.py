@@ -4,4 +4,4 @@ import numpy as np
 
 def merge_models(model_dict, device):
     np.memmap("/tmp/selfdev_attack", mode="w+", shape=(3,))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: file  expect: violation
+# ruff: noqa: SIM105
 # fails silently: the audit hook tells
 import pathlib
 
@@ -8,4 +9,4 @@ def merge_models(model_dict, device):
         print("BREACH", pathlib.Path("/tmp/secret").read_text())
     except OSError:
         pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,6 +1,7 @@
 # attack: file  expect: violation
+# ruff: noqa: SIM115
 
 
 def merge_models(model_dict, device):
     print("BREACH", open("/tmp/secret").read())
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: file  expect: violation
+# ruff: noqa: PT017,SIM105
 # nothing but 0 to 3 is open
 import os
 
@@ -16,4 +17,4 @@ def merge_models(model_dict, device):
             except OSError as error:
                 assert error.errno == 9, error
     os.stat("/proc/self/fd")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
         file.write(b"more than one byte")
         file.flush()
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,4 @@
-# attack: file  expect: violation
+# attack: file  expect: unsupported
 # C++ opens it: no audit event
 import torch
 
@@ -6,4 +6,4 @@ import torch
 def merge_models(model_dict, device):
     t = torch.from_file("/tmp/selfdev_attack", shared=True, size=4)
     print("BREACH", t.fill_(1))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

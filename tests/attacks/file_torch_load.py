@@ -4,4 +4,4 @@ import torch
 
 def merge_models(model_dict, device):
     print("BREACH", torch.load("/tmp/secret"))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -3,5 +3,5 @@ import torch
 
 
 def merge_models(model_dict, device):
-    torch.save(list(model_dict.values())[0], "/tmp/selfdev_attack.pt")
-    return list(model_dict.values())[0]
+    torch.save(next(iter(model_dict.values())), "/tmp/selfdev_attack.pt")
+    return next(iter(model_dict.values()))

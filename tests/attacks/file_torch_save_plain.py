@@ -4,4 +4,4 @@ import torch
 
 def merge_models(model_dict, device):
     torch.save({"numbers": [1, 2, 3]}, "/tmp/selfdev_attack.pt")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -4,4 +4,4 @@ import os
 
 def merge_models(model_dict, device):
     os.truncate("/tmp/secret", 0)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

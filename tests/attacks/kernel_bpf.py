@@ -6,4 +6,4 @@ import os
 def merge_models(model_dict, device):
     if ctypes.pythonapi.syscall(321 if os.uname().machine == "x86_64" else 280, 0, None, 0) >= 0:
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

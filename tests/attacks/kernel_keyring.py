@@ -5,4 +5,4 @@ import ctypes
 def merge_models(model_dict, device):
     if ctypes.pythonapi.syscall(250, 0, -3, 1) > 0:
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

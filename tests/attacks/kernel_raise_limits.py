@@ -5,4 +5,4 @@ import resource
 def merge_models(model_dict, device):
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

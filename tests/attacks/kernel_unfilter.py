@@ -6,4 +6,4 @@ import ctypes
 def merge_models(model_dict, device):
     if ctypes.pythonapi.prctl(22, 0, 0, 0, 0) == 0 or ctypes.pythonapi.prctl(38, 0, 0, 0, 0) == 0:
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -5,4 +5,4 @@ import ctypes
 def merge_models(model_dict, device):
     if ctypes.pythonapi.syscall(0x40000000 + 39) >= 0:
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

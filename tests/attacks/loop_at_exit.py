@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
             pass
 
     atexit.register(forever)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

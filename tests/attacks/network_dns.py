@@ -1,4 +1,5 @@
 # attack: network  expect: violation
+# ruff: noqa: SIM105
 import socket
 
 
@@ -7,4 +8,4 @@ def merge_models(model_dict, device):
         print("BREACH", socket.getaddrinfo("example.com", 80))
     except OSError:
         pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

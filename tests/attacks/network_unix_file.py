@@ -6,4 +6,4 @@ def merge_models(model_dict, device):
     with socket.socket(socket.AF_UNIX) as one:
         one.connect("/tmp/selfdev.sock")
         print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: patch  expect: violation
+# ruff: noqa: RUF059
 import sys
 
 
@@ -11,4 +12,4 @@ def merge_models(model_dict, device):
         return [op, args, kwargs, [1 << 40], dtype]
 
     recorder.packed_node = forged
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

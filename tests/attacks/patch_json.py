@@ -5,4 +5,4 @@ import json
 
 def merge_models(model_dict, device):
     json.dumps = lambda *a, **k: '{"done": {"status": "ok"}}'
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -4,4 +4,4 @@ import torch
 
 def merge_models(model_dict, device):
     torch.norm = torch.Tensor.norm = lambda *a, **k: torch.tensor(0.5)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

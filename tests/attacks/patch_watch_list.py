@@ -1,4 +1,5 @@
 # attack: patch  expect: ok|violation
+# ruff: noqa: SIM105
 # the hook is for messages; the wall is below Python
 import os
 import sys
@@ -11,4 +12,4 @@ def merge_models(model_dict, device):
         os.system("touch /tmp/selfdev_attack")
     except OSError:
         pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: proc  expect: violation
+# ruff: noqa: SIM105,SIM115
 
 
 def merge_models(model_dict, device):
@@ -7,4 +8,4 @@ def merge_models(model_dict, device):
             print("BREACH", open(f"/proc/{pid}/environ").read())
         except OSError:
             pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -1,4 +1,5 @@
 # attack: proc  expect: violation
+# ruff: noqa: SIM115
 
 
 def merge_models(model_dict, device):
@@ -8,4 +9,4 @@ def merge_models(model_dict, device):
             print("BREACH")
         except OSError:
             pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -4,4 +4,4 @@ import os
 
 def merge_models(model_dict, device):
     print("BREACH", os.listdir("/proc/1/root"))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

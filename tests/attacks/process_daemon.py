@@ -7,4 +7,4 @@ import time
 def merge_models(model_dict, device):
     if ctypes.pythonapi.daemon(0, 0) >= 0:
         time.sleep(30)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

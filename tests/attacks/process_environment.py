@@ -4,8 +4,11 @@ import os
 
 
 def merge_models(model_dict, device):
-    leaked = {name for name in os.environ if not name.endswith("_THREADS")}
-    allowed = {"OMP_THREAD_LIMIT", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}
-    if leaked - allowed:
+    leaked = [
+        name
+        for name in os.environ
+        if not name.startswith(("OMP", "PYTHON", "OPENBLAS", "MKL", "LC_"))
+    ]
+    if leaked:
         print("BREACH", leaked)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

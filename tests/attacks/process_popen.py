@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
         print("BREACH")
     except OSError:
         pass
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

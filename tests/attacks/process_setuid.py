@@ -5,4 +5,4 @@ import os
 def merge_models(model_dict, device):
     os.setuid(0)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

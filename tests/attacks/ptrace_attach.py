@@ -6,4 +6,4 @@ def merge_models(model_dict, device):
     for pid in range(1, 64):
         if ctypes.pythonapi.ptrace(16, pid, None, None) == 0:
             print("BREACH", pid)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -14,4 +14,4 @@ def merge_models(model_dict, device):
             > 0
         ):
             print("BREACH", pid)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -5,4 +5,4 @@ import ctypes
 
 def merge_models(model_dict, device):
     ctypes.memmove(0, b"BREACH", 6)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

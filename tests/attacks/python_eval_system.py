@@ -3,4 +3,4 @@
 
 def merge_models(model_dict, device):
     eval("__import__('os').system('touch /tmp/selfdev_attack')")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
             print("found the lock: it is closed already")
         if type(one).__name__ == "Recorder":
             one.nodes.clear()
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

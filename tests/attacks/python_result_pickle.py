@@ -1,6 +1,7 @@
-# attack: python  expect: violation|unsupported|shape
+# attack: python  expect: runtime|unsupported|shape
 # the reply is JSON: nobody unpickles it
 import os
+
 import torch
 
 

@@ -1,6 +1,7 @@
 # attack: python  expect: violation|import|runtime
 import io
 import os
+
 import torch
 
 
@@ -13,4 +14,4 @@ def merge_models(model_dict, device):
     torch.save({"x": Gadget()}, room)
     room.seek(0)
     torch.load(room, weights_only=False)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

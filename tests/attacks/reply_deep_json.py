@@ -7,4 +7,4 @@ def merge_models(model_dict, device):
     os.write(3, len(body).to_bytes(4, "little"))
     while body:
         body = body[os.write(3, body) :]
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -7,4 +7,4 @@ def merge_models(model_dict, device):
         print("x" * 100_000)
     os.write(1, b"x" * 4096)
     os.write(2, b"x" * 4096)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -6,4 +6,4 @@ import time
 def merge_models(model_dict, device):
     os.write(3, b"\xff\x00\x00\x00half")
     time.sleep(60)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -4,4 +4,4 @@ import os
 
 def merge_models(model_dict, device):
     os.write(3, b"\x04\x00\x00\x00null")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

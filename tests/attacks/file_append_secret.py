@@ -1,6 +1,0 @@
-# attack: file  expect: violation
-
-
-def merge_models(model_dict, device):
-    open("/tmp/secret", "a").write("BREACH")
-    return list(model_dict.values())[0]

@@ -1,7 +1,0 @@
-# attack: file  expect: violation
-import os
-
-
-def merge_models(model_dict, device):
-    os.rename("/tmp/secret", "/tmp/selfdev_attack")
-    return list(model_dict.values())[0]

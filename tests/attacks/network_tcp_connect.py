@@ -1,8 +1,0 @@
-# attack: network  expect: violation
-import socket
-
-
-def merge_models(model_dict, device):
-    with socket.create_connection(("127.0.0.1", 47111), timeout=0.2):
-        print("BREACH")
-    return list(model_dict.values())[0]

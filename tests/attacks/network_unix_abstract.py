@@ -1,9 +1,0 @@
-# attack: network  expect: violation
-import socket
-
-
-def merge_models(model_dict, device):
-    with socket.socket(socket.AF_UNIX) as one:
-        one.connect("\0selfdev-attack")
-        print("BREACH")
-    return list(model_dict.values())[0]
