@@ -13,7 +13,7 @@ HINTS = tuple(
     (re.compile(pattern), hint)
     for pattern, hint in (
         (
-            r"torch\.save|pickl|Parent directory",
+            r"torch\.save|pickl|Parent directory|inline_container",
             "return the merged tensor instead of saving it; clone() or copy.deepcopy copies one",
         ),
         (
