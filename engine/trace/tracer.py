@@ -50,6 +50,7 @@ class Traced:
     output: str  # what it printed, cut and escaped
     view: str
     seconds: float
+    cpu_s: float  # of the child
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class Conversation:
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""))
         random = bool(reply.get("draws")) or any("draw" in n.kwargs for n in graph.nodes)
-        return Traced(graph, done.num_asks, random, printed, view, done.seconds)
+        return Traced(graph, done.num_asks, random, printed, view, done.seconds, done.cpu_s)
 
     def _final(self, reply: dict[str, Any]) -> TraceGraph:
         reader = self._reader(reply.get("shape"))
