@@ -1,8 +1,8 @@
 """The engine's side of the sandbox: starts the zygote, gives each job a child, kills on time.
 
 Timeline of a job: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
--> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. The child's
-clock stops while the engine answers, and no send waits for a child that does not read. Past its
+-> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. A child's
+clock runs only while the engine listens, and no send waits for a child that does not read. Past its
 deadline it gets SIGUSR1 for the line it is at, and 50 ms later SIGKILL.
 """
 
@@ -102,6 +102,7 @@ class Sandbox:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._children: dict[int, Child] = {}
+        self._away_since = time.monotonic()
         cpu_s = int(self.timeout_s) + CPU_SLACK_S
         words = [str(theirs.fileno()), self.handler, str(self.memory_bytes), str(cpu_s)]
         words.append(",".join(usable_layers()) or "none")
@@ -208,21 +209,32 @@ class Sandbox:
 
     def _step(self) -> list[Job]:
         """Wait for something to happen; jobs that ended."""
+        self._stop_clocks()
         live = {c.channel.fileno(): c for c in self._children.values() if c.stage != "dead"}
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         for descriptor, child in live.items():
             poll.register(descriptor, select.POLLIN | (select.POLLOUT if child.unsent else 0))
         wait_s = min((c.deadline - time.monotonic() for c in live.values()), default=1.0)
+        events = poll.poll(max(0.0, wait_s) * 1000 + 1)
+        self._away_since = time.monotonic()
         finished: list[Job] = []
-        for descriptor, event in poll.poll(max(0.0, wait_s) * 1000 + 1):
+        for descriptor, event in events:
             if descriptor == self._control.fileno():
                 finished += self._reap(self._message()[0])
             elif live[descriptor].stage != "dead":
                 self._attend(live[descriptor], event)
+        self._stop_clocks()
         for child in live.values():
             self._check_deadline(child)
         return finished
+
+    def _stop_clocks(self) -> None:
+        """No child pays for what the engine, or who reads its results, did since the last poll."""
+        now = time.monotonic()
+        for child in self._children.values():
+            child.deadline += now - max(self._away_since, child.started)
+        self._away_since = now
 
     def _check_deadline(self, child: Child) -> None:
         now = time.monotonic()
@@ -290,11 +302,7 @@ class Sandbox:
         except AnswerError as error:
             self._finish(child, error.rejection)
             return
-        finally:
-            spent = time.monotonic() - began
-            child.job.answers_s += spent
-            for one in self._children.values():  # no child pays for the engine's time
-                one.deadline += spent
+        child.job.answers_s += time.monotonic() - began
         if child.job.answers_s > MAX_ANSWERS_S:
             detail = f"its questions took more than {MAX_ANSWERS_S:g} s to answer: ask for less"
             self._finish(child, Rejection("timeout", detail))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ DTYPES = {
 }
 MAX_ARGUMENTS = 4096
 MAX_SEED = 1 << 56
+MAX_VERIFY_CPU_S = 20.0  # thousands of ordinary nodes take a second or two
 
 
 class GraphFault(ValueError):
@@ -47,6 +49,7 @@ class GraphReader:
         self.names, self.shape = tuple(names), tuple(shape)
         self.nodes: list[TraceNode] = []
         self.metas: list[Any] = []  # a meta tensor, a list of them, or None: size not yet known
+        self.cpu_s = 0.0
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
     def extend(self, raw: Any) -> None:
@@ -58,6 +61,7 @@ class GraphReader:
                 raise GraphFault(
                     "violation", "malformed graph: a node is [op, args, kwargs, shape, dtype]"
                 )
+            began = time.thread_time()
             try:
                 self._append(*item)
             except GraphFault:
@@ -67,6 +71,10 @@ class GraphReader:
             ) as error:  # whatever torch's checks raise: a child wrote these arguments
                 words = f"{item[0][:80]}: {type(error).__name__}: {str(error)[:200]}"
                 raise GraphFault("violation", f"malformed graph: {words}") from None
+            self.cpu_s += time.thread_time() - began
+            if self.cpu_s > MAX_VERIFY_CPU_S:
+                detail = f"{len(self.nodes)} nodes took more than {MAX_VERIFY_CPU_S:g} s to verify"
+                raise GraphFault("timeout", f"{detail}: use fewer operations on whole tensors")
 
     def graph(self, outputs: Sequence[Any]) -> TraceGraph:
         """A graph of all nodes so far with these outputs."""

@@ -24,6 +24,7 @@ from selfdev_engine.engine.sandbox.protocol import (
     printable,
     reply_rejection,
 )
+from selfdev_engine.engine.trace import verify
 from selfdev_engine.engine.trace.bounds import MAX_WORK, work_of
 from selfdev_engine.engine.trace.recorder import MAX_ANSWER_ELEMENTS, MAX_CONSTANT_ELEMENTS
 from selfdev_engine.engine.trace.replay import replay
@@ -255,6 +256,7 @@ def encode_body(body: bytes) -> bytes:
 
 def test_a_child_that_does_not_read_holds_nobody(tracer: Tracer):
     """It floods with questions for large answers and never reads one."""
+    assert not isinstance(trace(tracer, QUICK), Rejection)  # the zygote is up
     nodes = [
         ["input", ["x"], {}, None, None],
         ["aten.sum.dim_IntList", [X, [1]], {}, None, None],
@@ -337,6 +339,13 @@ def test_work_is_bounded(tracer: Tracer):
     graph.extend([["input", ["x"], {}, None, None]])
     with pytest.raises(GraphFault) as fault:
         graph.extend([["aten.mm.default", [{"n": i}, X], {}, None, None] for i in range(150)])
+    assert fault.value.rejection.kind == "timeout"
+
+
+def test_the_time_of_verifying_is_bounded(monkeypatch):
+    monkeypatch.setattr(verify, "MAX_VERIFY_CPU_S", 0.01)
+    with pytest.raises(GraphFault, match="to verify") as fault:
+        reader().extend([["aten.cat.default", [[X] * 4000], {}, None, None]] * 9)
     assert fault.value.rejection.kind == "timeout"
 
 
@@ -453,6 +462,21 @@ def command_of(stat: Path) -> str:
         return ""
 
 
+def test_no_child_pays_for_the_readers_time():
+    """The second program asks while whoever reads the first one's result is busy."""
+    asks = "import time\ndef merge_models(d, device):\n    time.sleep(0.3)\n    return d['x'] * d['x'].norm().item()\n"
+    with Tracer(TraceSettings(timeout_s=1.5, memory_bytes=64 << 20)) as tracer:
+        jobs = [
+            TraceJob(extract(code), NAMES, SHAPE, 0, "t", lambda graph: [torch.ones(())])
+            for code in (QUICK, asks)
+        ]
+        results = []
+        for _, result in tracer.trace_many(jobs):
+            results.append(result)
+            time.sleep(2.0)
+        assert not any(isinstance(result, Rejection) for result in results), results
+
+
 def test_who_stops_listening_leaves_no_child(tracer: Tracer):
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
     jobs = [TraceJob(extract(code), NAMES, SHAPE, 0, "t") for code in (loop, QUICK)]
@@ -477,6 +501,33 @@ def test_a_question_that_torch_refuses_is_the_programs_fault(tracer: Tracer):
     body = "    far = (x.abs() * 1e9).long().flatten()\n    return x.flatten().gather(0, far).sum().item() * x\n"
     rejection = rejected(tracer, body)
     assert rejection.kind == "runtime" and "out of bounds" in rejection.detail
+
+
+ATTACKS = Path(__file__).parents[1] / "attacks"
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("file_torch_from_file", {"violation"}),
+        ("file_torch_save_plain", {"violation"}),
+        ("process_system", {"violation"}),
+        ("network_tcp_caught", {"violation"}),
+        ("bomb_string", {"memory"}),
+        ("loop_c_sum", {"timeout"}),
+        ("reply_null", {"violation"}),
+        ("reply_flood_of_questions", {"violation"}),
+    ],
+)
+def test_the_eager_tier_is_as_closed(tracer: Tracer, name: str, kinds: set[str]):
+    code = (ATTACKS / f"{name}.py").read_text()
+    vectors = {name: torch.full(SHAPE, 0.5) for name in NAMES}
+    result = tracer.run_eager(extract(code), vectors, seed=0, tensor_name="t")
+    assert isinstance(result, Rejection) and result.kind in kinds, result
+    assert not Path("/tmp/selfdev_attack").exists() and not Path("/tmp/selfdev_attack.pt").exists()
+    assert torch.equal(
+        tracer.run_eager(extract(QUICK), vectors, seed=0, tensor_name="t"), vectors["x"]
+    )
 
 
 # ---- layers
