@@ -79,3 +79,8 @@ def test_the_range_notices_what_gets_through():
     record = run_range("--without", "seccomp", *files)
     assert "seccomp" not in record["layers"]
     assert {name for name, attack in record["attacks"].items() if attack["evidence"]} == succeed
+
+
+def test_the_documentation_names_every_kind_of_attack():
+    text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    assert {f"\n| {header(path)[0]}:" in text for path in ATTACKS} == {True}
