@@ -1,9 +1,9 @@
 """The engine's side of the sandbox: starts the zygote, gives each job a child, kills on time.
 
 Timeline of a job: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
--> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. The child's
-clock stops while the engine answers. Past its deadline it gets SIGUSR1 for the line it is at, and
-50 ms later SIGKILL.
+-> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. A child's
+clock runs only while the engine listens, and no send waits for a child that does not read. Past its
+deadline it gets SIGUSR1 for the line it is at, and 50 ms later SIGKILL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import Rejection, UsageError
 from .layers import missing_layers, usable_layers
-from .protocol import BadFrame, Frames, encode, printable
+from .protocol import MAX_ASKS, BadFrame, Frames, decode, encode
 
 ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
     "OMP_NUM_THREADS": "1",
@@ -37,7 +37,7 @@ ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike
 }
 TRACEBACK_S = 0.05
 START_S = 120.0
-MAX_ASKS = 256
+MAX_ANSWERS_S = 120.0  # of the engine's own time for one program's questions
 CPU_SLACK_S = 5
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
 
@@ -62,6 +62,7 @@ class Job:
     seconds: float = 0.0
     cpu_s: float = 0.0
     num_asks: int = 0
+    answers_s: float = 0.0
 
 
 @dataclass(eq=False)
@@ -75,6 +76,7 @@ class Child:
     started: float
     frames: Frames = field(default_factory=Frames)
     stage: str = "run"  # run -> traceback -> dead, or run -> dead once the reply is in
+    unsent: bytearray = field(default_factory=bytearray)
     tail: bytes = b""
 
 
@@ -100,6 +102,7 @@ class Sandbox:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._children: dict[int, Child] = {}
+        self._away_since = time.monotonic()
         cpu_s = int(self.timeout_s) + CPU_SLACK_S
         words = [str(theirs.fileno()), self.handler, str(self.memory_bytes), str(cpu_s)]
         words.append(",".join(usable_layers()) or "none")
@@ -135,7 +138,16 @@ class Sandbox:
     # ---- running jobs
 
     def run(self, jobs: Iterable[Job], slots: int = 2) -> Iterator[Job]:
-        """Finished jobs, in the order in which they finish; `slots` in flight."""
+        """Finished jobs, in the order in which they finish; `slots` in flight.
+
+        Where the caller stops listening, the children in flight are ended.
+        """
+        try:
+            yield from self._run(jobs, slots)
+        finally:
+            self._end_children()
+
+    def _run(self, jobs: Iterable[Job], slots: int) -> Iterator[Job]:
         waiting, retried = iter(jobs), set[int]()
         pending: list[Job] = []
         exhausted = False
@@ -197,20 +209,32 @@ class Sandbox:
 
     def _step(self) -> list[Job]:
         """Wait for something to happen; jobs that ended."""
+        self._stop_clocks()
         live = {c.channel.fileno(): c for c in self._children.values() if c.stage != "dead"}
         poll = select.poll()
-        for descriptor in (self._control.fileno(), *live):
-            poll.register(descriptor, select.POLLIN)
+        poll.register(self._control.fileno(), select.POLLIN)
+        for descriptor, child in live.items():
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if child.unsent else 0))
         wait_s = min((c.deadline - time.monotonic() for c in live.values()), default=1.0)
+        events = poll.poll(max(0.0, wait_s) * 1000 + 1)
+        self._away_since = time.monotonic()
         finished: list[Job] = []
-        for descriptor, event in poll.poll(max(0.0, wait_s) * 1000 + 1):
+        for descriptor, event in events:
             if descriptor == self._control.fileno():
                 finished += self._reap(self._message()[0])
             elif live[descriptor].stage != "dead":
-                self._hear(live[descriptor], event)
+                self._attend(live[descriptor], event)
+        self._stop_clocks()
         for child in live.values():
             self._check_deadline(child)
         return finished
+
+    def _stop_clocks(self) -> None:
+        """No child pays for what the engine, or who reads its results, did since the last poll."""
+        now = time.monotonic()
+        for child in self._children.values():
+            child.deadline += now - max(self._away_since, child.started)
+        self._away_since = now
 
     def _check_deadline(self, child: Child) -> None:
         now = time.monotonic()
@@ -225,16 +249,22 @@ class Sandbox:
 
     # ---- one child
 
-    def _hear(self, child: Child, event: int) -> None:
+    def _attend(self, child: Child, event: int) -> None:
+        if event & select.POLLOUT:
+            self._flush(child)
+        if event & ~select.POLLOUT:
+            self._hear(child)
+
+    def _hear(self, child: Child) -> None:
         try:
             data = child.channel.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        if not data:
-            if child.stage == "run":
-                self._finish(child, Rejection("runtime", "the process ended without a reply"))
+        if not data:  # it ended or hung up; the zygote says how it ended
+            child.stage = "dead"
+            self._signal(child, signal.SIGKILL)
             return
         if child.stage == "traceback":
             child.tail += data
@@ -248,8 +278,6 @@ class Sandbox:
             self._finish(child, Rejection("violation", f"malformed reply: {error}"))
 
     def _message_of(self, child: Child, body: bytes) -> None:
-        from .protocol import decode
-
         if child.stage != "run":
             return
         message = decode(body)
@@ -262,6 +290,8 @@ class Sandbox:
 
     def _answer(self, child: Child, question: dict[str, Any]) -> None:
         child.job.num_asks += 1
+        if child.unsent:
+            raise BadFrame("a question before the last answer was read")
         if child.job.num_asks > MAX_ASKS:
             detail = f"more than {MAX_ASKS} questions for values of the weights"
             self._finish(child, Rejection("unsupported", detail))
@@ -272,19 +302,25 @@ class Sandbox:
         except AnswerError as error:
             self._finish(child, error.rejection)
             return
-        for other in self._children.values():  # no child pays for the engine's time
-            other.deadline += time.monotonic() - began
+        child.job.answers_s += time.monotonic() - began
+        if child.job.answers_s > MAX_ANSWERS_S:
+            detail = f"its questions took more than {MAX_ANSWERS_S:g} s to answer: ask for less"
+            self._finish(child, Rejection("timeout", detail))
+            return
         self._send(child, {"answer": reply})
 
     def _send(self, child: Child, message: dict[str, Any]) -> None:
-        data = memoryview(encode(message))
-        child.channel.settimeout(2.0)  # a child that does not read must not hold the engine
+        child.unsent += encode(message)
+        self._flush(child)
+
+    def _flush(self, child: Child) -> None:
+        """As much as the child takes now: one that does not read must not hold the engine."""
         try:
-            child.channel.sendall(data)
-        except OSError:
-            self._finish(child, Rejection("violation", "the program does not read its answers"))
-        finally:
-            child.channel.setblocking(False)
+            del child.unsent[: child.channel.send(child.unsent)]
+        except BlockingIOError:
+            return
+        except OSError:  # it hung up: heard of as an end
+            child.unsent.clear()
 
     def _signal(self, child: Child, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -298,11 +334,8 @@ class Sandbox:
 
     def _reap(self, message: dict[str, Any]) -> list[Job]:
         child = self._children.pop(message["exited"])
-        while child.stage == "run":  # what it wrote before it ended
-            before = child.stage, child.frames
-            self._hear(child, select.POLLIN)
-            if (child.stage, child.frames) == before and not self._readable(child):
-                break
+        while child.stage == "run" and self._readable(child):  # what it wrote before it ended
+            self._hear(child)
         child.stage = "dead"
         if child.job.result is None:
             ended = message["status"] & 127
@@ -319,6 +352,18 @@ class Sandbox:
         return bool(select.select([child.channel], [], [], 0)[0])
 
     # ---- the end
+
+    def _end_children(self) -> None:
+        """Kill and collect what is in flight, so that the next run begins with empty slots."""
+        for child in self._children.values():
+            child.stage = "dead"
+            self._signal(child, signal.SIGKILL)
+        try:
+            while self._children:
+                self._reap(self._message()[0])
+        except ZygoteLost:
+            self._forget_children()
+            self._restart()
 
     def _forget_children(self) -> None:
         for child in self._children.values():
@@ -350,17 +395,3 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def reply_rejection(reply: dict[str, Any]) -> Rejection | None:
-    """The rejection that a child's reply states; `violation` where it is malformed."""
-    from ..errors import REJECTION_KINDS
-
-    if reply.get("status") == "ok":
-        return None
-    kind, line = reply.get("kind"), reply.get("line")
-    if reply.get("status") == "internal":
-        return Rejection("runtime", f"the sandbox failed: {printable(reply.get('detail'))}")
-    if kind not in REJECTION_KINDS or not (line is None or type(line) is int):
-        return Rejection("violation", "malformed reply: kind or line")
-    return Rejection(kind, printable(reply.get("detail")), line)

@@ -6,6 +6,7 @@ The wall is the seccomp allow-list; the others stand behind it (each attack shou
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -55,8 +56,8 @@ KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000  # REFUSE is EPERM: Pyt
 LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 X32_BIT = 0x40000000
 
+USER_NAMESPACE = 0x10000000
 NAMESPACES = {
-    "user": 0x10000000,
     "net": 0x40000000,
     "ipc": 0x08000000,
     "mount": 0x00020000,
@@ -123,12 +124,23 @@ def restrict_files() -> None:
 
 
 def enter_namespaces() -> None:
-    """New user, network, ipc, mount, uts and pid namespaces; the caller goes on as PID 1.
+    """New network, ipc, mount, uts and pid namespaces; the caller goes on as PID 1.
 
-    The outer process waits for the inner one and ends with its code.
+    Whoever may not make them makes a user namespace first. The outer process waits for the inner one
+    and ends with its code.
     """
+    try:
+        call("unshare", sum(NAMESPACES.values()))
+    except OSError:
+        enter_user_namespace()
+    if pid := os.fork():
+        os.closerange(0, 64)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
+
+
+def enter_user_namespace() -> None:
     uid, gid = os.getuid(), os.getgid()
-    call("unshare", sum(NAMESPACES.values()))
+    call("unshare", sum(NAMESPACES.values()) | USER_NAMESPACE)
     for name, line in (
         ("setgroups", "deny"),
         ("uid_map", f"{NOBODY} {uid} 1"),
@@ -136,9 +148,15 @@ def enter_namespaces() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(line)
-    if pid := os.fork():
-        os.closerange(0, 64)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
+
+
+def give_up_root() -> None:
+    """Limits on processes do not bind uid 0. A root that may not change its uid keeps it."""
+    if os.getuid() == 0:
+        with contextlib.suppress(PermissionError):
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def die_with_parent() -> None:
@@ -167,4 +185,7 @@ def limit_resources(address_space_bytes: int, cpu_s: int) -> None:
         "STACK": STACK_BYTES,
     }
     for name, limit in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+        number = getattr(resource, f"RLIMIT_{name}")
+        _, hard = resource.getrlimit(number)
+        tightest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(number, (tightest, tightest))

@@ -12,7 +12,7 @@ from typing import Any
 
 REQUIRED = ("no_new_privs", "seccomp", "limits")
 LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what to do)
-    "no_new_privs": ("setuid programs could gain rights", "use Linux 3.5 or later"),
+    "no_new_privs": ("the certainty that no program gains rights", "use Linux 3.5 or later"),
     "seccomp": ("the wall itself: any system call", "use Linux with seccomp filters"),
     "limits": ("bounds on memory, files and processes", "use Linux with rlimits"),
     "landlock": (
@@ -49,7 +49,7 @@ def signal_scope():
     guard.no_new_privileges(); guard.restrict_files()
     return guard.landlock_version() >= 6 and fails(lambda: os.kill(os.getppid(), 0))
 def namespaces():
-    guard.enter_namespaces(); return os.getpid() == 1 and os.getuid() == guard.NOBODY
+    guard.enter_namespaces(); guard.give_up_root(); return os.getpid() == 1 and os.getuid() == guard.NOBODY
 def pidfd():
     fd = os.pidfd_open(os.getpid()); signal.pidfd_send_signal(fd, 0); return True
 try: held = globals()[sys.argv[1]]()
@@ -74,12 +74,12 @@ def start_probe(command: list[str]) -> subprocess.Popen[str]:
 def layer(name: str, said: str, code: int) -> dict[str, Any]:
     lost, fix = LAYERS[name]
     why = said.strip().split("\n")[-1]
-    detail = "granted" if code == 0 else f"not granted ({why}); lost without it: {lost}"
+    granted = "granted" if code == 0 else f"not granted ({why})" if why else "not granted"
     return {
         "name": name,
         "ok": code == 0,
         "required": name in REQUIRED,
-        "detail": detail,
+        "detail": f"{granted}; lost without it: {lost}",
         "fix": "" if code == 0 else fix,
     }
 

@@ -2,7 +2,7 @@
 
 A frame is a 4-byte little-endian length and that many bytes of JSON. The child sends any number of
 {"ask": ...} and one {"done": ...}; the engine answers each question with {"answer": ...}.
-Only the standard library is imported here: the zygote needs it before torch.
+No torch is imported here: the zygote needs this before it enters its namespaces.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import os
 import struct
 from typing import Any
 
+from ..errors import REJECTION_KINDS, Rejection
+
 FRAME_BYTES = 8 << 20  # a graph with its bounded constants fits
 TOTAL_BYTES = 32 << 20
 TEXT_CHARACTERS = 4096
+MAX_ASKS = 256  # of one trace
+MAX_LINE = 1_000_000
 HEADER = struct.Struct("<I")
 
 
@@ -94,3 +98,19 @@ def printable(text: object) -> str:
     """Text of a child, cut and escaped: lone surrogates and control characters drive terminals."""
     cut = str(text)[:TEXT_CHARACTERS]
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
+
+
+def reply_rejection(reply: dict[str, Any]) -> Rejection | None:
+    """The rejection that a child's reply states; `violation` where it is malformed."""
+    if reply.get("status") == "ok":
+        return None
+    kind, line = reply.get("kind"), reply.get("line")
+    if reply.get("status") == "internal":
+        return Rejection("runtime", f"the sandbox failed: {printable(reply.get('detail'))}")
+    if kind not in REJECTION_KINDS or not (line is None or is_line(line)):
+        return Rejection("violation", "malformed reply: kind or line")
+    return Rejection(kind, printable(reply.get("detail")), line)
+
+
+def is_line(line: Any) -> bool:
+    return type(line) is int and 0 < line < MAX_LINE

@@ -39,6 +39,8 @@ def main() -> None:
     status = process_status()
     assert status["Threads"] == 1, "a thread before fork: a child's first parallel op would hang"
     program, structure = guard.seccomp_filter()
+    guard.give_up_root()
+    guard.die_with_parent()  # a change of uid forgets it
     guard.drop_capabilities()
     guard.hide_from_debuggers()
     if "landlock" in layers:

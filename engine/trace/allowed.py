@@ -1,10 +1,13 @@
 """The ATen operations that may cross the boundary: functional, on tensors and numbers, no side effect.
 
 By base name; every overload of a name passes whose schema mutates nothing. Anything else is the
-rejection `unsupported`.
+rejection `unsupported`. bincount and repeat_interleave are left to the eager tier, where memory is
+bounded: the size of what they make rests on values, and nothing here bounds it.
 """
 
 from __future__ import annotations
+
+import difflib
 
 ELEMENTWISE = """
 abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and bitwise_not
@@ -22,7 +25,7 @@ REDUCTIONS = """
 all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot
 kthvalue linalg_vector_norm linalg_matrix_norm logcumsumexp logsumexp max mean median min mode
 nanmedian nansum norm prod std std_mean sum trace var var_mean _softmax _log_softmax
-native_layer_norm sort topk histc bincount searchsorted _cdist_forward _pdist_forward cross
+native_layer_norm sort topk histc searchsorted _cdist_forward _pdist_forward cross
 nanquantile quantile corrcoef cov
 """.split()
 
@@ -30,7 +33,7 @@ VIEWS = """
 reshape permute expand slice select diagonal as_strided unfold cat stack slice_scatter select_scatter
 diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
 scatter scatter_add scatter_reduce index_select index_add index_copy index_fill take masked_select
-masked_scatter nonzero unique_dim _unique2 constant_pad_nd repeat_interleave rot90 channel_shuffle
+masked_scatter nonzero unique_dim _unique2 constant_pad_nd rot90 channel_shuffle
 _reshape_alias unsqueeze squeeze alias detach split_with_sizes_copy
 """.split()
 
@@ -53,3 +56,18 @@ native_dropout uniform exponential multinomial randperm poisson log_normal cauch
 """.split()
 
 ALLOWED = frozenset([*ELEMENTWISE, *REDUCTIONS, *VIEWS, *FACTORIES, *LINEAR_ALGEBRA, *RANDOM])
+
+
+def is_allowed(op: str) -> bool:
+    """Whether an op may be a node: "input", "const", "item" or an allowed "aten.mul.Tensor"."""
+    words = op.split(".")
+    known = len(words) == 3 and words[0] == "aten" and words[1] in ALLOWED
+    return known or op in ("input", "const", "item")
+
+
+def unsupported(op: str) -> str:
+    """What a rejection says of an op that is not allowed: the nearest that are."""
+    name = op.split(".")[1] if op.count(".") == 2 else op
+    near = difflib.get_close_matches(name.strip("_"), ALLOWED, 3, 0.6)
+    hint = f"; the nearest that are: {', '.join(near)}" if near else ""
+    return f"{op[:80]} is not supported on tensors of the weights' size{hint}"

@@ -10,13 +10,16 @@ import contextlib
 import faulthandler
 import hashlib
 import io
+import itertools
 import linecache
 import mmap
+import os
 import random
 import signal
 import sys
 import traceback
 import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,9 +27,10 @@ import torch
 
 from ..sandbox import protocol
 from ..sandbox.guard import CHANNEL
+from .hints import with_hint
 from .lazy import LazyMode
 from .ops import use_native_shapes
-from .recorder import Node, Recorder, Unsupported
+from .recorder import Node, Recorder, TooLarge, TooMuchWork, Unsupported
 from .surface import Surface
 from .values import Values
 
@@ -35,21 +39,27 @@ MAX_OUTPUT_CHARACTERS = 4096
 
 # Attempts that are a violation even where they failed silently; for messages, not for safety.
 WATCHED = frozenset(
-    {
-        *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.kill"),
-        *("os.killpg", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink"),
-        *("os.chmod", "os.chown", "os.truncate", "os.listdir", "os.scandir", "os.chdir"),
-        *("subprocess.Popen", "socket.__new__", "socket.connect", "socket.bind", "pty.spawn"),
-        *(
-            "shutil.rmtree",
-            "shutil.copyfile",
-            "shutil.move",
-            "tempfile.mkstemp",
-            "tempfile.mkdtemp",
-        ),
-        *("ctypes.dlopen", "urllib.Request", "ftplib.connect", "smtplib.connect"),
-    }
+    """
+    os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn os.kill os.killpg os.remove os.rename
+    os.mkdir os.rmdir os.link os.symlink os.chmod os.chown os.truncate os.listdir os.scandir os.chdir
+    os.utime os.setxattr pty.spawn subprocess.Popen signal.pthread_kill resource.setrlimit
+    resource.prlimit syslog.openlog socket.__new__ socket.connect socket.bind socket.getaddrinfo
+    socket.gethostbyname socket.gethostbyaddr urllib.Request ftplib.connect smtplib.connect
+    shutil.rmtree shutil.copyfile shutil.move tempfile.mkstemp tempfile.mkdtemp
+    sys.addaudithook ctypes.dlopen ctypes.dlsym ctypes.dlsym/handle ctypes.call_function ctypes.string_at
+    """.split()
 )
+OPENERS = ("pathlib.py", "io.py", "codecs.py", "os.py")  # open what the program names
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+# What libraries say of an attempt that failed below them, and of memory that was not there.
+VIOLATIONS = (
+    "Operation not permitted",
+    "Parent directory",
+    "can't start new thread",
+    "raise maximum",
+)
+NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
 
 class Output(io.TextIOBase):
@@ -65,6 +75,7 @@ class Output(io.TextIOBase):
 
 def preload() -> None:
     """Import what programs name, warm up one small op per kind; afterwards no file opens."""
+    given = set(os.environ)
     import collections  # noqa: F401
     import copy  # noqa: F401
     import decimal  # noqa: F401
@@ -72,7 +83,6 @@ def preload() -> None:
     import fractions  # noqa: F401
     import heapq  # noqa: F401
     import html  # noqa: F401
-    import itertools  # noqa: F401
     import statistics  # noqa: F401
     import zoneinfo  # noqa: F401
 
@@ -91,6 +101,8 @@ def preload() -> None:
         t = x.detach().to(dtype)
         _ = t @ t, F.softmax(t, -1), t.sort(), t.norm(), repr(t)
     warm_up()
+    for name in set(os.environ) - given:  # torch leaves a folder with the user's name in it
+        del os.environ[name]
 
 
 def warm_up() -> None:
@@ -109,7 +121,7 @@ def warm_up() -> None:
 
 def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
     """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}."""
-    output, attempts = Output(), list[str]()
+    output, attempts = Output(), list[tuple[str, int | None]]()
     sys.stdout = sys.stderr = output
     linecache.cache[FILENAME] = (
         len(request["code"]),
@@ -123,31 +135,50 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
         reply = run_eager(request, memory) if memory is not None else trace(request)
     except BaseException as error:
         reply = rejection_of(error)
-    if attempts and reply.get("kind") != "violation":
-        detail = f"tried what is forbidden: {', '.join(dict.fromkeys(attempts))}"
-        reply = {"status": "rejected", "kind": "violation", "detail": detail, "line": None}
+    if attempts:
+        reply = attempted(attempts)
     return {**reply, "printed": output.kept}
 
 
-def note(event: str, args: Any, attempts: list[str]) -> None:
+def attempted(attempts: list[tuple[str, int | None]]) -> dict[str, Any]:
+    """The rejection for what was tried, be it that the failure was caught, at the first one's line."""
+    words = ", ".join(dict.fromkeys(what for what, _ in attempts))
+    detail = with_hint(f"tried what is forbidden: {words}")
+    line = next((line for _, line in attempts if line is not None), None)
+    return {"status": "rejected", "kind": "violation", "detail": detail, "line": line}
+
+
+def note(event: str, args: Any, attempts: list[tuple[str, int | None]]) -> None:
     """Keep an attempt; what Python's own imports look up on the way is none."""
-    watched = event in WATCHED or (event == "open" and writes(args))
-    if watched and len(attempts) < 8 and not importing():
-        attempts.append("open for writing" if event == "open" else event)
+    if not (event in WATCHED or event == "open") or len(attempts) >= 8:
+        return
+    frames = list(callers())
+    if any(f.f_code.co_filename.startswith("<frozen importlib") for f in frames):
+        return
+    if event in WATCHED or writes(args) or opened_by_program(frames):
+        line = next((f.f_lineno for f in frames if f.f_code.co_filename == FILENAME), None)
+        path = f" {args[0]!r:.100}" if event == "open" and isinstance(args[0], str) else ""
+        attempts.append((event + path, line))
 
 
-def importing() -> bool:
-    frame = sys._getframe(1)
+def callers() -> Iterator[types.FrameType]:
+    frame: types.FrameType | None = sys._getframe(3)  # above note and its lambda
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+        yield frame
         frame = frame.f_back
-    return False
+
+
+def opened_by_program(frames: list[types.FrameType]) -> bool:
+    """Whether the program itself opens, not a library that looks for its own files."""
+    names = (f.f_code.co_filename for f in frames)
+    return next((n for n in names if not n.endswith(OPENERS)), None) == FILENAME
 
 
 def writes(args: Any) -> bool:
-    mode = args[1] if len(args) > 1 else None
-    return isinstance(mode, str) and any(letter in mode for letter in "wax+")
+    """Of an open event's (path, mode, flags)."""
+    _, mode, flags = (*args, None, None, None)[:3]
+    by_mode = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+    return by_mode or (isinstance(flags, int) and bool(flags & WRITING))
 
 
 def load(code: str) -> Any:
@@ -168,7 +199,7 @@ def seed_all(seed: str) -> None:
 
 def trace(request: dict[str, Any]) -> dict[str, Any]:
     """The graph; in the tensor's own shape, else, where torch refuses dimensions, as a vector."""
-    shape = tuple(request["shape"])
+    shape, ask = tuple(request["shape"]), asker()
     try:
         return {**trace_view(request, shape, ask), "view": "own"}
     except (RuntimeError, IndexError, ValueError):
@@ -183,9 +214,20 @@ def trace(request: dict[str, Any]) -> dict[str, Any]:
         raise first from None
 
 
-def ask(question: dict[str, Any]) -> dict[str, Any]:
-    protocol.send(CHANNEL, {"ask": question})
-    return protocol.receive(CHANNEL)["answer"]
+def asker() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Asks the engine; the engine counts too, but here the line is known."""
+    numbers = itertools.count(1)
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        if next(numbers) > protocol.MAX_ASKS:
+            raise Unsupported(
+                f"more than {protocol.MAX_ASKS} questions for values of the weights: stack them and "
+                "read them at once (.tolist()), or use torch.where"
+            )
+        protocol.send(CHANNEL, {"ask": question})
+        return protocol.receive(CHANNEL)["answer"]
+
+    return ask
 
 
 def trace_view(request: dict[str, Any], shape: tuple[int, ...], asker: Any) -> dict[str, Any]:
@@ -247,17 +289,22 @@ def run_eager(request: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
 
 
 def rejection_of(error: BaseException) -> dict[str, Any]:
+    line = None
+    with contextlib.suppress(BaseException):  # an audit hook of the program's may raise in here
+        line = line_of(error)
     return {
         "status": "rejected",
         "kind": kind_of(error),
         "detail": detail_of(error),
-        "line": line_of(error),
+        "line": line,
     }
 
 
 def kind_of(error: BaseException) -> str:
     kinds = (
         (WrongShape, "shape"),
+        (TooLarge, "memory"),
+        (TooMuchWork, "timeout"),
         (Unsupported, "unsupported"),
         (SyntaxError, "syntax"),
         (ImportError, "import"),
@@ -267,24 +314,37 @@ def kind_of(error: BaseException) -> str:
     for errors, kind in kinds:
         if isinstance(error, errors):
             return kind
-    text = str(error)
-    memory = "can't allocate memory" in text or "not enough memory" in text
-    return "memory" if memory else "runtime"
+    text = text_of(error)
+    if isinstance(error, NotImplementedError) and "aten::" in text:  # no shape function
+        return "unsupported"
+    if any(words in text for words in VIOLATIONS):
+        return "violation"
+    return "memory" if any(words in text for words in NO_MEMORY) else "runtime"
 
 
 def detail_of(error: BaseException) -> str:
+    text = text_of(error).strip().split("\n\n")[0][:1000]
+    if isinstance(error, Unsupported | WrongShape):
+        return with_hint(text) if isinstance(error, WrongShape) else text
+    name = type(error).__name__
+    with contextlib.suppress(BaseException):  # it looks at the program's own objects
+        return with_hint(f"{name}: {text}" if text else name, error)
+    return f"{name}: {text}"
+
+
+def text_of(error: BaseException) -> str:
+    """An error's own words, if it can be shown at all."""
     with contextlib.suppress(BaseException):
-        text = str(error).strip().split("\n\n")[0][:1000]
-        name = "" if isinstance(error, Unsupported | WrongShape) else f"{type(error).__name__}: "
-        return f"{name}{text}" or type(error).__name__
-    return type(error).__name__
+        return str(error)
+    return ""
 
 
 def line_of(error: BaseException) -> int | None:
     """The program's innermost line on the way to the error."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == FILENAME]
-    if frames:
-        return frames[-1].lineno
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == FILENAME]
+    if lines:
+        return lines[-1]
     if isinstance(error, SyntaxError) and error.filename == FILENAME:
         return error.lineno
     return None

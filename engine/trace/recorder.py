@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .allowed import is_allowed, unsupported
+from .bounds import Budget
 from .wire import pack_tensor
 
 MAX_NODES = 20_000
@@ -18,6 +20,14 @@ MAX_ANSWER_ELEMENTS = 4_096
 
 class Unsupported(BaseException):
     """Beyond the tracer. Not an Exception, so that a program's `except Exception` lets it pass."""
+
+
+class TooLarge(Unsupported):
+    """A tensor beyond the bound on intermediates."""
+
+
+class TooMuchWork(Unsupported):
+    """A timeout that is known beforehand."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,20 +69,40 @@ class Recorder:
         self.nodes: list[Node] = []
         self.num_sent = 0
         self._known: dict[str, Node] = {}
+        self._budget = Budget()
 
     def add(self, op: Any, args: Any, kwargs: Any, meta: Any) -> Node:
         key = f"{op}{list(args)}{kwargs}"  # repr is exact, and tells 1, 1.0 and True apart
         if key not in self._known:
             if len(self.nodes) >= MAX_NODES:
-                raise Unsupported(f"more than {MAX_NODES} operations")
+                raise Unsupported(
+                    f"more than {MAX_NODES} operations: use operations on whole tensors, not loops "
+                    "over their parts"
+                )
+            self._check(str(op), args, kwargs, found(meta, Tensor))
             self._known[key] = Node(len(self.nodes), op, tuple(args), kwargs, meta)
             self.nodes.append(self._known[key])
         return self._known[key]
 
+    def _check(self, op: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
+        """What the verifier would refuse, here, where the program's line is known."""
+        if not is_allowed(op):
+            raise Unsupported(unsupported(op))
+        if op == "input":
+            self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
+        if why := self._budget.fits(op, outputs):
+            raise TooLarge(why)
+        inputs = [t for node in found((args, kwargs)) for t in found(node.meta, Tensor)]
+        if why := self._budget.charge(op, args, inputs, outputs):
+            raise TooMuchWork(why)
+
     def const(self, real: Tensor) -> Node:
         """A real tensor as a node; one number all over is a `full`."""
         if real.numel() > MAX_CONSTANT_ELEMENTS:
-            raise Unsupported(f"a constant of {real.numel()} numbers")
+            raise Unsupported(
+                f"a constant of {real.numel()} numbers, at most {MAX_CONSTANT_ELEMENTS}: make it "
+                "by torch operations on the tensors in model_dict"
+            )
         numbers = real.flatten().tolist()
         meta = torch.empty(real.shape, dtype=real.dtype, device="meta")
         if numbers and all(x == numbers[0] for x in numbers):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..errors import Rejection
 from ..program import Program
-from ..sandbox.box import AnswerError, Job, Sandbox, reply_rejection
-from ..sandbox.protocol import BadFrame, printable
+from ..sandbox.box import AnswerError, Job, Sandbox
+from ..sandbox.protocol import BadFrame, printable, reply_rejection
 from .graph import TraceGraph
 from .recorder import MAX_ANSWER_ELEMENTS
 from .verify import GraphFault, GraphReader
@@ -50,6 +50,7 @@ class Traced:
     output: str  # what it printed, cut and escaped
     view: str
     seconds: float
+    cpu_s: float  # of the child
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,12 @@ class Conversation:
     def _reader(self, shape: Any) -> GraphReader:
         """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
         own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
-        wanted = tuple(shape) if isinstance(shape, list) else None
-        if wanted not in (own, flat):
-            raise GraphFault("violation", f"malformed graph: inputs of shape {shape!r}")
+        if shape not in (list(own), list(flat)):
+            raise GraphFault("violation", f"malformed graph: inputs of shape {str(shape)[:80]}")
+        wanted = own if shape == list(own) else flat
         if self.reader is None or self.reader.shape != wanted:
+            if self.reader is not None and wanted == own:
+                raise GraphFault("violation", "malformed graph: from the flat view back to its own")
             self.reader = GraphReader(self.job.names, wanted)
         return self.reader
 
@@ -173,17 +176,26 @@ class Conversation:
         if "sizes" in question:
             return self._sizes(reader, question["sizes"])
         outputs = question.get("outputs")
-        if not isinstance(outputs, list) or not outputs:
+        if not isinstance(outputs, list) or not 0 < len(outputs) <= MAX_ANSWER_ELEMENTS:
             raise GraphFault("violation", "malformed question")
         graph = reader.graph(outputs)
-        for output in outputs:
-            check_answerable(graph, output)
-        return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
+        check_answerable(graph)
+        return {"values": [pack_tensor(value) for value in self._values(graph)]}
+
+    def _values(self, graph: TraceGraph) -> list[Tensor]:
+        """What torch refuses of the real numbers, it refuses in eager as well."""
+        assert self.job.answer is not None
+        try:
+            return self.job.answer(graph)
+        except (RuntimeError, IndexError, ValueError) as error:
+            text = str(error).split("\n")[0][:400]
+            kind = "memory" if "can't allocate memory" in text else "runtime"
+            raise GraphFault(kind, f"{type(error).__name__}: {text}") from None
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
-        if self.job.answer is None or reader.metas[reader.graph([index]).outputs[0]] is not None:
+        if reader.metas[reader.graph([index]).outputs[0]] is not None:
             raise GraphFault("violation", "malformed question: that size is known")
-        results = self.job.answer(reader.graph([index]))
+        results = self._values(reader.graph([index]))
         reader.set_sizes(index, results)
         dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
         return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}
@@ -200,7 +212,7 @@ class Conversation:
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""))
         random = bool(reply.get("draws")) or any("draw" in n.kwargs for n in graph.nodes)
-        return Traced(graph, done.num_asks, random, printed, view, done.seconds)
+        return Traced(graph, done.num_asks, random, printed, view, done.seconds, done.cpu_s)
 
     def _final(self, reply: dict[str, Any]) -> TraceGraph:
         reader = self._reader(reply.get("shape"))
@@ -212,10 +224,16 @@ class Conversation:
         return graph
 
 
-def check_answerable(graph: TraceGraph, output: int) -> None:
-    node = graph.nodes[output]
-    if node.shape is None or int(np.prod(node.shape)) > MAX_ANSWER_ELEMENTS:
-        raise GraphFault("violation", f"a question for {node.op} {node.shape}: too many numbers")
+def check_answerable(graph: TraceGraph) -> None:
+    """All of a question's numbers together fit into an answer."""
+    total = 0
+    for output in graph.outputs:
+        node = graph.nodes[output]
+        total += MAX_ANSWER_ELEMENTS + 1 if node.shape is None else int(np.prod(node.shape))
+        if total > MAX_ANSWER_ELEMENTS:
+            what = f"a question for {node.op} {node.shape}"
+            limit = f"more than {MAX_ANSWER_ELEMENTS} numbers in one answer"
+            raise GraphFault("violation", f"{what}: {limit}")
 
 
 def request_of(job: TraceJob) -> dict[str, Any]:

@@ -7,7 +7,7 @@ lies above the edge is computed here by torch in float32, as eager does, and kep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,10 +45,11 @@ class Values:
         return replay([node], self.known)[0]
 
     def learn(self, need: Sequence[Node]) -> None:
-        question = {"nodes": self.recorder.news(), "outputs": [n.index for n in need]}
-        answers = self._ask(question)["values"]
-        for node, answer in zip(need, answers, strict=True):
-            self.known[node] = unpack_tensor(answer)
+        for part in answerable_parts(need):
+            question = {"nodes": self.recorder.news(), "outputs": [n.index for n in part]}
+            answers = self._ask(question)["values"]
+            for node, answer in zip(part, answers, strict=True):
+                self.known[node] = unpack_tensor(answer)
 
     def sizes(self, node: Node, several: bool) -> Any:
         """Meta tensors of an op whose sizes rest on values."""
@@ -85,6 +86,19 @@ class Values:
             else:  # several results: each item is asked for by itself
                 need += [n for n in self.recorder.nodes if n.op == "item" and n.args[0] is node]
         return list(dict.fromkeys(need))
+
+
+def answerable_parts(need: Sequence[Node]) -> Iterator[list[Node]]:
+    """Groups of nodes whose numbers fit into one answer."""
+    part: list[Node] = []
+    room = MAX_ANSWER_ELEMENTS
+    for node in need:
+        if part and node.meta.numel() > room:
+            yield part
+            part, room = [], MAX_ANSWER_ELEMENTS
+        part.append(node)
+        room -= max(1, node.meta.numel())
+    yield part
 
 
 def is_scalar(node: Node) -> bool:

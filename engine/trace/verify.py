@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor
 
 from ..errors import Rejection
-from .allowed import ALLOWED, RANDOM
+from .allowed import RANDOM, is_allowed, unsupported
+from .bounds import Budget
 from .graph import Ref, TraceGraph, TraceNode
-from .ops import meta_run
-from .recorder import MAX_CONSTANT_ELEMENTS, MAX_NODES
+from .ops import LAYOUT, meta_run
+from .recorder import MAX_CONSTANT_ELEMENTS, MAX_NODES, found
+from .replay import overload_of
 from .wire import pack_tensor, unpack_tensor
 
 DTYPES = {
@@ -27,8 +30,8 @@ DTYPES = {
     *("uint8", "int8", "int16", "int32", "int64", "complex64", "complex128"),
 }
 MAX_ARGUMENTS = 4096
-MAX_INTERMEDIATE_FACTOR = 16  # a node may be so many times as large as all inputs together
-LEAST_INTERMEDIATE_BYTES = 64 << 20
+MAX_SEED = 1 << 56
+MAX_VERIFY_CPU_S = 20.0  # thousands of ordinary nodes take a second or two
 
 
 class GraphFault(ValueError):
@@ -46,8 +49,8 @@ class GraphReader:
         self.names, self.shape = tuple(names), tuple(shape)
         self.nodes: list[TraceNode] = []
         self.metas: list[Any] = []  # a meta tensor, a list of them, or None: size not yet known
-        inputs_bytes = 4 * math.prod(self.shape) * len(self.names)
-        self.limit_bytes = max(LEAST_INTERMEDIATE_BYTES, MAX_INTERMEDIATE_FACTOR * inputs_bytes)
+        self.cpu_s = 0.0
+        self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
     def extend(self, raw: Any) -> None:
         """Verify and append nodes. Raises GraphFault."""
@@ -58,14 +61,20 @@ class GraphReader:
                 raise GraphFault(
                     "violation", "malformed graph: a node is [op, args, kwargs, shape, dtype]"
                 )
+            began = time.thread_time()
             try:
                 self._append(*item)
             except GraphFault:
                 raise
-            except (TypeError, ValueError, KeyError, RuntimeError, IndexError) as error:
-                raise GraphFault(
-                    "violation", f"malformed graph: {item[0]}: {str(error)[:200]}"
-                ) from None
+            except (
+                Exception
+            ) as error:  # whatever torch's checks raise: a child wrote these arguments
+                words = f"{item[0][:80]}: {type(error).__name__}: {str(error)[:200]}"
+                raise GraphFault("violation", f"malformed graph: {words}") from None
+            self.cpu_s += time.thread_time() - began
+            if self.cpu_s > MAX_VERIFY_CPU_S:
+                detail = f"{len(self.nodes)} nodes took more than {MAX_VERIFY_CPU_S:g} s to verify"
+                raise GraphFault("timeout", f"{detail}: use fewer operations on whole tensors")
 
     def graph(self, outputs: Sequence[Any]) -> TraceGraph:
         """A graph of all nodes so far with these outputs."""
@@ -87,11 +96,12 @@ class GraphReader:
         if not isinstance(args, tuple) or not isinstance(kwargs, dict):
             raise GraphFault("violation", "malformed graph: arguments")
         if op == "const":
-            real = args[0]
+            real = self._constant(args, kwargs)
             args = (tuple(real.flatten().tolist()), tuple(real.shape))
             meta = torch.empty(real.shape, dtype=real.dtype, device="meta")
         else:
             meta = self._meta(op, args, kwargs)
+        self._charge(op, args, kwargs, meta)
         self.nodes.append(TraceNode(op, args, kwargs))
         self.metas.append(None)
         if meta is not None:
@@ -106,14 +116,16 @@ class GraphReader:
     def _settle(self, index: int, meta: Any) -> None:
         node = self.nodes[index]
         self.metas[index] = meta
-        for one in meta if isinstance(meta, (list, tuple)) else [meta]:
-            size = one.numel() * one.element_size()
-            if size > self.limit_bytes:
-                detail = f"{node.op} makes a tensor of {tuple(one.shape)}: {size >> 20} MiB"
-                raise GraphFault("memory", f"{detail}, at most {self.limit_bytes >> 20} MiB")
+        if why := self.budget.fits(node.op, found(meta, Tensor)):
+            raise GraphFault("memory", why)
         if isinstance(meta, Tensor):
             shape, dtype = tuple(meta.shape), meta.dtype
             self.nodes[index] = TraceNode(node.op, node.args, node.kwargs, shape, dtype)
+
+    def _charge(self, op: str, args: Any, kwargs: Any, meta: Any) -> None:
+        inputs = found(self._metas_of((args, kwargs)), Tensor) if op != "const" else []
+        if why := self.budget.charge(op, args, inputs, found(meta, Tensor)):
+            raise GraphFault("timeout", why)
 
     def _meta(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op == "input":
@@ -131,8 +143,13 @@ class GraphReader:
     def _overload_meta(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         overload = self._overload(op)
         plain = {k: v for k, v in kwargs.items() if k != "draw"}
-        if ("draw" in kwargs) != (base_name(op) in RANDOM):
-            raise GraphFault("violation", f"malformed graph: {op} and draw {kwargs.get('draw')}")
+        if ("draw" in kwargs) != (base_name(op) in RANDOM) or not is_seed(kwargs.get("draw", 0)):
+            draw = str(kwargs.get("draw"))[:80]
+            raise GraphFault("violation", f"malformed graph: {op} and draw {draw}")
+        if LAYOUT & set(kwargs) or found((args, kwargs), Tensor):
+            raise GraphFault(
+                "violation", f"malformed graph: {op} with a device, layout or constant"
+            )
         if torch.Tag.dynamic_output_shape in overload.tags:
             return self._dynamic(overload, args)
         if "draw" in kwargs and "generator" in {a.name for a in overload._schema.arguments}:
@@ -162,15 +179,17 @@ class GraphReader:
         return {k: self._metas_of(v) for k, v in x.items()} if isinstance(x, dict) else x
 
     def _overload(self, op: str) -> Any:
-        words = op.split(".")
-        if len(words) != 3 or words[0] != "aten" or words[1] not in ALLOWED:
-            raise GraphFault(
-                "unsupported", f"{op} is not supported on tensors of the weights' size"
-            )
-        overload = getattr(getattr(torch.ops.aten, words[1]), words[2])
+        if not is_allowed(op) or "." not in op:
+            raise GraphFault("unsupported", unsupported(op))
+        overload = overload_of(op)
         if overload._schema.is_mutable:
             raise GraphFault("violation", f"malformed graph: {op} writes in place")
         return overload
+
+    def _constant(self, args: Any, kwargs: Any) -> Tensor:
+        if len(args) != 1 or not isinstance(args[0], Tensor) or kwargs:
+            raise GraphFault("violation", "malformed graph: const takes one constant")
+        return args[0]
 
     def _argument(self, x: Any, depth: int = 0) -> Any:
         if depth > 8:
@@ -212,6 +231,10 @@ def constant(data: dict[str, Any]) -> Tensor:
     if len(raw) != count * getattr(torch, dtype).itemsize:
         raise GraphFault("violation", "malformed graph: a constant's length")
     return unpack_tensor(data)
+
+
+def is_seed(x: Any) -> bool:
+    return type(x) is int and 0 <= x < MAX_SEED
 
 
 def base_name(op: str) -> str:

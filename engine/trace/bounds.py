@@ -1,0 +1,106 @@
+"""What a graph may cost: the largest tensor in it, and an estimate of its scalar operations.
+
+The estimate rests on shapes alone and is right within a small factor: it refuses a day of work that
+is small in memory, it predicts no time. The child checks first, since it knows the program's line;
+the verifier checks again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+MAX_WORK = 2e13  # three SVDs of a 4096 x 14336 matrix are below it
+MAX_INTERMEDIATE_FACTOR = 16  # a tensor may be so many times as large as all inputs together
+LEAST_INTERMEDIATE_BYTES = 64 << 20
+
+CONTRACTIONS = {  # op -> position of the matrix whose last dimension is summed over
+    **dict.fromkeys(("mm", "bmm", "mv", "dot", "_cdist_forward", "_pdist_forward"), 0),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm"), 1),
+}
+DECOMPOSITIONS = {  # op -> times m n min(m, n)
+    **dict.fromkeys(("_linalg_svd", "linalg_pinv", "linalg_lstsq", "linalg_matrix_norm"), 20),
+    **dict.fromkeys(("linalg_eig", "linalg_matrix_exp"), 30),
+    **dict.fromkeys(("_linalg_eigh", "corrcoef", "cov"), 10),
+    **dict.fromkeys(("linalg_qr", "linalg_inv_ex", "_linalg_solve_ex", "geqrf", "ormqr"), 4),
+    **dict.fromkeys(("linalg_cholesky_ex", "linalg_lu_factor_ex", "linalg_ldl_factor_ex"), 2),
+    **dict.fromkeys(("linalg_lu", "_linalg_det", "_linalg_slogdet"), 2),
+    **dict.fromkeys(("linalg_solve_triangular", "cholesky_solve", "lu_unpack"), 2),
+}
+SORTS = frozenset(
+    {
+        *("sort", "topk", "kthvalue", "median", "nanmedian", "mode", "quantile", "nanquantile"),
+        *("_unique2", "unique_dim", "searchsorted", "bucketize"),
+        *("_fft_r2c", "_fft_c2r", "_fft_c2c"),
+    }
+)
+WINDOWS = frozenset({"avg_pool2d", "max_pool2d_with_indices", "im2col", "col2im"})
+
+
+@dataclass
+class Budget:
+    """What the operations so far have cost. `charge` and `fits` return why one is refused, or None."""
+
+    inputs_bytes: int = 0
+    work: float = 0.0
+
+    @property
+    def limit_bytes(self) -> int:
+        return max(LEAST_INTERMEDIATE_BYTES, MAX_INTERMEDIATE_FACTOR * self.inputs_bytes)
+
+    def fits(self, op: str, outputs: list[Tensor]) -> str | None:
+        for one in outputs:
+            size = one.numel() * one.element_size()
+            if size > self.limit_bytes:
+                return (
+                    f"{op} makes a tensor of {tuple(one.shape)}: {size >> 20} MiB, at most "
+                    f"{self.limit_bytes >> 20} MiB: work on parts of it"
+                )
+        return None
+
+    def charge(self, op: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
+        if op in ("input", "const", "item"):
+            return None
+        work = work_of(op.split(".")[1], args, inputs, outputs)
+        self.work += work
+        if self.work <= MAX_WORK:
+            return None
+        return (
+            f"{op} brings the estimated work to {self.work:.1e} operations ({work:.1e} of its own), "
+            f"at most {MAX_WORK:.0e}: use fewer or smaller matrix products and decompositions"
+        )
+
+
+def work_of(name: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> float:
+    """Scalar operations of one op by its base name; `inputs` and `outputs` give the shapes."""
+    sizes = [t.numel() for t in (*inputs, *outputs)]
+    touched, made = float(sum(sizes)), float(sum(t.numel() for t in outputs))
+    if name in CONTRACTIONS and len(inputs) > CONTRACTIONS[name]:
+        return touched + 2 * made * last(inputs[CONTRACTIONS[name]]) * summed(name, inputs)
+    if name in DECOMPOSITIONS and inputs:
+        matrix = max(inputs, key=lambda t: t.numel())
+        return touched + DECOMPOSITIONS[name] * matrix.numel() * min(matrix.shape[-2:], default=1)
+    if name == "convolution" and len(inputs) > 1:
+        return touched + 2 * made * inputs[1].numel() / max(1, inputs[1].shape[0])
+    if name in WINDOWS:
+        return touched + made * math.prod(integers(args[1] if len(args) > 1 else ()))
+    if name in SORTS:
+        return touched * max(1.0, math.log2(max(sizes, default=1) or 1))
+    return touched
+
+
+def last(matrix: Tensor) -> int:
+    return matrix.shape[-1] if matrix.dim() else 1
+
+
+def summed(name: str, inputs: list[Tensor]) -> int:
+    """addbmm sums over the batch as well."""
+    return inputs[1].shape[0] if name == "addbmm" else 1
+
+
+def integers(sizes: Any) -> list[int]:
+    values = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    return [n for n in values if type(n) is int and n > 0]

@@ -1,0 +1,92 @@
+"""What a rejected program should have said: the nearest allowed form, for people and for training."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from typing import Any
+
+import torch
+
+HINTS = tuple(
+    (re.compile(pattern), hint)
+    for pattern, hint in (
+        (
+            r"torch\.save|pickl|Parent directory|inline_container",
+            "return the merged tensor instead of saving it; clone() or copy.deepcopy copies one",
+        ),
+        (
+            r"os\.(system|exec|fork|posix_spawn|spawn|kill)|subprocess|pty\.",
+            "no processes: a merge only computes, here, with torch",
+        ),
+        (
+            r"socket|urllib|ftplib|smtplib|getaddrinfo|gethostby",
+            "no network: all that a merge needs is in model_dict",
+        ),
+        (r"ctypes", "no C functions: use torch or numpy"),
+        (r"start new thread", "no threads: torch operations work on whole tensors at once"),
+        (
+            r"compiled with CUDA|no such device|No CUDA|NVIDIA driver|'(cuda|mps|xpu)",
+            "leave tensors where they are, or use .to(device): `device` is an argument",
+        ),
+        (
+            r"open|tempfile|shutil|os\.\w+|: '/|PermissionError",
+            "no files and no system: work on the tensors in model_dict and return one",
+        ),
+        (
+            r"Boolean value of Tensor with more",
+            "choose by element with torch.where(condition, x, y), or reduce: .any(), .all()",
+        ),
+        (r"a Tensor with \d+ elements cannot be converted", "reduce it first: .mean(), .norm()"),
+        (
+            r"not a tensor",
+            "merge_models is called once for each tensor: return one, of the shape of model_dict's values",
+        ),
+        (
+            r"the result has shape",
+            "return a tensor of that shape: keep element-wise what is element-wise, or use keepdim=True",
+        ),
+        (
+            r"unexpected keyword argument|missing \d+ required positional",
+            "the function is merge_models(model_dict, device)",
+        ),
+    )
+)
+
+
+def with_hint(text: str, error: BaseException | None = None) -> str:
+    """The text, and what to write instead where something near is known."""
+    hint = near_name(error) if error is not None else None
+    if hint is None:
+        hint = next((hint for pattern, hint in HINTS if pattern.search(text)), None)
+    return f"{text}; {hint}" if hint and hint not in text else text
+
+
+def near_name(error: BaseException) -> str | None:
+    """For a name that does not exist: the nearest that does."""
+    if isinstance(error, ModuleNotFoundError):
+        return near(error.name, sys.modules, "only the standard library, numpy and torch are here")
+    if isinstance(error, AttributeError) and error.name:
+        return near(error.name, dir(error.obj))
+    if isinstance(error, NameError) and error.name:
+        torchs = f"the nearest: torch.{error.name}" if error.name in dir(torch) else None
+        return torchs or near(error.name, names_in_sight(error))
+    if isinstance(error, KeyError) and error.args:
+        return "the experts' names are the keys of model_dict: use .values() or .items()"
+    return None
+
+
+def near(name: str | None, names: Any, otherwise: str | None = None) -> str | None:
+    found = difflib.get_close_matches(str(name), [n for n in names if isinstance(n, str)], 2, 0.6)
+    said = f"the nearest: {', '.join(found)}" if found else None
+    return "; ".join(filter(None, (otherwise, said))) or None
+
+
+def names_in_sight(error: BaseException) -> set[str]:
+    """Locals and globals where a name was not found."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    frame = trace.tb_frame if trace is not None else None
+    return {*frame.f_locals, *frame.f_globals} if frame is not None else set()

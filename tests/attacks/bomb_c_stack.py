@@ -1,0 +1,12 @@
+# attack: bomb  expect: runtime
+# SIGSEGV of its own process
+import sys
+
+
+def merge_models(model_dict, device):
+    sys.setrecursionlimit(10**9)
+
+    def deeper(x):
+        return sorted([x], key=deeper)
+
+    return deeper(1)

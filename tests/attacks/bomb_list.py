@@ -1,0 +1,7 @@
+# attack: bomb  expect: memory|timeout
+
+
+def merge_models(model_dict, device):
+    hoard = []
+    while True:
+        hoard.append(bytearray(1 << 24))

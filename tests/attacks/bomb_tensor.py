@@ -1,0 +1,8 @@
+# attack: bomb  expect: memory|unsupported
+import torch
+
+
+def merge_models(model_dict, device):
+    t = torch.ones(8, 8)
+    while True:
+        t = torch.cat([t, t])

@@ -1,0 +1,8 @@
+# attack: file  expect: violation|runtime
+import os
+
+
+def merge_models(model_dict, device):
+    os.close(3)
+    print("BREACH")
+    return next(iter(model_dict.values()))

@@ -1,0 +1,7 @@
+# attack: file  expect: violation
+import os
+
+
+def merge_models(model_dict, device):
+    os.mkfifo("/tmp/selfdev_attack")
+    return next(iter(model_dict.values()))

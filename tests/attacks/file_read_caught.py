@@ -1,0 +1,12 @@
+# attack: file  expect: violation
+# ruff: noqa: SIM105
+# fails silently: the audit hook tells
+import pathlib
+
+
+def merge_models(model_dict, device):
+    try:
+        print("BREACH", pathlib.Path("/tmp/secret").read_text())
+    except OSError:
+        pass
+    return next(iter(model_dict.values()))

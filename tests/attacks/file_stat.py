@@ -1,0 +1,7 @@
+# attack: file  expect: violation
+import os
+
+
+def merge_models(model_dict, device):
+    print("BREACH", os.stat("/etc/shadow"))
+    return next(iter(model_dict.values()))

@@ -1,0 +1,6 @@
+# attack: loop  expect: timeout
+# within one C call
+
+
+def merge_models(model_dict, device):
+    print("BREACH", sum(range(10**18)))

@@ -1,0 +1,10 @@
+# attack: loop  expect: timeout
+
+
+def merge_models(model_dict, device):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue

@@ -1,0 +1,6 @@
+# attack: loop  expect: timeout
+
+
+def merge_models(model_dict, device):
+    while True:
+        pass

@@ -1,0 +1,7 @@
+# attack: patch  expect: ok|shape|violation|runtime|unsupported
+import torch
+
+
+def merge_models(model_dict, device):
+    torch.Tensor.shape = property(lambda self: (24, 40))
+    return torch.ones(3, 3)

@@ -1,0 +1,15 @@
+# attack: patch  expect: ok|violation
+# ruff: noqa: SIM105
+# the hook is for messages; the wall is below Python
+import os
+import sys
+
+
+def merge_models(model_dict, device):
+    child = sys.modules.get("selfdev_engine.engine.trace.child") or sys.modules["__main__"]
+    child.WATCHED = frozenset()
+    try:
+        os.system("touch /tmp/selfdev_attack")
+    except OSError:
+        pass
+    return next(iter(model_dict.values()))

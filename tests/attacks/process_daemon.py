@@ -1,0 +1,10 @@
+# attack: process  expect: violation
+# would go on after the kill of its group
+import ctypes
+import time
+
+
+def merge_models(model_dict, device):
+    if ctypes.pythonapi.daemon(0, 0) >= 0:
+        time.sleep(30)
+    return next(iter(model_dict.values()))

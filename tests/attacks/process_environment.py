@@ -1,0 +1,14 @@
+# attack: process  expect: ok
+# nothing is inherited but what the engine sets
+import os
+
+
+def merge_models(model_dict, device):
+    leaked = [
+        name
+        for name in os.environ
+        if not name.startswith(("OMP", "PYTHON", "OPENBLAS", "MKL", "LC_"))
+    ]
+    if leaked:
+        print("BREACH", leaked)
+    return next(iter(model_dict.values()))

@@ -1,0 +1,16 @@
+# attack: process  expect: violation
+# bounded, were it to work
+import os
+import time
+
+
+def merge_models(model_dict, device):
+    for _ in range(64):
+        try:
+            if os.fork() == 0:
+                time.sleep(30)
+                os._exit(0)
+            print("BREACH")
+        except OSError:
+            pass
+    return next(iter(model_dict.values()))

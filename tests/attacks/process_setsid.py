@@ -1,0 +1,9 @@
+# attack: process  expect: violation
+# out of the group that is killed
+import os
+
+
+def merge_models(model_dict, device):
+    os.setsid()
+    print("BREACH")
+    return next(iter(model_dict.values()))

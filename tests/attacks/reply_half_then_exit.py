@@ -1,0 +1,8 @@
+# attack: reply  expect: runtime|violation
+import os
+
+
+def merge_models(model_dict, device):
+    os.write(3, b"\xff\x00\x00\x00half")
+    os._exit(0)
+    return next(iter(model_dict.values()))
