@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import composites, elementwise, formulas, order, reductions, views
+from . import composites, elementwise, formulas, masks, order, reductions, views
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **views.RULES,
+    **masks.RULES,
     **reductions.RULES,
     **order.RULES,
     **formulas.RULES,

@@ -146,6 +146,8 @@ def part_of(scope: Scope, dim: Axis, start: Any, end: Any, step: int) -> Axis:
         return dim
     if last <= first:
         scope.fail("an empty part of a tensor")
+    if dim.mask is not None:
+        scope.fail("a part of what a mask chose")
     stop = dim.start + dim.step * (first + step * ((last - first - 1) // step)) + 1
     return Axis(dim.kind, dim.start + dim.step * first, stop, dim.step * step)
 
@@ -274,7 +276,7 @@ def joined(scope: Scope, node: TraceNode, parts: list[Value], dim: int) -> Value
     axes = [p.dims[dim] for p in parts]
     at = 0
     for axis in axes:
-        inside = isinstance(axis, Axis) and axis.step == 1 and not axis.whole
+        inside = isinstance(axis, Axis) and axis.step == 1 and axis.stop is not None
         if not inside or axis.start != at or axis.kind != axes[0].kind:  # type: ignore[union-attr]
             scope.fail("a concatenation along rows or columns")
         at += scope.length(axis)
@@ -297,14 +299,6 @@ def repeat(scope: Scope, node: TraceNode, x: Value, repeats: list[int]) -> Value
     if any(n != 1 and dim != 1 for n, dim in zip(repeats, own, strict=True)):
         scope.fail("repeats of more than one number")
     return expand(scope, node, x, repeats)
-
-
-def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
-    """x[..., places] with known places along one small dimension."""
-    given = [(i, p) for i, p in enumerate(places) if p is not None]
-    if len(given) != 1 or len(given[0][1].dims) != 1 or given[0][1].is_bool:
-        scope.fail("places that are not known, or a choice by a mask")
-    return index_select(scope, node, x, *given[0])
 
 
 def index_select(scope: Scope, node: TraceNode, x: Value, dim: int, places: Value) -> Value:
@@ -356,7 +350,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.cat": cat,
     "aten.flip": flip,
     "aten.repeat": repeat,
-    "aten.index": index,
     "aten.index_select": index_select,
     "aten.rand": draw("uniform"),
     "aten.rand_like": draw("uniform"),
