@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import composites, elementwise, formulas, masks, order, reductions, views
+from . import composites, draws, elementwise, formulas, gradients, masks, order, reductions, views
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
@@ -15,4 +15,6 @@ RULES: dict[str, Callable[..., Any]] = {
     **order.RULES,
     **formulas.RULES,
     **composites.RULES,
+    **draws.RULES,
+    **gradients.RULES,
 }

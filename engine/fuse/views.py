@@ -319,18 +319,22 @@ def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
     return Value(x.dims, cells, x.dtype)
 
 
-def draw(kind: str) -> Callable[..., Value]:
-    """A tensor-size draw: Philox numbers, as in replay."""
+def diagonal(
+    scope: Scope, node: TraceNode, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Value:
+    """Of two small dimensions, such as those of a Gram matrix of experts."""
+    dim1, dim2 = dim1 % len(x.dims), dim2 % len(x.dims)
+    if not (isinstance(x.dims[dim1], int) and isinstance(x.dims[dim2], int)):
+        scope.fail("a diagonal over rows and columns")
+    cells = x.cells.diagonal(offset, x.small_position(dim1), x.small_position(dim2))
+    rest = [d for i, d in enumerate(x.dims) if i not in (dim1, dim2)]
+    return Value((*rest, cells.shape[-1]), cells, x.dtype)
 
-    def rule(scope: Scope, node: TraceNode, *_: Any, draw: int = 0, **__: Any) -> Value:
-        if node.shape != scope.shape:
-            scope.fail(f"a draw of shape {node.shape}")
-        from ...kernels.ir import Space
 
-        number = scope.emit(Op.RANDOM, attrs=(kind, draw, 0), space=Space.FULL)
-        return scope.rounded(Value(natural(scope), scope.cells(number), node.dtype), node.dtype)
-
-    return rule
+def trace(scope: Scope, node: TraceNode, x: Value) -> Value:
+    return scope.rounded(
+        reduced(scope, Op.REDUCE_SUM, diagonal(scope, node, x), [0], False), node.dtype
+    )
 
 
 def same(scope: Scope, node: TraceNode, x: Value, *_: Any, **__: Any) -> Value:
@@ -349,12 +353,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.stack": stack,
     "aten.cat": cat,
     "aten.flip": flip,
+    "aten.diagonal": diagonal,
+    "aten.diagonal_copy": diagonal,
+    "aten.trace": trace,
     "aten.repeat": repeat,
     "aten.index_select": index_select,
-    "aten.rand": draw("uniform"),
-    "aten.rand_like": draw("uniform"),
-    "aten.randn": draw("normal"),
-    "aten.randn_like": draw("normal"),
     "aten.alias": same,
     "aten.detach": same,
 }

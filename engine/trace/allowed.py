@@ -28,7 +28,7 @@ nanquantile quantile corrcoef cov
 
 VIEWS = """
 reshape permute expand slice select diagonal as_strided unfold cat stack slice_scatter select_scatter
-diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
+diagonal_copy diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
 scatter scatter_add scatter_reduce index_select index_add index_copy index_fill take masked_select
 masked_scatter nonzero unique_dim _unique2 constant_pad_nd repeat_interleave rot90 channel_shuffle
 _reshape_alias unsqueeze squeeze alias detach split_with_sizes_copy
@@ -47,9 +47,19 @@ _fft_c2r _fft_c2c _adaptive_avg_pool2d upsample_nearest1d upsample_linear1d comp
 view_as_real view_as_complex polar im2col col2im cholesky_solve geqrf ormqr
 """.split()
 
+BACKWARD = """
+_softmax_backward_data _log_softmax_backward_data sigmoid_backward tanh_backward threshold_backward
+mse_loss_backward smooth_l1_loss_backward huber_loss_backward gelu_backward silu_backward
+softplus_backward elu_backward leaky_relu_backward hardtanh_backward logit_backward
+native_layer_norm_backward select_backward slice_backward value_selecting_reduction_backward
+index_backward masked_select_backward
+""".split()
+
 RANDOM = """
 rand randn rand_like randn_like randint randint_like bernoulli normal normal_functional
 native_dropout uniform exponential multinomial randperm poisson log_normal cauchy geometric
 """.split()
 
-ALLOWED = frozenset([*ELEMENTWISE, *REDUCTIONS, *VIEWS, *FACTORIES, *LINEAR_ALGEBRA, *RANDOM])
+ALLOWED = frozenset(
+    [*ELEMENTWISE, *REDUCTIONS, *VIEWS, *FACTORIES, *LINEAR_ALGEBRA, *BACKWARD, *RANDOM]
+)

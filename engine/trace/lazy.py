@@ -20,6 +20,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from .ops import (
+    ASKED,
     CAST,
     EXPAND,
     FILLS,
@@ -43,6 +44,7 @@ from .recorder import MAX_CONSTANT_ELEMENTS, Node, Recorder, Unsupported, found,
 from .values import Values
 
 Tag = torch.Tag
+MAX_ASKED = 64  # numbers of an argument that are asked for rather than left to whole-tensor runs
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -131,8 +133,19 @@ class LazyMode(TorchDispatchMode):
             return self.view(func, args, kwargs, metas)
         if Tag.nondeterministic_seeded in func.tags:
             return self.random(func, args, kwargs, metas)
-        args, kwargs = mapped(self.read, (args, kwargs))
+        args, kwargs = mapped(self.read, self.settled(func, args, kwargs))
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
+
+    def settled(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Real numbers for small arguments that no kernel can take as they are, such as the order
+        in which experts are picked, or a Gram matrix to be inverted: they are asked for."""
+        first = ASKED.get(func.overloadpacket)
+        if first is None:
+            return args, kwargs
+        values = found(mapped(self.read, args[first:]), Node)
+        if not all(self.values.is_statistic(v) and v.meta.numel() <= MAX_ASKED for v in values):
+            return args, kwargs
+        return [*args[:first], *mapped(self.real, list(args[first:]))], kwargs
 
     def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
         kwargs = mapped(meta_of, kwargs, (Tensor, Node))
