@@ -239,6 +239,7 @@ def assigned(
 
 def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
     """The source where the axis is in its range, else x."""
+    source = scope.without_repeats(source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
     if source.dims[dim] not in (1, part):
         scope.fail("ranges that differ are combined")
     inside = scope.in_range(part)

@@ -286,7 +286,8 @@ class LazyMode(TorchDispatchMode):
 
     def random(self, func: Any, args: Any, kwargs: Any, metas: Any) -> Any:
         """Small draws are torch's own; large ones a node, keyed by the generator's state."""
-        if self.small(metas):
+        of_inputs = any(m.numel() % n == 0 for m in found(metas, Tensor) for n in self.input_sizes)
+        if self.small(metas) and not of_inputs:
             real = func(*mapped(self.real, args), **mapped(self.real, kwargs))
             return self.wrap(real, metas)
         generator = kwargs.get("generator") or torch.default_generator
