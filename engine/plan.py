@@ -95,7 +95,7 @@ class MergePlan:
 
     @property
     def view(self) -> str:
-        """"flat" if only a vector made sense for some tensor."""
+        """ "flat" if only a vector made sense for some tensor."""
         return max((p.view for p in self.tensors.values()), key=VIEWS.index, default="own")
 
     def to_json(self) -> dict[str, Any]:

@@ -13,22 +13,8 @@ from ...kernels.ir import Op
 from ..trace.graph import TraceNode
 from .scope import Scope
 from .value import COLS, FLAT, ROWS, Axis, Dim, Value
-from .views import index_select
 
 WHOLE = {(ROWS, COLS): FLAT, (FLAT,): FLAT, (ROWS,): ROWS, (COLS,): COLS}
-
-
-def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
-    """x[mask], or x[..., places] with known places along one small dimension."""
-    given = [(i, p) for i, p in enumerate(places) if p is not None]
-    if len(given) != 1 or not isinstance(given[0][1], Value):
-        scope.fail("places along several axes")
-    (dim, place) = given[0]
-    if place.is_bool:
-        return chosen(scope, node, x, place, dim)
-    if len(place.dims) != 1:
-        scope.fail("places that are not known")
-    return index_select(scope, node, x, dim, place)
 
 
 def masked_select(scope: Scope, node: TraceNode, x: Value, mask: Value) -> Value:
@@ -91,7 +77,6 @@ def whole_again(
 
 
 RULES: dict[str, Callable[..., Any]] = {
-    "aten.index": index,
     "aten.index_put": index_put,
     "aten.masked_select": masked_select,
 }

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import composites, draws, elementwise, formulas, gradients, masks, order, reductions, views
+from . import (
+    composites,
+    draws,
+    elementwise,
+    formulas,
+    gathers,
+    gradients,
+    masks,
+    order,
+    reductions,
+    views,
+)
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **views.RULES,
     **masks.RULES,
+    **gathers.RULES,
     **reductions.RULES,
     **order.RULES,
     **formulas.RULES,

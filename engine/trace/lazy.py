@@ -44,7 +44,8 @@ from .recorder import MAX_CONSTANT_ELEMENTS, Node, Recorder, Unsupported, found,
 from .values import Values
 
 Tag = torch.Tag
-MAX_ASKED = 64  # numbers of an argument that are asked for rather than left to whole-tensor runs
+MAX_PLACES_ASKED = 16  # places among experts that are asked for, not left to whole-tensor runs
+MAX_MATRIX_ASKED = 64  # numbers of a matrix, likewise
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -143,7 +144,8 @@ class LazyMode(TorchDispatchMode):
         if first is None:
             return args, kwargs
         values = found(mapped(self.read, args[first:]), Node)
-        if not all(self.values.is_statistic(v) and v.meta.numel() <= MAX_ASKED for v in values):
+        most = MAX_PLACES_ASKED if first else MAX_MATRIX_ASKED
+        if not all(self.values.is_statistic(v) and v.meta.numel() <= most for v in values):
             return args, kwargs
         return [*args[:first], *mapped(self.real, list(args[first:]))], kwargs
 

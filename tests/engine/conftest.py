@@ -7,12 +7,13 @@ a little the program selects, and may flip a few elements. Cheats must not pass 
 
 from __future__ import annotations
 
+import io
 import random
 import re
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ def eager(code: str, vectors: dict[str, torch.Tensor], dtype: torch.dtype) -> to
     module = types.ModuleType("oracle")
     sys.modules["oracle"] = module
     given = {n: t.to(dtype, copy=True) for n, t in vectors.items()}
-    with default_dtype(dtype), DrawsInFloat32():
+    with default_dtype(dtype), DrawsInFloat32(), redirect_stdout(io.StringIO()):
         exec(compile(code, "<oracle>", "exec"), module.__dict__)
         return module.__dict__["merge_models"](given, torch.device("cpu")).detach().to(dtype)
 
