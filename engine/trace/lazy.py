@@ -313,8 +313,18 @@ class LazyMode(TorchDispatchMode):
                     extra = [1] * (x.dim() - indices[0].dim())
                     mask = indices[0].reshape(*indices[0].shape, *extra)
                     return self.store(x, torch.where(mask, other.to(x.dtype), x))
+            self.check_fits(x, indices, values)
         put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
         return self.store(x, self.wrap(put, x.meta))
+
+    def check_fits(self, x: Lazy, indices: Any, values: Tensor) -> None:
+        """Eager's error where x[mask] has another size than what is to be put there."""
+        picked = self.unsized(INDEX, (x, indices), {}).shape
+        if values.dim() and values.shape[0] not in (1, picked[0]) and values.dim() == len(picked):
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast "
+                f"to indexing result of shape {list(picked)}"
+            )
 
     def masked_source(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Any:
         """A tensor to choose from under the mask, or None."""

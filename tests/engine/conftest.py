@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import random
-import re
 import sys
 import types
 from collections.abc import Iterator
@@ -66,10 +65,12 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def eager(code: str, vectors: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def eager(
+    code: str, vectors: dict[str, torch.Tensor], dtype: torch.dtype, seed: int = 0
+) -> torch.Tensor:
     """The program run by torch itself, in this process (only programs of this repository)."""
     for set_seed in (torch.manual_seed, random.seed, np.random.seed):
-        set_seed(0)
+        set_seed(seed)
     module = types.ModuleType("oracle")
     sys.modules["oracle"] = module
     given = {n: t.to(dtype, copy=True) for n, t in vectors.items()}
@@ -78,12 +79,12 @@ def eager(code: str, vectors: dict[str, torch.Tensor], dtype: torch.dtype) -> to
         return module.__dict__["merge_models"](given, torch.device("cpu")).detach().to(dtype)
 
 
-def tensors_of(shape: tuple[int, ...], seed: int = 0) -> TensorSet:
+def tensors_of(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> TensorSet:
     """Related task vectors of unequal size, as fine-tunes of one base have them."""
     draw = torch.Generator().manual_seed(seed)
     common = torch.randn(shape, generator=draw)
     experts = {
-        n: s * (0.6 * common + 0.8 * torch.randn(shape, generator=draw))
+        n: scale * s * (0.6 * common + 0.8 * torch.randn(shape, generator=draw))
         for n, s in zip(NAMES, (5e-4, 2e-3, 1e-3), strict=True)
     }
     return TensorSet("t", torch.zeros(shape), experts)
@@ -143,6 +144,14 @@ class Judge:
     def __init__(self, tracer: Tracer) -> None:
         self.tracer, self.backend = tracer, get_backend("cpu")
 
+    @staticmethod
+    def tensors(shape: tuple[int, ...], seed: int = 0) -> TensorSet:
+        return tensors_of(shape, seed)
+
+    @staticmethod
+    def eager(text: str, tensors: TensorSet, seed: int) -> torch.Tensor:
+        return eager(extract(text).code, dict(tensors.experts), torch.float32, seed)
+
     def trace(self, text: str, tensors: TensorSet) -> Traced | Rejection:
         def answer(question: Any) -> list[torch.Tensor]:
             return answer_question(question, tensors, self.backend, {})
@@ -173,8 +182,10 @@ class Judge:
             (found,) = replay(traced.graph, task_vectors(tensors, traced.graph.shape))
             return "hybrid", str(error), found.reshape(tensors.base.shape)
 
-    def verdict(self, text: str, shape: tuple[int, ...] = (24, 40), seed: int = 0) -> Verdict:
-        tensors = tensors_of(shape, seed)
+    def verdict(
+        self, text: str, shape: tuple[int, ...] = (24, 40), seed: int = 0, scale: float = 1.0
+    ) -> Verdict:
+        tensors = tensors_of(shape, seed, scale)
         try:
             reference = Reference(extract(text).code, dict(tensors.experts))
         except Exception as error:
@@ -191,10 +202,3 @@ def judge() -> Iterator[Judge]:
     torch.set_num_threads(1)
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=512 << 20)) as tracer:
         yield Judge(tracer)
-
-
-def expectation(text: str) -> list[str]:
-    """The words of `# expect: ...`: ["ok"], ["ok", "random"], ["reject", kind...]."""
-    found = re.match(r"# expect: ((?:ok|reject)\b.*)", text)
-    assert found, "the first line says no `# expect:`"
-    return found[1].split()
