@@ -312,6 +312,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten._softmax": softmax,
     "aten.logsumexp": logsumexp,
     "aten.dot": inner,
+    "aten.vdot": inner,
     "aten.mm": inner,
     "aten.mv": inner,
     "aten.bmm": inner,

@@ -15,15 +15,17 @@ ldexp le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid_forward logadde
 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mse_loss mul
 nan_to_num ne neg nextafter pow prelu rad2deg reciprocal relu relu6 remainder round rsqrt rsub selu
 sgn sigmoid sign signbit silu sin sinc sinh smooth_l1_loss softplus softshrink special_entr sqrt
-square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma
+square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma i0 special_i0e special_i1 special_i1e special_erfcx
+special_log_ndtr special_ndtri special_xlog1py special_zeta bitwise_left_shift bitwise_right_shift
+gcd lcm binary_cross_entropy
 """.split()
 
 REDUCTIONS = """
-all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot
+all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot vdot
 kthvalue linalg_vector_norm linalg_matrix_norm logcumsumexp logsumexp max mean median min mode
 nanmedian nansum norm prod std std_mean sum trace var var_mean _softmax _log_softmax
 native_layer_norm sort topk histc bincount searchsorted _cdist_forward _pdist_forward cross
-nanquantile quantile corrcoef cov
+nanquantile quantile corrcoef cov renorm
 """.split()
 
 VIEWS = """
