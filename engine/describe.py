@@ -35,6 +35,7 @@ class Meaning:
     plan: Plan | None
     fingerprint: str
     reason: str | None
+    view: str = "own"
 
     @property
     def tier(self) -> str:
@@ -81,6 +82,7 @@ def describe_program(
         "bytes": read + written,
         "fingerprint": meaning.fingerprint,
         "reason": meaning.reason,
+        "view": meaning.view,
         "synthetic": bool(asked),
         "text": text_of(meaning, show),
     }
@@ -95,8 +97,8 @@ def interpret(traced: Any) -> Meaning:
     try:
         graph = canonical(lower(traced.graph))
     except NotFusable as error:
-        return Meaning(traced.graph, None, traced.graph.fingerprint, str(error))
-    return Meaning(traced.graph, compile_graph(graph), graph.fingerprint, None)
+        return Meaning(traced.graph, None, traced.graph.fingerprint, str(error), traced.view)
+    return Meaning(traced.graph, compile_graph(graph), graph.fingerprint, None, traced.view)
 
 
 def cost(meaning: Meaning, shape: tuple[int, ...], names: Sequence[str]) -> tuple[int, int]:

@@ -5,6 +5,7 @@
     eager    the function itself, on real tensors inside the sandbox: the last resort
 
 A program is traced once per shape, and per tensor only if it asked for a value or drew numbers.
+Tensors whose traces come to the same share one plan.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .trace.tracer import Traced, TraceJob, Tracer
 from .trace.verify import pack, parse
 
 TIERS = ("fused", "hybrid", "eager")  # best first
+VIEWS = ("own", "flat")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class TensorPlan:
     trace: TraceGraph | None = None
     eager_file: str | None = None  # holds the float32 update under the tensor's name
     reason: str | None = None
+    view: str = "own"  # the tensor's own shape, or "flat" where only a vector makes sense
 
     @property
     def fingerprint(self) -> str:
@@ -59,6 +62,7 @@ class TensorPlan:
             "trace": pack(self.trace) if self.trace else None,
             "eager_file": self.eager_file,
             "reason": self.reason,
+            "view": self.view,
         }
 
     @staticmethod
@@ -68,7 +72,9 @@ class TensorPlan:
         if graph:
             verify(graph)
         trace = parse(data["trace"]) if data["trace"] else None
-        return TensorPlan(data["tier"], graph, trace, data["eager_file"], data["reason"])
+        return TensorPlan(
+            data["tier"], graph, trace, data["eager_file"], data["reason"], data["view"]
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,11 @@ class MergePlan:
     @property
     def reason(self) -> str | None:
         return next((p.reason for p in self.tensors.values() if p.reason), None)
+
+    @property
+    def view(self) -> str:
+        """ "flat" if only a vector made sense for some tensor."""
+        return max((p.view for p in self.tensors.values()), key=VIEWS.index, default="own")
 
     def to_json(self) -> dict[str, Any]:
         """A plan that tensors share is written once."""
@@ -117,20 +128,21 @@ class Planner:
     def plan(self, program: Program) -> MergePlan | Rejection:
         """Trace, lower, and choose tiers for every selected tensor that an expert changed."""
         plans: dict[str, TensorPlan] = {}
+        distinct: dict[str, TensorPlan] = {}
         num_asks = 0
         for names in self.by_shape():
             first = self.trace(program, names[0])
             if isinstance(first, Rejection):
                 return self.without_trace(program, first)
             num_asks += first.num_asks
-            shared = self.tensor_plan(first)
+            shared = unified(self.tensor_plan(first), distinct)
             alike = not (first.num_asks or first.random)
             plans |= dict.fromkeys(names if alike else names[:1], shared)
             for name, traced in [] if alike else self.trace_each(program, names[1:]):
                 if isinstance(traced, Rejection):
                     return self.without_trace(program, traced)
                 num_asks += traced.num_asks
-                plans[name] = self.tensor_plan(traced)
+                plans[name] = unified(self.tensor_plan(traced), distinct)
         ordered = {name: plans[name] for name in self.bank.selected if name in plans}
         return MergePlan(ordered, fingerprint_of(ordered), num_asks)
 
@@ -162,9 +174,9 @@ class Planner:
 
     def tensor_plan(self, traced: Traced) -> TensorPlan:
         try:
-            return TensorPlan("fused", graph=canonical(lower(traced.graph)))
+            return TensorPlan("fused", graph=canonical(lower(traced.graph)), view=traced.view)
         except NotFusable as error:
-            return TensorPlan("hybrid", trace=traced.graph, reason=str(error))
+            return TensorPlan("hybrid", trace=traced.graph, reason=str(error), view=traced.view)
 
     def without_trace(self, program: Program, why: Rejection) -> MergePlan | Rejection:
         """The eager tier for what cannot be traced; every other rejection stands."""
@@ -188,6 +200,11 @@ class Planner:
         save_file(updates, file)
         plan = TensorPlan("eager", eager_file=str(file), reason=why.detail)
         return MergePlan(dict.fromkeys(updates, plan), fingerprint_of(updates))
+
+
+def unified(plan: TensorPlan, distinct: dict[str, TensorPlan]) -> TensorPlan:
+    """The first plan that means the same: what tensors share is stored, sent and compiled once."""
+    return distinct.setdefault(f"{plan.tier} {plan.view} {plan.fingerprint}", plan)
 
 
 def fingerprint_of(tensors: Mapping[str, Any]) -> str:

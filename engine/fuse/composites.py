@@ -13,7 +13,7 @@ from .elementwise import is_nan
 from .formulas import sqrt, square
 from .number import Num
 from .order import amount, small_axis
-from .reductions import dims_of, logsumexp, mean_of, reduced, variance, vector_norm
+from .reductions import dims_of, logsumexp, mean_of, reduced, variance, vector_norm, with_ones
 from .scope import Scope, each
 from .value import Value
 
@@ -57,6 +57,17 @@ def loss(of_gap: Callable[..., Num]) -> Callable[..., Value]:
 def distance(scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2) -> Value:
     gap = computed(scope, lambda a, b: a - b, x, y, dtype=x.dtype)
     return vector_norm(scope, node, gap, p)
+
+
+def pairwise_distance(
+    scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2, *_: Any
+) -> Value:
+    """cdist: between every row of x and every row of y."""
+    rank = len(x.dims)
+    gaps = computed(
+        scope, lambda a, b: a - b, with_ones(x, [rank - 1]), with_ones(y, [rank - 2]), dtype=x.dtype
+    )
+    return vector_norm(scope, node, gaps, p, [rank])
 
 
 def log_softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value:
@@ -116,6 +127,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.smooth_l1_loss": loss(smooth),
     "aten.huber_loss": loss(huber),
     "aten.dist": distance,
+    "aten._cdist_forward": pairwise_distance,
     "aten._log_softmax": log_softmax,
     "aten.native_layer_norm": layer_norm,
     "aten.cumprod": running(Op.MUL),

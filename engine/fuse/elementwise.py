@@ -11,7 +11,7 @@ import torch
 from ...kernels.ir import Op
 from ..trace.graph import TraceNode
 from .formulas import gelu_tanh, tensor_rule
-from .scope import WRAPS, Scope
+from .scope import WRAPS, Scope, each
 from .value import Value
 
 Rule = Callable[..., Any]
@@ -266,10 +266,20 @@ def cast(
     if dtype is torch.bool:
         return scope.pointwise(lambda n: truth(scope, n), x, dtype=dtype)
     if dtype in WRAPS and not x.is_bool:
-        scope.fail(f"a cast to {dtype}")
+        return Value(x.dims, each(lambda n: wrapped(scope, n, dtype), x.cells), dtype)
     if is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
         return scope.pointwise(lambda n: scope.emit(Op.TRUNC, n), x, dtype=dtype)
     return scope.rounded(x, dtype)
+
+
+def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
+    """A number cut to a whole one of few bits, as casts do; NaN is 0."""
+    limits = torch.iinfo(dtype)
+    if not scope.is_finite(n):
+        n = scope.emit(Op.WHERE, is_finite(scope, n), n, scope.const(0.0))
+    low, span = scope.const(limits.min), scope.const(limits.max - limits.min + 1)
+    above = scope.emit(Op.SUB, scope.emit(Op.TRUNC, n), low)
+    return scope.emit(Op.ADD, scope.emit(Op.MOD, above, span), low)
 
 
 def nan_to_num(scope: Scope, node: TraceNode, x: Value, nan: Any = None, *bounds: Any) -> Value:

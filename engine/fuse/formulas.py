@@ -107,6 +107,22 @@ def heaviside(x: Num, at_zero: Num) -> Num:
     return x.equals(0.0).choose(at_zero, x.above(0.0))
 
 
+def sinc(x: Num) -> Num:
+    angle = x * math.pi
+    return x.equals(0.0).choose(1.0, sin(angle) / angle)
+
+
+def entropy(x: Num) -> Num:
+    """-x log x; 0 at 0, -inf below; NaN stays."""
+    inside = x.equals(0.0).choose(0.0, x * -log(x))
+    return x.below(0.0).choose(-math.inf, inside)
+
+
+def logit(x: Num, eps: float | None = None) -> Num:
+    inside = x if eps is None else minimum(maximum(x, eps), 1.0 - eps)
+    return log(inside / (1.0 - inside))
+
+
 OF_TENSORS: dict[str, Callable[..., Num]] = {
     "tan": lambda x: sin(x) / cos(x),
     "sinh": lambda x: (expm1(x) - expm1(-x)) * 0.5,
@@ -118,6 +134,8 @@ OF_TENSORS: dict[str, Callable[..., Num]] = {
     "isposinf": lambda x: x.equals(math.inf),
     "isneginf": lambda x: x.equals(-math.inf),
     "signbit": is_negative,
+    "sinc": sinc,
+    "special_entr": entropy,
     "relu6": lambda x: minimum(maximum(x, 0.0), 6.0),
     "mish": lambda x: x * tanh(x.above(20.0).choose(x, log1p(exp(x)))),
     "hardsigmoid": hard_sigmoid,
@@ -137,6 +155,7 @@ WITH_NUMBERS: dict[
     "threshold": threshold,
     "softshrink": soft_shrink,
     "hardshrink": hard_shrink,
+    "logit": logit,
     "round.decimals": rounded_to,
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce as folded
 from typing import Any
 
 import numpy as np
@@ -278,24 +279,48 @@ def cumsum(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value
     return scope.rounded(Value(x.dims, np.moveaxis(out, 0, position), node.dtype), node.dtype)
 
 
-def gather(scope: Scope, node: TraceNode, x: Value, dim: int, index: Value, **_: Any) -> Value:
-    """Along a small axis: the cell whose place is asked for."""
-    position, columns = small_axis(scope, x, dim)
-    dims, grids = scope.align(
-        *(slot(x, dim, columns, k, position) for k in range(len(columns))), index
-    )
-    out = np.empty(grids[-1].shape, dtype=np.int64)
-    for i in np.ndindex(out.shape):
-        found = int(grids[0][i])
+def running_extreme(op: Op) -> Callable[..., Pair]:
+    """cummax and cummin along a small axis."""
+    pick = Op.MAX if op is Op.REDUCE_MAX else Op.MIN
+
+    def rule(scope: Scope, node: TraceNode, x: Value, dim: int) -> Pair:
+        position, columns = small_axis(scope, x, dim)
+        out = columns.copy()
         for k in range(1, len(columns)):
-            here = scope.emit(Op.EQ, int(grids[-1][i]), scope.const(k))
-            found = scope.emit(Op.WHERE, here, int(grids[k][i]), found)
-        out[i] = found
-    return Value(dims, out, x.dtype)
+            for index in np.ndindex(columns.shape[1:]):
+                before, mine = int(out[(k - 1, *index)]), int(columns[(k, *index)])
+                out[(k, *index)] = scope.emit(pick, before, mine)
+        values = Value(x.dims, np.moveaxis(out, 0, position), x.dtype)
+        return Pair(values, lambda: scope.fail("the places of running extremes"))
+
+    return rule
 
 
-def slot(x: Value, dim: int, columns: np.ndarray, k: int, position: int) -> Value:
-    return along(x, dim, np.expand_dims(columns[k], position), 1, x.dtype)
+def mode(scope: Scope, node: TraceNode, x: Value, dim: int = -1, keepdim: bool = False) -> Pair:
+    """The value that is there most often, the smallest of several, along a small axis."""
+    values, _ = ordered(scope, x, dim, False)
+    position, columns = small_axis(scope, values, dim)
+    if not all(scope.is_finite(int(n)) for n in columns.flat):
+        scope.fail("the most frequent of numbers that may be NaN")
+    out = np.empty(columns.shape[1:], dtype=np.int64)
+    for index in np.ndindex(out.shape):
+        out[index] = most_frequent(scope, [int(n) for n in columns[(slice(None), *index)]])
+    found = along(x, dim, np.expand_dims(out, position), 1, x.dtype, keepdim)
+    return Pair(found, lambda: scope.fail("the place of the most frequent value"))
+
+
+def most_frequent(scope: Scope, numbers: list[int]) -> int:
+    """Of ascending numbers."""
+    counts = [
+        folded(lambda a, b: scope.emit(Op.ADD, a, b), (scope.emit(Op.EQ, n, m) for m in numbers))
+        for n in numbers
+    ]
+    best, most = numbers[0], counts[0]
+    for number, count in zip(numbers[1:], counts[1:], strict=True):
+        more = scope.emit(Op.LT, most, count)
+        best = scope.emit(Op.WHERE, more, number, best)
+        most = scope.emit(Op.WHERE, more, count, most)
+    return best
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -310,5 +335,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.kthvalue": kthvalue,
     "aten.median": median,
     "aten.cumsum": cumsum,
-    "aten.gather": gather,
+    "aten.cummax": running_extreme(Op.REDUCE_MAX),
+    "aten.cummin": running_extreme(Op.REDUCE_MIN),
+    "aten.mode": mode,
 }

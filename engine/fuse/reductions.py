@@ -204,6 +204,13 @@ def vector_norm(
     return scope.rounded(value, node.dtype)
 
 
+def any_norm(
+    scope: Scope, node: TraceNode, x: Value, order: Any = 2, dim: Any = None, keepdim: bool = False,
+    **_: Any,
+) -> Value:  # fmt: skip
+    return vector_norm(scope, node, x, 2 if order is None else order, dim, keepdim)
+
+
 def norm_term(scope: Scope, size: int, order: float) -> int:
     if order == 0.0:
         return truth(scope, size)
@@ -297,6 +304,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.var_mean.correction": spread_rule(False, True),
     "aten.std_mean.correction": spread_rule(True, True),
     "aten.linalg_vector_norm": vector_norm,
+    "aten.norm": any_norm,
     "aten.any": any_of,
     "aten.all": all_of,
     "aten.count_nonzero": count_nonzero,
@@ -304,6 +312,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten._softmax": softmax,
     "aten.logsumexp": logsumexp,
     "aten.dot": inner,
+    "aten.vdot": inner,
     "aten.mm": inner,
     "aten.mv": inner,
     "aten.bmm": inner,

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import composites, elementwise, formulas, order, reductions, views
+from . import (
+    composites,
+    draws,
+    elementwise,
+    formulas,
+    gathers,
+    gradients,
+    masks,
+    order,
+    reductions,
+    views,
+)
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **views.RULES,
+    **masks.RULES,
+    **gathers.RULES,
     **reductions.RULES,
     **order.RULES,
     **formulas.RULES,
     **composites.RULES,
+    **draws.RULES,
+    **gradients.RULES,
 }

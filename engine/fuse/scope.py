@@ -58,6 +58,8 @@ class Scope:
         """Number of elements along a dimension."""
         if isinstance(dim, int):
             return dim
+        if dim.mask is not None:
+            return dim.count
         stop = self.full_length(dim) if dim.stop is None else dim.stop
         return max(0, -(-(stop - dim.start) // dim.step))
 
@@ -210,6 +212,9 @@ class Scope:
         return found
 
     def in_range(self, axis: Axis) -> int:
+        """1 where the axis is in its part."""
+        if axis.mask is not None:
+            return axis.mask
         stop = self.full_length(axis) if axis.stop is None else axis.stop
         attrs = (axis.start, stop, axis.step)
         return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])

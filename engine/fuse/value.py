@@ -1,9 +1,9 @@
 """What a traced tensor is while it is lowered: dimensions, and a kernel node per cell.
 
 A dimension is an int (a small axis that is unrolled: experts, kept dims of size 1) or an Axis: all
-rows, all columns, or rows and columns flattened, whole or as a strided range of indices. `cells` is
-an array of node indices over the int dimensions alone, in their order. A value on a range is an
-expression over the whole axis that counts only there.
+rows, all columns, or rows and columns flattened, whole, as a strided range of indices, or where a
+mask holds (x[mask]). `cells` is an array of node indices over the int dimensions alone, in their
+order. A value on a part of an axis is an expression over the whole axis that counts only there.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ class NotFusable(Exception):
 
 @dataclass(frozen=True)
 class Axis:
-    """A symbolic axis of the checkpoint tensor: "rows", "cols" or "flat"; a range of it."""
+    """A symbolic axis of the checkpoint tensor: "rows", "cols" or "flat"; a part of it."""
 
     kind: str
     start: int = 0
     stop: int | None = None  # None: the whole axis
     step: int = 1
+    mask: int | None = None  # a kernel node: only where it is 1, which is so at `count` places
+    count: int = 0
 
     @property
     def whole(self) -> bool:
-        return self.stop is None
+        return self.stop is None and self.mask is None
 
 
 ROWS, COLS, FLAT = Axis("rows"), Axis("cols"), Axis("flat")

@@ -146,6 +146,8 @@ def part_of(scope: Scope, dim: Axis, start: Any, end: Any, step: int) -> Axis:
         return dim
     if last <= first:
         scope.fail("an empty part of a tensor")
+    if dim.mask is not None:
+        scope.fail("a part of what a mask chose")
     stop = dim.start + dim.step * (first + step * ((last - first - 1) // step)) + 1
     return Axis(dim.kind, dim.start + dim.step * first, stop, dim.step * step)
 
@@ -237,6 +239,7 @@ def assigned(
 
 def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
     """The source where the axis is in its range, else x."""
+    source = scope.without_repeats(source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
     if source.dims[dim] not in (1, part):
         scope.fail("ranges that differ are combined")
     inside = scope.in_range(part)
@@ -274,7 +277,7 @@ def joined(scope: Scope, node: TraceNode, parts: list[Value], dim: int) -> Value
     axes = [p.dims[dim] for p in parts]
     at = 0
     for axis in axes:
-        inside = isinstance(axis, Axis) and axis.step == 1 and not axis.whole
+        inside = isinstance(axis, Axis) and axis.step == 1 and axis.stop is not None
         if not inside or axis.start != at or axis.kind != axes[0].kind:  # type: ignore[union-attr]
             scope.fail("a concatenation along rows or columns")
         at += scope.length(axis)
@@ -299,14 +302,6 @@ def repeat(scope: Scope, node: TraceNode, x: Value, repeats: list[int]) -> Value
     return expand(scope, node, x, repeats)
 
 
-def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
-    """x[..., places] with known places along one small dimension."""
-    given = [(i, p) for i, p in enumerate(places) if p is not None]
-    if len(given) != 1 or len(given[0][1].dims) != 1 or given[0][1].is_bool:
-        scope.fail("places that are not known, or a choice by a mask")
-    return index_select(scope, node, x, *given[0])
-
-
 def index_select(scope: Scope, node: TraceNode, x: Value, dim: int, places: Value) -> Value:
     dim %= len(x.dims)
     numbers = [scope.number_of(int(n)) for n in places.cells.flat]
@@ -325,18 +320,22 @@ def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
     return Value(x.dims, cells, x.dtype)
 
 
-def draw(kind: str) -> Callable[..., Value]:
-    """A tensor-size draw: Philox numbers, as in replay."""
+def diagonal(
+    scope: Scope, node: TraceNode, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Value:
+    """Of two small dimensions, such as those of a Gram matrix of experts."""
+    dim1, dim2 = dim1 % len(x.dims), dim2 % len(x.dims)
+    if not (isinstance(x.dims[dim1], int) and isinstance(x.dims[dim2], int)):
+        scope.fail("a diagonal over rows and columns")
+    cells = x.cells.diagonal(offset, x.small_position(dim1), x.small_position(dim2))
+    rest = [d for i, d in enumerate(x.dims) if i not in (dim1, dim2)]
+    return Value((*rest, cells.shape[-1]), cells, x.dtype)
 
-    def rule(scope: Scope, node: TraceNode, *_: Any, draw: int = 0, **__: Any) -> Value:
-        if node.shape != scope.shape:
-            scope.fail(f"a draw of shape {node.shape}")
-        from ...kernels.ir import Space
 
-        number = scope.emit(Op.RANDOM, attrs=(kind, draw, 0), space=Space.FULL)
-        return scope.rounded(Value(natural(scope), scope.cells(number), node.dtype), node.dtype)
-
-    return rule
+def trace(scope: Scope, node: TraceNode, x: Value) -> Value:
+    return scope.rounded(
+        reduced(scope, Op.REDUCE_SUM, diagonal(scope, node, x), [0], False), node.dtype
+    )
 
 
 def same(scope: Scope, node: TraceNode, x: Value, *_: Any, **__: Any) -> Value:
@@ -355,13 +354,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.stack": stack,
     "aten.cat": cat,
     "aten.flip": flip,
+    "aten.diagonal": diagonal,
+    "aten.diagonal_copy": diagonal,
+    "aten.trace": trace,
     "aten.repeat": repeat,
-    "aten.index": index,
     "aten.index_select": index_select,
-    "aten.rand": draw("uniform"),
-    "aten.rand_like": draw("uniform"),
-    "aten.randn": draw("normal"),
-    "aten.randn_like": draw("normal"),
     "aten.alias": same,
     "aten.detach": same,
 }

@@ -18,20 +18,22 @@ ldexp le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid_forward logadde
 logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mse_loss mul
 nan_to_num ne neg nextafter pow prelu rad2deg reciprocal relu relu6 remainder round rsqrt rsub selu
 sgn sigmoid sign signbit silu sin sinc sinh smooth_l1_loss softplus softshrink special_entr sqrt
-square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma
+square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma i0 special_i0e special_i1 special_i1e special_erfcx
+special_log_ndtr special_ndtri special_xlog1py special_zeta bitwise_left_shift bitwise_right_shift
+gcd lcm binary_cross_entropy
 """.split()
 
 REDUCTIONS = """
-all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot
+all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot vdot
 kthvalue linalg_vector_norm linalg_matrix_norm logcumsumexp logsumexp max mean median min mode
 nanmedian nansum norm prod std std_mean sum trace var var_mean _softmax _log_softmax
 native_layer_norm sort topk histc searchsorted _cdist_forward _pdist_forward cross
-nanquantile quantile corrcoef cov
+nanquantile quantile corrcoef cov renorm
 """.split()
 
 VIEWS = """
 reshape permute expand slice select diagonal as_strided unfold cat stack slice_scatter select_scatter
-diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
+diagonal_copy diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
 scatter scatter_add scatter_reduce index_select index_add index_copy index_fill take masked_select
 masked_scatter nonzero unique_dim _unique2 constant_pad_nd rot90 channel_shuffle
 _reshape_alias unsqueeze squeeze alias detach split_with_sizes_copy
@@ -50,12 +52,22 @@ _fft_c2r _fft_c2c _adaptive_avg_pool2d upsample_nearest1d upsample_linear1d comp
 view_as_real view_as_complex polar im2col col2im cholesky_solve geqrf ormqr
 """.split()
 
+BACKWARD = """
+_softmax_backward_data _log_softmax_backward_data sigmoid_backward tanh_backward threshold_backward
+mse_loss_backward smooth_l1_loss_backward huber_loss_backward gelu_backward silu_backward
+softplus_backward elu_backward leaky_relu_backward hardtanh_backward logit_backward
+native_layer_norm_backward select_backward slice_backward value_selecting_reduction_backward
+index_backward masked_select_backward
+""".split()
+
 RANDOM = """
 rand randn rand_like randn_like randint randint_like bernoulli normal normal_functional
 native_dropout uniform exponential multinomial randperm poisson log_normal cauchy geometric
 """.split()
 
-ALLOWED = frozenset([*ELEMENTWISE, *REDUCTIONS, *VIEWS, *FACTORIES, *LINEAR_ALGEBRA, *RANDOM])
+ALLOWED = frozenset(
+    [*ELEMENTWISE, *REDUCTIONS, *VIEWS, *FACTORIES, *LINEAR_ALGEBRA, *BACKWARD, *RANDOM]
+)
 
 
 def is_allowed(op: str) -> bool:

@@ -20,6 +20,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from .ops import (
+    ASKED,
     CAST,
     EXPAND,
     FILLS,
@@ -43,6 +44,8 @@ from .recorder import MAX_CONSTANT_ELEMENTS, Node, Recorder, Unsupported, found,
 from .values import Values
 
 Tag = torch.Tag
+MAX_PLACES_ASKED = 16  # places among experts that are asked for, not left to whole-tensor runs
+MAX_MATRIX_ASKED = 64  # numbers of a matrix, likewise
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -131,8 +134,20 @@ class LazyMode(TorchDispatchMode):
             return self.view(func, args, kwargs, metas)
         if Tag.nondeterministic_seeded in func.tags:
             return self.random(func, args, kwargs, metas)
-        args, kwargs = mapped(self.read, (args, kwargs))
+        args, kwargs = mapped(self.read, self.settled(func, args, kwargs))
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
+
+    def settled(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Real numbers for small arguments that no kernel can take as they are, such as the order
+        in which experts are picked, or a Gram matrix to be inverted: they are asked for."""
+        first = ASKED.get(func.overloadpacket)
+        if first is None:
+            return args, kwargs
+        values = found(mapped(self.read, args[first:]), Node)
+        most = MAX_PLACES_ASKED if first else MAX_MATRIX_ASKED
+        if not all(self.values.is_statistic(v) and v.meta.numel() <= most for v in values):
+            return args, kwargs
+        return [*args[:first], *mapped(self.real, list(args[first:]))], kwargs
 
     def shape_of(self, func: Any, args: Any, kwargs: Any) -> Any:
         kwargs = mapped(meta_of, kwargs, (Tensor, Node))
@@ -273,7 +288,8 @@ class LazyMode(TorchDispatchMode):
 
     def random(self, func: Any, args: Any, kwargs: Any, metas: Any) -> Any:
         """Small draws are torch's own; large ones a node, keyed by the generator's state."""
-        if self.small(metas):
+        of_inputs = any(m.numel() % n == 0 for m in found(metas, Tensor) for n in self.input_sizes)
+        if self.small(metas) and not of_inputs:
             real = func(*mapped(self.real, args), **mapped(self.real, kwargs))
             return self.wrap(real, metas)
         generator = kwargs.get("generator") or torch.default_generator
@@ -297,8 +313,18 @@ class LazyMode(TorchDispatchMode):
                     extra = [1] * (x.dim() - indices[0].dim())
                     mask = indices[0].reshape(*indices[0].shape, *extra)
                     return self.store(x, torch.where(mask, other.to(x.dtype), x))
+            self.check_fits(x, indices, values)
         put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
         return self.store(x, self.wrap(put, x.meta))
+
+    def check_fits(self, x: Lazy, indices: Any, values: Tensor) -> None:
+        """Eager's error where x[mask] has another size than what is to be put there."""
+        picked = self.unsized(INDEX, (x, indices), {}).shape
+        if values.dim() and values.shape[0] not in (1, picked[0]) and values.dim() == len(picked):
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast "
+                f"to indexing result of shape {list(picked)}"
+            )
 
     def masked_source(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Any:
         """A tensor to choose from under the mask, or None."""

@@ -30,6 +30,17 @@ FILLS: dict[Any, Any] = {  # op -> the number, or the position of the argument t
     aten.new_full.default: 2,
     aten.scalar_tensor.default: 0,
 }
+# Ops that no kernel runs unless these arguments are known: op -> the first of them. 0 is all.
+ASKED: dict[Any, int] = {
+    **dict.fromkeys([aten.index, aten.index_select, aten.take, aten.searchsorted], 1),
+    **dict.fromkeys([aten._linalg_eigh, aten._linalg_svd, aten.linalg_qr, aten.linalg_eig], 0),
+    **dict.fromkeys([aten.linalg_inv_ex, aten._linalg_solve_ex, aten.linalg_cholesky_ex], 0),
+    **dict.fromkeys([aten.linalg_lstsq, aten.linalg_pinv, aten._linalg_det], 0),
+    **dict.fromkeys(
+        [aten._linalg_slogdet, aten.linalg_solve_triangular, aten.linalg_matrix_exp], 0
+    ),
+    **dict.fromkeys([aten.linalg_lu_factor_ex, aten.linalg_ldl_factor_ex, aten.cholesky_solve], 0),
+}
 LAYOUT = frozenset(
     {
         *("device", "layout", "pin_memory", "memory_format", "non_blocking", "generator"),

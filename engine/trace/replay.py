@@ -5,6 +5,7 @@ With `wide` float32 becomes float64 throughout (the definition); explicit half a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,10 +14,7 @@ from torch import Tensor
 
 from ...kernels import philox
 from .graph import Ref, TraceGraph, TraceNode
-from .ops import argument_names, aten, run
-
-UNIFORM = {aten.rand.default, aten.rand_like.default}
-NORMAL = {aten.randn.default, aten.randn_like.default}
+from .ops import argument_names, run
 
 
 def replay(graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool = False) -> list[Tensor]:
@@ -73,18 +71,57 @@ class Replayer:
         kwargs = {k: filled(v, known) for k, v in node.kwargs.items()}
         if "dtype" in kwargs:
             kwargs["dtype"] = self.widen.get(kwargs["dtype"], kwargs["dtype"])
-        overload = overload_of(node.op)
-        return draw(overload, args, kwargs) if "draw" in kwargs else run(overload, args, kwargs)
+        if "draw" in kwargs:
+            return draw(self.graph, node, args, kwargs)
+        return run(overload_of(node.op), args, kwargs)
 
 
-def draw(overload: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Uniform and normal numbers are Philox, as in the kernels; others torch's, seeded by the draw."""
-    seed = kwargs.pop("draw")
-    if overload in UNIFORM or overload in NORMAL:
-        size = args[0].shape if isinstance(args[0], Tensor) else torch.Size(args[0])
-        numbers = philox.uniform if overload in UNIFORM else philox.normal
-        dtype = kwargs.get("dtype") or torch.float32
-        return numbers(seed, 0, size.numel()).reshape(size).to(dtype)
+def draw(graph: TraceGraph, node: TraceNode, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Philox numbers where a kernel can draw them too; the others torch's, seeded by the draw."""
+    overload, seed = overload_of(node.op), kwargs.pop("draw")
+    form = DRAWS.get(node.op.split(".")[1])
+    if form is None:
+        return torch_draw(overload, args, kwargs, seed)
+    size = torch.Size(node.shape if node.shape is not None else args[0].shape)
+
+    def numbers(kind: str) -> Tensor:
+        return philox_numbers(kind, seed, size, graph.shape)
+
+    found = form(numbers, *args)
+    return found.to(node.dtype) if isinstance(found, Tensor) else found
+
+
+def philox_numbers(kind: str, seed: int, size: torch.Size, shape: tuple[int, ...]) -> Tensor:
+    """A stack of tensors of the graph's shape takes a draw per entry; the rest is one draw."""
+    one = math.prod(shape)
+    stacked = len(size) > len(shape) and tuple(size[-len(shape) :]) == shape
+    count = size.numel() // one if stacked and one else 1
+    make = philox.uniform if kind == "uniform" else philox.normal
+    drawn = [make(seed, i, size.numel() // count) for i in range(count)]
+    return torch.cat(drawn).reshape(size)
+
+
+def dropped_out(numbers: Any, x: Tensor, p: float, train: bool = True) -> tuple[Tensor, Tensor]:
+    keep = 1.0 - p if train else 1.0
+    kept = numbers("uniform") < keep
+    return x * kept * (1.0 / keep if keep else 0.0), kept
+
+
+DRAWS: dict[str, Any] = {  # op -> form(numbers, arguments); fuse/draws.py has the kernels' side
+    "rand": lambda n, *_: n("uniform"),
+    "rand_like": lambda n, *_: n("uniform"),
+    "randn": lambda n, *_: n("normal"),
+    "randn_like": lambda n, *_: n("normal"),
+    "uniform": lambda n, x, low=0.0, high=1.0: n("uniform") * (high - low) + low,
+    "normal_functional": lambda n, x, mean=0.0, std=1.0: n("normal") * std + mean,
+    "normal": lambda n, mean=0.0, std=1.0, *_: n("normal") * std + mean,
+    "bernoulli": lambda n, x, p=None: n("uniform") < (x if p is None else p),
+    "exponential": lambda n, x, rate=1.0: -torch.log1p(-n("uniform")) / rate,
+    "native_dropout": dropped_out,
+}
+
+
+def torch_draw(overload: Any, args: list[Any], kwargs: dict[str, Any], seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if "generator" in argument_names(overload):

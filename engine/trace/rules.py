@@ -61,7 +61,13 @@ def nothing(mode: LazyMode, *_: Any, **__: Any) -> None:
     """A check of a linear-algebra result: the engine's real run raises."""
 
 
+def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
+    """x[0] = 0 arrives as a fill with a 0-dim tensor."""
+    return mode.store(x, number)
+
+
 RULES: dict[Any, Any] = {
+    aten.fill_.Tensor: fill,
     aten._local_scalar_dense.default: number,
     aten.equal.default: equal,
     aten.allclose.default: allclose,

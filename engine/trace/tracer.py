@@ -195,7 +195,11 @@ class Conversation:
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:
             raise GraphFault("violation", "malformed question: that size is known")
-        results = self._values(reader.graph([index]))
+        if (counted := reader.mask_count(index)) is not None:
+            (count,) = self._values(counted)
+            results = reader.chosen(index, int(count))
+        else:
+            results = self._values(reader.graph([index]))
         reader.set_sizes(index, results)
         dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
         return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}

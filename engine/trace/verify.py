@@ -32,6 +32,7 @@ DTYPES = {
 MAX_ARGUMENTS = 4096
 MAX_SEED = 1 << 56
 MAX_VERIFY_CPU_S = 20.0  # thousands of ordinary nodes take a second or two
+COUNT = "aten.count_nonzero.default"
 
 
 class GraphFault(ValueError):
@@ -82,6 +83,23 @@ class GraphReader:
             if type(output) is not int or not 0 <= output < len(self.nodes):
                 raise GraphFault("violation", f"malformed graph: output {output!r}")
         return TraceGraph(self.names, self.shape, tuple(self.nodes), tuple(outputs))
+
+    def mask_count(self, index: int) -> TraceGraph | None:
+        """For x[mask], the question how often the mask holds, which no tensor need be made for."""
+        node = self.nodes[index]
+        if (mask := mask_of(node)) is None or (shape := self.nodes[mask.index].shape) is None:
+            return None
+        if self._metas_of(node.args[0]).shape[: len(shape)] != shape:
+            raise GraphFault("violation", f"malformed graph: a mask of {shape}")
+        count = TraceNode(COUNT, (mask,), {}, (), torch.int64)
+        return TraceGraph(self.names, self.shape, (*self.nodes, count), (len(self.nodes),))
+
+    def chosen(self, index: int, count: int) -> list[Tensor]:
+        """What x[mask] is like, if the mask holds so often."""
+        x, mask = self.metas[self.nodes[index].args[0].index], mask_of(self.nodes[index])
+        assert mask is not None
+        rest = x.shape[self.metas[mask.index].dim() :]
+        return [torch.empty((count, *rest), dtype=x.dtype, device="meta")]
 
     def set_sizes(self, index: int, results: list[Tensor]) -> None:
         """The engine's own answer to what size an op's results have."""
@@ -235,6 +253,15 @@ def constant(data: dict[str, Any]) -> Tensor:
 
 def is_seed(x: Any) -> bool:
     return type(x) is int and 0 <= x < MAX_SEED
+
+
+def mask_of(node: TraceNode) -> Ref | None:
+    """The only mask of x[mask]; None for every other op."""
+    if node.op != "aten.index.Tensor" or len(node.args) != 2 or not isinstance(node.args[0], Ref):
+        return None
+    indices = node.args[1]
+    one = isinstance(indices, tuple) and len(indices) == 1 and isinstance(indices[0], Ref)
+    return indices[0] if one else None
 
 
 def base_name(op: str) -> str:

@@ -10,10 +10,13 @@ import torch
 
 def pack_tensor(tensor: torch.Tensor) -> dict[str, Any]:
     """A small tensor as plain data."""
-    flat = tensor.detach().cpu().contiguous()
-    data = flat.reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = torch.empty(
+        tensor.numel(), dtype=tensor.dtype
+    )  # any stride but 1 resists a view as bytes
+    flat.copy_(tensor.detach().reshape(-1))
+    data = flat.view(torch.uint8).numpy().tobytes()
     dtype = str(flat.dtype).removeprefix("torch.")
-    return {"dtype": dtype, "shape": list(flat.shape), "data": base64.b64encode(data).decode()}
+    return {"dtype": dtype, "shape": list(tensor.shape), "data": base64.b64encode(data).decode()}
 
 
 def unpack_tensor(data: dict[str, Any]) -> torch.Tensor:

@@ -19,6 +19,8 @@ def render(result: Result) -> str:
         f"{result['bytes'] / 1e6:.1f} MB for this tensor",
         f"fingerprint {result['fingerprint']}",
     ]
+    if result["view"] == "flat":
+        lines.append("read flat: it makes sense for a vector only")
     if result["reason"]:
         lines.append(f"not fused: {result['reason']}")
     if result["synthetic"]:

@@ -1,0 +1,13 @@
+# expect: ok random
+import torch
+
+
+def merge_models(model_dict, device):
+    torch.manual_seed(42)
+    drop_rate = 0.3
+    out = None
+    for v in model_dict.values():
+        keep = (torch.rand(v.shape, device=device) > drop_rate).float()
+        part = (v * keep) / (1.0 - drop_rate)
+        out = part if out is None else out + part
+    return out / len(model_dict)
