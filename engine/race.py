@@ -79,6 +79,15 @@ class Race:
         """Candidates arrive in an order, which breaks ties. Entering twice is once."""
         self.records.setdefault(candidate, Record(len(self.records)))
 
+    def forget(self, candidate: str) -> None:
+        """Its answers are void (the engine died); it keeps its place and is asked anew."""
+        if (record := self.records.get(candidate)) is None:
+            return
+        for question, right in record.outcomes.items():
+            self._asked[question] -= 1
+            self._wrong[question] -= not right
+        self.records[candidate] = Record(record.rank)
+
     def next_wave(self, candidate: str) -> list[int]:
         """Questions to ask now; empty once it is decided, or when all are asked.
 

@@ -19,12 +19,14 @@ from .dedup import BASE, Known, Twins
 from .errors import Rejected, Rejection, WorkerLost
 from .plan import MergePlan, Planner
 from .program import extract
+from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
-from .score import Sample, Score, evaluate
+from .score import Sample, Score, evaluate, score_of
 from .store import Candidate, Store
 from .survey import Survey, Surveyor
 from .tasks import Task
 
+WITH_SCORE = ("scored", "stopped", "duplicate")
 MAX_LOST = 2  # engines that a candidate may cost
 AHEAD = 4  # candidates prepared while the engine scores
 
@@ -40,6 +42,7 @@ class ScreenSettings:
     backend: str = "auto"
     params: dict[str, Any] = field(default_factory=dict)
     race: str = "full"
+    top: int | None = None  # how many the race is for
     engine: str = "auto"
     seed: int = 0
     data: str | None = None
@@ -114,6 +117,9 @@ class Screener:
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
         self.usage = Usage()
+        self.race = open_race(settings.race, settings.top, settings.seed, task)
+        if self.race:
+            recall(self.race, store, task)
 
     # ---- the engine: started when first needed, stopped for training, started again
 
@@ -236,18 +242,18 @@ class Screener:
         self, prepared: Prepared, pool: ThreadPoolExecutor
     ) -> tuple[Prepared, Future[Answers] | None]:
         wanted = prepared.plan is not None and prepared.twin is None
-        return prepared, pool.submit(self._ask, prepared.plan) if wanted else None
+        return prepared, pool.submit(self._ask, prepared) if wanted else None
 
-    def _ask(self, plan: MergePlan | None) -> Answers:
+    def _ask(self, prepared: Prepared) -> Answers:
         """Swap and ask. Runs in the engine's thread; touches no store."""
-        assert plan is not None
+        assert prepared.plan is not None
         if self._worker is None:
             raise EngineGone
         try:
             worker = self.worker
             before, began = worker.times(), time.monotonic()
-            prints = worker.apply(plan)
-            score, samples = evaluate(worker, "target", self.task, "dev")
+            prints = worker.apply(prepared.plan)
+            score, samples = self._samples(worker, prepared.candidate.id)
             after, seconds = worker.times(), time.monotonic() - began
         except WorkerLost:
             self._worker = None
@@ -256,6 +262,12 @@ class Screener:
         self.usage.swap_s += after.swap_s - before.swap_s
         return Answers(prints, score, samples, seconds)
 
+    def _samples(self, worker: Worker, name: str) -> tuple[Score, list[Sample]]:
+        if self.race is None:
+            return evaluate(worker, "target", self.task, "dev")
+        samples = ask_in_race(worker, self.race, name, self.task)
+        return score_of(samples, self.task.metric), samples
+
     # ---- deciding
 
     def _decide(
@@ -263,8 +275,8 @@ class Screener:
     ) -> None:
         candidate = prepared.candidate
         if prepared.rejection is None and prepared.twin and not self._is_scored(prepared.twin):
-            asked = pool.submit(self._ask, prepared.plan)  # its twin failed after all
-            prepared = replace(prepared, twin=None)
+            prepared = replace(prepared, twin=None)  # it failed after all
+            asked = pool.submit(self._ask, prepared)
         if prepared.twin:
             self._keep_duplicate(prepared)
         elif prepared.rejection or asked is None:
@@ -275,7 +287,7 @@ class Screener:
 
     def _is_scored(self, name: str) -> bool:
         found = self.store.candidate(name)
-        return found is not None and found.status == "scored"
+        return found is not None and found.status in ("scored", "stopped")
 
     def _keep_answers(
         self, prepared: Prepared, asked: Future[Answers], pool: ThreadPoolExecutor
@@ -296,7 +308,7 @@ class Screener:
                 detail = f"the engine died {lost} times under this candidate"
                 return self.store.decide(name, status="failed", detail=detail)
             self.start_engine()
-            asked = pool.submit(self._ask, prepared.plan)
+            asked = pool.submit(self._ask, prepared)
 
     def _keep_score(self, prepared: Prepared, answers: Answers) -> None:
         with self.store.transaction():
@@ -304,10 +316,14 @@ class Screener:
             self.store.add_score(prepared.candidate.id, task, "dev", answers.score, answers.samples)
             self._keep_outcome(
                 prepared,
-                status="scored",
+                status="scored" if len(answers.samples) == self.num_questions else "stopped",
                 weights_fingerprint=answers.weights_fingerprint,
                 seconds=prepared.seconds + answers.seconds,
             )
+
+    @property
+    def num_questions(self) -> int:
+        return len(self.task.split("dev"))
 
     def _keep_duplicate(self, prepared: Prepared) -> None:
         assert prepared.twin is not None
@@ -342,7 +358,7 @@ class Screener:
         """The candidate object of `screen --json`."""
         candidate = self.store.candidate(name)
         assert candidate is not None, name
-        score = self.store.score(name) if candidate.status in ("scored", "duplicate") else None
+        score = self.store.score(name) if candidate.status in WITH_SCORE else None
         numbers = ("correct", "n", "score", "low", "high")
         return {
             "id": name,

@@ -48,7 +48,7 @@ CANDIDATE = (
 )
 SCORED = (
     "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate "
-    "WHERE c.status = 'scored'"
+    "WHERE c.status IN ('scored', 'stopped')"
 )
 OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
 
@@ -228,7 +228,7 @@ class Store:
         """The best scored candidates on dev, the earliest of equals first."""
         query = (
             "SELECT s.candidate FROM scores s JOIN candidates c ON c.id = s.candidate "
-            "WHERE s.split = 'dev' ORDER BY s.score DESC, c.ordinal LIMIT ?"
+            "WHERE s.split = 'dev' AND c.status = 'scored' ORDER BY s.score DESC, c.ordinal LIMIT ?"
         )
         names = [row["candidate"] for row in self._db.execute(query, (count,))]
         found = ((name, self.score(name)) for name in names)

@@ -65,6 +65,9 @@ class Completion:
     num_tokens: int
 
 
+Feed = Callable[[list[tuple[int, Completion]]], list[str] | None]
+
+
 @dataclass(frozen=True)
 class Times:
     """Seconds in calls, and in swaps (weights, cache reset and fingerprint) among them."""
@@ -163,24 +166,50 @@ class Worker:
             "top_p": top_p,
             "stop": list(stop),
         }
-        words = {"key": key, "prompts": list(prompts), "sampling": sampling}
+        words = {"key": key, "prompts": list(prompts), "sampling": sampling, "fed": False}
         seeds = list(seeds) if seeds is not None else None
         found = self._call("generate", progress, **words, seeds=seeds)["completions"]
         return [Completion(**one) for one in found]
 
+    def generate_fed(
+        self,
+        key: str,
+        prompts: Sequence[str],
+        feed: Feed,
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+    ) -> None:
+        """Greedy answers, told to `feed` as they finish, by the prompt's number.
+
+        `feed` gives further prompts, which are numbered on, so that the engine's batch stays full;
+        or None, which drops what is not yet answered.
+        """
+        sampling = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
+        words = {"key": key, "prompts": list(prompts), "sampling": sampling, "fed": True}
+        self._call("generate", None, feed, **words, seeds=None)
+
     # ---- the wire
 
     def _call(
-        self, method: str, progress: Callable[[int], None] | None = None, **params: Any
+        self,
+        method: str,
+        progress: Callable[[int], None] | None = None,
+        feed: Feed | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         self._calls += 1
         self._socket.settimeout(OPEN_S if method.startswith("open") else self.stall_s)
         self._send({"id": self._calls, "method": method, "params": params})
         while True:
             reply = self._receive()
-            if "progress" not in reply:
+            if "finished" in reply:
+                assert feed is not None
+                told = [(number, Completion(**one)) for number, one in reply["finished"]]
+                self._send({"more": feed(told)})
+            elif "progress" not in reply:
                 break
-            if progress:
+            elif progress:
                 progress(reply["progress"])
         if reply["id"] != self._calls:
             raise WorkerLost(f"the worker answered call {reply['id']}, not {self._calls}")

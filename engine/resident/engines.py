@@ -59,6 +59,8 @@ class Completion:
 
 
 Progress = Callable[[int], None]
+Finished = list[tuple[int, Completion]]  # by the prompt's number
+Feed = Callable[[Finished], list[str] | None]  # what to ask besides; None: enough, drop the rest
 
 
 class LiveEngine(ABC):
@@ -77,8 +79,9 @@ class LiveEngine(ABC):
         sampling: Sampling,
         seeds: Sequence[int] | None,
         done: Progress,
-    ) -> list[Completion]:
-        """Answers in the order of the prompts."""
+        feed: Feed | None = None,
+    ) -> list[Completion | None]:
+        """Answers in the order of the prompts, then of those that `feed` added; None: dropped."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -179,34 +182,63 @@ class VllmEngine(LiveEngine):
         sampling: Sampling,
         seeds: Sequence[int] | None,
         done: Progress,
-    ) -> list[Completion]:
-        from vllm import RequestOutput, SamplingParams
+        feed: Feed | None = None,
+    ) -> list[Completion | None]:
+        found: list[Completion | None] = []
+        waiting: dict[str, int] = {}
+
+        def ask(more: Sequence[str]) -> None:
+            for prompt in more:
+                seed = seeds[len(found)] if seeds else None
+                waiting[self._add(prompt, sampling, seed)] = len(found)
+                found.append(None)
+
+        ask(prompts)
+        while self.llm.llm_engine.has_unfinished_requests():
+            finished = self._step(waiting)
+            for number, completion in finished:
+                found[number] = completion
+            done(len(found) - len(waiting))
+            if feed and finished:
+                more = feed(finished)
+                if more is None:
+                    self.llm.llm_engine.abort_request(list(waiting))
+                    waiting.clear()
+                    feed = None
+                else:
+                    ask(more)
+        return found
+
+    def _add(self, prompt: str, sampling: Sampling, seed: int | None) -> str:
+        """The id of a new request."""
+        from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        engine, order, found = self.llm.llm_engine, {}, {}
-        for i, prompt in enumerate(prompts):
-            self._request += 1
-            order[str(self._request)] = i
-            params = SamplingParams(
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=sampling.max_new_tokens,
-                stop=list(sampling.stop) or None,
-                seed=seeds[i] if seeds else None,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-            )
-            tokens = self.tokens(prompt, sampling)
-            engine.add_request(str(self._request), {"prompt_token_ids": tokens}, params)
-        while engine.has_unfinished_requests():
-            done(len(found))
-            for output in engine.step():
-                if output.finished and output.request_id.split("-")[0] in order:
-                    assert isinstance(output, RequestOutput)
-                    one = output.outputs[0]
-                    reason = "length" if one.finish_reason == "length" else "stop"
-                    index = order[output.request_id.split("-")[0]]
-                    found[index] = Completion(one.text, reason, len(one.token_ids))
-        return [found[i] for i in range(len(prompts))]
+        self._request += 1
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            stop=list(sampling.stop) or None,
+            seed=seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        tokens: Any = {"prompt_token_ids": self.tokens(prompt, sampling)}
+        self.llm.llm_engine.add_request(str(self._request), tokens, params)
+        return str(self._request)
+
+    def _step(self, waiting: dict[str, int]) -> Finished:
+        """One step of the engine; what finished in it is no longer waited for."""
+        finished = []
+        for output in self.llm.llm_engine.step():
+            name = output.request_id.split("-")[0]
+            if output.finished and name in waiting:
+                one: Any = output.outputs[0]  # pyright: ignore[reportIndexIssue]
+                reason = "length" if one.finish_reason == "length" else "stop"
+                finished.append(
+                    (waiting.pop(name), Completion(one.text, reason, len(one.token_ids)))
+                )
+        return finished
 
     def tokens(self, prompt: str, sampling: Sampling) -> list[int]:
         """The prompt's tokens, made once; their end where they are more than the model reads."""
@@ -251,14 +283,23 @@ class TransformersEngine(LiveEngine):
         sampling: Sampling,
         seeds: Sequence[int] | None,
         done: Progress,
-    ) -> list[Completion]:
-        completions = []
-        for i, prompt in enumerate(prompts):
+        feed: Feed | None = None,
+    ) -> list[Completion | None]:
+        found: list[Completion | None] = []
+        waiting = list(prompts)
+        while len(found) < len(waiting):
+            number = len(found)
             if seeds:
-                torch.manual_seed(seeds[i])
-            completions.append(self._one(prompt, sampling))
-            done(len(completions))
-        return completions
+                torch.manual_seed(seeds[number])
+            completion = self._one(waiting[number], sampling)
+            found.append(completion)
+            done(len(found))
+            if feed:
+                more = feed([(number, completion)])
+                if more is None:
+                    break
+                waiting += more
+        return [*found, *[None] * (len(waiting) - len(found))]
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
         limit = prompt_limit(context_of(self.checkpoint), sampling.max_new_tokens)

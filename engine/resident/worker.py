@@ -31,7 +31,7 @@ from ..fingerprint import TensorPrint, weights_fingerprint
 from ..merge import open_backend
 from ..plan import MergePlan
 from ..sandbox.guard import die_with_parent
-from .engines import LiveEngine, Sampling, TransformersEngine, VllmEngine
+from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
 from .placement import Placement, Unplaceable
 
 
@@ -177,12 +177,18 @@ class Worker:
         }
 
     def generate(
-        self, key: str, prompts: list[str], sampling: dict[str, Any], seeds: list[int] | None
+        self,
+        key: str,
+        prompts: list[str],
+        sampling: dict[str, Any],
+        seeds: list[int] | None,
+        fed: bool,
     ) -> dict[str, Any]:
+        """`fed`: the driver is told what finished, and says what else to ask."""
         chosen = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
-        engine = self.models[key].engine
-        answers = engine.generate(prompts, chosen, seeds, self.channel.progress)
-        return {"completions": [answer.to_json() for answer in answers]}
+        engine, feed = self.models[key].engine, self.channel.feed if fed else None
+        answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
+        return {"completions": [answer and answer.to_json() for answer in answers]}
 
 
 class Channel:
@@ -199,6 +205,11 @@ class Channel:
     def send(self, message: dict[str, Any]) -> None:
         self._stream.write(json.dumps(message) + "\n")
         self._stream.flush()
+
+    def feed(self, finished: Finished) -> list[str] | None:
+        self.send({"finished": [[number, answer.to_json()] for number, answer in finished]})
+        reply = self.receive()
+        return reply["more"] if reply else None
 
     def progress(self, done: int) -> None:
         if time.monotonic() - self._told_at > 0.1:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...engine.errors import UsageError
 from .command import Result, command
 from .options import (
     engine_option,
@@ -42,6 +43,8 @@ def line(candidate: dict[str, Any]) -> str:
     if candidate["score"] is None:
         return f"{name} {candidate['status']} ({candidate['kind']}): {candidate['detail']}"
     same = f"  = {candidate['duplicate_of']}" if candidate["duplicate_of"] else ""
+    if candidate["status"] == "stopped":
+        same = f"  stopped after {candidate['n']} questions"
     score = f"{candidate['score']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}]"
     return f"{name} {score}{same}"
 
@@ -51,7 +54,14 @@ def line(candidate: dict[str, Any]) -> str:
 @model_options
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
-@click.option("--race", type=click.Choice(["full"]), default="full", show_default=True)
+@click.option(
+    "--race",
+    type=click.Choice(["full", "sure", "likely"]),
+    default="full",
+    show_default=True,
+    help="Stop a candidate early: sure is never wrong, likely is at most in 1 %.",
+)
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many the race is for.")
 @engine_option
 @click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
 @environment_options
@@ -65,6 +75,7 @@ def screen_command(
     task: str,
     folder: Path,
     race: str,
+    top: int | None,
     engine: str,
     log_samples: bool,
     memory: str | None,
@@ -76,6 +87,8 @@ def screen_command(
     from ...engine.screen import screen_programs
     from ...engine.screener import ScreenSettings
 
+    if race != "full" and top is None:
+        raise UsageError(f"--race {race}: say for how many with --top K")
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
@@ -84,6 +97,7 @@ def screen_command(
         params=parse_params(params),
         task=task,
         race=race,
+        top=top,
         engine=engine,
         seed=seed,
         data=str(data) if data else None,

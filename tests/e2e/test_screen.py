@@ -125,6 +125,30 @@ def test_transformers_agrees(zoo, screened):
     assert same >= 19
 
 
+def test_a_sure_race_keeps_the_best(selfdev, screened, tmp_path):
+    """Fewer questions, the same winners; what a race asked of a candidate, it was asked in full."""
+    words, run, full = screened
+    words = [tmp_path / "run" if w == run else w for w in words]
+    raced = selfdev(*words, "--race", "sure", "--top", "1", "--json")
+    assert raced.code == 0, raced.stderr
+    mine, theirs = ({c["id"]: c for c in r["candidates"]} for r in (raced.json, full))
+    scored = [c for c in full["candidates"] if c["status"] == "scored"]
+    best = max(scored, key=lambda c: c["correct"])["id"]  # the first of equals
+    assert mine[best]["status"] == "scored"
+    assert mine[best]["correct"] == theirs[best]["correct"]
+    stopped = [c for c in mine.values() if c["status"] == "stopped"]
+    assert stopped and all(c["n"] < NUM_QUESTIONS for c in stopped)
+    right = {(s["candidate"], s["index"]): s["correct"] for s in lines(run / "samples.jsonl")}
+    samples = lines(tmp_path / "run" / "samples.jsonl")
+    for c in stopped:
+        answered = [s for s in samples if s["candidate"] == c["id"]]
+        assert len(answered) == c["n"]
+        agree = [right[c["id"], s["index"]] == s["correct"] for s in answered]
+        assert sum(agree) >= 0.95 * len(agree)  # another batch may round a tie otherwise
+    again = selfdev(*words, "--race", "sure", "--top", "1", "--json")
+    assert outcomes(again.json) == outcomes(raced.json)
+
+
 def outcomes(result: dict) -> list[tuple]:
     keys = ("id", "status", "kind", "correct", "n")
     return [tuple(c.get(k) for k in keys) for c in result["candidates"]]
