@@ -203,7 +203,7 @@ class Evidence:
 
     def __init__(self) -> None:
         os.environ["SELFDEV_SECRET"] = SECRET
-        os.makedirs("/tmp/work")
+        os.makedirs("/tmp/work", exist_ok=True)
         os.chdir("/tmp/work")
         SECRET_FILE.write_text(SECRET)
         self.listeners = [
@@ -233,6 +233,11 @@ class Evidence:
             self.tidy()
         return new
 
+    def remove(self) -> None:
+        for path in (str(SECRET_FILE), SOCKET_FILE):
+            Path(path).unlink()
+        os.rmdir("/tmp/work")
+
     def tidy(self) -> None:
         for path in files() - self.files:
             Path(path).unlink()
@@ -258,19 +263,26 @@ def visited(one: socket.socket) -> bool:
 
 
 def files() -> set[str]:
-    roots = ("/tmp", "/dev/shm", "/tmp/work")
-    return {f"{root}/{name}" for root in roots for name in os.listdir(root)}
+    """Our user's, where files can be left."""
+    found = set()
+    for root in ("/tmp", "/dev/shm", "/tmp/work"):
+        for entry in os.scandir(root):
+            if entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                found.add(entry.path)
+    return found
 
 
 def processes() -> dict[int, dict[str, str]]:
-    """What /proc/PID/status says of everybody in the range."""
+    """What /proc/PID/status says of our user's, wherever they were started from."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             lines = Path(f"/proc/{name}/status").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        found[int(name)] = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        if int(status["Uid"].split()[0]) == os.getuid():
+            found[int(name)] = status
     return found
 
 
@@ -285,7 +297,7 @@ GOOD = (
 
 def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]:
     """Each attack, then a good program in the same zygote; at the end, the zygote's own state."""
-    evidence = Evidence()
+    evidence, at_first = Evidence(), set(processes())
     from selfdev_engine.engine.sandbox import box
     from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
 
@@ -301,6 +313,7 @@ def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]
         results += gunner.volley(endless)
         time.sleep(0.05)
         after, left = zygote_state(tracer), processes()
+    evidence.remove()
     return {
         "how": how,
         "layers": granted,
@@ -309,7 +322,7 @@ def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]
         "zygote": {"before": before, "after": after, "rounds": 2 * len(results)},
         "zombies": [pid for pid, status in left.items() if status["State"].startswith("Z")],
         "left_over": sorted(set(left) ^ evidence.processes),
-        "after_close": sorted(set(processes()) - {1, os.getpid()}),
+        "after_close": sorted(set(processes()) - at_first),
     }
 
 
