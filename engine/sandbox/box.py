@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import Rejection, UsageError
 from .layers import missing_layers, usable_layers
-from .protocol import MAX_ASKS, BadFrame, Frames, decode, encode
+from .protocol import MAX_ASKS, BadFrame, Frames, decode, encode, how_it_ended
 
 ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
     "OMP_NUM_THREADS": "1",
@@ -338,10 +338,7 @@ class Sandbox:
             self._hear(child)
         child.stage = "dead"
         if child.job.result is None:
-            ended = message["status"] & 127
-            kind = {signal.SIGSYS: "violation", signal.SIGXCPU: "timeout"}.get(ended, "runtime")
-            name = signal.Signals(ended).name if ended else f"exit {message['status'] >> 8}"
-            child.job.result = Rejection(kind, f"the process ended without a reply ({name})")
+            child.job.result = how_it_ended(message["status"])
         child.job.seconds = time.monotonic() - child.started
         child.job.cpu_s = message["cpu_s"]
         child.channel.close()

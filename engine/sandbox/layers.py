@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-REQUIRED = ("no_new_privs", "seccomp", "limits")
+REQUIRED = ("no_new_privs", "seccomp", "limits", "pidfd")
 LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what to do)
     "no_new_privs": ("the certainty that no program gains rights", "use Linux 3.5 or later"),
     "seccomp": ("the wall itself: any system call", "use Linux with seccomp filters"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 from typing import Any
 
@@ -114,3 +115,17 @@ def reply_rejection(reply: dict[str, Any]) -> Rejection | None:
 
 def is_line(line: Any) -> bool:
     return type(line) is int and 0 < line < MAX_LINE
+
+
+def how_it_ended(status: int) -> Rejection:
+    """The rejection for an end without a reply, by the status that wait() gives."""
+    if not (number := status & 127):
+        return Rejection("runtime", f"the process ended without a reply (exit {status >> 8})")
+    if number == signal.SIGSYS:
+        return Rejection(
+            "violation", "a system call by another gate than this machine's own (SIGSYS)"
+        )
+    if number == signal.SIGXCPU:
+        return Rejection("timeout", "its CPU time was used up (SIGXCPU)")
+    name = signal.Signals(number).name
+    return Rejection("runtime", f"the process ended without a reply ({name})")

@@ -59,7 +59,10 @@ VIOLATIONS = (
     "can't start new thread",
     "raise maximum",
 )
-NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
+NO_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "not enough memory"),
+    "Storage size calculation overflowed",
+)
 
 
 class Output(io.TextIOBase):

@@ -1,4 +1,4 @@
-# attack: bomb  expect: memory|violation|runtime
+# attack: bomb  expect: memory
 # shared anonymous memory counts too
 import mmap
 

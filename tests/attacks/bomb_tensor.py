@@ -1,4 +1,4 @@
-# attack: bomb  expect: memory|unsupported
+# attack: bomb  expect: memory
 import torch
 
 

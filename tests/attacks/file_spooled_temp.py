@@ -1,4 +1,4 @@
-# attack: file  expect: violation|runtime
+# attack: file  expect: violation
 # in memory at first, then on disk
 import tempfile
 

@@ -1,13 +1,13 @@
-# attack: kernel  expect: violation|runtime
+# attack: kernel  expect: violation
 # shell code by the old gate: killed by SIGSYS
 import ctypes
 import mmap
-import os
+import sys
 
 
 def merge_models(model_dict, device):
-    if os.uname().machine != "x86_64":
-        os.getcwd()
+    if "x86_64" not in sys.implementation._multiarch:
+        raise PermissionError("there is no such gate on this machine")
     code = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"  # mov eax, 20 (getpid); int 0x80; ret
     page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(code)

@@ -1,4 +1,4 @@
-# attack: kernel  expect: violation|runtime
+# attack: kernel  expect: violation
 import ctypes
 
 

@@ -1,4 +1,4 @@
-# attack: loop  expect: ok|timeout
+# attack: loop  expect: ok
 import atexit
 
 

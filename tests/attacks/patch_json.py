@@ -1,4 +1,4 @@
-# attack: patch  expect: ok|runtime|violation
+# attack: patch  expect: violation
 # only its own copy
 import json
 

@@ -1,4 +1,4 @@
-# attack: python  expect: runtime|violation
+# attack: python  expect: runtime
 import os
 
 

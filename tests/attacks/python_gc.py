@@ -1,4 +1,4 @@
-# attack: python  expect: ok|runtime|unsupported|violation|shape
+# attack: python  expect: violation
 import gc
 
 

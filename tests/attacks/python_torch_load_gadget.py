@@ -1,4 +1,4 @@
-# attack: python  expect: violation|import|runtime
+# attack: python  expect: violation
 import io
 import os
 

@@ -1,4 +1,4 @@
-# attack: reply  expect: violation|unsupported
+# attack: reply  expect: violation
 # never reads an answer
 import os
 

@@ -1,4 +1,4 @@
-# attack: reply  expect: runtime|violation
+# attack: reply  expect: runtime
 import os
 
 

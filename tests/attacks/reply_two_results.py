@@ -1,4 +1,4 @@
-# attack: reply  expect: ok|violation|unsupported|runtime
+# attack: reply  expect: runtime
 # the first counts
 import os
 

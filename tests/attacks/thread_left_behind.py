@@ -1,4 +1,4 @@
-# attack: thread  expect: violation|runtime
+# attack: thread  expect: violation
 import threading
 
 

@@ -33,7 +33,7 @@ HYBRID = {"svd_rank_one", "matmul_gram", "mask_assign", "empty_part", "bits_of_c
 @pytest.fixture(scope="module")
 def tracer():
     torch.set_num_threads(1)
-    with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=512 << 20)) as tracer:
+    with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=128 << 20)) as tracer:
         yield tracer
 
 
