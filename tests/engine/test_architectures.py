@@ -84,6 +84,7 @@ def make_models(folder, name: str):
     config = getattr(transformers, kind)(**{**SMALL, "tie_word_embeddings": False, **extra})
     torch.manual_seed(len(name))
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    model.get_input_embeddings().weight.data *= 0.05  # or tied models only repeat their last token
     for expert in ("base", "x", "y"):
         if expert != "base":
             for key, parameter in model.named_parameters():
