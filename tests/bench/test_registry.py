@@ -6,8 +6,9 @@ import time
 
 import pytest
 import torch
+from selfdev_engine.bench import timing
 from selfdev_engine.bench.registry import BenchError, Row
-from selfdev_engine.bench.timing import Times, timed
+from selfdev_engine.bench.timing import Times
 
 
 def row(ours_s: float, copy_s: float, cpu_per_wall: float, asked: bool = True) -> Row:
@@ -44,17 +45,19 @@ def test_more_than_the_floor_is_an_error():
 
 
 def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
+    seen = [(9.0, 1.0), (9.0, 0.5), (1.0, 1.0), (2.0, 0.95), (3.0, 0.2)]  # the first is not counted
+    left = iter(seen)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    calls = []
+    monkeypatch.setattr(timing, "one_round", lambda functions: {"ours": next(left)})
+    assert timing.timed({"ours": lambda: None}, rounds=2)["ours"].seconds == (1.0, 2.0)
+    assert next(left) == seen[-1]
+    left = iter([(1.0, 0.5)] * 5)
+    disturbed = timing.timed({"ours": lambda: None}, rounds=2)["ours"]
+    assert disturbed.cpu_per_wall == 0.5
+    assert len(disturbed.seconds) == 4
 
-    def idle_at_first() -> None:
-        calls.append(1)
-        if len(calls) == 2:  # the first round that counts
-            time.sleep(0.3)
-        else:
-            sum(i * i for i in range(200_000))
 
-    found = timed({"ours": idle_at_first}, rounds=1)["ours"]
-    assert len(found.seconds) == 1
-    assert len(calls) == 3
-    assert found.cpu_per_wall > 0.5
+def test_cpu_seconds_are_counted_beside_wall_seconds():
+    found = timing.one_round({"idle": lambda: time.sleep(0.2)})["idle"]
+    assert found[0] >= 0.2
+    assert found[1] < 0.5
