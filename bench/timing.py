@@ -46,7 +46,7 @@ def timed(
     threads = torch.get_num_threads()
     seen: list[dict[str, tuple[float, float]]] = []
     one_round(functions)
-    while len(seen) < 4 * rounds:
+    while len(seen) < 2 * rounds:
         seen.append(one_round(functions))
         quiet = [r for r in seen if all(r[w][1] >= LEAST_CPU_PER_WALL * threads for w in watched)]
         if len(quiet) >= rounds:

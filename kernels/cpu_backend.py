@@ -1,6 +1,6 @@
 """The C++ backend: encodes stages for the tile VM and hands it pointers.
 
-Sums are made in 64 float lanes per tile of 512, double lanes per block of 65536 elements, blocks
+Sums are made in 64 float lanes per 4 tiles of 512, double lanes per block of 65536 elements, blocks
 added in order: two runs give the same bits for any number of threads and on every instruction set.
 Whether an expression is tiled flat or by rows depends on that expression alone, so a statistic has
 the same bits whatever else is computed in the same pass.

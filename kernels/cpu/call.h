@@ -63,10 +63,15 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
     for (size_t i = 0; i < program.size(); i++) handlers[i](t, program[i]);
   }
 
-  // Tiles of columns [first, last) of one row.
-  void run_row(Tile& t, size_t row, size_t first, size_t last) const {
-    for (size_t col = first; col < last; col += TILE)
+  struct Nothing { void operator()() const {} };
+
+  // Tiles of columns [first, last) of one row; `after` each of them.
+  template <class After = Nothing>
+  void run_row(Tile& t, size_t row, size_t first, size_t last, After after = {}) const {
+    for (size_t col = first; col < last; col += TILE) {
       run_tile(t, row, col, int(std::min<size_t>(TILE, last - col)));
+      after();
+    }
   }
 
   // A block is a fixed number of whole rows, or a fixed piece of the only row.
@@ -77,10 +82,10 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
     return rows == 1 ? (cols + BLOCK - 1) / BLOCK : (rows + rows_per_block() - 1) / rows_per_block();
   }
   size_t most_in_block() const { return rows == 1 ? BLOCK : rows_per_block() * cols; }
-  void run_block(Tile& t, size_t block) const {
-    if (rows == 1) return run_row(t, 0, block * BLOCK, std::min(cols, (block + 1) * BLOCK));
+  template <class After = Nothing> void run_block(Tile& t, size_t block, After after = {}) const {
+    if (rows == 1) return run_row(t, 0, block * BLOCK, std::min(cols, (block + 1) * BLOCK), after);
     size_t last = std::min(rows, (block + 1) * rows_per_block());
-    for (size_t row = block * rows_per_block(); row < last; row++) run_row(t, row, 0, cols);
+    for (size_t row = block * rows_per_block(); row < last; row++) run_row(t, row, 0, cols, after);
   }
 
   std::vector<std::unique_ptr<Scratch>> scratch() const {

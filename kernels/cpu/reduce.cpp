@@ -9,6 +9,7 @@
 namespace {
 
 enum Kind { KIND_SUM, KIND_MAX, KIND_MIN };
+constexpr size_t TILES_IN_FLOAT = 4;  // at most 32 elements of each lane
 constexpr size_t ROWS_IN_FLOAT = 16;  // of a column's sum, before it goes on in double
 
 double start_of(int kind) {
@@ -33,11 +34,35 @@ double total(int kind, const double* lanes) {
   return value;
 }
 
-// Lanes of one block or row, then its totals.
+// Lanes of one block or row, then its totals. Float lanes take a few tiles' elements each.
 struct Partial {
-  explicit Partial(const std::vector<int>& kinds) : kinds(kinds) { clear(kinds, lanes, LANES); }
+  explicit Partial(const std::vector<int>& kinds) : kinds(kinds) {
+    clear(kinds, few, LANES);
+    clear(kinds, lanes, LANES);
+  }
+
+  void after_tile() {
+    if (++num_tiles % TILES_IN_FLOAT == 0) flush();
+  }
+
+  void flush() {
+    for (size_t k = 0; k < kinds.size(); k++) {
+      double* all = lanes + k * LANES;
+      const float* mine = few + k * LANES;
+      if (kinds[k] == KIND_SUM) {
+        for (int i = 0; i < LANES; i++) all[i] += double(mine[i]);
+      } else {
+        for (int i = 0; i < LANES; i++) all[i] = combine(kinds[k], all[i], double(mine[i]));
+      }
+    }
+    clear(kinds, few, LANES);
+  }
+
   double operator()(size_t k) const { return total(kinds[k], lanes + k * LANES); }
+
   const std::vector<int>& kinds;
+  size_t num_tiles = 0;
+  alignas(64) float few[MAX_REDUCTIONS * LANES];
   alignas(64) double lanes[MAX_REDUCTIONS * LANES];
 };
 
@@ -64,8 +89,9 @@ std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds) 
   parallel_blocks(blocks, call.num_threads, [&](size_t block, int thread) {
     Partial mine(kinds);
     Tile t = call.tile(*scratch[thread]);
-    t.lanes = mine.lanes;
-    call.run_block(t, block);
+    t.lanes = mine.few;
+    call.run_block(t, block, [&] { mine.after_tile(); });
+    mine.flush();
     for (size_t k = 0; k < count; k++) partial[block * count + k] = mine(k);
   });
   std::vector<double> result(count);
@@ -84,8 +110,9 @@ void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out)
   parallel_blocks(call.rows, call.num_threads, [&](size_t row, int thread) {
     Partial mine(kinds);
     Tile t = call.tile(*scratch[thread]);
-    t.lanes = mine.lanes;
-    call.run_row(t, row, 0, call.cols);
+    t.lanes = mine.few;
+    call.run_row(t, row, 0, call.cols, [&] { mine.after_tile(); });
+    mine.flush();
     for (size_t k = 0; k < kinds.size(); k++) result[k * call.rows + row] = float(mine(k));
   });
 }

@@ -1,5 +1,5 @@
-// Reductions of a tile: 64 float lanes within a tile, double lanes across a block's tiles. Every
-// build adds in the same lanes in the same order, so sums have the same bits on all of them.
+// Reductions of a tile into 64 float lanes, which the driver adds to double lanes every few tiles.
+// Every build adds in the same lanes in the same order, so sums have the same bits on all of them.
 // Statistics that read the same registers share one instruction: each register is read once.
 #pragma once
 #include <cmath>
@@ -38,20 +38,18 @@ template <int K, class Term> void sums(Tile& t, int k, Term term) {
   constexpr int FIT = REGISTERS / K >= LANES / WIDTH ? LANES / WIDTH
                       : REGISTERS / K >= 4 ? 4 : REGISTERS / K >= 2 ? 2 : 1;
   constexpr int STEP = FIT * WIDTH;
-  double* lanes = t.lanes + size_t(k) * LANES;
-  alignas(64) float found[K][LANES];
+  float* lanes = t.lanes + size_t(k) * LANES;
   for (int first = 0; first < LANES; first += STEP) {
-    V total[K][FIT] = {};
+    V total[K][FIT];
+    for (int m = 0; m < K; m++) memcpy(total[m], lanes + m * LANES + first, sizeof total[m]);
     for (int i = first; i < t.n; i += LANES)
       for (int j = 0; j < FIT; j++) {
         V u[K];
         term(u, i + WIDTH * j);
         for (int m = 0; m < K; m++) total[m][j] += u[m];
       }
-    for (int m = 0; m < K; m++) memcpy(found[m] + first, total[m], sizeof total[m]);
+    for (int m = 0; m < K; m++) memcpy(lanes + m * LANES + first, total[m], sizeof total[m]);
   }
-  for (int m = 0; m < K; m++)
-    for (int j = 0; j < LANES; j++) lanes[m * LANES + j] += found[m][j];
 }
 
 // Sum, sum of magnitudes and sum of squares of a register, those that are wanted.
@@ -92,20 +90,18 @@ template <bool Largest> inline float better(float x, float y) {
 }
 
 template <bool Largest, bool Size> void extreme(Tile& t, const Insn& x) {
-  const float* a = t.registers + size_t(x.a) * TILE;
-  double* lanes = t.lanes + size_t(x.k) * LANES;
-  alignas(64) float found[LANES];
-  for (int j = 0; j < LANES; j++) found[j] = float(lanes[j]);
-  for (int i = 0; i < t.n; i += LANES) {
-    const int wide = t.n - i < LANES ? t.n - i : LANES;
-    auto step = [&](int j) {
-      float v = Size ? std::fabs(a[i + j]) : a[i + j];
-      found[j] = better<Largest>(v, found[j]);
-    };
-    if (wide == LANES) { _Pragma("GCC ivdep") for (int j = 0; j < LANES; j++) step(j); }
-    else { for (int j = 0; j < wide; j++) step(j); }
-  }
-  for (int j = 0; j < LANES; j++) lanes[j] = found[j];
+  float* a = t.registers + size_t(x.a) * TILE;
+  for (int i = t.n; i < ((t.n + LANES - 1) & -LANES); i++) a[i] = a[t.n - 1];  // changes no extreme
+  V best[LANES / WIDTH];
+  float* lanes = t.lanes + size_t(x.k) * LANES;
+  memcpy(best, lanes, sizeof best);
+  for (int i = 0; i < t.n; i += LANES)
+    for (int j = 0; j < LANES / WIDTH; j++) {
+      const V p = Size ? magnitude(at(a + i + WIDTH * j)) : at(a + i + WIDTH * j);
+      const VI wins = (Largest ? p > best[j] : p < best[j]) | (p != p);
+      best[j] = wins ? p : best[j];
+    }
+  memcpy(lanes, best, sizeof best);
 }
 
 // ---- by column: the driver moves the float columns to double every few rows ----

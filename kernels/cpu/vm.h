@@ -54,7 +54,7 @@ struct Tile {
   int n;
   float* registers;     // TILE floats each, 64-byte aligned
   uint16_t* padded;     // TILE halves for a 16-bit input whose last group is not whole
-  double* lanes;        // [reductions, LANES]
+  float* lanes;         // [reductions, LANES]; the driver adds them up in double every few tiles
   float* columns;       // [reductions, TILE], of reductions by column
   uint64_t* counts;     // of HISTOGRAM
   Digit digit;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ def render(result: Result) -> str:
     for row in result["rows"]:
         against = f"{row['baseline']} {row['baseline_value']:.4g}"
         gate = "-" if row["gate"] is None else "ok" if row["gate"] else "MISSED"
+        gate = gate if row["measured"] else "not measured: the machine was disturbed"
         value = f"{row['name']:<10}{row['value']:>12.4g} {row['unit']:<16}"
         lines.append(f"{value}{against:<36}{row['ratio']:>8.2f}  {gate}")
     return "\n".join([*lines, result["machine"]])
@@ -30,15 +32,18 @@ def render(result: Result) -> str:
     show_default=True,
     help="For the rows that score.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Keep the result as JSON, too.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Keep the result as JSON here, not in bench/results/.",
+)
 def bench_command(names: tuple[str, ...], zoo: Path, out: Path | None) -> Result:
-    """Measure rows (all, or those named): apply, trace, screen."""
+    """Measure rows (all, or those named): apply, sweep, order, trace, screen."""
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:
         raise UsageError(f"bench {unknown[0]}: no such row; there are {', '.join(ROWS)}")
     with Bar() as bar:
         result = run_rows(names or tuple(ROWS), zoo, bar)
-    if out:
-        write_results(result, out)
+    write_results(result, out or Path("bench/results") / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
     return result
