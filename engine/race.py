@@ -6,8 +6,10 @@ The decision is who is among the top K by correct answers; of equals the earlier
     sure    out when all-right remaining answers would not bring it into the top K, in when all-wrong
             ones would leave it there; never wrong, in any order. The questions that most candidates
             got wrong are asked first, since wrong answers decide soonest.
-    likely  also out when so few right answers in a uniform order have at most probability `delta`,
-            over all looks together, for a candidate that belongs to the top K
+    likely  also out when so few right answers in a uniform order are too improbable, over all looks
+            together, for one of the top K: wrong decisions stay below `delta`. The first candidates
+            are asked everything; from their answers a head of the harder questions is chosen, which
+            the others are asked first, in that order. The rest counts as right until it is asked.
 
 Policy only: a race holds outcomes and knows no engine. Who drives it either takes candidates as they
 come (`next_wave(candidate)`, then `record`, until the wave is empty) or, where all are known, lets the
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +29,9 @@ from typing import Literal
 import numpy as np
 
 MODES = ("full", "sure", "likely")
+HEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of the questions that may be the head
+MOST_LOST = 0.2
+NUM_REPLAYS = 8  # random orders in which heads are tried
 Standing = Literal["racing", "complete", "in", "out"]
 
 
@@ -37,13 +43,26 @@ class RaceRule:
     most: int = 1  # K, or the largest that it may be
     least: int | None = None  # the smallest; None: K is `most`
     population: int | None = None  # how many candidates there will be; None: not known
-    delta: float = 0.01  # of `likely`: how often one of the top K may be lost
+    delta: float = 0.01  # of `likely`: the share of all decisions that may be wrong
+    loss: float | None = None  # how often one of the top K may be lost; None: as `delta` allows
     seed: int = 0  # of the uniform order
-    wave: int = 16  # questions that are asked at a time
+    wave: int = 8  # questions that are asked at a time
+    calibration: int = 16  # candidates that `likely` asks everything before it stops others
 
     def __post_init__(self) -> None:
         assert self.mode in MODES, self.mode
         assert self.most >= 1 and self.wave >= 1 and 0 < self.delta < 1
+
+    @property
+    def most_lost(self) -> float:
+        """The probability with which one of the top K may be lost.
+
+        Each that is lost is two wrong decisions, it and the one in its place. So in a population of
+        N a loss of delta N / 2K keeps wrong decisions below delta N. Never more than MOST_LOST.
+        """
+        if self.loss is not None or self.population is None:
+            return self.delta if self.loss is None else self.loss
+        return min(MOST_LOST, self.delta * self.population / (2 * self.most))
 
 
 @dataclass
@@ -73,6 +92,8 @@ class Race:
         self.records: dict[str, Record] = {}
         self.order = list(range(num_questions))
         random.Random(rule.seed).shuffle(self.order)
+        self.head = self.order  # of `likely`: asked first, in this order
+        self._calibrated = rule.mode != "likely" or rule.calibration == 0
         self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
 
     def enter(self, candidate: str) -> None:
@@ -112,32 +133,34 @@ class Race:
             record.correct += bool(right)
             self._asked[question] += 1
             self._wrong[question] += not right
-        if not record.out:
-            record.out = self._is_out(record)
+        self._calibrate()
 
     def standing(self, candidate: str) -> Standing:
         """Where a candidate stands, by all that is recorded now."""
         record = self.records[candidate]
         if len(record.outcomes) == self.num_questions:
             return "complete"
-        if self.rule.mode == "full":
+        if self.rule.mode == "full" or not self._calibrated:
             return "racing"
         record.out = record.out or self._is_out(record)
         return "out" if record.out else "in" if self._is_in(record) else "racing"
 
     def next_turn(self) -> tuple[str, list[int]] | None:
-        """Of all that entered: whom to ask what. One wave each, then the best first; None at the end."""
+        """Of all that entered: whom to ask what; None at the end.
+
+        Those that calibrate, then one wave each, then the best so far.
+        """
         left = [c for c, r in self.records.items() if not r.done(self.num_questions)]
         for candidate in sorted(left, key=self._promise):
             if wave := self.next_wave(candidate):
                 return candidate, wave
         return None
 
-    def _promise(self, candidate: str) -> tuple[bool, float, int]:
-        """Sorts the unasked first, then the best so far."""
+    def _promise(self, candidate: str) -> tuple[bool, bool, float, int]:
         record = self.records[candidate]
         asked = len(record.outcomes)
-        return asked > 0, -record.correct / max(asked, 1), record.rank
+        calibrates = not self._calibrated and record.rank < self.rule.calibration
+        return not calibrates, asked > 0, -record.correct / max(asked, 1), record.rank
 
     def winners(self) -> list[str]:
         """The top K so far, best first: those that are in or complete."""
@@ -147,11 +170,44 @@ class Race:
     # ---- when it is decided
 
     def _preferred(self) -> list[int]:
-        """In `sure`, hardest first by what was recorded; otherwise the uniform order."""
+        """In `sure`, hardest first by what was recorded; in `likely` the head, then the rest."""
         if self.rule.mode != "sure":
-            return self.order
+            head = set(self.head)
+            return [*self.head, *(q for q in self.order if q not in head)]
         share = (self._wrong + 1) / (self._asked + 2)
         return [int(q) for q in np.argsort(-share, kind="stable")]
+
+    def _calibrate(self) -> None:
+        """Choose the head with which the first candidates would have been decided soonest.
+
+        By those only that were asked everything, and in other orders than the race's: a sample is
+        fair to a candidate if neither it nor the order had a part in choosing what is sampled.
+        """
+        first = [r for r in self.records.values() if r.rank < self.rule.calibration]
+        complete = [r for r in first if len(r.outcomes) == self.num_questions]
+        if self._calibrated or len(complete) < self.rule.calibration:
+            return
+        rows = np.array([[r.outcomes[q] for q in range(self.num_questions)] for r in complete])
+        hardest = [int(q) for q in np.argsort(rows.mean(axis=0), kind="stable")]
+        sizes = [round(share * self.num_questions) for share in HEADS]
+        size = min(sizes, key=lambda size: self._cost(rows, hardest[:size]))
+        self.head = [q for q in self.order if q in set(hardest[:size])]
+        self._calibrated = True
+
+    def _cost(self, rows: np.ndarray, head: list[int]) -> int:
+        """Questions that these candidates would have been asked with a head, at the best one's bar."""
+        needed = int(rows.sum(axis=1).max()) - (self.num_questions - len(head))
+        if needed <= 0:
+            return rows.size * NUM_REPLAYS
+        looks, draw = -(-len(head) // self.rule.wave), random.Random(f"{self.rule.seed} replays")
+        ends = np.minimum(np.arange(1, looks + 1) * self.rule.wave, len(head))
+        limits, cost = boundaries(len(head), self.rule.wave, self.rule.most_lost)[needed], 0
+        for _ in range(NUM_REPLAYS):
+            order = draw.sample(head, len(head))
+            right = np.cumsum(rows[:, order], axis=1)[:, ends - 1]
+            out = (right <= limits) | (right + len(head) - ends < needed)
+            cost += int(np.where(out.any(axis=1), ends[out.argmax(axis=1)], rows.shape[1]).sum())
+        return cost
 
     def _needed(self, record: Record) -> int:
         """Correct answers without which K others are better: the K-th best of what they have."""
@@ -168,13 +224,23 @@ class Race:
         return self.rule.mode == "likely" and self._is_unlikely(record, needed)
 
     def _is_unlikely(self, record: Record, needed: int) -> bool:
-        """By the complete waves of the uniform order only: what answers first is no fair sample."""
-        done = len(record.outcomes) // self.rule.wave
-        prefix = self.order[: done * self.rule.wave]
-        if not done or any(q not in record.outcomes for q in prefix):
+        """By the complete waves of the head only: what answers first is no fair sample."""
+        asked = itertools.takewhile(record.outcomes.__contains__, self.head)
+        marks = [record.outcomes[q] for q in asked]
+        looks = len(marks) // self.rule.wave + (len(marks) == len(self.head))
+        # all that is not of the head counts as right, unless it was asked
+        right = record.correct - sum(record.outcomes.get(q, False) for q in self.head)
+        unasked = self.num_questions - len(self.head) - self._outside(record)
+        needed -= right + unasked
+        if not (looks and 0 < needed <= len(self.head)):
             return False
-        limits = boundaries(self.num_questions, self.rule.wave, self.rule.delta)
-        return sum(record.outcomes[q] for q in prefix) <= limits[needed, done - 1]
+        limits = boundaries(len(self.head), self.rule.wave, self.rule.most_lost)[needed]
+        look = min(looks, len(limits))
+        return sum(marks[: look * self.rule.wave]) <= limits[look - 1]
+
+    def _outside(self, record: Record) -> int:
+        """Questions that were answered and are not of the head."""
+        return len(record.outcomes) - sum(q in record.outcomes for q in self.head)
 
     def _is_in(self, record: Record) -> bool:
         """Fewer than K others can still be better; those to come count as all right."""
@@ -189,11 +255,11 @@ class Race:
 
 
 @functools.lru_cache(maxsize=8)
-def boundaries(num_questions: int, wave: int, delta: float) -> np.ndarray:
+def boundaries(num_questions: int, wave: int, loss: float) -> np.ndarray:
     """[needed, look]: with so few right answers after that wave a candidate is out; -1 is never.
 
     Exact: of a candidate that has just `needed` right answers, asked in a uniform order, the share
-    that any look puts out is at most `delta`; one that has more is put out less often. What the looks
+    that any look puts out is at most `loss`; one that has more is put out less often. What the looks
     may spend together grows with the questions asked, faster at first: early stops save most.
 
     Limits never fall as more is needed. The bar of a race only rises, and ends no higher than what
@@ -206,7 +272,7 @@ def boundaries(num_questions: int, wave: int, delta: float) -> np.ndarray:
         step = min(wave, num_questions - asked)
         alive = advance(alive, num_questions - asked, step)
         asked += step
-        allowed = delta * (1 - (1 - asked / num_questions) ** 2)
+        allowed = loss * (1 - (1 - asked / num_questions) ** 2)
         tail = spent[:, None] + np.cumsum(alive[:, ::-1], axis=1)[:, ::-1]
         first = (tail > allowed).sum(axis=1)  # put out: as many as this, or more, still to come
         spent = np.append(tail, spent[:, None], axis=1)[needed, first]
@@ -259,7 +325,7 @@ class Simulation:
 
     @property
     def error(self) -> float:
-        """Share of candidates that were decided wrongly."""
+        """Share of candidates that were decided wrongly: lost from the top K, or kept in it."""
         return (len(self.lost) + len(self.gained)) / self.candidates
 
 

@@ -22,9 +22,10 @@ from .verifier import BUILT_IN
 
 GRADINGS = ("numbers", "gsm8k", "math")
 MARKED = re.compile(
-    rf"####[^\w\n.$-]*({NUMBER.pattern})(?![.):]\s+\w)"
+    rf"####[^\w\n.$#-]{{0,8}}({NUMBER.pattern})(?![.):]\s+\w)"
 )  # not a heading "#### 1. So"
 CALLED = re.compile(r"(?i)\banswer\b[^.:=\n]{0,40}?(?:\bis\b|:|=)[\s:*]*([^\n]+)")
+TAIL = 4000  # characters in which a free answer is looked for: it stands at the end
 SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
@@ -50,7 +51,7 @@ def grader_of(grading: str) -> str:
 
 
 def grade_numbers(response: str, answer: str) -> Grade:
-    stripped, found = response.strip(), last_number(response)
+    stripped, found = response.strip(), last_number(response[-TAIL:])
     strict = same(stripped, answer)
     flexible = strict or (found is not None and same(found, answer))
     return Grade(strict, flexible, found or stripped or None)
@@ -68,10 +69,11 @@ def answer_number(response: str) -> str | None:
     """The number after "####", in a box, or called the answer; else the last of the response."""
     if marked := MARKED.search(plain(response)):
         return marked[1].strip()
-    for part in (boxed(response), called_answer(response)):
-        if part and (found := result_of(part)):
+    tail = response[-TAIL:]
+    for part in (boxed(response), called_answer(tail)):
+        if part and (found := result_of(part[:TAIL])):
             return found
-    return last_number(response)
+    return last_number(tail)
 
 
 def called_answer(response: str) -> str | None:
@@ -97,6 +99,7 @@ def answer_formula(response: str) -> str | None:
     """The content of the last box; else the formula called the answer, else the last one."""
     if (found := boxed(response)) is not None:
         return found
-    if said := called_answer(response):
+    tail = response[-TAIL:]
+    if said := called_answer(tail):
         return last_formula(said) or said.strip(" *")
-    return last_formula(response) or last_number(response) or response.strip() or None
+    return last_formula(tail) or last_number(tail) or tail.strip() or None

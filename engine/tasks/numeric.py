@@ -11,7 +11,7 @@ import unicodedata
 from fractions import Fraction
 
 CURRENCY = "[$€£¥₹]"
-DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]*\d)|\d+)"
+DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]{0,40}\d)|\d+)"
 PATTERN = (
     rf"(?:(?<![\w)\]}}])-\s?)?{CURRENCY}?\s?-?"
     rf"(?:{DIGITS}(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][+-]?\d{{1,3}}(?!\w))?"

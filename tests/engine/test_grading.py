@@ -243,3 +243,12 @@ def test_nothing_is_started_without_math_verify(monkeypatch):
     assert verifier.version == BUILT_IN
     assert not verifier.same("2^3", "8")
     assert verifier._process is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit", ["\\(", "$a", "$$", "answer ", "#### ", "1,000,", "\\boxed{", "\\frac", "- "]
+)
+def test_a_long_answer_without_sense_is_graded_in_time(unit):
+    for grading in ("numbers", "gsm8k", "math"):
+        assert not grade(grading, unit * (100_000 // len(unit)), "18").flexible

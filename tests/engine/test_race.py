@@ -106,7 +106,7 @@ def test_waves_can_be_issued_ahead_and_never_twice():
 
 def test_what_answers_first_is_no_sample():
     """`likely` looks at complete waves only: short answers come first and may be the wrong ones."""
-    race = Race(RaceRule("likely", most=1, wave=10), 100)
+    race = Race(RaceRule("likely", most=1, wave=10, calibration=1), 100)
     while wave := race.next_wave("leader"):
         race.record("leader", {q: q % 5 > 0 for q in wave})
     wave = race.next_wave("late") + race.next_wave("late")
@@ -150,11 +150,41 @@ def test_the_boundary_rises_with_what_is_needed_and_was_asked(wave):
     assert (limits.max(axis=1) < np.maximum(np.arange(61), 0)).all()
 
 
-def test_likely_loses_no_more_of_the_top_than_delta():
-    k, delta, lost, asked, questions = 5, 0.1, 0, 0, 0
+def test_likely_loses_no_more_of_the_top_than_it_says():
+    k, loss, lost, asked, questions = 5, 0.1, 0, 0, 0
     for seed in range(60):
-        rule = RaceRule("likely", k, population=60, delta=delta, seed=seed, wave=5)
+        rule = RaceRule("likely", k, population=60, loss=loss, seed=seed, wave=5)
         found = simulate(population(60, 60, seed), rule)
         lost, asked, questions = lost + len(found.lost), asked + found.asked, questions + found.questions  # fmt: skip
-    assert lost <= delta * k * 60
+    assert lost <= loss * k * 60
     assert questions > 1.3 * asked
+
+
+def test_delta_is_the_share_of_wrong_decisions():
+    rule = RaceRule("likely", most=9, population=300, delta=0.01)
+    assert rule.most_lost == pytest.approx(0.01 * 300 / 18)
+    assert RaceRule("likely", most=1, population=1000).most_lost == 0.2
+    assert RaceRule("likely", most=9).most_lost == 0.01  # of a population that is not known
+    assert RaceRule("likely", most=9, population=300, loss=0.03).most_lost == 0.03
+    found = [
+        simulate(population(100, 60, seed), RaceRule("likely", 3, population=100, seed=seed), True)
+        for seed in range(20)
+    ]
+    assert np.mean([run.error for run in found]) <= 0.01
+    assert np.mean([run.ratio for run in found]) > 1.5
+
+
+def test_the_head_is_chosen_by_those_that_were_asked_everything():
+    """Half of the questions are right for all: they say nothing, and are left for the end."""
+    outcomes = population(80, 60, seed=5)
+    outcomes[:, ::2] = True
+    race = Race(RaceRule("likely", 3, population=80, loss=0.01, calibration=10), 60)
+    for candidate in range(80):
+        while wave := race.next_wave(str(candidate)):
+            race.record(str(candidate), {q: bool(outcomes[candidate, q]) for q in wave})
+    assert all(race.standing(str(c)) == "complete" for c in range(10))
+    assert len(race.head) < 45
+    assert set(range(1, 60, 2)) - set(race.head) <= {
+        q for q in range(60) if outcomes[:10, q].mean() > 0.8
+    }
+    assert race.head == [q for q in race.order if q in set(race.head)]
