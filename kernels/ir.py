@@ -35,6 +35,7 @@ class Op(StrEnum):
     CONST = "const"  # (value,) a number, SCALAR
     PARAM = "param"  # (index,) a constant lifted out of the structure, SCALAR
     IN_RANGE = "in_range"  # (start, stop, step) 1 where the index is in it: row, column or flat
+    INDEX = "index"  # () the row in space ROW, the column in COL, from 0
     RANDOM = "random"  # (kind, seed, draw) uniform [0, 1) or normal numbers by Philox, FULL
 
     # Element-wise, one argument.
@@ -86,7 +87,7 @@ class Op(StrEnum):
     KTH = "kth"  # (k,) k-th smallest, from 1; NaN counts as largest
 
 
-LEAVES = frozenset({Op.INPUT, Op.CONST, Op.PARAM, Op.IN_RANGE, Op.RANDOM})
+LEAVES = frozenset({Op.INPUT, Op.CONST, Op.PARAM, Op.IN_RANGE, Op.INDEX, Op.RANDOM})
 UNARY = frozenset(
     {
         *(Op.NEG, Op.ABS, Op.SIGN, Op.SQRT, Op.RSQRT, Op.EXP, Op.EXPM1, Op.LOG, Op.LOG1P),

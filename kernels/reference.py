@@ -105,6 +105,9 @@ def value_of(
         return slot.to(dtype)
     if node.op is Op.IN_RANGE:
         return in_range(node, shape).to(dtype)
+    if node.op is Op.INDEX:
+        size = size_of(node.space, shape)
+        return torch.arange(max(size), dtype=dtype).reshape(size)
     kind, seed, number = node.attrs
     return philox.draw(kind, seed, number, shape).to(dtype)
 

@@ -94,6 +94,12 @@ def range_fault(node: Node) -> str | None:
     return None if 0 <= start <= stop and step >= 1 else f"range {node.attrs}"
 
 
+def index_fault(node: Node) -> str | None:
+    """Small values are computed by the host: backends need no form of it."""
+    good = node.space in (Space.ROW, Space.COL) and not node.attrs
+    return None if good else f"index {node.attrs} in {node.space}"
+
+
 def random_fault(node: Node) -> str | None:
     if node.space is not Space.FULL or len(node.attrs) != 3:
         return f"draw {node.attrs}"
@@ -107,5 +113,6 @@ LEAF_RULES = {
     Op.CONST: const_fault,
     Op.PARAM: param_fault,
     Op.IN_RANGE: range_fault,
+    Op.INDEX: index_fault,
     Op.RANDOM: random_fault,
 }

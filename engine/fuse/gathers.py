@@ -79,6 +79,8 @@ def table(scope: Scope, node: TraceNode, x: Value, place: Value) -> Value:
 
 def counts_up(scope: Scope, place: Value) -> bool:
     """0, 1, 2, ... as arange makes it."""
+    if len(place.dims) == 1 and isinstance(place.dims[0], Axis) and place.dims[0].whole:
+        return scope.builder.nodes[int(place.cells)].op is Op.INDEX
     numbers = [scope.number_of(int(n)) for n in place.cells.flat]
     return len(place.dims) == 1 and numbers == list(range(len(numbers)))
 

@@ -14,6 +14,7 @@ from . import (
     gradients,
     masks,
     order,
+    positions,
     reductions,
     views,
 )
@@ -23,6 +24,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **views.RULES,
     **masks.RULES,
     **gathers.RULES,
+    **positions.RULES,
     **reductions.RULES,
     **order.RULES,
     **formulas.RULES,

@@ -20,7 +20,7 @@ ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
 WRAPS = {torch.uint8, torch.int8, torch.int16}  # float32 does not overflow as these do
 # Numbers from finite numbers, whatever they are (an overflow of float32 aside).
-FINITE = {Op.INPUT, Op.RANDOM, Op.IN_RANGE, Op.LT, Op.LE, Op.EQ, Op.NE}
+FINITE = {Op.INPUT, Op.RANDOM, Op.IN_RANGE, Op.INDEX, Op.LT, Op.LE, Op.EQ, Op.NE}
 KEEPS_FINITE = {
     *(Op.NEG, Op.ABS, Op.SIGN, Op.SIN, Op.COS, Op.ATAN, Op.TANH, Op.ERF, Op.FLOOR, Op.CEIL),
     *(Op.ROUND, Op.TRUNC, Op.ROUND_BF16, Op.ADD, Op.SUB, Op.MUL, Op.MAX, Op.MIN, Op.WHERE),

@@ -28,7 +28,7 @@ class TraceNode:
     input: args (name,)                     the expert's task vector, float32
     const: args (numbers, shape)            numbers is a flat tuple, of `dtype`
     item:  args (Ref, i)                    i-th result of an op that has several
-    else:  args and kwargs of the overload, with Ref for tensors; None, bool, int, float, str,
+    else:  args and kwargs of the overload, with Ref for tensors; None, bool, int, float, complex, str,
            torch.dtype and tuples of these otherwise. A random draw has kwargs["draw"]: int.
     shape and dtype are None where the op has several results.
     """

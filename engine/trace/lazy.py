@@ -28,6 +28,7 @@ from .ops import (
     INDEX,
     LAYOUT,
     PERMUTE,
+    POSITIONS,
     PUT,
     RESHAPE,
     SCATTER,
@@ -98,11 +99,13 @@ class LazyMode(TorchDispatchMode):
         self.recorder: Recorder = values.recorder
         self.values = values
         self.input_sizes: set[int] = set()
+        self.axis_lengths: set[int] = set()
         self.draws = 0
 
     def input(self, name: str, shape: tuple[int, ...]) -> Lazy:
         meta = torch.empty(shape, device=META)
         self.input_sizes.add(meta.numel())
+        self.axis_lengths |= {n for n in shape if n > MAX_PLACES_ASKED}
         self.values.input_sizes = self.input_sizes
         return self.wrap(self.recorder.add("input", (name,), {}, meta), meta)
 
@@ -166,11 +169,20 @@ class LazyMode(TorchDispatchMode):
         sizes = [m.numel() for m in found(metas, Tensor)]
         return all(n <= MAX_CONSTANT_ELEMENTS and n not in self.input_sizes for n in sizes)
 
+    def symbolic(self, func: Any, metas: Any, kwargs: Any) -> bool:
+        """Is it a node although it rests on no input? Draws, and positions along a tensor's axis."""
+        along = func.overloadpacket in POSITIONS and metas.numel() in self.axis_lengths
+        return along or "draw" in kwargs
+
     def emit(self, func: Any, args: Any, kwargs: Any = None, metas: Any = None) -> Any:
         """The value of an op on values: real if all of them are and it is small, else a node."""
         kwargs = {k: v for k, v in (kwargs or {}).items() if k not in LAYOUT and v is not None}
         metas = self.shape_of(func, args, kwargs) if metas is None else metas
-        if not found((args, kwargs)) and self.small(metas) and "draw" not in kwargs:
+        if (
+            not found((args, kwargs))
+            and self.small(metas)
+            and not self.symbolic(func, metas, kwargs)
+        ):
             return run(func, args, kwargs)
         args, kwargs = mapped(self.recorder.const, (args, kwargs))
         node = self.recorder.add(func, args, kwargs, metas)

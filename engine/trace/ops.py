@@ -30,6 +30,7 @@ FILLS: dict[Any, Any] = {  # op -> the number, or the position of the argument t
     aten.new_full.default: 2,
     aten.scalar_tensor.default: 0,
 }
+POSITIONS = frozenset({aten.arange, aten.linspace})
 # Ops that no kernel runs unless these arguments are known: op -> the first of them. 0 is all.
 ASKED: dict[Any, int] = {
     **dict.fromkeys([aten.index, aten.index_select, aten.take, aten.searchsorted], 1),

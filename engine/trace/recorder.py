@@ -144,6 +144,8 @@ def packed(x: Any) -> Any:
         return x
     if isinstance(x, float):
         return {"f": x.hex()}
+    if isinstance(x, complex):
+        return {"z": [x.real.hex(), x.imag.hex()]}
     if isinstance(x, torch.dtype):
         return {"t": str(x).removeprefix("torch.")}
     if isinstance(x, (list, tuple)):

@@ -221,7 +221,7 @@ class GraphReader:
         raise GraphFault("violation", f"malformed graph: argument {type(x).__name__}")
 
     def _tagged(self, x: dict[str, Any], depth: int) -> Any:
-        """{"n": node}, {"f": float}, {"t": dtype}, {"c": constant}; else keyword arguments."""
+        """{"n": node}, {"f": float}, {"z": complex}, {"t": dtype}, {"c": constant}; else keyword arguments."""
         if depth == 0:
             return {k: self._argument(v, 1) for k, v in x.items()}
         ((tag, value),) = x.items()
@@ -229,6 +229,8 @@ class GraphReader:
             return Ref(value)
         if tag == "f" and isinstance(value, str):
             return float.fromhex(value)
+        if tag == "z" and isinstance(value, list) and len(value) == 2:
+            return complex(*map(float.fromhex, value))
         if tag == "t" and value in DTYPES:
             return getattr(torch, value)
         if tag == "c" and isinstance(value, dict):
@@ -317,6 +319,8 @@ def packed(x: Any) -> Any:
         return {"n": x.index}
     if isinstance(x, float):
         return {"f": x.hex()}
+    if isinstance(x, complex):
+        return {"z": [x.real.hex(), x.imag.hex()]}
     if isinstance(x, torch.dtype):
         return {"t": name_of(x)}
     return [packed(y) for y in x] if isinstance(x, tuple) else x

@@ -39,6 +39,11 @@ F * ((F > 0) & (F < S))|F * ((F > 0) ^ (F > 0))|(F > 0).float() - (F < S).int()|
 F.reshape(-1).reshape(F.shape)|F.flatten().view_as(F) + 1|F.unsqueeze(0).expand(2, *F.shape).sum(0)
 torch.cat([F[..., :2], F[..., 2:]], -1)|torch.fmod(F, 0.7)|torch.remainder(F, 0.3)|torch.heaviside(F, S)
 torch.copysign(F, F)|torch.atan2(F, F)|torch.hypot(F, F)|F.float().double().float()|torch.zeros_like(F) + S
+F * torch.linspace(0, 1, F.shape[-1])|torch.where(torch.arange(F.shape[-1]) % 3 == 0, F, F)|F * torch.arange(F.shape[0]).view(-1, *[1] * (F.dim() - 1)).float()
+torch.stack([F, F, F]).cummax(0).values[-1]|torch.stack([F, F, F]).sign().mode(0).values * F|F.to(torch.int8).float() * P
+torch.bucketize(F, torch.tensor([-0.5, 0.0, 0.5])) * F|torch.tensor([0.1, 0.5, 1.0, 2.0])[torch.bucketize(F, torch.tensor([-0.5, 0.0, 0.5]))] * F
+torch.stack([F, F, F])[torch.stack([S, S, S]).argsort()][0]|torch.stack([F, F])[torch.stack([S, S]).argmax()]|torch.stack([F, F])[(F > S).long()[0, ..., 0].clamp(0, 1)] if F.dim() > 3 else F
+torch.linalg.inv(torch.eye(2) * 2 + torch.stack([S, S, S, S]).tanh().view(2, 2) * 0.3)[0, 1] * F|F.sinc()|F.cumsum(-1)|F.flip(-1)|F.roll(1, 0)
 torch.full_like(F, 0.3)|F.expand_as(F).clone()|torch.einsum('...,...->...', F, F)|F.dot_ * F|F.clone()
 """
 SCALAR = """
@@ -46,7 +51,9 @@ F.mean()|F.norm()|F.norm(p=1)|F.abs().max()|F.min()|F.std()|F.var(unbiased=False
 F.median()|F.abs().flatten().kthvalue(1 + F.numel() // 2).values|torch.quantile(F.flatten(), 0.3)
 F.flatten().topk(2).values[-1]|F.flatten().sort().values[F.numel() // 4]|torch.linalg.norm(F)|F.norm(p=float('inf'))
 (F * F).sum()|torch.nn.functional.cosine_similarity(F.flatten(), F.flatten(), dim=0)|(F > S).float().mean()
-F[F > S].sum()|F[F.abs() > 0.3].abs().sum() / F.numel()|torch.count_nonzero(F > 0) / F.numel()|F[0].sum()|F[..., 1].mean()
+F[F > S].sum()|F[F > -9].mean()|F[F > -9].std()|F[F > -9].median()|F[F > -9].norm(p=1)|F[F > -9].max()|F[F > 0].numel() * S
+(F[F > 0] * F[F > 0]).sum()|F[F > -9][F[F > -9] > 0].sum()|torch.masked_select(F, F < S).sum()|torch.quantile(F[F > -9], 0.25)|(F[F > S] - S).pow(2).sum()
+F[F.abs() > 0.3].abs().sum() / F.numel()|torch.count_nonzero(F > 0) / F.numel()|F[0].sum()|F[..., 1].mean()
 (S + S) / 2|S * P|torch.sqrt(S.abs())|torch.stack([S, S, S]).median()|torch.softmax(torch.stack([S, S]), 0)[0]
 torch.tensor(P)|torch.dist(F, F)|torch.dot(F.flatten(), F.flatten())|F.amax() - F.amin()|F[..., :2].mean()
 """
@@ -55,6 +62,8 @@ F.mul_(P)|F += P * F|F -= S|F.copy_(F)|F.add_(F, alpha=P)|F.clamp_(-1, 1)|F.abs_
 F[0] = P|F[0] *= P|F[-1] = F[0]|F[..., 0] = S|F[..., ::2] = F[..., ::2]|F[..., :3] += F[..., :3]|F[1:] *= P
 F[F > S] = P|F[F > S] *= P|F[F < 0] += S|F[F.abs() > F.abs()] = S|F.masked_fill_(F < S, P)|F[F > 0] = F[F > 0]
 F.reshape(-1)[:5] = P|F.view(-1)[::3] *= P|F.flatten()[:3] = P|F.unsqueeze(0)[0].mul_(P)|F.detach().add_(P)
+F[F > S] = F[F > S] * P + S|F[F > 0] = F[F > 0] - F[F > 0]|F[F.abs() > S] /= 2|F[(F > 0) & (F < S)] = P|F[~(F > S)] *= P
+F[F.norm(dim=-1) > S] = P|F[F.norm(dim=-1) > S] *= P|F[F > 0] = torch.tanh(F[F > 0])|F[F.flatten().argmax() % F.shape[0]] = P
 F[...] = F|F.data.mul_(P)|torch.add(F, F, out=F)|F.lerp_(F, P)|F[:2].zero_()|F[..., -1:].copy_(F[..., :1])
 """
 ALIASES = """
@@ -68,6 +77,34 @@ for t in (F, F, F):¦t.mul_(P)
 for i, t in enumerate(sorted([F, F, F], key=lambda t: t.norm().item())):¦F.add_(t, alpha=0.1 * i)
 while F.norm().item() > 1e3:¦F.mul_(0.1)
 """
+
+
+REGRESSIONS = {  # name: statements on which a program once went wrong
+    "a masked write of another mask's numbers, fewer than are wanted": "c[a > 0] = b[b > 0]\nreturn c",
+    "a masked write of another mask's numbers, as many": "c[a > 0] = b[a > 0].flip(0)\nreturn c",
+    "a number written to a row": "a[0] = 0\nreturn a + b",
+    "one singular value, with a stride of 0, sent as a constant": (
+        "u, s, v = torch.svd(a.reshape(a.shape[0], -1)[:1])\ns = s.clone()\ns[1:] = 0\n"
+        "return b * torch.diag(s).sum()"
+    ),
+    "a write to the head of a view after a write to half of its owner": (
+        "m = a.clone()\nm[: m.shape[0] // 2] *= 0.5\nm.view(-1)[:10] = 0.0\nreturn m + b"
+    ),
+    "draws of a stack of small tensors are draws of the tensor": (
+        "s = torch.stack([a, b, c])\nkeep = torch.rand_like(s) < 2\nreturn (s * keep).sum(0)"
+    ),
+    "rows picked by an argmax and counted by an arange": (
+        "s = torch.stack([a, b, c])\nbest = s.norm(dim=-1).argmax(dim=0)\n"
+        "return s[best, torch.arange(s.shape[1])] if s.dim() == 3 else s[best]"
+    ),
+    "a complex number written to a spectrum": (
+        "f = torch.fft.rfft(a, dim=-1)\nf[..., 2:] = 0\n"
+        "return torch.fft.irfft(f, n=a.shape[-1], dim=-1) + b"
+    ),
+    "a cast to few bits of what does not fit them": (
+        "return (a * 100).to(torch.int8).float() + (b * 1e5).to(torch.int16).float()"
+    ),
+}
 
 
 def options(text: str) -> list[str]:
@@ -135,6 +172,14 @@ def compare(judge, text: str, shape: tuple[int, ...]) -> None:
         return
     assert found.tier != "rejected", (text, shape, found.reason)
     assert not found.faults, f"{found.tier}: {found.faults}\n{text}\n{shape}"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_regressions(judge, name, shape):
+    body = "".join(f"    {line}\n" for line in REGRESSIONS[name].splitlines())
+    head = "import torch\n\n\ndef merge_models(model_dict, device):\n"
+    compare(judge, f"{head}    a, b, c = model_dict.values()\n{body}", shape)
 
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
