@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +190,49 @@ def test_the_head_is_chosen_by_those_that_were_asked_everything():
         q for q in range(60) if outcomes[:10, q].mean() > 0.8
     }
     assert race.head == [q for q in race.order if q in set(race.head)]
+
+
+# ---- the recorded population ----------------------------------------------------------------------------
+
+RECORD = Path(__file__).with_name("outcomes.json")
+RUNS = 10
+
+
+@pytest.fixture(scope="module")
+def recorded() -> np.ndarray:
+    """Right answers of programs of the zoo's grammar on its mixed task, as hexadecimal rows of bits."""
+    said = json.loads(RECORD.read_text())
+    rows = [np.unpackbits(np.frombuffer(bytes.fromhex(r), np.uint8)) for r in said["rows"]]
+    return np.array(rows)[:, : said["questions"]].astype(bool)
+
+
+def test_sure_saves_questions_on_the_recorded_population(recorded):
+    rule = RaceRule("sure", round(0.03 * len(recorded)), population=len(recorded))
+    assert len(recorded) >= 300
+    for best_first in (True, False):
+        found = simulate(recorded, rule, best_first)
+        assert (found.lost, found.gained) == ((), ())
+        assert found.ratio >= 1.4
+
+
+def test_likely_saves_more_and_errs_less_than_delta_on_the_recorded_population(recorded):
+    k = round(0.03 * len(recorded))
+    rules = [RaceRule("likely", k, population=len(recorded), seed=seed) for seed in range(RUNS)]
+    found = [simulate(recorded, rule, best_first=True) for rule in rules]
+    assert np.mean([run.error for run in found]) <= 0.01
+    assert np.mean([run.ratio for run in found]) >= 2.5
+
+
+def test_who_cannot_spare_a_winner_pays_for_it(recorded):
+    k = round(0.03 * len(recorded))
+    rules = [
+        RaceRule("likely", k, population=len(recorded), loss=0.01, seed=s) for s in range(RUNS)
+    ]
+    found = [simulate(recorded, rule, best_first=True) for rule in rules]
+    assert sum(len(run.lost) for run in found) <= 0.01 * k * RUNS
+    assert np.mean([run.ratio for run in found]) >= 1.7
+
+
+def test_full_asks_everything(recorded):
+    full = simulate(recorded[:20], RaceRule("full", 2))
+    assert (full.ratio, full.error) == (1.0, 0.0)
