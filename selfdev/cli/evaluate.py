@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .command import Result, command
-from .options import environment_options, parse_bytes
+from .options import engine_option, environment_options, parse_bytes
 from .progress import Bar
 
 SHOTS = ("auto", "fixed", "harness")  # auto: fixed for dev, harness for test
@@ -18,7 +18,7 @@ def render_eval(result: Result) -> str:
     interval = f"[{result['low']:.3f}, {result['high']:.3f}]"
     return (
         f"{result['task']}: {result['correct']} of {result['n']} = {result['score']:.3f} {interval}"
-        f"  (strict {result['strict']}, flexible {result['flexible']})"
+        f"  (strict {result['strict']}, flexible {result['flexible']}; {result['engine']})"
     )
 
 
@@ -33,6 +33,7 @@ def render_eval(result: Result) -> str:
     show_default=True,
     help="Of gsm8k and math: the first five of train, or lm-evaluation-harness's draw.",
 )
+@engine_option
 @click.option("--log-samples", metavar="FILE", type=click.Path(path_type=Path))
 @environment_options
 def eval_command(
@@ -40,6 +41,7 @@ def eval_command(
     task: str,
     split: str,
     shots: str,
+    engine: str,
     log_samples: Path | None,
     memory: str | None,
     seed: int,
@@ -59,6 +61,7 @@ def eval_command(
             memory_bytes=parse_bytes(memory),
             seed=seed,
             shots=shots,
+            engine=engine,
             log_samples=log_samples,
             progress=bar.update,
         )

@@ -55,7 +55,7 @@ def run(tmp_path):
         store.add_candidates({"id": i, "source": "x"} for i in ("base", "good", "copy", "bad"))
         for name, right in (("base", [False] * 8), ("good", [True] * 7 + [False])):
             rows = samples(right)
-            store.add_score(name, "jsonl:t", "dev", score_of(rows, "flexible"), rows)
+            store.add_score(name, "jsonl:t", "dev", score_of(rows, "flexible"), rows, {})
             store.decide(name, status="scored")
         store.decide("copy", status="duplicate", duplicate_of="good")
         store.decide("bad", status="rejected", kind="syntax")

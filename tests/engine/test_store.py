@@ -45,13 +45,14 @@ def test_what_was_written_is_read_again(path):
         store.add_trace("b", "fused", None, "cafe", 2, 1.5, [0.1, -0.2])
         linear = {"coefficients": {"x": 0.5}, "residual": 0.1}
         store.decide("b", status="scored", linear=linear, weights_fingerprint="f00d", seconds=1.5)
-        store.add_score("b", "jsonl:t", "dev", SCORE, SAMPLES)
+        store.add_score("b", "jsonl:t", "dev", SCORE, SAMPLES, {"engine": "e 1"})
     with Store.open(path) as store:
         b, a = store.candidates()  # in the order given, not by name
         assert (b.id, b.params, b.tier, b.fingerprint) == ("b", {"density": 0.5}, "fused", "cafe")
         assert (b.linear, b.weights_fingerprint, b.seconds) == (linear, "f00d", 1.5)
         assert (a.id, a.status, a.tier) == ("a", None, None)
         assert store.score("b") == SCORE
+        assert store.made_with("b") == {"engine": "e 1"}
         assert store.score("a") is None
         assert store.score("b", "test") is None
         lines = list(store.samples())
@@ -87,7 +88,7 @@ def test_a_kill_in_the_middle_of_a_step_loses_only_that_step(path):
 def test_a_duplicate_has_the_score_of_the_one_it_points_to(path):
     with Store.open(path) as store:
         store.add_candidates([{"id": "first", "source": "x"}, {"id": "again", "source": "y"}])
-        store.add_score("first", "jsonl:t", "dev", SCORE, SAMPLES)
+        store.add_score("first", "jsonl:t", "dev", SCORE, SAMPLES, {"engine": "e 1"})
         assert store.score("again") is None
         store.decide("again", status="duplicate", duplicate_of="first")
         assert store.score("again") == SCORE

@@ -45,7 +45,7 @@ def run(tmp_path):
         store.add_trace("good", "fused", None, "cafe", 0)
         store.decide("same", status="duplicate", duplicate_of="good")
         store.decide("bad", status="rejected", kind="syntax", detail=HOSTILE, line=3)
-        store.add_score("good", "jsonl:t", "dev", score_of(samples(13), "flexible"), samples(13))
+        store.add_score("good", "jsonl:t", "dev", score_of(samples(13), "flexible"), samples(13), {})
     return tmp_path
 
 
