@@ -41,6 +41,11 @@ small values, a small matrix to be inverted, an order in which experts are picke
 sweep and answered: they do not leave the fused tier. A program is given each tensor in its own
 shape; where torch refuses that shape and a vector would do, it is given the vector (`view: flat`).
 
+A choice by place (`argsort`, `topk(...).indices` along rows, columns or a whole tensor) is hybrid on
+purpose: where numbers are equal, torch decides which of them is taken, and so it does here. A choice
+by a threshold is fused. `x[mask]` is never gathered in the fused tier: its size is a sweep, and what
+is computed of it counts only where the mask holds.
+
 ## What programs write
 
 `a`, `b`, `c` are task vectors of one tensor, `s` is their stack, `m` a copy of `a`. Every line was

@@ -135,6 +135,7 @@ OF_TENSORS: dict[str, Callable[..., Num]] = {
     "isneginf": lambda x: x.equals(-math.inf),
     "signbit": is_negative,
     "sinc": sinc,
+    "ldexp": lambda x, y: x * x.const(2.0).of(Op.POW, y),
     "special_entr": entropy,
     "relu6": lambda x: minimum(maximum(x, 0.0), 6.0),
     "mish": lambda x: x * tanh(x.above(20.0).choose(x, log1p(exp(x)))),

@@ -63,12 +63,21 @@ def triangle(keeps: Callable[[Num, int], Num]) -> Callable[..., Value]:
     """tril and triu: what lies on one side of a diagonal, else 0."""
 
     def rule(scope: Scope, node: TraceNode, x: Value, diagonal: int = 0) -> Value:
+        if len(x.dims) == 2 and all(isinstance(d, int) for d in x.dims):
+            return small_triangle(scope, x, node.op, diagonal)
         if x.dims[-2:] != (ROWS, COLS):
             scope.fail("a triangle of other axes than rows and columns")
         kept = keeps(position(scope, COLS) - position(scope, ROWS), diagonal)
         return scope.pointwise(lambda n: kept.choose(Num(scope, n), 0.0).index, x, dtype=node.dtype)
 
     return rule
+
+
+def small_triangle(scope: Scope, x: Value, op: str, diagonal: int) -> Value:
+    """Of a small matrix, such as the Gram matrix of experts."""
+    shape, zero = x.cells.shape, scope.const(0.0)
+    keep = np.tri(*shape, k=diagonal if "tril" in op else diagonal - 1, dtype=bool)
+    return Value(x.dims, np.where(keep == ("tril" in op), x.cells, zero), x.dtype)
 
 
 def eye(scope: Scope, node: TraceNode, *_: Any, **__: Any) -> Value:

@@ -287,6 +287,20 @@ def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
     return scope.rounded(value, node.dtype)
 
 
+def added_inner(
+    scope: Scope, node: TraceNode, base: Value, x: Value, y: Value, *, beta: float = 1,
+    alpha: float = 1,
+) -> Value:  # fmt: skip
+    """addmm and its kin: beta * base + alpha * (x @ y)"""
+    product = inner(scope, node, x, y)
+
+    def formula(b: int, p: int) -> int:
+        scaled_base = scope.emit(Op.MUL, b, scope.const(beta))
+        return scope.emit(Op.ADD, scaled_base, scope.emit(Op.MUL, p, scope.const(alpha)))
+
+    return scope.pointwise(formula, base, product, dtype=node.dtype)
+
+
 def with_ones(x: Value, places: list[int]) -> Value:
     """With dimensions of size 1 put in."""
     dims, cells = list(x.dims), x.cells
@@ -316,4 +330,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.mm": inner,
     "aten.mv": inner,
     "aten.bmm": inner,
+    "aten.addmm": added_inner,
+    "aten.addmv": added_inner,
+    "aten.baddbmm": added_inner,
 }

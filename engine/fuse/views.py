@@ -332,6 +332,36 @@ def diagonal(
     return Value((*rest, cells.shape[-1]), cells, x.dtype)
 
 
+def strided(
+    scope: Scope, node: TraceNode, x: Value, size: list[int], stride: list[int], offset: Any = 0
+) -> Value:
+    """as_strided of a small value, as its geometry in memory says."""
+    at = strided_places(scope, x, size, stride, offset)
+    return Value(tuple(size), x.cells.reshape(-1)[at], x.dtype)
+
+
+def strided_scatter(
+    scope: Scope, node: TraceNode, x: Value, source: Value, size: list[int], stride: list[int],
+    offset: Any = 0,
+) -> Value:  # fmt: skip
+    at = strided_places(scope, x, size, stride, offset)
+    cells = x.cells.reshape(-1).copy()
+    cells[at] = np.broadcast_to(scope.spread(source, tuple(size)), at.shape)
+    return Value(x.dims, cells.reshape(x.cells.shape), x.dtype)
+
+
+def strided_places(
+    scope: Scope, x: Value, size: list[int], stride: list[int], offset: Any
+) -> np.ndarray:
+    if not all(isinstance(d, int) for d in x.dims):
+        scope.fail("strides of rows and columns")
+    grid = np.indices(tuple(size)).reshape(len(size), -1)
+    at = (np.array(stride, dtype=np.int64) @ grid + (offset or 0)).reshape(tuple(size))
+    if at.size and not 0 <= at.min() <= at.max() < x.cells.size:
+        scope.fail("strides beyond a tensor's end")
+    return at
+
+
 def trace(scope: Scope, node: TraceNode, x: Value) -> Value:
     return scope.rounded(
         reduced(scope, Op.REDUCE_SUM, diagonal(scope, node, x), [0], False), node.dtype
@@ -357,6 +387,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.diagonal": diagonal,
     "aten.diagonal_copy": diagonal,
     "aten.trace": trace,
+    "aten.as_strided": strided,
+    "aten.as_strided_scatter": strided_scatter,
     "aten.repeat": repeat,
     "aten.index_select": index_select,
     "aten.alias": same,

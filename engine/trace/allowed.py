@@ -15,28 +15,29 @@ bitwise_or bitwise_xor ceil celu clamp clamp_max clamp_min copysign cos cosh deg
 eq erf erfc erfinv exp exp2 expm1 floor floor_divide fmax fmin fmod frac ge gelu glu gt hardshrink
 hardsigmoid hardswish hardtanh heaviside huber_loss hypot isfinite isinf isnan isneginf isposinf
 ldexp le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid_forward logaddexp logaddexp2
-logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mse_loss mul
-nan_to_num ne neg nextafter pow prelu rad2deg reciprocal relu relu6 remainder round rsqrt rsub selu
-sgn sigmoid sign signbit silu sin sinc sinh smooth_l1_loss softplus softshrink special_entr sqrt
-square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma i0 special_i0e special_i1 special_i1e special_erfcx
-special_log_ndtr special_ndtri special_xlog1py special_zeta bitwise_left_shift bitwise_right_shift
-gcd lcm binary_cross_entropy
+logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mse_loss
+mul nan_to_num ne neg nextafter pow prelu rad2deg reciprocal relu relu6 remainder round rsqrt rsub
+selu sgn sigmoid sign signbit silu sin sinc sinh smooth_l1_loss softplus softshrink special_entr
+sqrt square sub tan tanh threshold trunc where xlogy _to_copy bucketize polygamma i0 special_i0e
+special_i1 special_i1e special_erfcx special_log_ndtr special_ndtri special_xlog1py special_zeta
+bitwise_left_shift bitwise_right_shift gcd lcm binary_cross_entropy
 """.split()
 
 REDUCTIONS = """
 all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot vdot
 kthvalue linalg_vector_norm linalg_matrix_norm logcumsumexp logsumexp max mean median min mode
 nanmedian nansum norm prod std std_mean sum trace var var_mean _softmax _log_softmax
-native_layer_norm sort topk histc searchsorted _cdist_forward _pdist_forward cross
-nanquantile quantile corrcoef cov renorm
+native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit sort topk histc
+searchsorted _cdist_forward _pdist_forward cross nanquantile quantile corrcoef cov renorm
 """.split()
 
 VIEWS = """
-reshape permute expand slice select diagonal as_strided unfold cat stack slice_scatter select_scatter
-diagonal_copy diagonal_scatter as_strided_scatter flip roll repeat tril triu diag_embed index index_put gather
-scatter scatter_add scatter_reduce index_select index_add index_copy index_fill take masked_select
-masked_scatter nonzero unique_dim _unique2 constant_pad_nd rot90 channel_shuffle
-_reshape_alias unsqueeze squeeze alias detach split_with_sizes_copy
+reshape permute expand slice select diagonal as_strided unfold cat stack slice_scatter
+select_scatter diagonal_copy diagonal_scatter as_strided_scatter flip roll repeat tril triu
+diag_embed index index_put gather scatter scatter_add scatter_reduce index_select index_add
+index_copy index_fill take masked_select masked_scatter nonzero unique_dim _unique2 constant_pad_nd
+rot90 channel_shuffle block_diag _unsafe_index _reshape_alias unsqueeze squeeze
+alias detach split_with_sizes_copy
 """.split()
 
 FACTORIES = """
@@ -45,11 +46,11 @@ full arange linspace logspace eye tril_indices triu_indices full_like zeros ones
 
 LINEAR_ALGEBRA = """
 mm mv bmm addmm addmv addbmm baddbmm addr outer linalg_cross _linalg_svd linalg_qr _linalg_eigh
-linalg_inv_ex linalg_solve_triangular _linalg_solve_ex linalg_cholesky_ex linalg_lstsq
-linalg_pinv linalg_lu_factor_ex linalg_ldl_factor_ex _linalg_det _linalg_slogdet linalg_eig
-linalg_matrix_exp linalg_lu lu_unpack convolution avg_pool2d max_pool2d_with_indices _fft_r2c
-_fft_c2r _fft_c2c _adaptive_avg_pool2d upsample_nearest1d upsample_linear1d complex real imag
-view_as_real view_as_complex polar im2col col2im cholesky_solve geqrf ormqr
+linalg_inv_ex linalg_solve_triangular _linalg_solve_ex linalg_cholesky_ex linalg_lstsq linalg_pinv
+linalg_lu_factor_ex linalg_ldl_factor_ex _linalg_det _linalg_slogdet linalg_eig linalg_matrix_exp
+linalg_lu lu_unpack convolution avg_pool2d max_pool2d_with_indices _fft_r2c _fft_c2r _fft_c2c
+_adaptive_avg_pool2d upsample_nearest1d upsample_linear1d complex real imag view_as_real
+view_as_complex polar im2col col2im cholesky_solve geqrf ormqr
 """.split()
 
 BACKWARD = """

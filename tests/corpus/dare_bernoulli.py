@@ -4,7 +4,7 @@ import torch
 
 def merge_models(model_dict, device):
     """Drop And REscale, then add."""
-    p = 0.5
+    p = 0.1
     merged = 0
     for v in model_dict.values():
         v = v.to(device)

@@ -3,8 +3,7 @@ import torch
 
 
 def merge_models(model_dict, device):
-    torch.manual_seed(42)
-    drop_rate = 0.3
+    drop_rate = 0.1
     out = None
     for v in model_dict.values():
         keep = (torch.rand(v.shape, device=device) > drop_rate).float()

@@ -3,7 +3,7 @@ import torch
 
 
 def merge_models(model_dict, device):
-    density, eps = 0.6, 0.15
+    density, eps = 0.9, 0.05
     merged = None
     for delta in model_dict.values():
         ranks = delta.abs().argsort(dim=-1).argsort(dim=-1).float()

@@ -318,7 +318,6 @@ NOT_FUSED = {  # snippet -> the op that is named; still computed, on whole tenso
     "x = a.clone(); x[..., 1:] += b[..., :-1]; x": "aten.add.Tensor",
     "((a > 0).long() ^ (b > 0).long()).float() * c": "aten.bitwise_xor.Tensor",
     "((a > 0).int() & 1).float() * c": "aten.bitwise_and.Scalar",
-    "(a * 3).to(torch.uint8).float() * b": "aten._to_copy.default",
     "((a > 0).byte() - (b > 0).byte()).float() * c": "aten.sub.Tensor",
     "a.sort(-1).values.sum(0, keepdim=True) * b": "aten.sum.dim_IntList",
     "(a.unsqueeze(0) * b.unsqueeze(1)).sum() * c": "aten.mul.Tensor",

@@ -42,10 +42,12 @@ def run(tmp_path):
         rows = [("good", "return a"), ("same", "return a "), ("bad", HOSTILE), ("waits", "...")]
         store.add_candidates({"id": i, "source": s, "iteration": 1} for i, s in rows)
         store.decide("good", status="scored", linear={"coefficients": {"x": 1.0}, "residual": 0.0})
-        store.add_trace("good", "fused", None, "cafe", 0)
+        store.add_trace("good", "fused", None, "cafe", 0, 1.0, [0.5])
         store.decide("same", status="duplicate", duplicate_of="good")
         store.decide("bad", status="rejected", kind="syntax", detail=HOSTILE, line=3)
-        store.add_score("good", "jsonl:t", "dev", score_of(samples(13), "flexible"), samples(13), {})
+        store.add_score(
+            "good", "jsonl:t", "dev", score_of(samples(13), "flexible"), samples(13), {}
+        )
     return tmp_path
 
 
