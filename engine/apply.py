@@ -9,7 +9,7 @@ from ..kernels.backend import Backend, Memo, TensorSet
 from .bank import Bank
 from .errors import Rejected, Rejection
 from .plan import TensorPlan, compiled, task_vectors
-from .trace.replay import replay
+from .trace.replay import TORCH_ERRORS, first_line, replay
 
 
 def update_of(
@@ -19,7 +19,10 @@ def update_of(
     if plan.graph is not None:
         return backend.update(compiled(plan.graph), tensors, memo)
     if plan.trace is not None:
-        (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
+        try:
+            (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
+        except TORCH_ERRORS as error:
+            raise Rejected(Rejection("runtime", f"{tensors.name}: {first_line(error)}")) from error
         return update.float().reshape(tensors.base.shape).contiguous()
     assert plan.eager_file is not None
     with safe_open(plan.eager_file, "pt") as file:

@@ -16,6 +16,12 @@ from ...kernels import philox
 from .graph import Ref, TraceGraph, TraceNode
 from .ops import argument_names, run
 
+TORCH_ERRORS = (RuntimeError, IndexError, ValueError)  # what torch raises on numbers it refuses
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:400]
+
 
 def replay(graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool = False) -> list[Tensor]:
     """The outputs' values. `inputs` are float32 task vectors of the graph's shape, by name."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .lazy import Lazy, LazyMode
 from .ops import CAST, RESHAPE, aten
@@ -57,8 +58,10 @@ def rows(mode: LazyMode, x: Lazy, dim: int = 0) -> list[Tensor]:
         return [x.select(dim, i) for i in range(x.shape[dim])]
 
 
-def nothing(mode: LazyMode, *_: Any, **__: Any) -> None:
-    """A check of a linear-algebra result: the engine's real run raises."""
+def check_errors(mode: LazyMode, info: Tensor, name: str, *, is_matrix: bool) -> None:
+    """Did a matrix resist (singular, not positive definite)? Raises as eager does."""
+    with _disable_current_modes():
+        aten._linalg_check_errors(mode.real(info), name, is_matrix=is_matrix)
 
 
 def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
@@ -71,7 +74,7 @@ RULES: dict[Any, Any] = {
     aten._local_scalar_dense.default: number,
     aten.equal.default: equal,
     aten.allclose.default: allclose,
-    aten._linalg_check_errors.default: nothing,
+    aten._linalg_check_errors.default: check_errors,
     aten.clone.default: copy,
     CAST: copy,
     aten._unsafe_view.default: unsafe_view,

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...kernels.backend import BackendError
 from ..errors import Rejection
 from ..program import Program
 from ..sandbox.box import AnswerError, Job, Sandbox
 from ..sandbox.protocol import BadFrame, printable, reply_rejection
 from .graph import TraceGraph
 from .recorder import MAX_ANSWER_ELEMENTS
+from .replay import TORCH_ERRORS, first_line
 from .verify import GraphFault, GraphReader
 from .wire import pack_tensor
 
@@ -154,6 +156,10 @@ class Conversation:
             return self._answer(self._reader(question.get("shape")), question)
         except GraphFault as fault:
             raise AnswerError(fault.rejection) from None
+        except BackendError:
+            raise
+        except TORCH_ERRORS as error:  # eager raises it too: the program may catch it
+            return {"error": first_line(error)}
 
     def _reader(self, shape: Any) -> GraphReader:
         """The nodes so far in this view: the tensor's own shape, or the flat one after it."""

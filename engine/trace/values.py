@@ -45,15 +45,29 @@ class Values:
         return replay([node], self.known)[0]
 
     def learn(self, need: Sequence[Node]) -> None:
+<<<<<<< HEAD
         for part in answerable_parts(need):
             question = {"nodes": self.recorder.news(), "outputs": [n.index for n in part]}
             answers = self._ask(question)["values"]
             for node, answer in zip(part, answers, strict=True):
                 self.known[node] = unpack_tensor(answer)
+=======
+        question = {"nodes": self.recorder.news(), "outputs": [n.index for n in need]}
+        answers = self.asked(question)["values"]
+        for node, answer in zip(need, answers, strict=True):
+            self.known[node] = unpack_tensor(answer)
+>>>>>>> 6642ab6091c3c28927978a522e35d3ab31032548
+
+    def asked(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer; what torch raised on the real numbers is raised here."""
+        answer = self._ask(question)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
 
     def sizes(self, node: Node, several: bool) -> Any:
         """Meta tensors of an op whose sizes rest on values."""
-        answer = self._ask({"nodes": self.recorder.news(), "sizes": node.index})
+        answer = self.asked({"nodes": self.recorder.news(), "sizes": node.index})
         metas = [
             torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
             for shape, dtype in answer["sizes"]

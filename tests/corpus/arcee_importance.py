@@ -6,8 +6,8 @@ import torch.nn.functional as F
 def merge_models(model_dict, device):
     first, second, third = model_dict.values()
     delta = second - first
-    p = F.softmax(first, dim=-1)
-    q = F.softmax(second, dim=-1)
+    p = F.softmax(first / first.std(), dim=-1)
+    q = F.softmax(second / second.std(), dim=-1)
     kl = (p * (p.log() - q.log())).sum(dim=-1, keepdim=True)
     importance = delta.abs() * kl
     med = importance.median()

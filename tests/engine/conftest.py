@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from selfdev_engine.engine.apply import update_of
 from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.fuse import NotFusable, lower
-from selfdev_engine.engine.plan import answer_question, task_vectors
+from selfdev_engine.engine.plan import TensorPlan, answer_question
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.trace.replay import replay
 from selfdev_engine.engine.trace.tracer import Traced, Tracer, TraceSettings
 from selfdev_engine.kernels.backend import TensorSet, get_backend
 from selfdev_engine.kernels.passes import canonical, compile_graph
@@ -179,8 +179,11 @@ class Judge:
             plan = compile_graph(canonical(lower(traced.graph)))
             return "fused", "", self.backend.update(plan, tensors)
         except NotFusable as error:
-            (found,) = replay(traced.graph, task_vectors(tensors, traced.graph.shape))
-            return "hybrid", str(error), found.reshape(tensors.base.shape)
+            try:
+                found = update_of(TensorPlan("hybrid", trace=traced.graph), tensors, self.backend)
+            except Rejected as refused:
+                return "rejected", str(refused), None
+            return "hybrid", str(error), found
 
     def verdict(
         self, text: str, shape: tuple[int, ...] = (24, 40), seed: int = 0, scale: float = 1.0

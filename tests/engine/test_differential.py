@@ -101,6 +101,17 @@ REGRESSIONS = {  # name: statements on which a program once went wrong
         "f = torch.fft.rfft(a, dim=-1)\nf[..., 2:] = 0\n"
         "return torch.fft.irfft(f, n=a.shape[-1], dim=-1) + b"
     ),
+    "torch refuses the numbers, and the program goes on": (
+        "try:\n    u, s, v = torch.linalg.svd((a - a).reshape(1, -1) / 0)\n    w = s.sum().item()\n"
+        "except RuntimeError:\n    w = 0.5\nreturn w * a"
+    ),
+    "torch refuses the numbers": "return torch.linalg.svd((a - a).reshape(1, -1) / 0)[2][:1] * a",
+    "a matrix that is not positive definite": (
+        "n = torch.stack([a.norm(), -b.norm()])\nreturn torch.linalg.cholesky(torch.diag(n))[0, 0] * a"
+    ),
+    "a matrix that is singular": (
+        "n = torch.stack([a.norm(), a.norm() * 0])\nreturn torch.linalg.inv(torch.diag(n))[0, 0] * a"
+    ),
     "a cast to few bits of what does not fit them": (
         "return (a * 100).to(torch.int8).float() + (b * 1e5).to(torch.int16).float()"
     ),
