@@ -159,7 +159,10 @@ class Conversation:
         except BackendError:
             raise
         except TORCH_ERRORS as error:  # eager raises it too: the program may catch it
-            return {"error": first_line(error)}
+            text = first_line(error)
+            if "can't allocate memory" in text:
+                raise AnswerError(Rejection("memory", text)) from None
+            return {"error": text}
 
     def _reader(self, shape: Any) -> GraphReader:
         """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
@@ -186,26 +189,17 @@ class Conversation:
             raise GraphFault("violation", "malformed question")
         graph = reader.graph(outputs)
         check_answerable(graph)
-        return {"values": [pack_tensor(value) for value in self._values(graph)]}
-
-    def _values(self, graph: TraceGraph) -> list[Tensor]:
-        """What torch refuses of the real numbers, it refuses in eager as well."""
-        assert self.job.answer is not None
-        try:
-            return self.job.answer(graph)
-        except (RuntimeError, IndexError, ValueError) as error:
-            text = str(error).split("\n")[0][:400]
-            kind = "memory" if "can't allocate memory" in text else "runtime"
-            raise GraphFault(kind, f"{type(error).__name__}: {text}") from None
+        return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:
             raise GraphFault("violation", "malformed question: that size is known")
+        assert self.job.answer is not None
         if (counted := reader.mask_count(index)) is not None:
-            (count,) = self._values(counted)
+            (count,) = self.job.answer(counted)
             results = reader.chosen(index, int(count))
         else:
-            results = self._values(reader.graph([index]))
+            results = self.job.answer(reader.graph([index]))
         reader.set_sizes(index, results)
         dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
         return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}

@@ -45,18 +45,11 @@ class Values:
         return replay([node], self.known)[0]
 
     def learn(self, need: Sequence[Node]) -> None:
-<<<<<<< HEAD
         for part in answerable_parts(need):
             question = {"nodes": self.recorder.news(), "outputs": [n.index for n in part]}
-            answers = self._ask(question)["values"]
+            answers = self.asked(question)["values"]
             for node, answer in zip(part, answers, strict=True):
                 self.known[node] = unpack_tensor(answer)
-=======
-        question = {"nodes": self.recorder.news(), "outputs": [n.index for n in need]}
-        answers = self.asked(question)["values"]
-        for node, answer in zip(need, answers, strict=True):
-            self.known[node] = unpack_tensor(answer)
->>>>>>> 6642ab6091c3c28927978a522e35d3ab31032548
 
     def asked(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer; what torch raised on the real numbers is raised here."""
