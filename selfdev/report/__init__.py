@@ -42,13 +42,20 @@ def facts_of(store: Store) -> dict[str, Any]:
     iterations = list(store.iterations().values())
     result = store.setting("result") or {}
     return {
-        "rows": sorted(rows, key=lambda r: -(r["dev"].score if r["dev"] else -1.0)),
+        "rows": sorted(rows, key=place),
         "iterations": iterations,
         "histograms": histograms(rows),
         "known": known_models(result),
         "best": result.get("best"),
         "unsafe": store.setting("unsafe_sandbox"),
     }
+
+
+def place(row: dict[str, Any]) -> tuple[float, list[float]]:
+    """By score, best first; of equals those of like linear equivalents side by side."""
+    linear = row["candidate"].linear
+    coefficients = [-c for c in linear["coefficients"].values()] if linear else []
+    return -(row["dev"].score if row["dev"] else -1.0), coefficients
 
 
 def row_of(store: Store, candidate: Candidate) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-LONG = ("run", "report", "export", "bench")  # and what follows them
+LONG = ("run", "report", "compare", "export", "bench")  # and what follows them
 SMALLER = {"samples": 12, "iterations": 1, "baselines": [], "test": {"top": 0}}
 
 

@@ -389,7 +389,11 @@ def test_the_estimate_is_near_the_count(name, inputs, output, least, most):
         ("    import sklearn\n", "import", "only the standard library, numpy and torch"),
         ("    return torch.nomr(x) * x\n", "runtime", "the nearest: norm"),
         ("    return tensor(0.5) * x\n", "runtime", "the nearest: torch.tensor"),
-        ("    return torch.special.bessel_j1(x)\n", "unsupported", "aten.special_bessel_j1.default"),
+        (
+            "    return torch.special.bessel_j1(x)\n",
+            "unsupported",
+            "aten.special_bessel_j1.default",
+        ),
         ("    return torch.bincount(x.long().flatten())\n", "unsupported", "aten.bincount"),
         ("    return x if x > 0 else y\n", "runtime", "torch.where(condition, x, y)"),
         ("    import threading\n    threading.Thread().start()\n", "violation", "no threads"),
