@@ -1,7 +1,8 @@
 """Every family of models: placed by its own loader, swapped in place, and then the same tokens as an
 engine that is fresh, unpatched and loaded from the merged folder (bf16, vLLM).
 
-One worker and one fresh process serve all architectures; checkpoints are tiny and random.
+One worker and one fresh process serve all architectures; checkpoints are tiny and random. `make test`
+asks three of them, `make test-all` all.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ ARCHITECTURES = {
     "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "query_pre_attn_scalar": 32, **TIED}),
     "phi3": ("Phi3Config", {"head_dim": 32}),
 }
+QUICK = ("mistral", "qwen2", "gemma3")
+CASES = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ARCHITECTURES]
 PROMPTS = ["".join(chr(33 + (7 * i + j * j) % 90) for j in range(6 + i)) for i in range(8)]
 NEW_TOKENS = 16
 PROGRAM = """import torch
@@ -109,9 +112,14 @@ def merged(folder, tracer) -> MergePlan:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(request, tmp_path_factory):
+    """Of the architectures that are asked in this session."""
     folder = tmp_path_factory.mktemp("architectures")
-    return {name: make_models(folder, name) for name in ARCHITECTURES}
+    cases = (getattr(item, "callspec", None) for item in request.session.items)
+    wanted = {case.params.get("architecture") for case in cases if case}
+    return {
+        name: make_models(folder, name) for name in ARCHITECTURES if name in wanted | {"mistral"}
+    }
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +150,9 @@ def answers(worker, key: str) -> list[str]:
     return [c.text for c in worker.generate(key, PROMPTS, max_new_tokens=NEW_TOKENS)]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_swapped_weights_answer_as_a_fresh_engine(worker, folders, plans, fresh, name):
-    folder = folders[name]
+@pytest.mark.parametrize("architecture", CASES)
+def test_swapped_weights_answer_as_a_fresh_engine(worker, folders, plans, fresh, architecture):
+    name, folder = architecture, folders[architecture]
     base = worker.open_model(name, str(folder / "base"))
     experts = {n: str(folder / n) for n in "xy"}
     worker.open_bank(str(folder / "base"), experts, "all", "cpu", key=name)
@@ -159,7 +167,7 @@ def test_swapped_weights_answer_as_a_fresh_engine(worker, folders, plans, fresh,
 
 
 def test_what_cannot_be_swapped_is_refused_with_the_reason(worker, folders, tmp_path):
-    source = folders["llama"] / "base"
+    source = folders["mistral"] / "base"
     for key, value, reason in (
         ("quantization_config", {"quant_method": "fp8"}, "is quantised"),
         ("num_local_experts", 8, "mixture of experts"),
@@ -182,10 +190,10 @@ def test_a_release_that_was_never_tried_is_refused(version):
 
 
 def test_quantised_tensors_are_named(folders, tmp_path):
-    tensors = load_file(folders["llama"] / "base" / "model.safetensors")
+    tensors = load_file(folders["mistral"] / "base" / "model.safetensors")
     name = next(n for n in tensors if ".mlp.up_proj" in n)
     tensors[name] = tensors[name].to(torch.float8_e4m3fn)
     save_file(tensors, tmp_path / "model.safetensors")
     assert Checkpoint.open(str(tmp_path)).dtype(name) is torch.float8_e4m3fn
     with pytest.raises(UsageError, match=f"{name} is torch.float8_e4m3fn: quantised"):
-        Bank.open(str(tmp_path), {"x": str(folders["llama"] / "x")}, "mlp")
+        Bank.open(str(tmp_path), {"x": str(folders["mistral"] / "x")}, "mlp")
