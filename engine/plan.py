@@ -22,8 +22,9 @@ from torch import Tensor
 
 from ..kernels.backend import Backend, Memo, TensorSet
 from ..kernels.ir import Graph
-from ..kernels.passes import canonical, compile_graph, compile_values
+from ..kernels.passes import canonical, compile_values
 from ..kernels.stages import Plan
+from ..kernels.staging import stage_merge
 from ..kernels.verify import verify
 from .bank import Bank
 from .errors import Rejection
@@ -260,5 +261,5 @@ def task_vectors(tensors: TensorSet, shape: tuple[int, ...]) -> dict[str, Tensor
 
 @lru_cache(maxsize=256)
 def compiled(graph: Graph) -> Plan:
-    """The kernel plan of a canonical graph."""
-    return compile_graph(graph)
+    """The kernel plan of a graph that is canonical, as those of a TensorPlan are."""
+    return stage_merge(graph)

@@ -59,9 +59,11 @@ class Model:
         return self.placement.live[self.placement.segments[name][0].target].dtype
 
     def live_print(self, name: str) -> TensorPrint:
-        return TensorPrint.of(
-            self.placement.read(name, self.base.shape(name), self.live_dtype(name))
-        )
+        shape = self.base.shape(name)
+        whole = self.placement.whole(name, shape)
+        if whole is None:
+            whole = self.placement.read(name, shape, self.live_dtype(name))
+        return TensorPrint.of(whole)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
         self.placement.write(name, tensor)
