@@ -87,7 +87,7 @@ def test_linear_equivalents_are_found(screened, zoo):
     assert found["loud"]["residual"] > 1e-2
 
 
-@pytest.mark.parametrize("name", ["weighted", "loud"])
+@pytest.mark.parametrize("name", [pytest.param("weighted", marks=pytest.mark.slow), "loud"])
 def test_live_weights_are_the_merged_ones(selfdev, zoo, task, screened, tmp_path, name):
     """The same program, merged to disk and loaded by a fresh engine, answers alike."""
     _, run, result = screened

@@ -148,6 +148,7 @@ def test_experts_differ_from_the_base_in_every_mlp_tensor_and_nowhere_else(small
         assert changed == {name for name in base if ".mlp." in name}
 
 
+@pytest.mark.slow
 def test_two_zoos_are_alike_bit_for_bit(small, tmp_path):
     make_zoo(tmp_path / "again", settings=SMALL)
     for path in sorted(small.folder.rglob("*")):
