@@ -51,17 +51,19 @@ class Row:
         target: float = 0.0,
         asked: bool = True,
         more: Mapping[str, Any],
+        device: str = "cpu",
     ) -> Row:
         """GB/s of times["ours"] beside those of the floor. `asked`: whether other demands are met."""
         import torch
 
         ours, bound, threads = times["ours"], times[floor], torch.get_num_threads()
         ratio = bound.median_s / ours.median_s
-        measured = ours.cpu_per_wall >= LEAST_CPU_PER_WALL * threads
+        measured = device != "cpu" or ours.cpu_per_wall >= LEAST_CPU_PER_WALL * threads
         if ratio > 1 and measured:
             raise BenchError(f"bench {name}: {ratio:.0%} of a {floor}: more than the floor allows")
         figures = {
             "percent_of_floor": 100 * ratio,
+            "device": device,
             "spread_ms": [1e3 * s for s in ours.spread_s],
             "cpu_per_wall": ours.cpu_per_wall,
             "threads": threads,
@@ -76,20 +78,29 @@ class Row:
             f"{floor} GB/s",
             moved_bytes / bound.median_s / 1e9,
             ratio,
-            f"the plan's bytes at the bandwidth of a {floor} by as many threads",
+            f"the plan's bytes at the bandwidth of a {floor} by as many threads"
+            if device == "cpu"
+            else f"the plan's bytes at the bandwidth of a {floor} on the GPU",
             (ratio >= target and asked) if measured else None,
             figures,
             measured,
         )
 
 
-def run_rows(names: tuple[str, ...], zoo: Path, bar: Any) -> dict[str, Any]:
-    """Measure the rows in order: {"machine", "rows"}. A row checks its results before it times."""
+ON_DEVICE = ("apply", "sweep", "order")  # rows that a GPU can run
+
+
+def run_rows(names: tuple[str, ...], zoo: Path, bar: Any, device: str = "cpu") -> dict[str, Any]:
+    """Measure the rows in order: {"machine", "rows"}. A row checks its results before it times.
+
+    `device`: "cpu" or "cuda", for the rows that can run on either.
+    """
     rows = []
     for name in names:
         bar.stage(f"bench {name}")
         measure = importlib.import_module(f".rows.{name}", __package__).measure
-        rows.append(asdict(measure(zoo, bar.update)))
+        more = {"device": device} if name in ON_DEVICE else {}
+        rows.append(asdict(measure(zoo, bar.update, **more)))
     return {"machine": machine(), "rows": rows}
 
 

@@ -37,17 +37,20 @@ def timed(
     functions: dict[str, Callable[[], Any]],
     rounds: int = REPEATS,
     watched: tuple[str, ...] = ("ours",),
+    device: str = "cpu",
 ) -> dict[str, Times]:
     """Each function once a round, in turn, after one round that is not counted.
 
-    A round in which a watched function had less CPU than its threads is kept only if too few
-    others were seen: then its CPU per wall second says so.
+    On the CPU a round in which a watched function had less CPU than its threads is kept only if too
+    few others were seen: then its CPU per wall second says so.
     """
     threads = torch.get_num_threads()
     seen: list[dict[str, tuple[float, float]]] = []
-    one_round(functions)
+    one_round(functions, device)
     while len(seen) < 2 * rounds:
-        seen.append(one_round(functions))
+        seen.append(one_round(functions, device))
+        if device != "cpu" and len(seen) == rounds:
+            break
         quiet = [r for r in seen if all(r[w][1] >= LEAST_CPU_PER_WALL * threads for w in watched)]
         if len(quiet) >= rounds:
             seen = quiet
@@ -58,12 +61,17 @@ def timed(
     }
 
 
-def one_round(functions: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:
-    """Seconds, and CPU seconds per second, of each."""
+def one_round(
+    functions: dict[str, Callable[[], Any]], device: str
+) -> dict[str, tuple[float, float]]:
+    """Seconds, and CPU seconds per second, of each. A GPU's work is waited for."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
     for name, function in functions.items():
+        wait()
         wall, cpu = time.perf_counter(), time.process_time()
         function()
+        wait()
         seconds = time.perf_counter() - wall
         found[name] = (seconds, (time.process_time() - cpu) / seconds)
     return found
@@ -72,15 +80,23 @@ def one_round(functions: dict[str, Callable[[], Any]]) -> dict[str, tuple[float,
 # ---- floors: the same bytes, the same threads, nothing computed -----------------------------------
 
 
-def copier(moved_bytes: int) -> Callable[[], Any]:
+PIECE_BYTES = 2 << 30  # of a buffer that stands for more, on a GPU
+
+
+def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], Any]:
     """Copies half as many bytes: as many are read and written."""
-    source = torch.ones(moved_bytes // 2, dtype=torch.uint8)
+    times = 1 if device == "cpu" else -(-moved_bytes // (2 * PIECE_BYTES))
+    source = torch.ones(moved_bytes // (2 * times), dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
-    return lambda: target.copy_(source)
+    return lambda: [target.copy_(source) for _ in range(times)]
 
 
-def reader(read_bytes: int) -> Callable[[], Any]:
-    """Reads as many bytes, by the extension's own threads."""
+def reader(read_bytes: int, device: str = "cpu") -> Callable[[], Any]:
+    """Reads as many bytes: by the extension's own threads, or by torch's sum on a GPU."""
+    if device != "cpu":
+        times = -(-read_bytes // PIECE_BYTES)
+        data = torch.ones(read_bytes // (4 * times), device=device)
+        return lambda: [data.sum() for _ in range(times)]
     from ..kernels.cpu_backend import load_extension
 
     source = torch.ones(read_bytes // 8, dtype=torch.int64)

@@ -4,14 +4,15 @@
     update    the float32 update alone
     values    the small numbers that a question asked for
 
-A backend says how to run one Sweep and one Apply; slots, memo and host steps are the same for all.
+A backend says how to run one Sweep and one Apply, of one tensor or of many that share a structure (a
+GPU wants them in one launch); slots, memo and host steps are the same for all.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import final
@@ -59,6 +60,16 @@ class TensorSet:
         return delta.reshape(self.shape2d).to(dtype)
 
 
+@dataclass(frozen=True)
+class Job:
+    """One tensor's plan, and where its result goes (the base's dtype and shape)."""
+
+    plan: Plan
+    tensors: TensorSet
+    out: Tensor
+    memo: Memo | None = None
+
+
 class Backend(ABC):
     """Runs plans. Subclasses are final."""
 
@@ -76,49 +87,114 @@ class Backend(ABC):
     def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
         """The update alone, float32, in the base's shape."""
 
+    def sweep_all(
+        self, graph: Graph, sets: Sequence[TensorSet], slots: Sequence[Slots]
+    ) -> list[list[Tensor]]:
+        """`sweep` of many tensors; one after the other where a backend knows nothing better."""
+        return [self.sweep(graph, *one) for one in zip(sets, slots, strict=True)]
+
+    def apply_all(
+        self,
+        graph: Graph,
+        sets: Sequence[TensorSet],
+        slots: Sequence[Slots],
+        outs: Sequence[Tensor],
+    ) -> list[bool]:
+        """`apply` of many tensors."""
+        return [self.apply(graph, *one) for one in zip(sets, slots, outs, strict=True)]
+
     @final
     def merge(self, plan: Plan, tensors: TensorSet, out: Tensor, memo: Memo | None = None) -> bool:
         """out = base + update (out: the base's dtype and shape); False if a result is NaN or Inf."""
-        assert out.shape == tensors.base.shape and out.dtype == tensors.base.dtype
-        return self.apply(_apply_of(plan), tensors, self.run_stages(plan, tensors, memo), out)
+        (finite,) = self.merge_all([Job(plan, tensors, out, memo)])
+        return finite
+
+    @final
+    def merge_all(self, jobs: Sequence[Job]) -> list[bool]:
+        """`merge` of many tensors whose plans have one structure (`structure`), stage by stage."""
+        for job in jobs:
+            base = job.tensors.base
+            assert job.out.shape == base.shape and job.out.dtype == base.dtype
+            assert structure(job.plan) == structure(jobs[0].plan), "plans of several structures"
+        sets, outs = [job.tensors for job in jobs], [job.out for job in jobs]
+        slots = self.run_stages([job.plan for job in jobs], sets, [job.memo for job in jobs])
+        return self.apply_all(_apply_of(jobs[0].plan), sets, slots, outs)
 
     @final
     def update(self, plan: Plan, tensors: TensorSet, memo: Memo | None = None) -> Tensor:
         """The float32 update (M - M0 before any cast), in the base's shape."""
-        return self.expression(_apply_of(plan), tensors, self.run_stages(plan, tensors, memo))
+        (slots,) = self.run_stages([plan], [tensors], [memo])
+        return self.expression(_apply_of(plan), tensors, slots)
 
     @final
     def values(self, plan: Plan, tensors: TensorSet, memo: Memo | None = None) -> list[Tensor]:
         """The plan's outputs, float32: [], [R, 1] or [1, C]."""
-        slots = self.run_stages(plan, tensors, memo)
-        found = [slots[output] for output in plan.outputs]
-        return [value for value in found if value is not None]
+        return self.values_all([plan], [tensors], [memo])[0]
 
-    def run_stages(self, plan: Plan, tensors: TensorSet, memo: Memo | None) -> Slots:
-        """Fill the slots: lifted constants, then sweeps and host steps in order."""
-        slots: Slots = [torch.tensor(value, dtype=torch.float32) for value in plan.params]
-        slots += [None] * (plan.num_slots - len(slots))
-        for stage in plan.stages:
-            if isinstance(stage, Sweep):
-                self._fill(stage, tensors, slots, {} if memo is None else memo)
-            elif isinstance(stage, Host):
-                values = evaluate(stage.graph, {}, tensors.shape2d, slots, torch.float32)
-                for slot, value in zip(stage.slots, values, strict=True):
-                    slots[slot] = value
+    @final
+    def values_all(
+        self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
+    ) -> list[list[Tensor]]:
+        """`values` of many tensors whose plans have one structure."""
+        slots = self.run_stages(plans, sets, memos)
+        found = zip(plans, slots, strict=True)
+        return [[v for o in plan.outputs if (v := own[o]) is not None] for plan, own in found]
+
+    def run_stages(
+        self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
+    ) -> list[Slots]:
+        """Fill each plan's slots: lifted constants, then sweeps and host steps in order."""
+        slots = [_constants(plan) for plan in plans]
+        known = [{} if memo is None else memo for memo in memos]
+        for stages in zip(*(plan.stages for plan in plans), strict=True):
+            if isinstance(stages[0], Sweep):
+                self._fill([s for s in stages if isinstance(s, Sweep)], sets, slots, known)
+            for stage, tensors, own in zip(stages, sets, slots, strict=True):
+                if isinstance(stage, Host):
+                    values = evaluate(stage.graph, {}, tensors.shape2d, own, torch.float32)
+                    for slot, value in zip(stage.slots, values, strict=True):
+                        own[slot] = value
         return slots
 
-    def _fill(self, stage: Sweep, tensors: TensorSet, slots: Slots, memo: Memo) -> None:
-        """What the memo lacks is swept; it may forget at any time, and refuse what is too large."""
-        known = {key: memo[key] for key in stage.keys if key in memo}
-        missing = [i for i, key in enumerate(stage.keys) if key not in known]
-        if missing:
-            wanted = Graph(stage.graph.nodes, tuple(stage.graph.outputs[i] for i in missing))
-            for i, value in zip(missing, self.sweep(wanted, tensors, slots), strict=True):
-                known[stage.keys[i]] = value
+    def _fill(
+        self,
+        stages: Sequence[Sweep],
+        sets: Sequence[TensorSet],
+        slots: Sequence[Slots],
+        memos: Sequence[Memo],
+    ) -> None:
+        """What the memos lack is swept; they may forget at any time, and refuse what is too large."""
+        known = [
+            {key: memo[key] for key in stage.keys if key in memo}
+            for stage, memo in zip(stages, memos, strict=True)
+        ]
+        short = [j for j, stage in enumerate(stages) if any(k not in known[j] for k in stage.keys)]
+        graph = stages[0].graph
+        missing = [
+            i
+            for i in range(len(graph.outputs))
+            if any(stages[j].keys[i] not in known[j] for j in short)
+        ]
+        wanted = Graph(graph.nodes, tuple(graph.outputs[i] for i in missing))
+        swept = self.sweep_all(wanted, [sets[j] for j in short], [slots[j] for j in short])
+        for j, values in zip(short, swept, strict=True):
+            for i, value in zip(missing, values, strict=True):
+                known[j][stages[j].keys[i]] = value
                 with suppress(ValueError):
-                    memo[stage.keys[i]] = value
-        for slot, key in zip(stage.slots, stage.keys, strict=True):
-            slots[slot] = known[key]
+                    memos[j][stages[j].keys[i]] = value
+        for stage, found, own in zip(stages, known, slots, strict=True):
+            for slot, key in zip(stage.slots, stage.keys, strict=True):
+                own[slot] = found[key]
+
+
+def structure(plan: Plan) -> tuple[Graph, ...]:
+    """What plans must share to run together: all but the lifted constants."""
+    return tuple(stage.graph for stage in plan.stages)
+
+
+def _constants(plan: Plan) -> Slots:
+    slots: Slots = [torch.tensor(value, dtype=torch.float32) for value in plan.params]
+    return slots + [None] * (plan.num_slots - len(slots))
 
 
 def _apply_of(plan: Plan) -> Graph:

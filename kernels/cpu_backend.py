@@ -9,7 +9,7 @@ the same bits whatever else is computed in the same pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -19,7 +19,7 @@ from .backend import Backend, BackendError, Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine, encode
 from .ir import Graph, Op, Space
 from .stages import Plan
-from .staging import drop_unused, needs
+from .staging import grouped, needs, part
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
 MOST_REDUCTIONS = 16  # in one program: their lanes stay in L1
@@ -78,17 +78,14 @@ class CpuBackend(Backend):
     # ---- reductions, grouped by what can share a pass; each gets a graph of its outputs only
 
     def _groups(self, graph: Graph) -> list[tuple[list[int], Callable[..., list[Tensor]]]]:
-        groups: dict[Any, list[int]] = {}
-        for output in dict.fromkeys(graph.outputs):
+        runs = {Space.SCALAR: self._all, Space.ROW: self._rows, Space.COL: self._columns}
+
+        def kind(output: int) -> tuple[Any, ...]:
             node = graph.nodes[output]
             ranked = node.args if node.op is Op.KTH else None
-            groups.setdefault((node.space, by_rows(graph, output), ranked), []).append(output)
-        runs = {Space.SCALAR: self._all, Space.ROW: self._rows, Space.COL: self._columns}
-        return [
-            (outputs[i : i + MOST_REDUCTIONS], self._kth if ranked else runs[space])
-            for (space, _, ranked), outputs in groups.items()
-            for i in range(0, len(outputs), MOST_REDUCTIONS)
-        ]
+            return self._kth if ranked else runs[node.space], by_rows(graph, output), ranked
+
+        return [(outputs, run) for (run, *_), outputs in grouped(graph, kind, MOST_REDUCTIONS)]
 
     def _all(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         code = self.code(graph, "reductions", tensors)
@@ -138,7 +135,7 @@ class CpuBackend(Backend):
     def prepare(self, plan: Plan, tensors: TensorSet) -> None:
         """All that precedes the first tile of a plan without sweeps: encode, fill in, hand over."""
         assert len(plan.stages) == 1, "a plan with sweeps reads the weights before its last pass"
-        graph, slots = plan.stages[0].graph, self.run_stages(plan, tensors, None)
+        graph, (slots,) = plan.stages[0].graph, self.run_stages([plan], [tensors], [None])
         self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
 
     def code(self, graph: Graph, purpose: str, tensors: TensorSet) -> Code:
@@ -176,11 +173,6 @@ class CpuBackend(Backend):
 def filled(slot: Tensor | None) -> Tensor:
     assert slot is not None, "a slot is read before it is filled"
     return slot
-
-
-def part(graph: Graph, outputs: Sequence[int]) -> Graph:
-    """The same graph with only what these outputs need, so that use counts are right."""
-    return drop_unused(Graph(graph.nodes, tuple(outputs)))
 
 
 def by_rows(graph: Graph, output: int) -> bool:

@@ -7,7 +7,8 @@ that a FULL expression or a deeper step needs). Every constant becomes a paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from .ir import ELEMENTWISE, REDUCTIONS, Builder, Graph, Node, Op, Space
 from .stages import Apply, Host, Plan, Stage, Sweep
@@ -156,3 +157,20 @@ def drop_unused(graph: Graph) -> Graph:
         for n in (graph.nodes[old] for old in kept)
     )
     return Graph(nodes, tuple(new[o] for o in graph.outputs))
+
+
+def part(graph: Graph, outputs: Sequence[int]) -> Graph:
+    """The same graph with only what these outputs need, so that use counts are right."""
+    return drop_unused(Graph(graph.nodes, tuple(outputs)))
+
+
+def grouped(graph: Graph, kind: Callable[[int], Any], most: int) -> list[tuple[Any, list[int]]]:
+    """The outputs by kind, at most so many together: what a backend computes in one pass."""
+    groups: dict[Any, list[int]] = {}
+    for output in dict.fromkeys(graph.outputs):
+        groups.setdefault(kind(output), []).append(output)
+    return [
+        (key, outputs[i : i + most])
+        for key, outputs in groups.items()
+        for i in range(0, len(outputs), most)
+    ]

@@ -1,26 +1,44 @@
-"""Kernels compiled ahead, without a GPU, and what their machine code is like."""
+"""Kernels compiled ahead, in processes that need no GPU, and what their machine code is like.
+
+Launching looks for exactly these entries in Triton's cache (the same source, argument types, alignment
+of addresses, constants and options), so a kernel that was compiled here costs its first launch nothing.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-from ..stages import Apply, Plan
+from ..ir import Graph, Space
+from ..stages import Apply, Plan, Sweep
+from ..staging import grouped, part
+from .body import Kernel
 from .cache import load_source
-from .codegen import BLOCK, ITERS, NUM_WARPS, PRELUDE, generate
+from .codegen import DIGITS, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
 from .launch import import_triton
 
-POINTERS = {"bf16": "*bf16", "fp16": "*fp16", "fp32": "*fp32"}
+POINTERS = {
+    "table": "*i64",
+    "chunk_row": "*i32",
+    "params": "*fp32",
+    "flags": "*i32",
+    "prefixes": "*i32",
+}
 
 
 @dataclass(frozen=True)
 class KernelReport:
     """Of one compiled kernel; accesses are counts of global loads and stores by width."""
 
+    kind: str
     ptx: str
     registers: int
     spill_bytes: int
@@ -30,56 +48,87 @@ class KernelReport:
     seconds: float
 
 
+def kernels_of(plan: Plan, dtype: str = "bf16") -> Iterator[Kernel]:
+    """All kernels of a plan whose checkpoints have one format."""
+    for stage in plan.stages:
+        if isinstance(stage, Apply):
+            yield generate(stage.graph, "apply", formats(stage.graph, dtype))
+        elif isinstance(stage, Sweep):
+            yield from sweeps_of(stage.graph, dtype)
+
+
+def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
+    for (space, ranked), outputs in grouped(graph, partial(shared_kernel, graph), MOST_REDUCTIONS):
+        wanted = part(graph, outputs)
+        if not ranked:
+            kind = {Space.SCALAR: "total", Space.ROW: "rows", Space.COL: "columns"}[space]
+            yield generate(wanted, kind, formats(wanted, dtype))
+        elif space is Space.SCALAR:
+            yield generate(wanted, "digits", formats(wanted, dtype))
+        else:
+            values = part(wanted, wanted.nodes[wanted.outputs[0]].args)
+            yield generate(values, "apply", formats(values, dtype), merged=False)
+
+
+def formats(graph: Graph, dtype: str) -> list[str]:
+    return [dtype] * (1 + len(inputs_of(graph)))
+
+
 def source_of(plan: Plan, dtype: str = "bf16") -> str:
-    """The generated kernel of a plan's last stage, as it is written to the cache."""
-    apply = plan.stages[-1]
-    assert isinstance(apply, Apply)
-    num_inputs = len({n.attrs[0] for n in apply.graph.nodes if n.op.value == "input"})
-    kernel = generate(apply.graph, "apply", [dtype] * (1 + num_inputs), True)
-    return PRELUDE.format(interpret=False) + kernel.source
+    """The plan's generated kernels, as they are written to the cache."""
+    return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
 
 
 def compile_ahead(
-    plan: Plan, arch: int = 90, dtype: str = "bf16", vector: bool = True
-) -> KernelReport:
-    """Compile the plan's element-wise pass for sm_`arch`. Needs triton, no GPU."""
+    kernel: Kernel, arch: int = 90, whole: bool = True, iters: int | None = None
+) -> Any:
+    """The kernel's compiled form for sm_`arch`, from the cache or into it. Needs no GPU."""
     triton = import_triton(interpret=False)
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function = load_source(source_of(plan, dtype)).apply
-    types = {n: argument_type(n, dtype) for n in function.arg_names}
-    constants = {"BLOCK": BLOCK, "ITERS": ITERS, "VECTOR": vector}
+    function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
+    sizes = {**spec.sizes, "WHOLE": whole, **({"ITERS": iters} if iters else {})}
+    if kernel.kind == "digits":
+        sizes |= {"SHIFT": DIGITS[1][0], "BITS": DIGITS[1][1]}
+    types = {name: POINTERS.get(name, "constexpr") for name in function.arg_names}
+    constants = {(function.arg_names.index(name),): value for name, value in sizes.items()}
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, t in enumerate(types.values()) if t.startswith("*")
     }
-    aligned |= {
-        (i,): [["tt.divisibility", 16]] for i, n in enumerate(types) if n == "first" and vector
-    }
+    source = ASTSource(function, types, constexprs=constants, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=spec.options)
+
+
+class AheadCompiler:
+    """Worker processes that fill Triton's cache while other work goes on."""
+
+    def __init__(self, arch: int, num_processes: int = 2) -> None:
+        self.arch = arch
+        self._pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"))
+
+    def submit(self, plan: Plan, dtype: str = "bf16") -> list[Future[None]]:
+        return [
+            self._pool.submit(compile_quietly, kernel, self.arch)
+            for kernel in kernels_of(plan, dtype)
+        ]
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def compile_quietly(kernel: Kernel, arch: int) -> None:
+    compile_ahead(kernel, arch)
+
+
+def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
+    """Registers, spills and access widths, by the disassemblers of Triton's own wheel."""
     began = time.monotonic()
-    kernel = triton.compile(
-        ASTSource(function, types, constexprs=constants, attrs=aligned),
-        target=GPUTarget("cuda", arch, 32),
-        options={"num_warps": NUM_WARPS, "enable_fp_fusion": False},
-    )
-    return report(kernel, time.monotonic() - began, Path(triton.__file__).parent)
-
-
-def argument_type(name: str, dtype: str) -> str:
-    if name in ("BLOCK", "ITERS", "VECTOR"):
-        return "constexpr"
-    if name in ("first", "n", "num_cols"):
-        return "i64"
-    if name == "flag":
-        return "*i32"
-    return "*fp32" if name == "params" or re.fullmatch(r"[rc]\d+", name) else POINTERS[dtype]
-
-
-def report(kernel: object, seconds: float, triton: Path) -> KernelReport:
-    """Registers and spills from the wheel's own disassemblers."""
-    tools = triton / "backends" / "nvidia" / "bin"
-    group: dict[str, str] = kernel.metadata_group  # type: ignore[attr-defined]
-    cubin = next(path for name, path in group.items() if name.endswith(".cubin"))
+    compiled = compile_ahead(kernel, arch, whole)
+    seconds = time.monotonic() - began
+    triton = import_triton(interpret=False)
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    cubin = next(path for name, path in compiled.metadata_group.items() if name.endswith(".cubin"))
     usage = run([str(tools / "cuobjdump"), "--dump-resource-usage", cubin])
     code = run([str(tools / "nvdisasm"), "-c", cubin])
     registers, stack, local, shared = (
@@ -88,8 +137,8 @@ def report(kernel: object, seconds: float, triton: Path) -> KernelReport:
     )
     wide = len(re.findall(r"\b(?:LDG|STG)\S*\.128", code))
     narrow = len(re.findall(r"\b(?:LDG|STG)\S*\.U16", code))
-    ptx: str = kernel.asm["ptx"]  # type: ignore[attr-defined]
-    return KernelReport(ptx, registers, stack + local, shared, wide, narrow, seconds)
+    ptx = compiled.asm["ptx"]
+    return KernelReport(kernel.kind, ptx, registers, stack + local, shared, wide, narrow, seconds)
 
 
 def run(command: Sequence[str]) -> str:
@@ -98,4 +147,6 @@ def run(command: Sequence[str]) -> str:
 
 def show_source(plan: Plan, form: str) -> str:
     """What `trace --show triton|ptx` prints."""
-    return source_of(plan) if form == "triton" else compile_ahead(plan).ptx
+    if form == "triton":
+        return source_of(plan)
+    return "\n\n".join(report(kernel).ptx for kernel in kernels_of(plan))

@@ -1,27 +1,34 @@
-"""The Triton backend: generated element-wise passes, launched per tensor.
+"""The Triton backend: generated kernels, one launch for all tensors of a stage that share formats.
 
-In this version the element-wise pass is a generated kernel; sweeps (reductions, order statistics)
-are computed by torch on the same device, on whole tensors, sums in float64. Without a GPU the
-kernels run in Triton's interpreter, on the CPU: right, slow, and said so.
+Sums are float32 within a chunk of 16,384 elements, the chunks' partial results are added in float64 in
+a fixed order: two runs give the same bits. Without a GPU the kernels run in Triton's interpreter, on
+the CPU: right, slow, and said so.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from ..backend import Backend, BackendError, Slots, TensorSet
-from ..ir import Graph
-from ..reference import evaluate
+from ..ir import Graph, Op, Space
+from ..staging import grouped, part
+from . import order
+from .body import Kernel
 from .cache import load_source
-from .codegen import BLOCK, ITERS, NUM_WARPS, PRELUDE, Kernel, generate
+from .codegen import MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .table import Entry, Row, Table, split, table
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-ALIGNMENT_BYTES = 16
+COLUMNS = SPECS["columns"].sizes
+FINISH_BLOCK = 1024
 
 
 def import_triton(interpret: bool) -> Any:
@@ -39,6 +46,16 @@ def import_triton(interpret: bool) -> Any:
     return triton
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one combination of formats, on the device, and their numbers among all."""
+
+    members: tuple[int, ...]
+    dtypes: tuple[str, ...]  # of base and inputs
+    sets: tuple[TensorSet, ...]
+    slots: tuple[Slots, ...]
+
+
 @final
 class TritonBackend(Backend):
     """On the GPU, or interpreted."""
@@ -52,54 +69,288 @@ class TritonBackend(Backend):
         if self.interpreted:
             print("no GPU: --backend triton runs in Triton's interpreter, slowly", file=sys.stderr)
 
-    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        inputs = {name: self._vector(tensors, name) for name in tensors.experts}
-        on_device = [None if slot is None else slot.to(self.device) for slot in slots]
-        values = evaluate(graph, inputs, tensors.shape2d, on_device, torch.float32)
-        return [value.cpu() for value in values]
-
-    def _vector(self, tensors: TensorSet, name: str) -> Tensor:
-        base, expert = (t.to(self.device).float() for t in (tensors.base, tensors.experts[name]))
-        return (expert - base).reshape(tensors.shape2d)
+    # ---- what a backend does
 
     def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
-        result = torch.empty_like(tensors.base, device=self.device)
-        finite = self._launch(graph, tensors, slots, result, merged=True)
-        out.copy_(result)
+        return self.apply_all(graph, [tensors], [slots], [out])[0]
+
+    def apply_all(
+        self,
+        graph: Graph,
+        sets: Sequence[TensorSet],
+        slots: Sequence[Slots],
+        outs: Sequence[Tensor],
+    ) -> list[bool]:
+        finite = [True] * len(sets)
+        for batch in self.batches(graph, sets, slots):
+            wanted = [outs[j] for j in batch.members]
+            written = [out if self.holds(out) else self.empty_like(out) for out in wanted]
+            for j, ok in zip(batch.members, self.elementwise(graph, batch, written), strict=True):
+                finite[j] = ok
+            for out, result in zip(wanted, written, strict=True):
+                if out is not result:
+                    out.copy_(result)
         return finite
 
     def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
-        result = torch.empty(tensors.base.shape, dtype=torch.float32, device=self.device)
-        self._launch(graph, tensors, slots, result, merged=False)
-        return result.cpu()
+        (batch,) = self.batches(graph, [tensors], [slots])
+        return self.floats(graph, batch)[0].cpu()
 
-    def _launch(
-        self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor, *, merged: bool
-    ) -> bool:
-        names = dict.fromkeys(n.attrs[0] for n in graph.nodes if n.op.value == "input")
-        read = [tensors.base, *(tensors.experts[name] for name in names)]
-        kernel = generate(graph, "apply", [NAMES[t.dtype] for t in read], merged)
-        function = load_source(PRELUDE.format(interpret=self.interpreted) + kernel.source).apply
-        pointers = [t.to(self.device) for t in read]
-        vectors = [self._slot(slots, s) for s in (*kernel.rows, *kernel.cols)]
-        params = self._params(kernel, slots)
-        flag = torch.zeros(1, dtype=torch.int32, device=self.device)
-        n, cols = tensors.base.numel(), tensors.shape2d[1]
-        aligned = all(t.data_ptr() % ALIGNMENT_BYTES == 0 for t in (*pointers, out))
-        cut = n // 8 * 8 if aligned else 0
-        for vector, first, count in ((True, 0, cut), (False, cut, n - cut)):
-            if count:
-                grid = (-(-count // (BLOCK * ITERS)),)
-                arguments = (*pointers, *vectors, params, out, flag, first, n, cols)
-                sizes = {"BLOCK": BLOCK, "ITERS": ITERS, "VECTOR": vector}
-                function[grid](*arguments, **sizes, num_warps=NUM_WARPS, enable_fp_fusion=False)
-        return not bool(flag.item())
+    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        return self.sweep_all(graph, [tensors], [slots])[0]
 
-    def _params(self, kernel: Kernel, slots: Slots) -> Tensor:
-        numbers = [float(v) for s in kernel.scalars if (v := slots[s]) is not None] or [0.0]
-        return torch.tensor(numbers, dtype=torch.float32, device=self.device)
+    def sweep_all(
+        self, graph: Graph, sets: Sequence[TensorSet], slots: Sequence[Slots]
+    ) -> list[list[Tensor]]:
+        found: list[dict[int, Tensor]] = [{} for _ in sets]
+        kind = partial(shared_kernel, graph)
+        for (space, ranked), outputs in grouped(graph, kind, MOST_REDUCTIONS):
+            run = self.ranks if ranked else self.totals if space is Space.SCALAR else self.vectors
+            wanted = part(graph, outputs)
+            for batch in self.batches(wanted, sets, slots):
+                for j, values in zip(batch.members, run(wanted, batch), strict=True):
+                    found[j].update(zip(outputs, values, strict=True))
+        return [[values[output] for output in graph.outputs] for values in found]
 
-    def _slot(self, slots: Slots, index: int) -> Tensor:
-        value = slots[index]
-        assert value is not None
-        return value.to(self.device).float().contiguous()
+    # ---- which tensors share a launch
+
+    def batches(
+        self, graph: Graph, sets: Sequence[TensorSet], slots: Sequence[Slots]
+    ) -> Iterator[Batch]:
+        """By formats. What is not on the device comes alone, so that one fits where all do not."""
+        groups: dict[Any, list[int]] = {}
+        for j, tensors in enumerate(sets):
+            read = [tensors.base, *(tensors.experts[name] for name in inputs_of(graph))]
+            alone = None if all(map(self.holds, read)) else j
+            groups.setdefault((*(NAMES[t.dtype] for t in read), alone), []).append(j)
+        for (*dtypes, _), members in groups.items():
+            moved = tuple(self.on_device(sets[j], inputs_of(graph)) for j in members)
+            yield Batch(tuple(members), tuple(dtypes), moved, tuple(slots[j] for j in members))
+
+    def holds(self, tensor: Tensor) -> bool:
+        return tensor.device.type == self.device.type and tensor.is_contiguous()
+
+    def on_device(self, tensors: TensorSet, names: Sequence[str]) -> TensorSet:
+        experts = {name: tensors.experts[name].to(self.device) for name in names}
+        return TensorSet(tensors.name, tensors.base.to(self.device), experts)
+
+    def empty_like(self, out: Tensor) -> Tensor:
+        return torch.empty(out.shape, dtype=out.dtype, device=self.device)
+
+    # ---- the element-wise pass
+
+    def elementwise(self, graph: Graph, batch: Batch, outs: Sequence[Tensor]) -> list[bool]:
+        """Write base + update; whether all of each is finite."""
+        flags = self.apply_kernel(generate(graph, "apply", batch.dtypes), batch, outs)
+        return [not flag for flag in flags.tolist()]
+
+    def floats(self, graph: Graph, batch: Batch) -> list[Tensor]:
+        """The graph's FULL output, float32, on the device."""
+        outs = [torch.empty(s.base.shape, device=self.device) for s in batch.sets]
+        self.apply_kernel(generate(graph, "apply", batch.dtypes, merged=False), batch, outs)
+        return outs
+
+    def apply_kernel(self, kernel: Kernel, batch: Batch, outs: Sequence[Tensor]) -> Tensor:
+        flags = torch.zeros(len(outs), dtype=torch.int32, device=self.device)
+        addresses = [out.data_ptr() for out in outs]
+        launch = self.launcher(kernel, batch)
+        for each in launch.tables(addresses, chunks_of(SPECS["apply"].chunk)):
+            launch.run(each, flags)
+        return flags
+
+    # ---- reductions
+
+    def totals(self, graph: Graph, batch: Batch) -> list[list[Tensor]]:
+        """Over whole tensors: chunks on the device, the second stage by `finish`."""
+        kernel = generate(graph, "total", batch.dtypes)
+        size, launch = len(kernel.sums) + len(kernel.extremes), self.launcher(kernel, batch)
+        found = [[0.0] * len(kernel.sums) + [LOWEST] * len(kernel.extremes) for _ in batch.sets]
+        chunks = chunks_of(SPECS["total"].chunk)
+        for rows, whole in launch.split([0] * len(batch.sets), chunks):
+            partial = self.integers(rows[-1].chunk + rows[-1].num_chunks, size)
+            start = partial.data_ptr()
+            each = launch.table(rows, lambda row, at=start: at + 4 * size * row.chunk, whole)
+            launch.run(each)
+            for row, values in zip(rows, self.finished(each, partial, kernel), strict=True):
+                mine = found[row.owner]
+                for k, value in enumerate(values):
+                    mine[k] = mine[k] + value if k < len(kernel.sums) else max(mine[k], value)
+        return [
+            [as_tensor(graph, kernel, output, values) for output in graph.outputs]
+            for values in found
+        ]
+
+    def finished(self, each: Table, partial: Tensor, kernel: Kernel) -> list[list[float]]:
+        out = torch.empty(len(each.rows), partial.shape[1], dtype=torch.float64, device=self.device)
+        bounds = torch.tensor(each.bounds, dtype=torch.int32, device=self.device)
+        function = load_source(kernel.source).finish
+        sizes = {"NUM": partial.shape[1], "NUM_SUMS": len(kernel.sums), "BLOCK": FINISH_BLOCK}
+        function[tuple(out.shape)](partial, bounds, out, **sizes, enable_fp_fusion=False)
+        return out.tolist()
+
+    def vectors(self, graph: Graph, batch: Batch) -> list[list[Tensor]]:
+        """Over rows, or over columns: [R, 1] or [1, C] of each output."""
+        by_row = graph.nodes[graph.outputs[0]].space is Space.ROW
+        kernel = generate(graph, "rows" if by_row else "columns", batch.dtypes)
+        size, launch = len(kernel.sums) + len(kernel.extremes), self.launcher(kernel, batch)
+        lengths = [num_rows(e) if by_row else num_parts(e) * e.num_cols for e in launch.entries]
+        buffers = [self.integers(length, size) for length in lengths]
+        count = row_chunks if by_row else column_chunks
+        for each in launch.tables([b.data_ptr() for b in buffers], count):
+            launch.run(each)
+        if by_row:
+            stacked = [b.T[:, :, None] for b in buffers]
+        else:
+            shapes = [(num_parts(e), size, 1, e.num_cols) for e in launch.entries]
+            stacked = [
+                added_up(b.view(shape), kernel) for b, shape in zip(buffers, shapes, strict=True)
+            ]
+        return [
+            [decoded(graph, kernel, output, values) for output in graph.outputs]
+            for values in stacked
+        ]
+
+    def ranks(self, graph: Graph, batch: Batch) -> list[list[Tensor]]:
+        """k-th values of one expression. Along rows or columns torch selects, on the device."""
+        space = graph.nodes[graph.outputs[0]].space
+        wanted = [graph.nodes[o].attrs[0] for o in graph.outputs]
+        if space is Space.SCALAR:
+            return order.kth_values(self, graph, batch, wanted)
+        whole = self.floats(part(graph, graph.nodes[graph.outputs[0]].args), batch)
+        dim = 1 if space is Space.ROW else 0
+        matrices = [w.reshape(s.shape2d) for w, s in zip(whole, batch.sets, strict=True)]
+        return [[m.kthvalue(k, dim, keepdim=True).values.cpu() for k in wanted] for m in matrices]
+
+    # ---- launching
+
+    def launcher(self, kernel: Kernel, batch: Batch) -> Launcher:
+        return Launcher.of(kernel, batch, self.device)
+
+    def integers(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.int32, device=self.device)
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """One kernel and the tensors it runs over."""
+
+    kernel: Kernel
+    entries: tuple[Entry, ...]
+    params: Tensor
+    device: torch.device
+    kept: tuple[Tensor, ...]  # what the table's addresses point to
+
+    @staticmethod
+    def of(kernel: Kernel, batch: Batch, device: torch.device) -> Launcher:
+        entries, numbers, kept = [], list[float](), list[Tensor]()
+        for tensors, slots in zip(batch.sets, batch.slots, strict=True):
+            read = [tensors.base] if kernel.reads_base else []
+            read += [tensors.experts[name] for name in kernel.inputs]
+            read += [vector(slots, s, device) for s in (*kernel.rows, *kernel.cols)]
+            addresses = tuple(t.data_ptr() for t in read)
+            cols = tensors.shape2d[1]
+            entries.append(Entry(addresses, tensors.base.numel(), cols, len(numbers)))
+            numbers += [float(v) for s in kernel.scalars if (v := slots[s]) is not None]
+            kept += read
+        params = torch.tensor(numbers or [0.0], dtype=torch.float32, device=device)
+        return Launcher(kernel, tuple(entries), params, device, tuple(kept))
+
+    def split(
+        self, outs: Sequence[int], num_chunks: Callable[[Entry, int], int]
+    ) -> list[tuple[list[Row], bool]]:
+        """The rows of each table that has any, and whether it is the one for whole eights."""
+        found = split(self.kernel, self.entries, outs, num_chunks)
+        return [(rows, whole) for whole, rows in found.items() if rows]
+
+    def table(self, rows: Sequence[Row], out_of: Callable[[Row], int], whole: bool) -> Table:
+        return table(self.kernel, self.entries, rows, out_of, self.device, whole)
+
+    def tables(
+        self, outs: Sequence[int], num_chunks: Callable[[Entry, int], int]
+    ) -> Iterator[Table]:
+        for rows, whole in self.split(outs, num_chunks):
+            yield self.table(rows, lambda row: outs[row.owner], whole)
+
+    def run(self, each: Table, *more: Tensor, **sizes: int) -> None:
+        kind = self.kernel.kind
+        function, spec = getattr(load_source(self.kernel.source), kind), SPECS[kind]
+        sizes = {**spec.sizes, **sizes, "ITERS": self.iters(each)}
+        arguments = (each.cells, each.chunk_row, self.params, *more)
+        function[(len(each.chunk_row),)](*arguments, **sizes, WHOLE=each.whole, **spec.options)
+
+    def iters(self, each: Table) -> int:
+        """Blocks of a chunk: fewer where all tensors are shorter than a chunk."""
+        spec, entries = SPECS[self.kernel.kind], (self.entries[row.owner] for row in each.rows)
+        if self.kernel.kind == "columns":
+            blocks = max(-(-num_rows(e) // spec.sizes["ROWS"]) for e in entries)
+        else:
+            by_row = self.kernel.kind == "rows"
+            blocks = max(-(-(e.num_cols if by_row else e.numel) // spec.block) for e in entries)
+        return min(spec.sizes["ITERS"], 1 << (blocks - 1).bit_length())
+
+
+def vector(slots: Slots, index: int, device: torch.device) -> Tensor:
+    value = slots[index]
+    assert value is not None, "a slot is read before it is filled"
+    return value.to(device).float().contiguous()
+
+
+# ---- chunks
+
+
+def chunks_of(elements: int) -> Callable[[Entry, int], int]:
+    return lambda entry, count: -(-count // elements)
+
+
+def num_rows(entry: Entry) -> int:
+    return entry.numel // entry.num_cols
+
+
+def num_parts(entry: Entry) -> int:
+    """How often a column's rows are cut."""
+    return -(-num_rows(entry) // (COLUMNS["ROWS"] * COLUMNS["ITERS"]))
+
+
+def row_chunks(entry: Entry, count: int) -> int:
+    return num_rows(entry)
+
+
+def column_chunks(entry: Entry, count: int) -> int:
+    return num_parts(entry) * -(-entry.num_cols // COLUMNS["COLS"])
+
+
+# ---- from partial results to values. Extremes travel as integers in the order of the floats
+
+LOWEST = float(-(2**31))
+HIGHEST = 2**31 - 1
+
+
+def floats_of(keys: Tensor) -> Tensor:
+    """float32 of int32 keys; the highest is NaN."""
+    bits = keys ^ ((keys >> 31) & HIGHEST)
+    return torch.where(keys == HIGHEST, torch.nan, bits.view(torch.float32))
+
+
+def as_tensor(graph: Graph, kernel: Kernel, output: int, values: Sequence[float]) -> Tensor:
+    """One output of a tensor's totals, [] float32."""
+    value = values[(*kernel.sums, *kernel.extremes).index(output)]
+    if output in kernel.sums:
+        return torch.tensor(value, dtype=torch.float32)
+    found = floats_of(torch.tensor(int(value), dtype=torch.int32))
+    return -found if graph.nodes[output].op is Op.REDUCE_MIN else found
+
+
+def added_up(partial: Tensor, kernel: Kernel) -> Tensor:
+    """[sums and extremes, 1, C] int32 of partial results [parts, sums and extremes, 1, C]."""
+    cut = len(kernel.sums)
+    sums = partial[:, :cut].view(torch.float32).double().sum(0).float().view(torch.int32)
+    return torch.cat((sums, partial[:, cut:].amax(0))) if kernel.extremes else sums
+
+
+def decoded(graph: Graph, kernel: Kernel, output: int, values: Tensor) -> Tensor:
+    """One output's vector, on the CPU."""
+    bits = values[(*kernel.sums, *kernel.extremes).index(output)].contiguous().cpu()
+    if output in kernel.sums:
+        return bits.view(torch.float32).clone()
+    found = floats_of(bits)
+    return -found if graph.nodes[output].op is Op.REDUCE_MIN else found

@@ -33,17 +33,29 @@ def render(result: Result) -> str:
     help="For the rows that score.",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="For apply, sweep and order; auto: the GPU, if there is one.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Keep the result as JSON here, not in bench/results/.",
 )
-def bench_command(names: tuple[str, ...], zoo: Path, out: Path | None) -> Result:
+def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | None) -> Result:
     """Measure rows (all, or those named): apply, sweep, order, trace, screen."""
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:
         raise UsageError(f"bench {unknown[0]}: no such row; there are {', '.join(ROWS)}")
+    import torch
+
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" != found:
+        raise UsageError("--device cuda: torch finds no CUDA device here; nothing was measured")
     with Bar() as bar:
-        result = run_rows(names or tuple(ROWS), zoo, bar)
+        result = run_rows(names or tuple(ROWS), zoo, bar, found if device == "auto" else device)
     write_results(result, out or Path("bench/results") / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
     return result

@@ -8,68 +8,55 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from selfdev_engine.kernels.ir import ELEMENTWISE, LEAVES
-from selfdev_engine.kernels.triton.codegen import FORMS
+from selfdev_engine.kernels.triton.forms import FORMS
 
-VALUES = """
-import sys, torch
-from selfdev_engine.kernels.backend import TensorSet, get_backend
-from selfdev_engine.kernels.ir import Builder, Op, Space
-from selfdev_engine.kernels.passes import compile_graph
-b = Builder()
-x, y, z = (b.input(n) for n in "abc")
-top = b.add(Op.REDUCE_MAX, b.add(Op.ABS, y), space=Space.ROW)
-keep = b.add(Op.WHERE, b.add(Op.LT, b.const(3e-4), b.add(Op.ABS, z)), z, b.const(0.0))
-mean = b.add(Op.REDUCE_SUM, x, space=Space.COL)
-half = b.add(Op.IN_RANGE, attrs=(0, 700, 1), space=Space.FULL)
-draw = b.add(Op.MUL, b.add(Op.RANDOM, attrs=("uniform", 77, 0), space=Space.FULL), b.const(1e-4))
-total = b.add(Op.ADD, b.add(Op.MUL, y, top), b.add(Op.DIV, keep, b.const(3.0)))
-total = b.add(Op.ADD, b.add(Op.MUL, total, half), b.add(Op.MAX, b.add(Op.MUL, mean, x), draw))
-plan = compile_graph(b.graph(total))
-triton, reference = get_backend("triton"), get_backend("reference")
-for dtypes in ([torch.bfloat16] * 4, [torch.float32] * 4, [torch.float16, torch.float32] * 2):
-    for shape in ((1, 9), (37, 53), (8, 600)):
-        draw = torch.Generator().manual_seed(1)
-        base = 0.02 * torch.randn(shape, generator=draw)
-        experts = {n: (base + 5e-4 * torch.randn(shape, generator=draw)).to(d) for n, d in zip("abc", dtypes[1:])}
-        tensors = TensorSet("t", base.to(dtypes[0]), experts)
-        wanted, found = reference.update(plan, tensors), triton.update(plan, tensors)
-        error = (found - wanted).norm() / wanted.norm()
-        assert error < 1e-5, (shape, dtypes, error)
-        assert ((0.9 * wanted - wanted).norm() / wanted.norm()) > 1e-2
-        out = torch.full_like(tensors.base, torch.nan)
-        assert triton.merge(plan, tensors, out)
-        exact = (tensors.base.double() + wanted.double()).to(out.dtype)
-        kind = torch.int32 if out.dtype is torch.float32 else torch.int16
-        off = (out.view(kind).long() - exact.view(kind).long()).abs()
-        assert out.dtype is torch.float32 or off.max() <= 1, off.max()
-bad = compile_graph(b.graph(b.add(Op.DIV, x, b.add(Op.SUB, x, x))))
-assert not triton.merge(bad, tensors, out)
-"""
+CHECKS = Path(__file__).with_name("triton_checks.py")
+
 CODE = """
-from selfdev_engine.kernels.ir import Builder, Op
-from selfdev_engine.kernels.passes import compile_graph
-from selfdev_engine.kernels.triton.ahead import compile_ahead
+from selfdev_engine.kernels.ir import Builder, Op, Space
+from selfdev_engine.kernels.passes import compile_graph, compile_values
+from selfdev_engine.kernels.triton.ahead import kernels_of, report
 b = Builder()
 x, y, z = (b.input(n) for n in "abc")
 keep = b.add(Op.WHERE, b.add(Op.LT, b.const(3e-4), b.add(Op.ABS, z)), z, b.const(0.0))
-plan = compile_graph(b.graph(b.add(Op.ADD, b.add(Op.MUL, x, b.const(0.3)), b.add(Op.MAX, y, keep))))
-for arch in ARCHS:
-    report = compile_ahead(plan, arch)
-    assert report.wide_accesses == 5, report  # 4 reads and 1 write of 16 bytes
-    assert report.narrow_accesses == report.spill_bytes == 0, report
-    assert report.registers <= 64, report
-    tail = compile_ahead(plan, arch, vector=False)
-    assert tail.wide_accesses == 0 < tail.narrow_accesses, tail
-    assert "fma" not in report.ptx
+plain = compile_graph(b.graph(b.add(Op.ADD, b.add(Op.MUL, x, b.const(0.3)), b.add(Op.MAX, y, keep))))
+sums = [b.add(Op.REDUCE_SUM, b.add(Op.MUL, u, v), space=Space.SCALAR) for u in (x, y, z) for v in (x, y, z)]
+sums += [b.add(Op.REDUCE_SUM, b.add(Op.ABS, u), space=Space.SCALAR) for u in (x, y, z)]
+rank = b.add(Op.KTH, b.add(Op.ABS, x), attrs=(9,), space=Space.SCALAR)
+rows = b.add(Op.REDUCE_SUM, b.add(Op.MUL, x, x), space=Space.ROW)
+columns = b.add(Op.REDUCE_MAX, x, space=Space.COL)
+scaled = compile_graph(b.graph(b.add(Op.MUL, b.add(Op.MUL, x, rows), columns)))
+draw = b.add(Op.RANDOM, attrs=("uniform", 7, 0), space=Space.FULL)
+drop = compile_graph(b.graph(b.add(Op.MUL, x, b.add(Op.LT, draw, b.const(0.5)))))
+few = {"apply": 2, "total": 4, "rows": 2, "columns": 2, "digits": 2}  # reads of 16 bytes, at least
+seen = set()
+for plan in (plain, compile_values(b.graph(*sums, rank)), scaled, drop):
+    for kernel in kernels_of(plan):
+        seen.add(kernel.kind)
+        for arch in ARCHS:
+            fast, slow = report(kernel, arch), report(kernel, arch, whole=False)
+            what = kernel.kind, arch, fast.registers, fast.wide_accesses, fast.narrow_accesses, fast.spill_bytes
+            print(*what, f"{fast.seconds:.2f} s")
+            assert fast.narrow_accesses == fast.spill_bytes == slow.spill_bytes == 0, what
+            assert fast.wide_accesses >= few[kernel.kind], what
+            assert fast.registers <= 96, what
+            assert slow.narrow_accesses > 0, what
+            if kernel.kind == "apply":
+                assert "fma" not in fast.ptx, what
+(kernel,) = kernels_of(plain)
+assert report(kernel).wide_accesses == 5  # 4 reads and 1 write
+assert seen == set(few), seen
 """
 
 
-def run(code: str, **environment: str) -> None:
+def run(command: list[str], **environment: str) -> None:
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | environment
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, env=env, timeout=300)
+    subprocess.run([sys.executable, "-P", *command], check=True, env=env, timeout=900)
 
 
 def test_every_elementwise_op_has_a_form():
@@ -77,14 +64,24 @@ def test_every_elementwise_op_has_a_form():
     assert not set(FORMS) & LEAVES
 
 
-def test_values_are_the_references(tmp_path):
-    run(VALUES, SELFDEV_CACHE=str(tmp_path))
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="a GPU is there: the gpu suite runs them on it"
+)
+def test_values_in_the_interpreter(tmp_path):
+    run(["-m", "pytest", "-q", str(CHECKS)], SELFDEV_CACHE=str(tmp_path), TRITON_INTERPRET="1")
+
+
+@pytest.mark.gpu
+def test_values_on_the_gpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine: nothing was tested on a GPU")
+    run(["-m", "pytest", "-q", str(CHECKS)], SELFDEV_CACHE=str(tmp_path))
 
 
 def test_code_for_sm_90(tmp_path):
-    run(f"ARCHS = (90,){CODE}", SELFDEV_CACHE=str(tmp_path))
+    run(["-c", f"ARCHS = (90,){CODE}"], SELFDEV_CACHE=str(tmp_path))
 
 
 @pytest.mark.slow
 def test_code_for_other_architectures(tmp_path):
-    run(f"ARCHS = (80, 100){CODE}", SELFDEV_CACHE=str(tmp_path))
+    run(["-c", f"ARCHS = (80, 100){CODE}"], SELFDEV_CACHE=str(tmp_path))

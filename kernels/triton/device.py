@@ -1,0 +1,314 @@
+"""What generated kernels call (written in Triton): addresses and formats, reductions of a block, functions
+that Triton lacks, Philox; and the fixed kernel that ends a sweep.
+
+Imported only by generated files, because Triton decides at decoration whether it interprets. In the
+interpreter bf16 goes by its bits, whose casts are wrong there, and libdevice has stand-ins.
+"""
+
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false, reportOptionalOperand=false
+import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+
+INTERPRET = tl.constexpr(triton.knobs.runtime.interpret)
+LOWEST = tl.constexpr(-(2**31))
+HIGHEST = tl.constexpr(2**31 - 1)
+
+
+# ---- a cell of the descriptor table as an address; `aligned`: a multiple of 16 bytes, said after the
+# cast, which forgets it
+
+
+@triton.jit
+def at_bf16(cell, aligned: tl.constexpr):
+    p = tl.load(cell).to(tl.pointer_type(tl.bfloat16))
+    return tl.multiple_of(p, 16) if aligned else p
+
+
+@triton.jit
+def at_fp16(cell, aligned: tl.constexpr):
+    p = tl.load(cell).to(tl.pointer_type(tl.float16))
+    return tl.multiple_of(p, 16) if aligned else p
+
+
+@triton.jit
+def at_fp32(cell, aligned: tl.constexpr):
+    p = tl.load(cell).to(tl.pointer_type(tl.float32))
+    return tl.multiple_of(p, 16) if aligned else p
+
+
+@triton.jit
+def at_int32(cell):
+    return tl.load(cell).to(tl.pointer_type(tl.int32))
+
+
+@triton.jit
+def count(cell, eights: tl.constexpr):
+    """A number of elements; without the hint a mask makes all accesses 2 bytes wide."""
+    n = tl.load(cell)
+    return tl.multiple_of(n, 8) if eights else n
+
+
+# ---- formats
+
+
+@triton.jit
+def load_bf16(p, i, m):
+    if INTERPRET:  # its casts get bf16 wrong
+        u = tl.load(p.to(tl.pointer_type(tl.uint16)) + i, mask=m, other=0).to(tl.uint32)
+        return (u << 16).to(tl.float32, bitcast=True)
+    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first").to(tl.float32)
+
+
+@triton.jit
+def load_fp16(p, i, m):
+    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first").to(tl.float32)
+
+
+@triton.jit
+def load_fp32(p, i, m):
+    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first")
+
+
+@triton.jit
+def bf16_bits(x):
+    u = x.to(tl.uint32, bitcast=True)
+    return (u + 0x7FFF + ((u >> 16) & 1)) >> 16
+
+
+@triton.jit
+def store_bf16(p, i, x, m):
+    if INTERPRET:
+        tl.store(p.to(tl.pointer_type(tl.uint16)) + i, bf16_bits(x).to(tl.uint16), mask=m)
+    else:
+        tl.store(p + i, x.to(tl.bfloat16), mask=m, eviction_policy="evict_first")
+
+
+@triton.jit
+def store_fp16(p, i, x, m):
+    tl.store(p + i, x.to(tl.float16), mask=m, eviction_policy="evict_first")
+
+
+@triton.jit
+def store_fp32(p, i, x, m):
+    tl.store(p + i, x, mask=m, eviction_policy="evict_first")
+
+
+@triton.jit
+def round_bf16(x):
+    if INTERPRET:
+        return (bf16_bits(x) << 16).to(tl.float32, bitcast=True)
+    return x.to(tl.bfloat16).to(tl.float32)
+
+
+@triton.jit
+def one(x):
+    """1 in the shape of x: div_rn takes no plain number."""
+    return tl.where(x == x, 1.0, x)
+
+
+@triton.jit
+def nearest(x):
+    """Half to even, by a power of two that leaves no fraction."""
+    big = tl.where(x < 0, -8388608.0, 8388608.0)
+    return tl.where(tl.abs(x) < 8388608.0, (x + big) - big, x)
+
+
+@triton.jit
+def modulo(x, y):
+    """Of the divisor's sign. Exact, as fmod is: a quotient that is rounded first is not."""
+    rest = x % y if INTERPRET else libdevice.fmod(x, y)
+    return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
+@triton.jit
+def power(x, y):
+    if INTERPRET:
+        return tl.exp(y * tl.log(x))
+    return libdevice.pow(x, y)
+
+
+@triton.jit
+def tanh(x):
+    if INTERPRET:
+        return 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0)
+    return libdevice.tanh(x)
+
+
+@triton.jit
+def expm1(x):
+    if INTERPRET:
+        return tl.where(tl.abs(x) < 1e-3, x + 0.5 * x * x, tl.exp(x) - 1.0)
+    return libdevice.expm1(x)
+
+
+@triton.jit
+def log1p(x):
+    if INTERPRET:
+        return tl.where(tl.abs(x) < 1e-3, x - 0.5 * x * x, tl.log(1.0 + x))
+    return libdevice.log1p(x)
+
+
+@triton.jit
+def in_range(at, start: tl.constexpr, stop: tl.constexpr, step: tl.constexpr):
+    return tl.where((at >= start) & (at < stop) & ((at - start) % step == 0), 1.0, 0.0)
+
+
+@triton.jit
+def words(seed, draw, stream, i):
+    """Word i % 4 of the Philox block i // 4, for any i."""
+    block = i // 4
+    low = block.to(tl.uint32)
+    zero = low * 0
+    a, b, c, d = tl.philox(seed, low, (block >> 32).to(tl.uint32), zero + draw, zero + stream)
+    lane = i % 4
+    return tl.where(lane == 0, a, tl.where(lane == 1, b, tl.where(lane == 2, c, d)))
+
+
+@triton.jit
+def block_words(seed, draw, stream, start, BLOCK: tl.constexpr):
+    """[BLOCK // 8, 8] words of elements start, start + 1, ...; start is a multiple of 4."""
+    block = start // 4 + tl.arange(0, BLOCK // 4)
+    low = block.to(tl.uint32)
+    zero = low * 0
+    a, b, c, d = tl.philox(seed, low, (block >> 32).to(tl.uint32), zero + draw, zero + stream)
+    return tl.join(tl.join(a, c), tl.join(b, d)).reshape(BLOCK // 8, 8)
+
+
+@triton.jit
+def unit(word):
+    return (word >> 8).to(tl.float32) * 5.9604644775390625e-08
+
+
+@triton.jit
+def box_muller(u, v):
+    return tl.sqrt_rn(-2.0 * tl.log(1.0 - u)) * tl.cos(6.2831855 * v)
+
+
+@triton.jit
+def uniform(seed, draw, i):
+    return unit(words(seed, draw, 0, i))
+
+
+@triton.jit
+def normal(seed, draw, i):
+    return box_muller(unit(words(seed, draw, 1, i)), unit(words(seed, draw, 2, i)))
+
+
+@triton.jit
+def block_uniform(seed, draw, start, BLOCK: tl.constexpr):
+    return unit(block_words(seed, draw, 0, start, BLOCK))
+
+
+@triton.jit
+def block_normal(seed, draw, start, BLOCK: tl.constexpr):
+    u = unit(block_words(seed, draw, 1, start, BLOCK))
+    return box_muller(u, unit(block_words(seed, draw, 2, start, BLOCK)))
+
+
+@triton.jit
+def atan(x):
+    return libdevice.atan(x)
+
+
+@triton.jit
+def asin(x):
+    return libdevice.asin(x)
+
+
+@triton.jit
+def acos(x):
+    return libdevice.acos(x)
+
+
+@triton.jit
+def atan2(x, y):
+    return libdevice.atan2(x, y)
+
+
+# ---- a block [rows, 8] reduced over its second axis; m: what is in the tensor, live: which rows are
+
+
+@triton.jit
+def summed(x, m, live, whole: tl.constexpr):
+    """`whole`: a row of 8 is in or out as one, so the mask is applied to its sum."""
+    if whole:
+        return tl.where(live, tl.sum(x, 1), 0.0)
+    return tl.sum(tl.where(m, x, 0.0), 1)
+
+
+@triton.jit
+def rising(x):
+    """int32 in the order of the floats, NaN above all: tl.max drops NaN, integers do not."""
+    bits = (x + 0.0).to(tl.int32, bitcast=True)  # -0.0 becomes 0.0
+    key = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return tl.where(x == x, key, HIGHEST)
+
+
+@triton.jit
+def highest(x, m, live, whole: tl.constexpr):
+    if whole:
+        return tl.where(live, tl.max(rising(x), 1), LOWEST)
+    return tl.max(tl.where(m, rising(x), LOWEST), 1)
+
+
+@triton.jit
+def bits_of(x):
+    return x.to(tl.float32).to(tl.int32, bitcast=True)
+
+
+@triton.jit
+def unsigned(x):
+    """uint32 in the order of the floats, NaN above all."""
+    return rising(x).to(tl.uint32, bitcast=True) ^ 0x80000000
+
+
+@triton.jit
+def next_digits(key, inside, prefix, SHIFT: tl.constexpr, BITS: tl.constexpr):
+    """[1 << BITS] counts of the BITS bits above SHIFT of the keys that begin with `prefix`."""
+    if SHIFT + BITS < 32:
+        inside = inside & ((key >> (SHIFT + BITS)).to(tl.int32) == prefix)
+    digit = ((key >> SHIFT) & ((1 << BITS) - 1)).to(tl.int32)
+    return tl.histogram(digit, 1 << BITS, mask=inside)
+
+
+# ---- where a block's elements are in the matrix
+
+
+@triton.jit
+def lanes(BLOCK: tl.constexpr, whole: tl.constexpr):
+    """int32 offsets in a block: of the first of 8 if those are in one row, else of each."""
+    first = (tl.arange(0, BLOCK // 8) * 8)[:, None]
+    return first if whole else first + tl.arange(0, 8)[None, :]
+
+
+@triton.jit
+def eight(whole: tl.constexpr):
+    return tl.arange(0, 8)[None, :] if whole else 0
+
+
+@triton.jit
+def load_row(p, at_row, m, live, whole: tl.constexpr):
+    return tl.load(p + at_row, mask=live[:, None] if whole else m, other=0.0)
+
+
+@triton.jit
+def finish(partial, bounds, out, NUM: tl.constexpr, NUM_SUMS: tl.constexpr, BLOCK: tl.constexpr):
+    """out[t, s]: the partials of rows bounds[t] to bounds[t + 1], in a fixed order, sums in float64.
+
+    partial [chunks, NUM] int32: first the sums (float32 by their bits), then the maxima.
+    """
+    t, s = tl.program_id(0), tl.program_id(1)
+    begin, end = tl.load(bounds + t), tl.load(bounds + t + 1)
+    total = tl.zeros((BLOCK,), tl.float64)
+    top = tl.full((BLOCK,), LOWEST, tl.int32)
+    for k in range(begin, end, BLOCK):
+        j = (k + tl.arange(0, BLOCK)).to(tl.int64)
+        bits = tl.load(partial + j * NUM + s, mask=j < end, other=0)
+        total += bits.to(tl.float32, bitcast=True).to(tl.float64)
+        top = tl.maximum(top, tl.where(j < end, bits, LOWEST))
+    value = tl.max(top, 0).to(tl.float64)
+    if s < NUM_SUMS:
+        value = tl.sum(total, 0)
+    tl.store(out + t * NUM + s, value)
