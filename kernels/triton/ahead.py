@@ -22,15 +22,19 @@ from ..stages import Apply, Plan, Sweep
 from ..staging import grouped, part
 from .body import Kernel
 from .cache import load_source
-from .codegen import DIGITS, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .codegen import MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
 from .launch import import_triton
 
 POINTERS = {
     "table": "*i64",
     "chunk_row": "*i32",
-    "params": "*fp32",
+    "numbers": "*fp32",
     "flags": "*i32",
-    "prefixes": "*i32",
+    "pivots": "*i32",
+    "low": "*i32",
+    "high": "*i32",
+    "starts": "*i64",
+    "taken": "*i32",
 }
 
 
@@ -64,7 +68,8 @@ def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
             kind = {Space.SCALAR: "total", Space.ROW: "rows", Space.COL: "columns"}[space]
             yield generate(wanted, kind, formats(wanted, dtype))
         elif space is Space.SCALAR:
-            yield generate(wanted, "digits", formats(wanted, dtype))
+            yield generate(wanted, "below", formats(wanted, dtype))
+            yield generate(wanted, "collect", formats(wanted, dtype))
         else:
             values = part(wanted, wanted.nodes[wanted.outputs[0]].args)
             yield generate(values, "apply", formats(values, dtype), merged=False)
@@ -89,8 +94,6 @@ def compile_ahead(
 
     function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
     sizes = {**spec.sizes, "WHOLE": whole, **({"ITERS": iters} if iters else {})}
-    if kernel.kind == "digits":
-        sizes |= {"SHIFT": DIGITS[1][0], "BITS": DIGITS[1][1]}
     types = {name: POINTERS.get(name, "constexpr") for name in function.arg_names}
     constants = {(function.arg_names.index(name),): value for name, value in sizes.items()}
     aligned = {

@@ -9,7 +9,7 @@ from .forms import FORMS, number
 
 CELLS = ("first", "stop", "num_cols", "params", "chunk", "owner")  # columns behind the addresses
 ITEMSIZES = {"bf16": 2, "fp16": 2, "fp32": 4}
-FLAT = ("apply", "total", "digits")  # kinds whose chunks are ranges of elements
+FLAT = ("apply", "total", "below", "collect")  # kinds whose chunks are ranges of elements
 BY_PLACE = {
     "r": "load_row({}, at_row, m, live, WHOLE)",
     "c": "tl.load({} + at_col, mask=m, other=0.0)",
@@ -97,7 +97,7 @@ class Body:
     def numbers(self) -> list[str]:
         """Values that are the same for all elements."""
         k = self.kernel
-        lines = [f"p = params + tl.load(row + {k.column('params')})"] if k.scalars else []
+        lines = [f"p = numbers + tl.load(row + {k.column('params')})"] if k.scalars else []
         for index, node in enumerate(self.graph.nodes):
             if node.space is not Space.SCALAR or node.op in REDUCTIONS:
                 continue

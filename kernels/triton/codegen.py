@@ -3,7 +3,7 @@
     apply    out = base + update, rounded once; or the float32 update alone
     total    sums and extremes over whole tensors, a partial result a chunk
     rows     the same over each row          columns   the same over each column
-    digits   how often each value of the next bits of a key occurs (order statistics)
+    below    how many values are below pivots; collect: those between two (order statistics)
 
 A program owns a chunk of one tensor. Which one, a map says; where its data is, a row of the descriptor
 table (table.py). Blocks are [BLOCK // 8, 8]: a row is 16 bytes of bf16. Each element is read once from
@@ -24,7 +24,7 @@ from ..ir import Graph, Op, Space
 from .body import Body, Kernel
 from .templates import TEMPLATES
 
-MOST_REDUCTIONS = 30  # in one kernel: beyond, registers spill
+MOST_REDUCTIONS, MOST_RANKS = 30, 3  # in one kernel: beyond, registers spill
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ SPECS = {
     "total": Spec({"BLOCK": 1024, "ITERS": 16}, enable_fp_fusion=True),
     "rows": Spec({"BLOCK": 1024, "ITERS": 16}, enable_fp_fusion=True),
     "columns": Spec({"ROWS": 16, "COLS": 128, "ITERS": 16}, enable_fp_fusion=True),
-    "digits": Spec({"BLOCK": 4096, "ITERS": 16}, num_warps=8),
+    "below": Spec({"BLOCK": 1024, "ITERS": 16}),
+    "collect": Spec({"BLOCK": 1024, "ITERS": 16}),
 }
-DIGITS = ((21, 11), (10, 11), (0, 10))  # SHIFT and BITS of the passes over a key
 
 
 def generate(graph: Graph, kind: str, dtypes: Sequence[str], merged: bool = True) -> Kernel:
     """The kernel of a graph; `dtypes`: of base and inputs, in the order of first use.
 
-    `apply` takes one output (`merged`: add the base, round), `digits` k-th values of one expression,
+    `apply` takes one output (`merged`: add the base, round), `below` and `collect` k-th values of one expression,
     the others sums and extremes.
     """
     inputs = inputs_of(graph)

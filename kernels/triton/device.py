@@ -258,21 +258,6 @@ def bits_of(x):
     return x.to(tl.float32).to(tl.int32, bitcast=True)
 
 
-@triton.jit
-def unsigned(x):
-    """uint32 in the order of the floats, NaN above all."""
-    return rising(x).to(tl.uint32, bitcast=True) ^ 0x80000000
-
-
-@triton.jit
-def next_digits(key, inside, prefix, SHIFT: tl.constexpr, BITS: tl.constexpr):
-    """[1 << BITS] counts of the BITS bits above SHIFT of the keys that begin with `prefix`."""
-    if SHIFT + BITS < 32:
-        inside = inside & ((key >> (SHIFT + BITS)).to(tl.int32) == prefix)
-    digit = ((key >> SHIFT) & ((1 << BITS) - 1)).to(tl.int32)
-    return tl.histogram(digit, 1 << BITS, mask=inside)
-
-
 # ---- where a block's elements are in the matrix
 
 

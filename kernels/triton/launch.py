@@ -23,8 +23,8 @@ from ..staging import grouped, part
 from . import order
 from .body import Kernel
 from .cache import load_source
-from .codegen import MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
-from .table import Entry, Row, Table, split, table
+from .codegen import MOST_RANKS, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .table import Entry, Row, Table, split, table, whole_elements
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 COLUMNS = SPECS["columns"].sizes
@@ -165,8 +165,7 @@ class TritonBackend(Backend):
         kernel = generate(graph, "total", batch.dtypes)
         size, launch = len(kernel.sums) + len(kernel.extremes), self.launcher(kernel, batch)
         found = [[0.0] * len(kernel.sums) + [LOWEST] * len(kernel.extremes) for _ in batch.sets]
-        chunks = chunks_of(SPECS["total"].chunk)
-        for rows, whole in launch.split([0] * len(batch.sets), chunks):
+        for rows, whole in launch.split([0] * len(batch.sets), chunks_of(SPECS["total"].chunk)):
             partial = self.integers(rows[-1].chunk + rows[-1].num_chunks, size)
             start = partial.data_ptr()
             each = launch.table(rows, lambda row, at=start: at + 4 * size * row.chunk, whole)
@@ -215,7 +214,12 @@ class TritonBackend(Backend):
         space = graph.nodes[graph.outputs[0]].space
         wanted = [graph.nodes[o].attrs[0] for o in graph.outputs]
         if space is Space.SCALAR:
-            return order.kth_values(self, graph, batch, wanted)
+            found: list[list[Tensor]] = [[] for _ in batch.sets]
+            for k in range(0, len(wanted), MOST_RANKS):
+                some = Graph(graph.nodes, graph.outputs[k : k + MOST_RANKS])
+                values = order.kth_values(self, some, batch, wanted[k : k + MOST_RANKS])
+                found = [[*a, *b] for a, b in zip(found, values, strict=True)]
+            return found
         whole = self.floats(part(graph, graph.nodes[graph.outputs[0]].args), batch)
         dim = 1 if space is Space.ROW else 0
         matrices = [w.reshape(s.shape2d) for w, s in zip(whole, batch.sets, strict=True)]
@@ -262,6 +266,10 @@ class Launcher:
         found = split(self.kernel, self.entries, outs, num_chunks)
         return [(rows, whole) for whole, rows in found.items() if rows]
 
+    def whole(self, owner: int, out: int) -> int:
+        """How many of the first elements of a tensor can be accessed by 8."""
+        return whole_elements(self.kernel, self.entries[owner], out)
+
     def table(self, rows: Sequence[Row], out_of: Callable[[Row], int], whole: bool) -> Table:
         return table(self.kernel, self.entries, rows, out_of, self.device, whole)
 
@@ -274,7 +282,7 @@ class Launcher:
     def run(self, each: Table, *more: Tensor, **sizes: int) -> None:
         kind = self.kernel.kind
         function, spec = getattr(load_source(self.kernel.source), kind), SPECS[kind]
-        sizes = {**spec.sizes, **sizes, "ITERS": self.iters(each)}
+        sizes = {**spec.sizes, "ITERS": self.iters(each), **sizes}
         arguments = (each.cells, each.chunk_row, self.params, *more)
         function[(len(each.chunk_row),)](*arguments, **sizes, WHOLE=each.whole, **spec.options)
 

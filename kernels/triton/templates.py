@@ -1,4 +1,4 @@
-"""The text of the five kinds of kernel, around what a graph's nodes become (body.py)."""
+"""The text of the six kinds of kernel, around what a graph's nodes become (body.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from .body import Body
 
 LIMIT_BITS = {"bf16": 0x7F7F8000, "fp16": 0x477FF000, "fp32": 0x7F800000}  # from here on: Inf
+NUM_PIVOTS = 8
 SIZES = "BLOCK: tl.constexpr, ITERS: tl.constexpr, WHOLE: tl.constexpr"
 
 
@@ -62,7 +63,7 @@ def apply(body: Body) -> str:
     result = f"v{body.graph.outputs[0]}"
     spread = f"{result} + tl.zeros((BLOCK // 8, 8), tl.float32)"
     owner = body.kernel.column("owner")
-    return f"""{head(body, "params, flags")}
+    return f"""{head(body, "numbers, flags")}
     {start(body)}
     worst = tl.zeros((BLOCK // 8,), tl.int32)
     {elements(body)}
@@ -93,7 +94,7 @@ def total(body: Body) -> str:
         f"tl.store(out + at_chunk * {len(terms)} + {k}, {END[name].format(f'a{k}')})"
         for k, name, _ in terms
     )
-    return f"""{head(body, "params")}
+    return f"""{head(body, "numbers")}
     {start(body)}
     {lines(f"a{k} = {ZEROS[name]}" for k, name, _ in terms)}
     {elements(body)}
@@ -110,7 +111,7 @@ def rows(body: Body) -> str:
     stores += [f"tl.store(out + r * {len(terms)} + {k}, tl.max(a{k}, 0))" for k in tops]
     zeros = [f"d{k} = tl.zeros((BLOCK // 8,), tl.float64)" for k in long]
     zeros += [f"a{k} = {ZEROS['top']}" for k in tops]
-    return f"""{head(body, "params")}
+    return f"""{head(body, "numbers")}
     r = at_chunk
     {lines(zeros)}
     for outer in range(0, num_cols, BLOCK * ITERS):
@@ -144,7 +145,7 @@ def columns(body: Body) -> str:
         for k, name, _ in terms
     )
     sizes = "ROWS: tl.constexpr, COLS: tl.constexpr, ITERS: tl.constexpr, WHOLE: tl.constexpr"
-    return f"""{head(body, "params", sizes)}
+    return f"""{head(body, "numbers", sizes)}
     num_rows = stop // num_cols
     strips = (num_cols + COLS - 1) // COLS
     part = at_chunk // strips
@@ -160,29 +161,61 @@ def columns(body: Body) -> str:
 """
 
 
-def digits(body: Body) -> str:
-    """One histogram for each rank; their counts lie one after the other."""
-    ranks = range(len(body.graph.outputs))
+def ranked(body: Body) -> tuple[str, str]:
+    """The value whose order is asked for, and where a rank's numbers are: behind its owner's."""
     value = f"v{body.graph.nodes[body.graph.outputs[0]].args[0]}"
-    owner = f"tl.load(row + {body.kernel.column('owner')}) * {len(ranks)}"
-    sizes = f"SHIFT: tl.constexpr, BITS: tl.constexpr, {SIZES}"
-    stores = (
-        f"tl.atomic_add(out + {q} * (1 << BITS) + bins, a{q}, mask=a{q} > 0, sem='relaxed')"
-        for q in ranks
-    )
-    return f"""{head(body, "params, prefixes", sizes)}
+    return value, f"tl.load(row + {body.kernel.column('owner')}) * {len(body.graph.outputs)}"
+
+
+def below(body: Body) -> str:
+    """How many keys are below each pivot; pivots [owners, ranks, NUM_PIVOTS]."""
+    value, owner = ranked(body)
+    pivots = range(len(body.graph.outputs) * NUM_PIVOTS)
+    return f"""{head(body, "numbers, pivots")}
     {start(body)}
-    {lines(f"prefix{q} = tl.load(prefixes + {owner} + {q})" for q in ranks)}
-    {lines(f"a{q} = tl.zeros((1 << BITS,), tl.int32)" for q in ranks)}
+    at_pivot = {owner} * {NUM_PIVOTS}
+    {lines(f"p{j} = tl.load(pivots + at_pivot + {j})" for j in pivots)}
+    {lines(f"a{j} = tl.zeros((BLOCK // 8,), tl.int32)" for j in pivots)}
     {elements(body)}
-        key = tl.reshape(unsigned({value}), (BLOCK,))
-        inside = tl.reshape(m, (BLOCK,))
-        {lines((f"a{q} += next_digits(key, inside, prefix{q}, SHIFT, BITS)" for q in ranks), 8)}
-    bins = tl.arange(0, 1 << BITS)
-    {lines(stores)}
+        key = tl.where(m, rising({value}), HIGHEST)
+        {lines((f"a{j} += tl.sum((key < p{j}).to(tl.int32), 1)" for j in pivots), 8)}
+    {lines(f"tl.atomic_add(out + at_pivot + {j}, tl.sum(a{j}, 0), sem='relaxed')" for j in pivots)}
+"""
+
+
+def collect(body: Body) -> str:
+    """The keys from `low` to `high`, in any order, from `starts` on; all [owners, ranks]."""
+    value, owner = ranked(body)
+    ranks = range(len(body.graph.outputs))
+    bounds = (
+        line
+        for q in ranks
+        for line in (
+            f"low{q} = tl.load(low + rank + {q})",
+            f"high{q} = tl.load(high + rank + {q})",
+            f"out{q} = out + tl.load(starts + rank + {q})",
+        )
+    )
+    stores = (
+        line
+        for q in ranks
+        for line in (
+            f"inside = m & (key >= low{q}) & (key <= high{q})",
+            f"place = tl.atomic_add(taken + rank + {q} + zero, zero + 1, mask=inside, sem='relaxed')",
+            f"tl.store(out{q} + place, key, mask=inside)",
+        )
+    )
+    return f"""{head(body, "numbers, low, high, starts, taken")}
+    {start(body)}
+    rank = {owner}
+    {lines(bounds)}
+    zero = tl.zeros((BLOCK // 8, 8), tl.int32)
+    {elements(body)}
+        key = rising({value})
+        {lines(stores, 8)}
 """
 
 
 TEMPLATES: dict[str, Callable[[Body], str]] = {
-    f.__name__: f for f in (apply, total, rows, columns, digits)
+    f.__name__: f for f in (apply, total, rows, columns, below, collect)
 }

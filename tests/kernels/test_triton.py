@@ -33,7 +33,7 @@ columns = b.add(Op.REDUCE_MAX, x, space=Space.COL)
 scaled = compile_graph(b.graph(b.add(Op.MUL, b.add(Op.MUL, x, rows), columns)))
 draw = b.add(Op.RANDOM, attrs=("uniform", 7, 0), space=Space.FULL)
 drop = compile_graph(b.graph(b.add(Op.MUL, x, b.add(Op.LT, draw, b.const(0.5)))))
-few = {"apply": 2, "total": 4, "rows": 2, "columns": 2, "digits": 2}  # reads of 16 bytes, at least
+few = {"apply": 2, "total": 4, "rows": 2, "columns": 2, "below": 2, "collect": 2}  # reads of 16 bytes, at least
 seen = set()
 for plan in (plain, compile_values(b.graph(*sums, rank)), scaled, drop):
     for kernel in kernels_of(plan):
