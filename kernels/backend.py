@@ -193,8 +193,8 @@ def structure(plan: Plan) -> tuple[Graph, ...]:
 
 
 def _constants(plan: Plan) -> Slots:
-    slots: Slots = [torch.tensor(value, dtype=torch.float32) for value in plan.params]
-    return slots + [None] * (plan.num_slots - len(slots))
+    lifted = torch.tensor(plan.params, dtype=torch.float32).unbind()
+    return [*lifted, *[None] * (plan.num_slots - len(lifted))]
 
 
 def _apply_of(plan: Plan) -> Graph:

@@ -75,8 +75,8 @@ def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
             yield generate(values, "apply", formats(values, dtype), merged=False)
 
 
-def formats(graph: Graph, dtype: str) -> list[str]:
-    return [dtype] * (1 + len(inputs_of(graph)))
+def formats(graph: Graph, dtype: str) -> tuple[str, ...]:
+    return (dtype,) * (1 + len(inputs_of(graph)))
 
 
 def source_of(plan: Plan, dtype: str = "bf16") -> str:

@@ -16,8 +16,9 @@ bytes wide. Tails and misaligned tensors are rows of a second table, for the oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from ..ir import Graph, Op, Space
@@ -59,7 +60,8 @@ SPECS = {
 }
 
 
-def generate(graph: Graph, kind: str, dtypes: Sequence[str], merged: bool = True) -> Kernel:
+@lru_cache(maxsize=1024)
+def generate(graph: Graph, kind: str, dtypes: tuple[str, ...], merged: bool = True) -> Kernel:
     """The kernel of a graph; `dtypes`: of base and inputs, in the order of first use.
 
     `apply` takes one output (`merged`: add the base, round), `below` and `collect` k-th values of one expression,
@@ -72,7 +74,7 @@ def generate(graph: Graph, kind: str, dtypes: Sequence[str], merged: bool = True
     extremes = tuple(o for o in reduced if graph.nodes[o].op is not Op.REDUCE_SUM)
     reads_base = bool(inputs) or (kind == "apply" and merged)
     plain = Kernel(kind, "", inputs, scalars, rows, cols, reads_base, sums, extremes)
-    source = TEMPLATES[kind](Body(graph, plain, tuple(dtypes), merged))
+    source = TEMPLATES[kind](Body(graph, plain, dtypes, merged))
     return replace(plain, source=source)
 
 

@@ -119,13 +119,16 @@ class TritonBackend(Backend):
     ) -> Iterator[Batch]:
         """By formats. What is not on the device comes alone, so that one fits where all do not."""
         groups: dict[Any, list[int]] = {}
+        names = inputs_of(graph)
         for j, tensors in enumerate(sets):
-            read = [tensors.base, *(tensors.experts[name] for name in inputs_of(graph))]
+            read = [tensors.base, *(tensors.experts[name] for name in names)]
             alone = None if all(map(self.holds, read)) else j
             groups.setdefault((*(NAMES[t.dtype] for t in read), alone), []).append(j)
-        for (*dtypes, _), members in groups.items():
-            moved = tuple(self.on_device(sets[j], inputs_of(graph)) for j in members)
-            yield Batch(tuple(members), tuple(dtypes), moved, tuple(slots[j] for j in members))
+        for (*dtypes, alone), members in groups.items():
+            read = [sets[j] for j in members]
+            if alone is not None:
+                read = [self.on_device(sets[alone], names)]
+            yield Batch(tuple(members), tuple(dtypes), tuple(read), tuple(slots[j] for j in members))
 
     def holds(self, tensor: Tensor) -> bool:
         return tensor.device.type == self.device.type and tensor.is_contiguous()
@@ -246,7 +249,7 @@ class Launcher:
 
     @staticmethod
     def of(kernel: Kernel, batch: Batch, device: torch.device) -> Launcher:
-        entries, numbers, kept = [], list[float](), list[Tensor]()
+        entries, numbers, kept = [], list[Tensor](), list[Tensor]()
         for tensors, slots in zip(batch.sets, batch.slots, strict=True):
             read = [tensors.base] if kernel.reads_base else []
             read += [tensors.experts[name] for name in kernel.inputs]
@@ -254,9 +257,9 @@ class Launcher:
             addresses = tuple(t.data_ptr() for t in read)
             cols = tensors.shape2d[1]
             entries.append(Entry(addresses, tensors.base.numel(), cols, len(numbers)))
-            numbers += [float(v) for s in kernel.scalars if (v := slots[s]) is not None]
+            numbers += [v for s in kernel.scalars if (v := slots[s]) is not None]
             kept += read
-        params = torch.tensor(numbers or [0.0], dtype=torch.float32, device=device)
+        params = torch.stack(numbers or [torch.zeros(())]).float().to(device)
         return Launcher(kernel, tuple(entries), params, device, tuple(kept))
 
     def split(

@@ -98,5 +98,6 @@ def table(
         cells.append([*entry.addresses, out_of(row), *known])
     counts = torch.tensor([row.num_chunks for row in rows], device=device)
     numbers = torch.arange(len(rows), dtype=torch.int32, device=device)
-    chunk_row = torch.repeat_interleave(numbers, counts)
+    size = rows[-1].chunk + rows[-1].num_chunks  # said, or the device would be waited for
+    chunk_row = torch.repeat_interleave(numbers, counts, output_size=size)
     return Table(torch.tensor(cells, device=device), chunk_row, tuple(rows), whole)
