@@ -144,7 +144,9 @@ class Backend(ABC):
         self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[Slots]:
         """Fill each plan's slots: lifted constants, then sweeps and host steps in order."""
-        slots = [_constants(plan) for plan in plans]
+        distinct = {id(plan): plan for plan in plans}  # many tensors, one plan: torch once
+        constants = {name: _constants(plan) for name, plan in distinct.items()}
+        slots = [list(constants[id(plan)]) for plan in plans]
         known = [{} if memo is None else memo for memo in memos]
         for stages in zip(*(plan.stages for plan in plans), strict=True):
             if isinstance(stages[0], Sweep):

@@ -51,7 +51,7 @@ class Spec:
 
 
 SPECS = {
-    "apply": Spec({"BLOCK": 1024, "ITERS": 4}),
+    "apply": Spec({"BLOCK": 2048, "ITERS": 2}),
     "total": Spec({"BLOCK": 1024, "ITERS": 16}, enable_fp_fusion=True),
     "rows": Spec({"BLOCK": 1024, "ITERS": 16}, enable_fp_fusion=True),
     "columns": Spec({"ROWS": 16, "COLS": 128, "ITERS": 16}, enable_fp_fusion=True),

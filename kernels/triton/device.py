@@ -58,17 +58,17 @@ def load_bf16(p, i, m):
     if INTERPRET:  # its casts get bf16 wrong
         u = tl.load(p.to(tl.pointer_type(tl.uint16)) + i, mask=m, other=0).to(tl.uint32)
         return (u << 16).to(tl.float32, bitcast=True)
-    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    return tl.load(p + i, mask=m, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def load_fp16(p, i, m):
-    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    return tl.load(p + i, mask=m, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def load_fp32(p, i, m):
-    return tl.load(p + i, mask=m, other=0.0, eviction_policy="evict_first")
+    return tl.load(p + i, mask=m, other=0.0)
 
 
 @triton.jit
@@ -82,17 +82,17 @@ def store_bf16(p, i, x, m):
     if INTERPRET:
         tl.store(p.to(tl.pointer_type(tl.uint16)) + i, bf16_bits(x).to(tl.uint16), mask=m)
     else:
-        tl.store(p + i, x.to(tl.bfloat16), mask=m, eviction_policy="evict_first")
+        tl.store(p + i, x.to(tl.bfloat16), mask=m)
 
 
 @triton.jit
 def store_fp16(p, i, x, m):
-    tl.store(p + i, x.to(tl.float16), mask=m, eviction_policy="evict_first")
+    tl.store(p + i, x.to(tl.float16), mask=m)
 
 
 @triton.jit
 def store_fp32(p, i, x, m):
-    tl.store(p + i, x, mask=m, eviction_policy="evict_first")
+    tl.store(p + i, x, mask=m)
 
 
 @triton.jit

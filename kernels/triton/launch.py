@@ -84,7 +84,7 @@ class TritonBackend(Backend):
         finite = [True] * len(sets)
         for batch in self.batches(graph, sets, slots):
             wanted = [outs[j] for j in batch.members]
-            written = [out if self.holds(out) else self.empty_like(out) for out in wanted]
+            written = [out if self.takes(out) else self.empty_like(out) for out in wanted]
             for j, ok in zip(batch.members, self.elementwise(graph, batch, written), strict=True):
                 finite[j] = ok
             for out, result in zip(wanted, written, strict=True):
@@ -128,10 +128,15 @@ class TritonBackend(Backend):
             read = [sets[j] for j in members]
             if alone is not None:
                 read = [self.on_device(sets[alone], names)]
-            yield Batch(tuple(members), tuple(dtypes), tuple(read), tuple(slots[j] for j in members))
+            yield Batch(
+                tuple(members), tuple(dtypes), tuple(read), tuple(slots[j] for j in members)
+            )
 
     def holds(self, tensor: Tensor) -> bool:
-        return tensor.device.type == self.device.type and tensor.is_contiguous()
+        return tensor.is_cuda or self.interpreted
+
+    def takes(self, out: Tensor) -> bool:
+        return self.holds(out) and out.is_contiguous()
 
     def on_device(self, tensors: TensorSet, names: Sequence[str]) -> TensorSet:
         experts = {name: tensors.experts[name].to(self.device) for name in names}
@@ -177,10 +182,7 @@ class TritonBackend(Backend):
                 mine = found[row.owner]
                 for k, value in enumerate(values):
                     mine[k] = mine[k] + value if k < len(kernel.sums) else max(mine[k], value)
-        return [
-            [as_tensor(graph, kernel, output, values) for output in graph.outputs]
-            for values in found
-        ]
+        return rounded(graph, kernel, found)
 
     def finished(self, each: Table, partial: Tensor, kernel: Kernel) -> list[list[float]]:
         out = torch.empty(len(each.rows), partial.shape[1], dtype=torch.float64, device=self.device)
@@ -255,11 +257,13 @@ class Launcher:
             read += [tensors.experts[name] for name in kernel.inputs]
             read += [vector(slots, s, device) for s in (*kernel.rows, *kernel.cols)]
             addresses = tuple(t.data_ptr() for t in read)
-            cols = tensors.shape2d[1]
+            cols = tensors.base.shape[-1] if tensors.base.dim() else 1
             entries.append(Entry(addresses, tensors.base.numel(), cols, len(numbers)))
             numbers += [v for s in kernel.scalars if (v := slots[s]) is not None]
             kept += read
-        params = torch.stack(numbers or [torch.zeros(())]).float().to(device)
+        values = {id(number): float(number) for number in {id(n): n for n in numbers}.values()}
+        listed = [values[id(number)] for number in numbers] or [0.0]
+        params = torch.tensor(listed, dtype=torch.float32, device=device)
         return Launcher(kernel, tuple(entries), params, device, tuple(kept))
 
     def split(
@@ -342,13 +346,16 @@ def floats_of(keys: Tensor) -> Tensor:
     return torch.where(keys == HIGHEST, torch.nan, bits.view(torch.float32))
 
 
-def as_tensor(graph: Graph, kernel: Kernel, output: int, values: Sequence[float]) -> Tensor:
-    """One output of a tensor's totals, [] float32."""
-    value = values[(*kernel.sums, *kernel.extremes).index(output)]
-    if output in kernel.sums:
-        return torch.tensor(value, dtype=torch.float32)
-    found = floats_of(torch.tensor(int(value), dtype=torch.int32))
-    return -found if graph.nodes[output].op is Op.REDUCE_MIN else found
+def rounded(graph: Graph, kernel: Kernel, found: Sequence[Sequence[float]]) -> list[list[Tensor]]:
+    """[] float32 of each of the graph's outputs, from each tensor's totals."""
+    cut = len(kernel.sums)
+    sums = torch.tensor([totals[:cut] for totals in found], dtype=torch.float32)
+    keys = torch.tensor([[int(v) for v in totals[cut:]] for totals in found], dtype=torch.int32)
+    values = torch.cat((sums, floats_of(keys)), 1)
+    lowest = [graph.nodes[o].op is Op.REDUCE_MIN for o in (*kernel.sums, *kernel.extremes)]
+    values = torch.where(torch.tensor(lowest), -values, values)
+    at = [(*kernel.sums, *kernel.extremes).index(output) for output in graph.outputs]
+    return [list(row.unbind()) for row in values[:, at].unbind()]
 
 
 def added_up(partial: Tensor, kernel: Kernel) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -96,8 +97,13 @@ def table(
         entry = entries[row.owner]
         known = (row.first, row.stop, entry.num_cols, entry.params, row.chunk, row.owner)
         cells.append([*entry.addresses, out_of(row), *known])
-    counts = torch.tensor([row.num_chunks for row in rows], device=device)
-    numbers = torch.arange(len(rows), dtype=torch.int32, device=device)
-    size = rows[-1].chunk + rows[-1].num_chunks  # said, or the device would be waited for
-    chunk_row = torch.repeat_interleave(numbers, counts, output_size=size)
+    chunk_row = chunk_map(tuple(row.num_chunks for row in rows), device)
     return Table(torch.tensor(cells, device=device), chunk_row, tuple(rows), whole)
+
+
+@lru_cache(maxsize=16)
+def chunk_map(num_chunks: tuple[int, ...], device: torch.device) -> Tensor:
+    """[chunks] int32: the row of each chunk. Kept, since the same tensors are merged again and again."""
+    counts = torch.tensor(num_chunks, device=device)
+    numbers = torch.arange(len(num_chunks), dtype=torch.int32, device=device)
+    return torch.repeat_interleave(numbers, counts)

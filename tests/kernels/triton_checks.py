@@ -332,3 +332,22 @@ def test_tensors_on_the_host_are_merged_too(make_tensors):
     assert TRITON.merge(plan, tensors, out)
     assert TRITON.merge(plan, moved(tensors), there)
     assert torch.equal(out, there.cpu())
+
+
+@ABSENT
+def test_what_was_compiled_ahead_is_not_compiled_again(make_tensors, tmp_path, monkeypatch):
+    from selfdev_engine.kernels.triton.ahead import AheadCompiler
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    b = Builder()
+    x, y = b.input("a"), b.input("b")
+    plan = compile_graph(b.graph(b.add(Op.SUB, b.add(Op.MUL, x, b.add(Op.ABS, y)), b.const(3e-3))))
+    compiler = AheadCompiler(arch=10 * torch.cuda.get_device_capability()[0])
+    for done in compiler.submit(plan):
+        done.result()
+    compiler.close()
+    kernels = set(tmp_path.rglob("*.cubin"))
+    assert kernels
+    tensors = moved(make_tensors((64, 64)))
+    assert TRITON.merge(plan, tensors, torch.empty_like(tensors.base))
+    assert set(tmp_path.rglob("*.cubin")) == kernels
