@@ -236,7 +236,7 @@ def get_backend(name: str = "auto") -> Backend:
     if name == "reference":
         return ReferenceBackend()
     if name == "triton" or (name == "auto" and torch.cuda.is_available()):
-        from .triton.launch import TritonBackend
+        from .triton.backend import TritonBackend
 
         return TritonBackend()
     from .cpu_backend import CpuBackend

@@ -11,23 +11,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..backend import TensorSet
 from ..ir import Graph
 from ..staging import part
-from .codegen import SPECS, generate
-from .table import Row
+from .codegen import SPECS, generate, inputs_of
+from .launch import Batch, chunks_of
+from .partials import floats_of
+from .table import to_device
 from .templates import NUM_PIVOTS
 
 if TYPE_CHECKING:
-    from .launch import Batch, TritonBackend
+    from .backend import TritonBackend
 
-PIECE, NUM_PIECES = 1024, 64  # of the sample: elements in a row, places
+SAMPLE, SAMPLE_ROWS = 1 << 16, 256
 SPREAD = (-16.0, -4.0, -1.0, 0.0, 0.0, 1.0, 4.0, 16.0)  # pivots, in standard errors of the sample
-FEW = 1 / 32  # of the elements
+FEW, ALWAYS_FEW = 1 / 32, 1024  # a share of the elements, and a number
 LOWEST, END = -(2**31), 2**31  # the keys are from LOWEST to below END
 
 
@@ -51,7 +55,7 @@ class Interval:
 
     @property
     def is_small(self) -> bool:
-        return self.high - self.low == 1 or self.num_inside <= max(PIECE, FEW * self.numel)
+        return self.high - self.low == 1 or self.num_inside <= max(ALWAYS_FEW, FEW * self.numel)
 
     def narrow(self, pivots: Sequence[int], below: Sequence[int]) -> None:
         for pivot, count in zip(pivots, below, strict=True):
@@ -70,8 +74,6 @@ def kth_values(
     backend: TritonBackend, graph: Graph, batch: Batch, ranks: Sequence[int]
 ) -> list[list[Tensor]]:
     """[] float32 of each of the batch's tensors and the graph's outputs (KTH nodes of one value)."""
-    from .launch import floats_of
-
     intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
     pivots = suggested(backend, graph, batch, intervals)
     while not all(i.is_small for row in intervals for i in row):
@@ -81,65 +83,68 @@ def kth_values(
                 interval.narrow(mine, below)
         pivots = [[interval.evenly() for interval in row] for row in intervals]
     keys = collected(backend, graph, batch, intervals)
-    return [[floats_of(torch.tensor(key, dtype=torch.int32)) for key in row] for row in keys]
+    values = floats_of(torch.tensor(keys, dtype=torch.int32))
+    return [list(row.unbind()) for row in values.unbind()]
 
 
 def suggested(
     backend: TritonBackend, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[list[int]]]:
     """Pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
-    samples = sampled(backend, part(graph, graph.nodes[graph.outputs[0]].args), batch)
-    places = torch.zeros(len(batch.sets), len(graph.outputs), NUM_PIVOTS, dtype=torch.int64)
-    for t, row in enumerate(intervals):
-        size = sample_size(row[0].numel)
-        for q, interval in enumerate(row):
-            share = (interval.rank + 0.5) / interval.numel
-            error = math.sqrt(size * share * (1 - share))
-            for j, step in enumerate(SPREAD):
-                places[t, q, j] = min(max(round(share * size + step * error), 0), size - 1)
-    flat = places.flatten(1).to(samples.device)
-    values = samples.gather(1, flat).view(torch.int32).reshape(places.shape)
-    keys = (values ^ ((values >> 31) & (2**31 - 1))).to(torch.int64)
+    values = part(graph, graph.nodes[graph.outputs[0]].args)
+    samples = backend.floats(values, sample(values, batch))
+    sizes = [one.numel() for one in samples]
+    lines = torch.full((len(sizes), max(sizes)), torch.nan, device=backend.device)
+    for line, one in zip(lines, samples, strict=True):
+        line[: one.numel()] = one.flatten()
+    places = [[around(i, size) for i in row] for row, size in zip(intervals, sizes, strict=True)]
+    at = to_device(places, torch.int64, backend.device)
+    found = lines.sort(1).values.gather(1, at.flatten(1)).reshape(at.shape)
+    keys = torch.where(found == found, keys_of(found), END - 1).to(torch.int64)
     keys[..., SPREAD.index(0.0) + 1] += 1  # the middle one and the next: they hold all its equals
     return keys.clamp(LOWEST, END - 1).tolist()
 
 
-def sample_size(numel: int) -> int:
-    return min(numel, PIECE * NUM_PIECES)
+def around(interval: Interval, size: int) -> list[int]:
+    """Places of the pivots in a sorted sample of `size`."""
+    share = (interval.rank + 0.5) / interval.numel
+    error = math.sqrt(size * share * (1 - share))
+    return [min(max(round(share * size + step * error), 0), size - 1) for step in SPREAD]
 
 
-def sampled(backend: TritonBackend, graph: Graph, batch: Batch) -> Tensor:
-    """[tensors, PIECE * NUM_PIECES] float32, sorted, NaN last: pieces spread evenly over each."""
-    kernel = generate(graph, "apply", batch.dtypes, merged=False)
-    launch = backend.launcher(kernel, batch)
-    shape = (len(batch.sets), PIECE * NUM_PIECES)
-    out = torch.full(shape, torch.nan, device=backend.device)
-    rows: dict[bool, list[Row]] = {True: [], False: []}
-    starts: dict[tuple[int, int], int] = {}
-    for owner, entry in enumerate(launch.entries):
-        pieces = min(NUM_PIECES, -(-entry.numel // PIECE))
-        for k in range(pieces):
-            first = (entry.numel - 1) * k // pieces // 8 * 8 if pieces == NUM_PIECES else k * PIECE
-            stop = min(first + PIECE, entry.numel)
-            whole = launch.whole(owner, out.data_ptr()) >= stop
-            chunk = len(rows[whole])
-            rows[whole].append(Row(owner, first, stop, chunk, 1))
-            starts[owner, first] = out.data_ptr() + 4 * (owner * shape[1] + k * PIECE - first)
-    flags = torch.zeros(len(batch.sets), dtype=torch.int32, device=backend.device)
-    for whole, found in rows.items():
-        if found:
-            each = launch.table(found, lambda row: starts[row.owner, row.first], whole)
-            launch.run(each, flags, ITERS=1)
-    return out.sort(1).values
+def keys_of(values: Tensor) -> Tensor:
+    bits = (values + 0.0).view(torch.int32)
+    return bits ^ ((bits >> 31) & (END - 1))
+
+
+def sample(graph: Graph, batch: Batch) -> Batch:
+    """Every so many rows and columns, of vectors too. Where an element is counts for an index or a
+    draw, the sample has other values than the tensor: then it only suggests less well."""
+    sets, slots = [], []
+    for tensors, own in zip(batch.sets, batch.slots, strict=True):
+        rows, cols = tensors.shape2d
+        down = max(1, rows // SAMPLE_ROWS)
+        across = max(1, rows // down * cols // SAMPLE)
+        cut = partial(thinned, down=down, across=across)
+        experts = {n: cut(tensors.experts[n].view(rows, cols)) for n in inputs_of(graph)}
+        sets.append(TensorSet(tensors.name, cut(tensors.base.view(rows, cols)), experts))
+        slots.append([None if value is None else cut(value) for value in own])
+    return Batch(batch.members, batch.dtypes, tuple(sets), tuple(slots))
+
+
+def thinned(value: Tensor, down: int, across: int) -> Tensor:
+    """[R, C], [R, 1], [1, C] or []."""
+    if not value.dim():
+        return value
+    down = down if value.shape[0] > 1 else 1
+    return value[::down, :: across if value.shape[1] > 1 else 1].contiguous()
 
 
 def count_below(
     backend: TritonBackend, graph: Graph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[list[int]]]:
     """[tensors, ranks, NUM_PIVOTS] counts; one pass."""
-    from .launch import chunks_of
-
-    wanted = torch.tensor(pivots, dtype=torch.int32, device=backend.device)
+    wanted = to_device(pivots, torch.int32, backend.device)
     counts = torch.zeros_like(wanted)
     launch = backend.launcher(generate(graph, "below", batch.dtypes), batch)
     outs = [counts.data_ptr()] * len(batch.sets)
@@ -152,15 +157,13 @@ def collected(
     backend: TritonBackend, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[int]]:
     """The key of each rank: the interval's only key, or by sorting what is inside; one pass."""
-    from .launch import chunks_of
-
     flat = [i for row in intervals for i in row]
     if all(i.high - i.low == 1 for i in flat):
         return [[i.low for i in row] for row in intervals]
     sizes = [0 if i.high - i.low == 1 else i.num_inside for i in flat]
     bounds = [(i.low, i.high - 1) if size else (1, 0) for i, size in zip(flat, sizes, strict=True)]
     device, width = backend.device, max(sizes)
-    low, high = torch.tensor(bounds, dtype=torch.int32, device=device).T.contiguous()
+    low, high = (to_device(list(each), torch.int32, device) for each in zip(*bounds, strict=True))
     out = torch.full((len(flat), width), END - 1, dtype=torch.int32, device=device)
     starts = width * torch.arange(len(flat), device=device)
     taken = torch.zeros(len(flat), dtype=torch.int32, device=device)
@@ -170,7 +173,7 @@ def collected(
     ):
         launch.run(each, low, high, starts, taken)
     places = [i.rank - i.below_low if size else 0 for i, size in zip(flat, sizes, strict=True)]
-    at = torch.tensor(places, device=device)[:, None]
+    at = to_device(places, torch.int64, device)[:, None]
     keys = out.sort(1).values.gather(1, at).flatten().tolist()
     keys = [key if size else i.low for i, key, size in zip(flat, keys, sizes, strict=True)]
     num_ranks = len(graph.outputs)

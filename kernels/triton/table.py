@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ def table(
         known = (row.first, row.stop, entry.num_cols, entry.params, row.chunk, row.owner)
         cells.append([*entry.addresses, out_of(row), *known])
     chunk_row = chunk_map(tuple(row.num_chunks for row in rows), device)
-    return Table(torch.tensor(cells, device=device), chunk_row, tuple(rows), whole)
+    return Table(to_device(cells, torch.int64, device), chunk_row, tuple(rows), whole)
 
 
 @lru_cache(maxsize=16)
@@ -107,3 +108,9 @@ def chunk_map(num_chunks: tuple[int, ...], device: torch.device) -> Tensor:
     counts = torch.tensor(num_chunks, device=device)
     numbers = torch.arange(len(num_chunks), dtype=torch.int32, device=device)
     return torch.repeat_interleave(numbers, counts)
+
+
+def to_device(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied without waiting for the kernels that are under way."""
+    tensor = torch.tensor(values, dtype=dtype)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
