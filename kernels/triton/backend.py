@@ -36,7 +36,7 @@ from .partials import added_up, collect_totals, decoded, rounded
 from .table import Row, Table, to_device
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-MOST_ELEMENTS = 1 << 30  # in one launch: the next is prepared while it runs
+MOST_ELEMENTS = 1 << 28  # of one `apply` launch: the next is prepared while it runs
 FINISH_BLOCK = 1024
 Results = Callable[[], list[list[Tensor]]]  # of what was started: by tensor and output
 
@@ -94,11 +94,10 @@ class TritonBackend(Backend):
         kind = partial(shared_kernel, graph)
         for (space, ranked), outputs in grouped(graph, kind, MOST_REDUCTIONS):
             wanted = part(graph, outputs)
-            most = None if ranked else MOST_ELEMENTS
             run = self.ranks if ranked else self.totals if space is Space.SCALAR else self.vectors
             started = [
                 (batch.members, run(wanted, batch))
-                for batch in self.batches(wanted, sets, slots, most)
+                for batch in self.batches(wanted, sets, slots, most=None)
             ]
             for members, results in started:
                 for j, values in zip(members, results(), strict=True):
