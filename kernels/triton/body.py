@@ -91,7 +91,8 @@ class Body:
                 lines.append(f"out = at_int32({cell})")
             else:
                 dtype = self.out if name == "out" else dtypes.get(name, "fp32")
-                lines.append(f"{name} = at_{dtype}({cell}, WHOLE)")
+                comment = f"  # {k.inputs[int(name[1:])]!r}" if name[0] == "e" else ""
+                lines.append(f"{name} = at_{dtype}({cell}, WHOLE){comment}")
         return lines
 
     def numbers(self) -> list[str]:

@@ -30,22 +30,29 @@ from selfdev_engine.kernels.triton.device import *
 @triton.jit
 def {k.kind}(table, chunk_row, {arguments}, {sizes}):
     row = table + tl.load(chunk_row + tl.program_id(0)).to(tl.int64) * {k.width}
-    {lines(body.addresses())}
-    at_chunk = tl.program_id(0) - tl.load(row + {k.column("chunk")})
-    num_cols = count(row + {k.column("num_cols")}, WHOLE)
-    stop = count(row + {k.column("stop")}, WHOLE)
-    {lines(body.numbers())}'''
+    {lines([*body.addresses(), *sizes_of(body), *body.numbers()])}'''
+
+
+def sizes_of(body: Body) -> list[str]:
+    k = body.kernel
+    columns = f"num_cols = count(row + {k.column('num_cols')}, WHOLE)"
+    return [
+        f"at_chunk = tl.program_id(0) - tl.load(row + {k.column('chunk')})",
+        f"stop = count(row + {k.column('stop')}, WHOLE)",
+        *([columns] if body.reads_vectors or k.kind in ("rows", "columns") else []),
+    ]
 
 
 def elements(body: Body) -> str:
     """The loop over a chunk that is a range of elements."""
     places = PLACES if body.reads_vectors else []
+    masks = ["m = i < stop"]
+    if body.kernel.rows or body.kernel.kind == "total":
+        masks.append("live = at + tl.arange(0, BLOCK // 8) * 8 < stop")
     return f"""for k in range(ITERS):
         at = start + k * BLOCK
         i = at + (tl.arange(0, BLOCK // 8) * 8)[:, None] + tl.arange(0, 8)[None, :]
-        m = i < stop
-        live = at + tl.arange(0, BLOCK // 8) * 8 < stop
-        {lines([*places, *body.values()], 8)}"""
+        {lines([*masks, *places, *body.values()], 8)}"""
 
 
 def start(body: Body) -> str:
