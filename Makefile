@@ -1,10 +1,10 @@
-# make setup | demo | demo-real | test | test-all | check | bench      (each is a few lines; read them)
+# make setup | demo | demo-real | test | test-all | test-gpu | check | bench      (each is a few lines; read them)
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := requirements-cpu.lock
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-real test test-all check bench clean
+.PHONY: setup demo demo-real test test-all test-gpu check bench clean
 
 setup: .venv/.ready
 
@@ -35,6 +35,9 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu -rs
 
 check: setup
 	$(BIN)/ruff format --check .
