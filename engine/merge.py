@@ -30,6 +30,7 @@ from .errors import Rejected, Rejection, UsageError
 from .fingerprint import TensorPrint, weights_fingerprint
 from .plan import MergePlan, Planner, TensorPlan, compiled
 from .program import Program
+from .sandbox.box import Sandbox
 from .stream import Slot, num_slots, stream
 from .trace.tracer import Tracer, TraceSettings
 
@@ -86,16 +87,18 @@ def merge_to_folder(
     unsafe_sandbox: bool = False,
     memory_bytes: int | None = None,
     progress: Progress | None = None,
+    sandbox: Sandbox | None = None,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is left behind.
+    `sandbox`: one that was started before, and stays open. Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is left behind.
     """
     began, out = time.monotonic(), Path(out)
     kernels = open_backend(backend)
     bank = Bank.open(base, experts, include)
     check_out(out, bank, overwrite)
-    with scratch_beside(out) as scratch, Tracer(TraceSettings(unsafe=unsafe_sandbox)) as tracer:
+    settings = TraceSettings(unsafe=unsafe_sandbox)
+    with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
         plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
