@@ -25,13 +25,13 @@ from ..kernels.backend import Backend, BackendError, get_backend, num_passes, pl
 from .apply import merge_tensor
 from .bank import Bank
 from .card import model_card
-from .checkpoint import INDEX, Checkpoint
+from .checkpoint import INDEX, Checkpoint, Entry
 from .errors import Rejected, Rejection, UsageError
-from .fingerprint import TensorPrint, weights_fingerprint
+from .fingerprint import TensorPrint, new_digest, weights_fingerprint
 from .plan import MergePlan, Planner, TensorPlan, compiled
 from .program import Program
 from .sandbox.box import Sandbox
-from .stream import Slot, num_slots, stream
+from .stream import make_slots, stream
 from .trace.tracer import Tracer, TraceSettings
 
 WEIGHTS = {
@@ -198,7 +198,7 @@ class Writer:
         self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path, memory: int | None
     ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
-        self.slots = [Slot() for _ in range(num_slots(bank, list(plan.tensors), memory))]
+        self.slots = make_slots(bank, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
 
     def write(self, progress: Progress) -> dict[str, TensorPrint]:
@@ -261,12 +261,27 @@ class Writer:
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
         """The base's other tensors, one after the other. Runs in a writer's thread."""
-        slot = Slot()
-        for name in self.bank.base.names:
+        buffer = memoryview(bytearray(COPY_BYTES))
+        for name, entry in self.bank.base.entries.items():
             if name not in self.plan.tensors:
-                entry = self.bank.base.entries[name]
-                tensor = self.bank.base.read(name, slot.space("", entry.shape, entry.dtype))
-                self._keep(name, tensor, files[entry.file])
+                digest = copy_bytes(entry, files[entry.file], buffer)
+                self.prints[name] = TensorPrint.named(entry.dtype, entry.shape, digest)
+
+
+def copy_bytes(entry: Entry, descriptor: int, buffer: memoryview) -> str:
+    """Copy a tensor's bytes to the same place of another file; their digest."""
+    digest = new_digest()
+    with entry.file.open("rb", buffering=0) as source:
+        source.seek(entry.start)
+        done = 0
+        while done < entry.size_bytes:
+            count = source.readinto(buffer[: entry.size_bytes - done])
+            if not count:
+                raise UsageError(f"{entry.file}: cut off while it was read")
+            digest.update(buffer[:count])
+            write_all(descriptor, buffer[:count], entry.start + done)
+            done += count
+    return digest.hexdigest()
 
 
 def write_all(descriptor: int, data: Any, offset: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .command import Result, command
+from .command import Result, command, importing
 from .options import (
     environment_options,
     model_options,
@@ -60,7 +60,8 @@ def merge_command(
     memory_bytes = parse_bytes(memory)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
-        from ...engine.merge import merge_to_folder  # torch, while the sandbox imports its own
+        with importing():  # torch, while the sandbox imports its own
+            from ...engine.merge import merge_to_folder
 
         report = merge_to_folder(
             source,
