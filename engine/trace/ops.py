@@ -116,8 +116,9 @@ _LIBRARIES: list[Any] = []  # a registration lives as long as its library
 def use_native_shapes() -> None:
     """Once per process: give ops torch's C++ shape functions back, where they have one.
 
-    The Python ones, which replace them at import, take 10 to 400 times as long. The names are
-    private, hence the pin of torch in the lock file, and a test.
+    The Python ones, which replace them at import, take 10 to 400 times as long, and the first call
+    of one imports torch's compiler, a second. Not for a process that compiles with torch: it needs
+    the Python ones for sizes that are symbols. The names are private, hence the pin of torch in the lock file, and a test.
     """
     import torch._meta_registrations as python
     from torch._decomp import global_decomposition_table as tables
