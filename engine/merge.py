@@ -26,6 +26,7 @@ from .apply import merge_tensor
 from .bank import Bank
 from .card import model_card
 from .checkpoint import INDEX, Checkpoint, Entry
+from .disk import Disk, write_all
 from .errors import Rejected, Rejection, UsageError
 from .fingerprint import TensorPrint, new_digest, weights_fingerprint
 from .plan import MergePlan, Planner, TensorPlan, compiled
@@ -200,6 +201,7 @@ class Writer:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
         self.slots = make_slots(bank, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
+        self.disk = Disk()
 
     def write(self, progress: Progress) -> dict[str, TensorPrint]:
         """All files but the model card; the fingerprints of all tensors."""
@@ -207,14 +209,14 @@ class Writer:
         copy_companions(base.folder, self.folder)
         with ExitStack() as stack:
             files = {file: stack.enter_context(self._open(file)) for file in base.files}
+            stack.enter_context(self.disk)
             with ThreadPoolExecutor(2, "writer") as writer:
                 copied = writer.submit(self._copy_others, files)
                 self._merge(files, writer, progress)
                 copied.result()
                 for slot in self.slots:
                     slot.wait()
-            for descriptor in files.values():
-                os.fsync(descriptor)
+            self.disk.finish(files.values())
         return self.prints
 
     @property
@@ -256,7 +258,7 @@ class Writer:
     def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
         """Write a merged tensor at its place. Runs in a writer's thread."""
         data = tensor.reshape(-1).view(torch.uint8).numpy()
-        write_all(descriptor, data, self.bank.base.entries[name].start)
+        self.disk.write(descriptor, data, self.bank.base.entries[name].start)
         self.prints[name] = TensorPrint.of(tensor)
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
@@ -264,31 +266,23 @@ class Writer:
         buffer = memoryview(bytearray(COPY_BYTES))
         for name, entry in self.bank.base.entries.items():
             if name not in self.plan.tensors:
-                digest = copy_bytes(entry, files[entry.file], buffer)
+                digest = self._copy(entry, files[entry.file], buffer)
                 self.prints[name] = TensorPrint.named(entry.dtype, entry.shape, digest)
 
-
-def copy_bytes(entry: Entry, descriptor: int, buffer: memoryview) -> str:
-    """Copy a tensor's bytes to the same place of another file; their digest."""
-    digest = new_digest()
-    with entry.file.open("rb", buffering=0) as source:
-        source.seek(entry.start)
-        done = 0
-        while done < entry.size_bytes:
-            count = source.readinto(buffer[: entry.size_bytes - done])
-            if not count:
-                raise UsageError(f"{entry.file}: cut off while it was read")
-            digest.update(buffer[:count])
-            write_all(descriptor, buffer[:count], entry.start + done)
-            done += count
-    return digest.hexdigest()
-
-
-def write_all(descriptor: int, data: Any, offset: int) -> None:
-    view = memoryview(data).cast("B")
-    while view:
-        count = os.pwrite(descriptor, view[:COPY_BYTES], offset)
-        view, offset = view[count:], offset + count
+    def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
+        """A tensor's bytes to the same place of another file; their digest."""
+        digest = new_digest()
+        with entry.file.open("rb", buffering=0) as source:
+            source.seek(entry.start)
+            done = 0
+            while done < entry.size_bytes:
+                count = source.readinto(buffer[: entry.size_bytes - done])
+                if not count:
+                    raise UsageError(f"{entry.file}: cut off while it was read")
+                digest.update(buffer[:count])
+                self.disk.write(descriptor, buffer[:count], entry.start + done)
+                done += count
+        return digest.hexdigest()
 
 
 def copy_companions(source: Path, target: Path) -> None:
