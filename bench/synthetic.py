@@ -7,14 +7,17 @@ they are between fine-tunes of one model.
 from __future__ import annotations
 
 import json
+import math
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 EXPERTS = ("a", "b", "c")
+CODES = {torch.bfloat16: "BF16", torch.float32: "F32"}
 SHARED = 0.6  # of a task vector's length is common to all experts
 
 
@@ -29,6 +32,10 @@ class Size:
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 8
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes().values())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every tensor, by name."""
@@ -95,26 +102,42 @@ class Models:
 def make_models(
     root: Path, size: Size, dtype: torch.dtype, *, spread: float = 5e-4, experts: int = 3
 ) -> Models:
-    """Write a base and its experts below `root`."""
+    """Write a base and its experts below `root`. In one model, tensors of one shape are alike."""
     names = EXPERTS[:experts]
+    shapes = size.shapes()
+    kinds = list(dict.fromkeys(shapes.values()))
     for number, model in enumerate(("base", *names)):
-        tensors = {
-            name: weights(shape, index, number, spread).to(dtype)
-            for index, (name, shape) in enumerate(size.shapes().items())
-        }
+        drawn = [weights(s, kind, number, spread).to(dtype) for kind, s in enumerate(kinds)]
         folder = root / model
         folder.mkdir(parents=True)
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        tensors = {name: drawn[kinds.index(shape)] for name, shape in shapes.items()}
+        write_tensors(folder / "model.safetensors", tensors)
         (folder / "config.json").write_text(json.dumps(size.config(dtype), indent=2) + "\n")
     return Models(root / "base", {name: root / name for name in names})
 
 
-def weights(shape: tuple[int, ...], index: int, model: int, spread: float) -> Tensor:
-    """Tensor `index` of model 0 (the base) or of an expert; the same wherever it is asked for."""
-    draw = torch.Generator().manual_seed(3 * index)
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file; tensors may share memory, so that a large model needs little."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        kind = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**kind, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy())
+
+
+def weights(shape: tuple[int, ...], kind: int, model: int, spread: float) -> Tensor:
+    """Of model 0 (the base) or of an expert; the same wherever they are asked for."""
+    draw = torch.Generator().manual_seed(3 * kind)
     made = torch.randn(shape, generator=draw).mul_(0.02)
     if model:
-        common = torch.randn(shape, generator=draw.manual_seed(3 * index + 1))
-        own = torch.randn(shape, generator=draw.manual_seed(1000 * model + 3 * index + 2))
+        common = torch.randn(shape, generator=draw.manual_seed(3 * kind + 1))
+        own = torch.randn(shape, generator=draw.manual_seed(1000 * model + 3 * kind + 2))
         made += spread * (SHARED * common + (1 - SHARED**2) ** 0.5 * own)
     return made
