@@ -51,10 +51,11 @@ class Slot:
             self.written = None
 
 
-def slot_bytes(bank: Bank, name: str) -> int:
-    """Memory that this tensor takes of a slot."""
-    experts = sum(expert.entries[name].size_bytes for expert in bank.experts.values())
-    return experts + 2 * bank.base.entries[name].size_bytes
+def slot_bytes(bank: Bank, names: Sequence[str]) -> int:
+    """Memory of one slot that holds any of these tensors, one at a time."""
+    models = (bank.base, *bank.experts.values())
+    largest = [max((m.entries[n].size_bytes for n in names), default=0) for m in models]
+    return sum(largest) + largest[0]
 
 
 def make_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
@@ -62,16 +63,18 @@ def make_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> li
 
     UsageError where not even one fits.
     """
-    sizes = [slot_bytes(bank, name) for name in names]
-    largest = max(sizes, default=0)
-    if memory_bytes is not None and largest > memory_bytes:
+    first = slot_bytes(bank, names)
+    if memory_bytes is not None and first > memory_bytes:
         raise UsageError(
-            f"--memory: the largest tensor needs {largest / 2**20:.0f} MiB for base, experts and "
+            f"--memory: the largest tensor needs {first / 2**20:.0f} MiB for base, experts and "
             f"result; {memory_bytes / 2**20:.0f} MiB were allowed"
         )
-    left = SECOND_SLOT_BYTES if memory_bytes is None else memory_bytes - largest
-    second = Slot(min(SECOND_SLOT_BYTES, left))
-    return [Slot(), second] if any(size <= second.most_bytes for size in sizes) else [Slot()]
+    left = SECOND_SLOT_BYTES if memory_bytes is None else memory_bytes - first
+    most_bytes = min(SECOND_SLOT_BYTES, left)
+    fitting = [name for name in names if slot_bytes(bank, [name]) <= most_bytes]
+    if fitting and slot_bytes(bank, fitting) <= most_bytes:
+        return [Slot(), Slot(most_bytes)]
+    return [Slot()]
 
 
 def assigned(bank: Bank, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:
@@ -79,7 +82,7 @@ def assigned(bank: Bank, names: Sequence[str], slots: Sequence[Slot]) -> list[Sl
     first, other = slots[0], slots[-1]
     found: list[Slot] = []
     for name in names:
-        fits = slot_bytes(bank, name) <= other.most_bytes
+        fits = slot_bytes(bank, [name]) <= other.most_bytes
         found.append(other if fits and found and found[-1] is first else first)
     return found
 
