@@ -113,7 +113,7 @@ def timed_method(name: str, models: Models, scratch: Path) -> dict[str, Any]:
     words = [w for key, value in method.ours.items() for w in ("--param", f"{key}={value}")]
     ours = engine_command("merge", name, *models.words, *words, "--include", "all", "--out", out)
     copy = [sys.executable, "-c", COPY, str(out), *map(str, models.files)]
-    usage_of([*ours, "--json"])
+    timed(ours, out)
     judge(method, models, out)
     uses: dict[str, list[Usage]] = {"import": [], "copy": [], "ours": [], "mergekit": []}
     for number in range(ROUNDS):
