@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,7 +130,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            file.write(tensor.reshape(-1).view(torch.uint8).numpy())
+            data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            file.write(data)
 
 
 def weights(shape: tuple[int, ...], kind: int, model: int, spread: float) -> Tensor:

@@ -62,9 +62,10 @@ def merge_command(
         bar.stage("merge")
         with importing():  # torch, while the sandbox imports its own
             from ...engine.merge import merge_to_folder
-            from ...engine.trace.ops import use_native_shapes
+            from ...engine.trace.ops import leave_compiler_out, use_native_shapes
 
-            use_native_shapes()  # else the first shape that is checked imports torch's compiler
+            use_native_shapes()
+            leave_compiler_out()
         report = merge_to_folder(
             source,
             base=base,
