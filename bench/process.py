@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+IMPORT = [sys.executable, "-c", "import torch"]  # one busy thread, and a floor of every command
 SAMPLE_S = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -1,29 +1,31 @@
 """`growth`: `merge` of 13 M to 1 B parameters; time must grow with the bytes, memory not at all.
 
 Whole processes, task_arithmetic with one expert in bf16; the models differ only in their number of
-layers. The exponent is the slope of log(seconds) over log(parameters), both beyond the smallest
-model's: what does not grow (imports, the sandbox) falls out, and 1 is linear.
+layers. The exponent is the k for which seconds = a + b * parameters^k fits best; a is what does not
+grow (imports, the sandbox), and k = 1 is linear. Of each size the least disturbed run counts.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..process import Usage, engine_command, usage_of
+from ..process import IMPORT, Usage, engine_command, usage_of
 from ..registry import Row
 from ..synthetic import Size, make_models
+from ..timing import LEAST_CPU_PER_WALL
 
 BASE = Size(1024, 2816, 1, 1000, 16, 4, 64)
 LAYERS = (1, 3, 9, 27, 88)
 ROUNDS = 3
+EXPONENTS = [k / 100 for k in range(20, 301)]
 MOST_EXPONENT, MOST_RSS_GROWTH = 1.1, 1.1
 
 
@@ -31,25 +33,31 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
     """The exponent of time; the largest model's peak memory over the smallest's."""
     sizes = [replace(BASE, layers=layers) for layers in LAYERS]
     runs: list[list[Usage]] = []
+    imports: list[Usage] = []
     for done, size in enumerate(sizes):
         update(done, len(sizes))
         runs.append(merges(size))
-    seconds = [statistics.median(u.seconds for u in found) for found in runs]
+        imports.append(usage_of(IMPORT))
+    seconds = [min(u.seconds for u in found) for found in runs]
     peaks = [max(u.peak_rss_bytes for u in found) for found in runs]
     parameters = [size.num_parameters for size in sizes]
     slope, rss_growth = exponent(parameters, seconds), peaks[-1] / peaks[0]
-    more = {
+    more: dict[str, Any] = {
         "parameters": parameters,
         "seconds": seconds,
-        "seconds_spread": [[min(u.seconds for u in f), max(u.seconds for u in f)] for f in runs],
-        "cpu_s": [statistics.median(u.cpu_s for u in found) for found in runs],
+        "seconds_of_all": [[u.seconds for u in found] for found in runs],
+        "cpu_s": [min(u.cpu_s for u in found) for found in runs],
         "peak_rss_bytes": peaks,
+        "rss_growth": rss_growth,
         "load": os.getloadavg()[0],
+        "import_cpu_per_wall": statistics.median(u.cpu_s / u.seconds for u in imports),
     }
+    measured = more["import_cpu_per_wall"] >= LEAST_CPU_PER_WALL
     met = slope <= MOST_EXPONENT and rss_growth <= MOST_RSS_GROWTH
     return Row(
-        "growth", slope, "exponent of time", "peak RSS, 1 B over 13 M", rss_growth, slope,
-        "time linear in bytes, memory of the largest tensors", met, more,
+        "growth", slope, "exponent of time", "linear", 1.0, slope,
+        "time linear in bytes, memory of the largest tensors",
+        met if measured else None, more, measured,
     )  # fmt: skip
 
 
@@ -67,7 +75,11 @@ def merges(size: Size) -> list[Usage]:
 
 
 def exponent(parameters: Sequence[int], seconds: Sequence[float]) -> float:
-    """Least squares of log against log, beyond the first of each."""
-    x = [math.log(p - parameters[0]) for p in parameters[1:]]
-    y = [math.log(max(1e-3, s - seconds[0])) for s in seconds[1:]]
-    return statistics.linear_regression(x, y).slope
+    """The best k of EXPONENTS, by least squares of a + b * parameters^k."""
+
+    def left(k: float) -> float:
+        x = [(p / parameters[-1]) ** k for p in parameters]
+        slope, start = statistics.linear_regression(x, seconds)
+        return sum((start + slope * at - s) ** 2 for at, s in zip(x, seconds, strict=True))
+
+    return min(EXPONENTS, key=left)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .. import mergekit
-from ..process import Usage, engine_command, usage_of
+from ..process import IMPORT, Usage, engine_command, usage_of
 from ..registry import Row
 from ..synthetic import HALF_BILLION, Models, make_models
 from ..timing import LEAST_CPU_PER_WALL
@@ -41,7 +41,6 @@ with open(sys.argv[1], "wb", buffering=0) as target:
                 if i == 0:
                     target.write(buffer[:size])
     os.fsync(target.fileno())"""
-IMPORT = [sys.executable, "-c", "import torch"]
 
 
 @dataclass(frozen=True)
