@@ -92,7 +92,8 @@ def merge_to_folder(
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    `sandbox`: one that was started before, and stays open. Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is left behind.
+    `sandbox`: one that was started before, and stays open. Raises UsageError (input, environment,
+    disk) or Rejected (the program). Nothing is left behind.
     """
     began, out = time.monotonic(), Path(out)
     kernels = open_backend(backend)

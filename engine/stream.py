@@ -25,7 +25,7 @@ from ..kernels.backend import TensorSet
 from .bank import Bank
 from .errors import UsageError
 
-SECOND_SLOT_BYTES = 256 << 20  # at most, unless --memory says less
+SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
 
 
 @dataclass
@@ -69,12 +69,23 @@ def make_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> li
             f"--memory: the largest tensor needs {first / 2**20:.0f} MiB for base, experts and "
             f"result; {memory_bytes / 2**20:.0f} MiB were allowed"
         )
-    left = SECOND_SLOT_BYTES if memory_bytes is None else memory_bytes - first
-    most_bytes = min(SECOND_SLOT_BYTES, left)
+    left = math.inf if memory_bytes is None else memory_bytes - first
+    most_bytes = min(left, max(SMALL_BYTES, usual_bytes(bank, names)))
     fitting = [name for name in names if slot_bytes(bank, [name]) <= most_bytes]
-    if fitting and slot_bytes(bank, fitting) <= most_bytes:
+    if fitting and slot_bytes(bank, fitting) <= left:
         return [Slot(), Slot(most_bytes)]
     return [Slot()]
+
+
+def usual_bytes(bank: Bank, names: Sequence[str]) -> int:
+    """Half of all bytes are in tensors of at most this size."""
+    sizes = sorted(slot_bytes(bank, [name]) for name in names)
+    half, seen = sum(sizes) / 2, 0
+    for size in sizes:
+        seen += size
+        if seen >= half:
+            return size
+    return 0
 
 
 def assigned(bank: Bank, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
+from selfdev_engine.engine import stream as stream_module
 from selfdev_engine.engine.bank import Bank
 from selfdev_engine.engine.disk import SYNC_BYTES, Disk
 from selfdev_engine.engine.errors import UsageError
@@ -38,6 +39,14 @@ def test_large_tensors_have_the_first_slot_to_themselves(bank):
     )
     ahead = sum(a is not b for a, b in pairwise(homes))
     assert ahead >= len(names) - 3  # two tensors are large
+
+
+def test_what_most_of_a_large_model_consists_of_is_read_ahead(bank, monkeypatch):
+    monkeypatch.setattr(stream_module, "SMALL_BYTES", 0)
+    layers = [name for name in bank.selected if "layers" in name]
+    usual = stream_module.usual_bytes(bank, layers)
+    assert usual == slot_bytes(bank, ["model.layers.0.mlp.up_proj.weight"])
+    assert [slot.most_bytes for slot in make_slots(bank, layers, None)][1:] == [usual]
 
 
 def test_memory_is_never_more_than_was_allowed(bank):
