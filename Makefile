@@ -1,10 +1,10 @@
-# make setup | demo | demo-real | test | test-all | test-gpu | check | bench      (each is a few lines; read them)
+# make setup | demo | demo-real | test | test-all | test-gpu | check | bench | peers   (a few lines each; read them)
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := requirements-cpu.lock
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-real test test-all test-gpu check bench clean
+.PHONY: setup demo demo-real test test-all test-gpu check bench peers clean
 
 setup: .venv/.ready
 
@@ -47,5 +47,16 @@ check: setup
 bench: setup
 	$(BIN)/selfdev-engine bench
 
+# The .pth lends the peers torch and the rest from .venv: a second torch would cost minutes and disk.
+peers: setup .venv-peers/.ready
+
+.venv-peers/.ready: bench/peers/requirements.txt .venv/.installed
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/python -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0] + '/..')" \
+	    > "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps -r bench/peers/requirements.txt
+	.venv-peers/bin/mergekit-yaml --help > /dev/null
+	@touch $@
+
 clean:
-	rm -rf .venv build zoo runs
+	rm -rf .venv .venv-peers build zoo runs

@@ -17,6 +17,8 @@ ROWS = {  # row -> what it measures
     "apply": "bytes per second of a 15-op merge in memory, against a plain copy",
     "sweep": "bytes per second of 12 statistics of 3 task vectors, against a plain read",
     "order": "an exact 80th percentile of 50 M magnitudes, against sort and kthvalue",
+    "merge": "seconds of a merge disk to disk, 0.5 B parameters, against mergekit",
+    "growth": "how time and memory of a merge grow from 13 M to 1 B parameters",
     "trace": "programs per second through the full sandbox, against an empty program",
     "screen": "candidates per second in live weights, against merge to disk and a fresh engine",
 }

@@ -22,8 +22,16 @@ class TensorPrint:
 
     @staticmethod
     def of(tensor: Tensor) -> TensorPrint:
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        return TensorPrint(dtype, tuple(tensor.shape), tensor_digest(tensor))
+        return TensorPrint.named(tensor.dtype, tuple(tensor.shape), tensor_digest(tensor))
+
+    @staticmethod
+    def named(dtype: torch.dtype, shape: tuple[int, ...], digest: str) -> TensorPrint:
+        return TensorPrint(str(dtype).removeprefix("torch."), shape, digest)
+
+
+def new_digest() -> xxhash.xxh3_128:
+    """For bytes that come in pieces; the digest is that of `tensor_digest`."""
+    return xxhash.xxh3_128()
 
 
 def tensor_digest(tensor: Tensor) -> str:

@@ -25,12 +25,14 @@ from ..kernels.backend import Backend, BackendError, get_backend, num_passes, pl
 from .apply import merge_tensor
 from .bank import Bank
 from .card import model_card
-from .checkpoint import INDEX, Checkpoint
+from .checkpoint import INDEX, Checkpoint, Entry
+from .disk import Disk, write_all
 from .errors import Rejected, Rejection, UsageError
-from .fingerprint import TensorPrint, weights_fingerprint
+from .fingerprint import TensorPrint, new_digest, weights_fingerprint
 from .plan import MergePlan, Planner, TensorPlan, compiled
 from .program import Program
-from .stream import Slot, num_slots, stream
+from .sandbox.box import Sandbox
+from .stream import make_slots, stream
 from .trace.tracer import Tracer, TraceSettings
 
 WEIGHTS = {
@@ -86,16 +88,19 @@ def merge_to_folder(
     unsafe_sandbox: bool = False,
     memory_bytes: int | None = None,
     progress: Progress | None = None,
+    sandbox: Sandbox | None = None,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is left behind.
+    `sandbox`: one that was started before, and stays open. Raises UsageError (input, environment,
+    disk) or Rejected (the program). Nothing is left behind.
     """
     began, out = time.monotonic(), Path(out)
     kernels = open_backend(backend)
     bank = Bank.open(base, experts, include)
     check_out(out, bank, overwrite)
-    with scratch_beside(out) as scratch, Tracer(TraceSettings(unsafe=unsafe_sandbox)) as tracer:
+    settings = TraceSettings(unsafe=unsafe_sandbox)
+    with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
         plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
@@ -195,8 +200,9 @@ class Writer:
         self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path, memory: int | None
     ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
-        self.slots = [Slot() for _ in range(num_slots(bank, list(plan.tensors), memory))]
+        self.slots = make_slots(bank, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
+        self.disk = Disk()
 
     def write(self, progress: Progress) -> dict[str, TensorPrint]:
         """All files but the model card; the fingerprints of all tensors."""
@@ -204,14 +210,14 @@ class Writer:
         copy_companions(base.folder, self.folder)
         with ExitStack() as stack:
             files = {file: stack.enter_context(self._open(file)) for file in base.files}
+            stack.enter_context(self.disk)
             with ThreadPoolExecutor(2, "writer") as writer:
                 copied = writer.submit(self._copy_others, files)
                 self._merge(files, writer, progress)
                 copied.result()
                 for slot in self.slots:
                     slot.wait()
-            for descriptor in files.values():
-                os.fsync(descriptor)
+            self.disk.finish(files.values())
         return self.prints
 
     @property
@@ -253,24 +259,31 @@ class Writer:
     def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
         """Write a merged tensor at its place. Runs in a writer's thread."""
         data = tensor.reshape(-1).view(torch.uint8).numpy()
-        write_all(descriptor, data, self.bank.base.entries[name].start)
+        self.disk.write(descriptor, data, self.bank.base.entries[name].start)
         self.prints[name] = TensorPrint.of(tensor)
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
         """The base's other tensors, one after the other. Runs in a writer's thread."""
-        slot = Slot()
-        for name in self.bank.base.names:
+        buffer = memoryview(bytearray(COPY_BYTES))
+        for name, entry in self.bank.base.entries.items():
             if name not in self.plan.tensors:
-                entry = self.bank.base.entries[name]
-                tensor = self.bank.base.read(name, slot.space("", entry.shape, entry.dtype))
-                self._keep(name, tensor, files[entry.file])
+                digest = self._copy(entry, files[entry.file], buffer)
+                self.prints[name] = TensorPrint.named(entry.dtype, entry.shape, digest)
 
-
-def write_all(descriptor: int, data: Any, offset: int) -> None:
-    view = memoryview(data).cast("B")
-    while view:
-        count = os.pwrite(descriptor, view[:COPY_BYTES], offset)
-        view, offset = view[count:], offset + count
+    def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
+        """A tensor's bytes to the same place of another file; their digest."""
+        digest = new_digest()
+        with entry.file.open("rb", buffering=0) as source:
+            source.seek(entry.start)
+            done = 0
+            while done < entry.size_bytes:
+                count = source.readinto(buffer[: entry.size_bytes - done])
+                if not count:
+                    raise UsageError(f"{entry.file}: cut off while it was read")
+                digest.update(buffer[:count])
+                self.disk.write(descriptor, buffer[:count], entry.start + done)
+                done += count
+        return digest.hexdigest()
 
 
 def copy_companions(source: Path, target: Path) -> None:

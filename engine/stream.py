@@ -6,7 +6,8 @@ used again (what is allocated anew is faulted in anew, which costs more than rea
     writer thread    write i - 1 | write i     (merge.py)
 
 A slot holds one tensor of base, experts and result. It is read into again only once its result was
-written, so two slots bound the memory.
+written, so two slots bound the memory. The second one serves all but the few large tensors
+(embeddings): those would double the memory to save little time.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from ..kernels.backend import TensorSet
 from .bank import Bank
 from .errors import UsageError
 
-NUM_SLOTS = 2
+SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
 
 
 @dataclass
 class Slot:
     """Memory by role ("", expert names, "out"), grown to the largest tensor that came."""
 
+    most_bytes: float = math.inf  # of a tensor's base, experts and result together
     memory: dict[str, Tensor] = field(default_factory=dict)
     written: Future[Any] | None = None  # the slot's last result
 
@@ -50,23 +52,50 @@ class Slot:
 
 
 def slot_bytes(bank: Bank, names: Sequence[str]) -> int:
-    """Memory of one slot that holds any of these tensors."""
+    """Memory of one slot that holds any of these tensors, one at a time."""
     models = (bank.base, *bank.experts.values())
     largest = [max((m.entries[n].size_bytes for n in names), default=0) for m in models]
     return sum(largest) + largest[0]
 
 
-def num_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> int:
-    """How many slots fit. UsageError where not even one does."""
-    one = slot_bytes(bank, names)
-    if memory_bytes is None or NUM_SLOTS * one <= memory_bytes:
-        return NUM_SLOTS
-    if one > memory_bytes:
+def make_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
+    """One slot for any of these tensors, and where it fits one to read ahead into.
+
+    UsageError where not even one fits.
+    """
+    first = slot_bytes(bank, names)
+    if memory_bytes is not None and first > memory_bytes:
         raise UsageError(
-            f"--memory: the largest tensor needs {one / 2**20:.0f} MiB for base, experts and "
+            f"--memory: the largest tensor needs {first / 2**20:.0f} MiB for base, experts and "
             f"result; {memory_bytes / 2**20:.0f} MiB were allowed"
         )
-    return 1
+    left = math.inf if memory_bytes is None else memory_bytes - first
+    most_bytes = min(left, max(SMALL_BYTES, usual_bytes(bank, names)))
+    fitting = [name for name in names if slot_bytes(bank, [name]) <= most_bytes]
+    if fitting and slot_bytes(bank, fitting) <= left:
+        return [Slot(), Slot(most_bytes)]
+    return [Slot()]
+
+
+def usual_bytes(bank: Bank, names: Sequence[str]) -> int:
+    """Half of all bytes are in tensors of at most this size."""
+    sizes = sorted(slot_bytes(bank, [name]) for name in names)
+    half, seen = sum(sizes) / 2, 0
+    for size in sizes:
+        seen += size
+        if seen >= half:
+            return size
+    return 0
+
+
+def assigned(bank: Bank, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:
+    """Which slot each tensor is read into: the other one than before, if it fits."""
+    first, other = slots[0], slots[-1]
+    found: list[Slot] = []
+    for name in names:
+        fits = slot_bytes(bank, [name]) <= other.most_bytes
+        found.append(other if fits and found and found[-1] is first else first)
+    return found
 
 
 def stream(
@@ -81,16 +110,14 @@ def stream(
         slot.wait()
         return read_set(bank, name, slot.space)
 
+    homes = assigned(bank, names, slots)
     with ThreadPoolExecutor(1, "reader") as reader:
-        ahead: list[Future[TensorSet]] = []
-        for number, name in enumerate(names):
-            if not ahead:
-                ahead.append(reader.submit(read, name, slots[number % len(slots)]))
-            tensors = ahead.pop(0).result()
-            if len(slots) > 1 and number + 1 < len(names):
-                following = slots[(number + 1) % len(slots)]
-                ahead.append(reader.submit(read, names[number + 1], following))
-            yield tensors, slots[number % len(slots)]
+        ahead: Future[TensorSet] | None = None
+        for i, (name, slot) in enumerate(zip(names, homes, strict=True)):
+            tensors = (ahead or reader.submit(read, name, slot)).result()
+            free = i + 1 < len(names) and homes[i + 1] is not slot
+            ahead = reader.submit(read, names[i + 1], homes[i + 1]) if free else None
+            yield tensors, slot
 
 
 def read_set(bank: Bank, name: str, space: Callable[..., Tensor]) -> TensorSet:

@@ -373,8 +373,10 @@ class Sandbox:
         self._start()
 
     def close(self) -> None:
-        """End the zygote and all children."""
+        """End the zygote and all children; one that is still importing is not waited for."""
         self._control.close()
+        if not self._ready:
+            self._process.kill()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

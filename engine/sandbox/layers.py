@@ -6,6 +6,7 @@ Never by kernel version: containers and security modules decide otherwise.
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 from typing import Any
@@ -27,9 +28,9 @@ LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what
     "pidfd": ("kills that cannot hit another process", "use Linux 5.3 or later"),
 }
 
-# Each probe runs alone in a fresh interpreter: exit 0 means that the layer holds.
+# One fresh interpreter, and in it a process for each probe: exit 0 means that the layer holds.
 PROBE = """
-import os, sys, signal, resource, socket
+import json, os, sys, signal, resource, socket
 from selfdev_engine.engine.sandbox import guard
 def fails(action):
     try: action()
@@ -52,26 +53,30 @@ def namespaces():
     guard.enter_namespaces(); guard.give_up_root(); return os.getpid() == 1 and os.getuid() == guard.NOBODY
 def pidfd():
     fd = os.pidfd_open(os.getpid()); signal.pidfd_send_signal(fd, 0); return True
-try: held = globals()[sys.argv[1]]()
-except OSError as error: print(error, file=sys.stderr); held = False
-os._exit(0 if held else 1)
+def probe(name, pipe):
+    try: held = globals()[name]()
+    except OSError as error: os.write(pipe, str(error).encode()); held = False
+    os._exit(0 if held else 1)
+found = {}
+for name in sys.argv[1:]:
+    ours, theirs = os.pipe()
+    if (pid := os.fork()) == 0: probe(name, theirs)
+    os.close(theirs); found[name] = pid, ours
+ends = {name: (os.waitpid(pid, 0)[1], os.read(pipe, 999).decode()) for name, (pid, pipe) in found.items()}
+print(json.dumps(ends))
 """
 
 
 @functools.cache
 def layers() -> list[dict[str, Any]]:
     """[{name, ok, required, detail, fix}] for `doctor`."""
-    command = [sys.executable, "-s", "-P", "-c", PROBE]
-    probes = {name: start_probe([*command, name]) for name in LAYERS}
-    return [layer(name, probe.communicate()[1], probe.returncode) for name, probe in probes.items()]
+    command = [sys.executable, "-s", "-P", "-c", PROBE, *LAYERS]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    ends = json.loads(done.stdout) if done.returncode == 0 else {}
+    return [layer(name, *ends.get(name, (1, done.stderr))) for name in LAYERS]
 
 
-def start_probe(command: list[str]) -> subprocess.Popen[str]:
-    null = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True)
-
-
-def layer(name: str, said: str, code: int) -> dict[str, Any]:
+def layer(name: str, code: int, said: str) -> dict[str, Any]:
     lost, fix = LAYERS[name]
     why = said.strip().split("\n")[-1]
     granted = "granted" if code == 0 else f"not granted ({why})" if why else "not granted"

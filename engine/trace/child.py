@@ -29,7 +29,7 @@ from ..sandbox import protocol
 from ..sandbox.guard import CHANNEL
 from .hints import with_hint
 from .lazy import LazyMode
-from .ops import use_native_shapes
+from .ops import leave_compiler_out, use_native_shapes
 from .recorder import Node, Recorder, TooLarge, TooMuchWork, Unsupported
 from .surface import Surface
 from .values import Values
@@ -93,11 +93,14 @@ def preload() -> None:
     import numpy.ma
     import numpy.polynomial  # noqa: F401
     import torch.nn.functional as F
+    import torch.utils._device
+    import torch.utils.checkpoint
     import torch.utils.serialization
 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     use_native_shapes()
+    leave_compiler_out()
     x = torch.randn(8, 8, requires_grad=True)
     torch.einsum("ij,jk->ik", x, x).sum().backward()
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import types
 from functools import cache
 from typing import Any
 
@@ -116,8 +119,9 @@ _LIBRARIES: list[Any] = []  # a registration lives as long as its library
 def use_native_shapes() -> None:
     """Once per process: give ops torch's C++ shape functions back, where they have one.
 
-    The Python ones, which replace them at import, take 10 to 400 times as long. The names are
-    private, hence the pin of torch in the lock file, and a test.
+    The Python ones, which replace them at import, take 10 to 400 times as long. Not for a process
+    that compiles with torch: it needs them for sizes that are symbols. The names are private, hence
+    the pin of torch in the lock file, and a test.
     """
     import torch._meta_registrations as python
     from torch._decomp import global_decomposition_table as tables
@@ -134,6 +138,23 @@ def use_native_shapes() -> None:
         if not op.is_view and not any(has(op.name(), key) for key in keys):
             library.impl(op, function)
     _LIBRARIES.append(library)
+
+
+def leave_compiler_out() -> None:
+    """A stand-in for torch's compiler, in a process that compiles nothing.
+
+    torch imports it (as long as torch itself takes) only to tell it what to pass by: shape
+    functions, dispatch modes, optimisers. Whoever does compile is told that it is not there.
+    """
+    stand_in = types.ModuleType("torch._dynamo")
+    passing = ("disable", "allow_in_graph", "disallow_in_graph", "assume_constant_result")
+    vars(stand_in).update(
+        dict.fromkeys(passing, lambda given=None, *_, **__: given or (lambda later: later)),
+        compiled_autograd=types.SimpleNamespace(_disable=contextlib.nullcontext),
+        config=types.SimpleNamespace(error_on_nested_fx_trace=False),  # read by checkpoint
+        graph_break=lambda *_, **__: None,
+    )
+    sys.modules[stand_in.__name__] = stand_in
 
 
 def meta_run(func: Any, args: Any, kwargs: Any) -> Any:

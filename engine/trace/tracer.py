@@ -24,22 +24,13 @@ from ..sandbox.protocol import BadFrame, printable, reply_rejection
 from .graph import TraceGraph
 from .recorder import MAX_ANSWER_ELEMENTS
 from .replay import TORCH_ERRORS, first_line
+from .settings import TraceSettings, open_sandbox
 from .verify import GraphFault, GraphReader
 from .wire import pack_tensor
 
-HANDLER = "selfdev_engine.engine.trace.child"
+__all__ = ["TraceJob", "TraceSettings", "Traced", "Tracer"]
+
 Answer = Callable[[TraceGraph], list[Tensor]]
-
-
-@dataclass(frozen=True)
-class TraceSettings:
-    """Budgets of one trace; DESIGN 4."""
-
-    timeout_s: float = 10.0
-    memory_bytes: int = 1 << 30
-    eager_tier: bool = True
-    slots: int = 2  # traces in flight
-    unsafe: bool = False  # go on below the required sandbox layers
 
 
 @dataclass(frozen=True)
@@ -69,16 +60,12 @@ class TraceJob:
 
 
 class Tracer:
-    """Owns a sandbox; a context manager."""
+    """Traces in a sandbox: one that is given stays open, one that it opens ends with it."""
 
-    def __init__(self, settings: TraceSettings) -> None:
+    def __init__(self, settings: TraceSettings, sandbox: Sandbox | None = None) -> None:
         self.settings = settings
-        self._sandbox = Sandbox(
-            HANDLER,
-            timeout_s=settings.timeout_s,
-            memory_bytes=settings.memory_bytes,
-            unsafe=settings.unsafe,
-        )
+        self._owns = sandbox is None
+        self._sandbox = sandbox or open_sandbox(settings)
 
     def trace(
         self,
@@ -129,7 +116,8 @@ class Tracer:
         return torch.from_numpy(np.frombuffer(raw, np.float32).copy()).reshape(shape)
 
     def close(self) -> None:
-        self._sandbox.close()
+        if self._owns:
+            self._sandbox.close()
 
     def __enter__(self) -> Tracer:
         return self

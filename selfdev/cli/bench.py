@@ -45,7 +45,7 @@ def render(result: Result) -> str:
     help="Keep the result as JSON here, not in bench/results/.",
 )
 def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | None) -> Result:
-    """Measure rows (all, or those named): apply, sweep, order, trace, screen."""
+    """Measure rows (all, or those named): apply, sweep, order, merge, growth, trace, screen."""
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import gc
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -63,6 +65,17 @@ def command(
         return run
 
     return wrap
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around an import of torch: its objects live to the end, so no collector need look at them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def report_error(error: BaseException, output: Output) -> int:

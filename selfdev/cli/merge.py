@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .command import Result, command
+from .command import Result, command, importing
 from .options import (
     environment_options,
     model_options,
@@ -53,23 +53,31 @@ def merge_command(
     PROGRAM is a .py file, text with a fenced block, or the name of a built-in method
     (`merge ties --param density=0.3 ...`).
     """
-    from ...engine.merge import merge_to_folder
+    from ...engine.trace.settings import TraceSettings, open_sandbox
     from ..methods import read_program
 
-    source = read_program(program, parse_params(params))
-    with Bar() as bar:
+    source, models = read_program(program, parse_params(params)), parse_experts(experts)
+    memory_bytes = parse_bytes(memory)
+    with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
+        with importing():  # torch, while the sandbox imports its own
+            from ...engine.merge import merge_to_folder
+            from ...engine.trace.ops import leave_compiler_out, use_native_shapes
+
+            use_native_shapes()
+            leave_compiler_out()
         report = merge_to_folder(
             source,
             base=base,
-            experts=parse_experts(experts),
+            experts=models,
             include=include,
             backend=backend,
             out=out,
             overwrite=overwrite,
             seed=seed,
             unsafe_sandbox=unsafe_sandbox,
-            memory_bytes=parse_bytes(memory),
+            memory_bytes=memory_bytes,
             progress=bar.update,
+            sandbox=sandbox,
         )
     return report.to_json()

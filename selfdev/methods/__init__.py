@@ -14,6 +14,10 @@ RAW_WEIGHTS = {  # mergekit's methods that are no function of task vectors, and 
     "multislerp": "it interpolates whole weights; nuslerp does so with two task vectors",
     "karcher": "it averages whole weights on the sphere",
     "arcee_fusion": "it weighs by a softmax of the raw weights, which a merge program never sees",
+    "nearswap": "it moves a model's own weights towards another's, and knows no base",
+    "ram": "it keeps what one expert alone changed by more than 1e-5, which only suits experts "
+    "that left most weights untouched",
+    "ramplus_tl": "it scales what `ram` keeps by counts of unchanged weights; see ram",
     "passthrough": "it copies a model; there is nothing to merge",
 }
 

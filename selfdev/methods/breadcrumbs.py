@@ -1,8 +1,7 @@
 """Model Breadcrumbs (arXiv 2312.06795): drop the largest and the smallest entries, add up.
 
-`gamma` is the share of the largest that go; of the smallest as many as leave `density`. Entries at
-a threshold stay. Where `gamma` rounds to no entry, none of the largest goes (mergekit then drops
-the whole tensor).
+`gamma` is the share of the largest that go; of the smallest as many as leave `density`, and fewer of
+the largest where they alone would leave less. Entries at a threshold stay.
 """
 
 import torch
@@ -18,9 +17,9 @@ def merge_models(model_dict, device, density=0.9, gamma=0.01, weights="", scale=
     for share, vector in zip(shares, vectors):
         size = vector.abs().flatten()
         count = size.numel()
-        top = min(count - 1, int(gamma * count))
-        bottom = max(0, min(count - top - 1, count - top - int(density * count)))
-        low, high = size.kthvalue(bottom + 1).values, size.kthvalue(count - top).values
+        stay = max(1, min(count, int(density * count)))
+        bottom = max(0, count - stay - int(gamma * count))
+        low, high = size.kthvalue(bottom + 1).values, size.kthvalue(bottom + stay).values
         inside = (vector.abs() >= low) & (vector.abs() <= high)
         merged = merged + share * torch.where(inside, vector, torch.zeros_like(vector))
     return scale * merged

@@ -16,7 +16,8 @@ def merge_models(model_dict, device, density=0.2, weights="", scale=1.0):
     kept = []
     for share, vector in zip(shares, vectors):
         size = vector.abs().flatten()
-        drop = min(size.numel() - 1, int((1.0 - density) * size.numel()))
+        count = size.numel()
+        drop = min(count - 1, max(0, count - int(density * count)))
         bar = size.kthvalue(drop + 1).values
         kept.append(share * torch.where(vector.abs() >= bar, vector, torch.zeros_like(vector)))
     positive = sum(kept) >= 0

@@ -1,0 +1,145 @@
+"""Checkpoints of random weights in the layout of Mistral, of any size; for bench and parity tests.
+
+Base weights are N(0, 0.02) and task vectors N(0, `spread`), partly shared between the experts, as
+they are between fine-tunes of one model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EXPERTS = ("a", "b", "c")
+CODES = {torch.bfloat16: "BF16", torch.float32: "F32"}
+SHARED = 0.6  # of a task vector's length is common to all experts
+
+
+@dataclass(frozen=True)
+class Size:
+    """A Mistral model's dimensions."""
+
+    hidden: int = 32
+    intermediate: int = 80
+    layers: int = 2
+    vocab: int = 96
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 8
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor, by name."""
+        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        layer = {
+            "input_layernorm": (self.hidden,),
+            "mlp.down_proj": (self.hidden, self.intermediate),
+            "mlp.gate_proj": (self.intermediate, self.hidden),
+            "mlp.up_proj": (self.intermediate, self.hidden),
+            "post_attention_layernorm": (self.hidden,),
+            "self_attn.k_proj": (narrow, self.hidden),
+            "self_attn.o_proj": (self.hidden, wide),
+            "self_attn.q_proj": (wide, self.hidden),
+            "self_attn.v_proj": (narrow, self.hidden),
+        }
+        layers = {
+            f"model.layers.{i}.{name}.weight": shape
+            for i in range(self.layers)
+            for name, shape in layer.items()
+        }
+        ends = {"model.embed_tokens.weight": (self.vocab, self.hidden)}
+        ends |= {"model.norm.weight": (self.hidden,), "lm_head.weight": (self.vocab, self.hidden)}
+        return ends | layers
+
+    def config(self, dtype: torch.dtype) -> dict[str, object]:
+        return {
+            "architectures": ["MistralForCausalLM"],
+            "model_type": "mistral",
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "vocab_size": self.vocab,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "tie_word_embeddings": False,
+            "torch_dtype": str(dtype).removeprefix("torch."),
+        }
+
+
+HALF_BILLION = Size(1280, 4480, 20, 32_000, 20, 4, 64)  # 0.50 B parameters
+
+
+@dataclass(frozen=True)
+class Models:
+    """Folders of a base and its experts."""
+
+    base: Path
+    experts: dict[str, Path]
+
+    @property
+    def words(self) -> list[str]:
+        """--base and --expert for a command."""
+        experts = [w for name, path in self.experts.items() for w in ("--expert", f"{name}={path}")]
+        return ["--base", str(self.base), *experts]
+
+    @property
+    def files(self) -> list[Path]:
+        """All weights, the base's first."""
+        folders = [self.base, *self.experts.values()]
+        return [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+
+
+def make_models(
+    root: Path, size: Size, dtype: torch.dtype, *, spread: float = 5e-4, experts: int = 3
+) -> Models:
+    """Write a base and its experts below `root`. In one model, tensors of one shape are alike."""
+    names = EXPERTS[:experts]
+    shapes = size.shapes()
+    kinds = list(dict.fromkeys(shapes.values()))
+    for number, model in enumerate(("base", *names)):
+        drawn = [weights(s, kind, number, spread).to(dtype) for kind, s in enumerate(kinds)]
+        folder = root / model
+        folder.mkdir(parents=True)
+        tensors = {name: drawn[kinds.index(shape)] for name, shape in shapes.items()}
+        write_tensors(folder / "model.safetensors", tensors)
+        (folder / "config.json").write_text(json.dumps(size.config(dtype), indent=2) + "\n")
+    return Models(root / "base", {name: root / name for name in names})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file; tensors may share memory, so that a large model needs little."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        kind = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**kind, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            file.write(data)
+
+
+def weights(shape: tuple[int, ...], kind: int, model: int, spread: float) -> Tensor:
+    """Of model 0 (the base) or of an expert; the same wherever they are asked for."""
+    draw = torch.Generator().manual_seed(3 * kind)
+    made = torch.randn(shape, generator=draw).mul_(0.02)
+    if model:
+        common = torch.randn(shape, generator=draw.manual_seed(3 * kind + 1))
+        own = torch.randn(shape, generator=draw.manual_seed(1000 * model + 3 * kind + 2))
+        made += spread * (SHARED * common + (1 - SHARED**2) ** 0.5 * own)
+    return made
