@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,17 +25,10 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import Rejection, UsageError
+from .guard import ENVIRONMENT
 from .layers import missing_layers, usable_layers
 from .protocol import MAX_ASKS, BadFrame, Frames, decode, encode, how_it_ended
 
-ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
-    "OMP_NUM_THREADS": "1",
-    "OMP_THREAD_LIMIT": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
 TRACEBACK_S = 0.05
 START_S = 120.0
 MAX_ANSWERS_S = 120.0  # of the engine's own time for one program's questions
@@ -102,6 +96,7 @@ class Sandbox:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._children: dict[int, Child] = {}
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._away_since = time.monotonic()
         cpu_s = int(self.timeout_s) + CPU_SLACK_S
         words = [str(theirs.fileno()), self.handler, str(self.memory_bytes), str(cpu_s)]
@@ -114,17 +109,25 @@ class Sandbox:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
             start_new_session=True,
         )
         theirs.close()
         self._ready = False
 
     def _wait_ready(self) -> None:
-        if not self._ready:
-            self._control.settimeout(START_S)
+        """UsageError where no zygote can start: that is not the program's fault."""
+        if self._ready:
+            return
+        self._control.settimeout(START_S)
+        try:
             assert "ready" in self._message()[0]
-            self._control.settimeout(None)
-            self._ready = True
+        except ZygoteLost as lost:
+            self._stderr.seek(0)
+            said = self._stderr.read().decode(errors="replace").strip().splitlines() or [str(lost)]
+            raise UsageError(f"the sandbox does not start on this host: {said[-1]}") from None
+        self._control.settimeout(None)
+        self._ready = True
 
     def _message(self) -> tuple[dict[str, Any], list[int]]:
         try:

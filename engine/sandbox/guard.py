@@ -16,6 +16,16 @@ import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
+    "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # for each GPU torch's autograd would start a thread before the fork
+    "HIP_VISIBLE_DEVICES": "",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 CHANNEL = 3  # the child's only descriptor besides 0, 1 and 2, which are /dev/null
 STACK_BYTES = 8 << 20
 NOBODY = 65534

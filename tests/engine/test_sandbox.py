@@ -664,3 +664,16 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_zygote_that_cannot_start_is_the_hosts_fault():
+    """Not a rejection of the program: exit 2, with what the zygote said last."""
+    from selfdev_engine.engine.errors import UsageError
+    from selfdev_engine.engine.sandbox.box import Job, Sandbox
+
+    missing = "selfdev_engine.engine.no_such_handler"
+    with (
+        Sandbox(missing, timeout_s=5, memory_bytes=1 << 28) as box,
+        pytest.raises(UsageError, match="no_such_handler"),
+    ):
+        list(box.run([Job({}, lambda question: {})]))
