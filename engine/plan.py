@@ -4,14 +4,15 @@
     hybrid   the verified graph, run by torch on whole tensors
     eager    the function itself, on real tensors inside the sandbox: the last resort
 
-A program is traced once per shape, and per tensor only if it asked for a value or drew numbers.
-Tensors whose traces come to the same share one plan.
+A program is traced once per shape, and per tensor only if it asked for a value or drew numbers that
+Python saw; draws of the tensor's size get each tensor's own keys (trace/draws.py). Tensors whose traces
+come to the same share one plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..kernels.backend import Backend, Memo, TensorSet
-from ..kernels.ir import Graph
+from ..kernels.ir import Graph, Node, Op
 from ..kernels.passes import canonical, compile_values
 from ..kernels.stages import Plan
 from ..kernels.staging import stage_merge
@@ -30,6 +31,7 @@ from .bank import Bank
 from .errors import Rejection
 from .fuse import NotFusable, lower
 from .program import Program
+from .trace.draws import draw_keys, seed_text
 from .trace.graph import TraceGraph
 from .trace.replay import replay
 from .trace.tracer import Traced, TraceJob, Tracer
@@ -55,6 +57,15 @@ class TensorPlan:
         if self.graph:
             return self.graph.fingerprint
         return self.trace.fingerprint if self.trace else str(self.eager_file)
+
+    def with_keys(self, keys: Mapping[int, int]) -> TensorPlan:
+        """The same for another tensor, whose draws have other keys."""
+        graph, trace = self.graph, self.trace
+        if graph is not None:
+            graph = canonical(replace(graph, nodes=tuple(rekeyed(n, keys) for n in graph.nodes)))
+        if trace is not None:
+            trace = trace.with_keys(keys)
+        return replace(self, graph=graph, trace=trace)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -137,8 +148,11 @@ class Planner:
                 return self.without_trace(program, first)
             num_asks += first.num_asks
             shared = unified(self.tensor_plan(first), distinct)
-            alike = not (first.num_asks or first.random)
-            plans |= dict.fromkeys(names if alike else names[:1], shared)
+            plans[names[0]] = shared
+            alike = first.draw_keys is not None and not first.num_asks
+            for name in names[1:] if alike else []:
+                keys = self.keys_of(name, first.draw_keys or ())
+                plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
             for name, traced in [] if alike else self.trace_each(program, names[1:]):
                 if isinstance(traced, Rejection):
                     return self.without_trace(program, traced)
@@ -146,6 +160,11 @@ class Planner:
                 plans[name] = unified(self.tensor_plan(traced), distinct)
         ordered = {name: plans[name] for name in self.bank.selected if name in plans}
         return MergePlan(ordered, fingerprint_of(ordered), num_asks)
+
+    def keys_of(self, name: str, traced: Sequence[int]) -> dict[int, int]:
+        """For each key of the draws that were traced, this tensor's own."""
+        own = draw_keys(seed_text(self.seed, name), len(traced))
+        return dict(zip(traced, own, strict=True))
 
     def by_shape(self) -> list[list[str]]:
         """Selected tensors that an expert changed, grouped by shape."""
@@ -201,6 +220,13 @@ class Planner:
         save_file(updates, file)
         plan = TensorPlan("eager", eager_file=str(file), reason=why.detail)
         return MergePlan(dict.fromkeys(updates, plan), fingerprint_of(updates))
+
+
+def rekeyed(node: Node, keys: Mapping[int, int]) -> Node:
+    if node.op is not Op.RANDOM:
+        return node
+    kind, seed, draw = node.attrs
+    return replace(node, attrs=(kind, keys[seed], draw))
 
 
 def unified(plan: TensorPlan, distinct: dict[str, TensorPlan]) -> TensorPlan:

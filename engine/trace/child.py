@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import hashlib
 import io
 import itertools
 import linecache
 import mmap
 import os
-import random
 import signal
 import sys
 import traceback
@@ -27,6 +25,7 @@ import torch
 
 from ..sandbox import protocol
 from ..sandbox.guard import CHANNEL
+from .draws import drew_otherwise, seed_all
 from .hints import with_hint
 from .lazy import LazyMode
 from .ops import leave_compiler_out, use_native_shapes
@@ -195,14 +194,6 @@ def load(code: str) -> Any:
     return module.__dict__["merge_models"]
 
 
-def seed_all(seed: str) -> None:
-    """random, numpy and torch, from (run seed, tensor name)."""
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1
-    random.seed(number)
-    np.random.seed(number % 2**32)
-    torch.manual_seed(number)
-
-
 def trace(request: dict[str, Any]) -> dict[str, Any]:
     """The graph; in the tensor's own shape, else, where torch refuses dimensions, as a vector."""
     shape, ask = tuple(request["shape"]), asker()
@@ -252,6 +243,7 @@ def trace_view(request: dict[str, Any], shape: tuple[int, ...], asker: Any) -> d
         "nodes": recorder.news(),
         "result": node.index,
         "draws": mode.draws,
+        "drew_otherwise": drew_otherwise(request["seed"], mode.draws),
     }
 
 

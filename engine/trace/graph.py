@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,3 +57,13 @@ class TraceGraph:
         """SHA-256 of the recorded nodes, 16 hex digits."""
         text = repr((self.names, self.shape, self.nodes, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def with_keys(self, keys: Mapping[int, int]) -> TraceGraph:
+        """The same with other keys of its random draws."""
+
+        def rekeyed(node: TraceNode) -> TraceNode:
+            if "draw" not in node.kwargs:
+                return node
+            return replace(node, kwargs={**node.kwargs, "draw": keys[node.kwargs["draw"]]})
+
+        return replace(self, nodes=tuple(map(rekeyed, self.nodes)))

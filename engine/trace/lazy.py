@@ -9,7 +9,6 @@ lie above the mode. When Python needs a number, the engine is asked (values.py).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from .draws import next_key
 from .ops import (
     ASKED,
     CAST,
@@ -306,9 +306,7 @@ class LazyMode(TorchDispatchMode):
             return self.wrap(real, metas)
         generator = kwargs.get("generator") or torch.default_generator
         with _disable_current_modes():
-            state = generator.get_state().numpy().tobytes()
-            torch.rand(1, generator=generator)  # the next draw differs, a reseeded one does not
-        draw = int.from_bytes(hashlib.sha256(state).digest()[:7], "little")
+            draw = next_key(generator)
         self.draws += 1
         args, kwargs = mapped(self.read, (args, kwargs | {"draw": draw}))
         if "dtype" in argument_names(func):

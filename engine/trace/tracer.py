@@ -21,6 +21,7 @@ from ..errors import Rejection
 from ..program import Program
 from ..sandbox.box import AnswerError, Job, Sandbox
 from ..sandbox.protocol import BadFrame, printable, reply_rejection
+from .draws import draw_keys, seed_text
 from .graph import TraceGraph
 from .recorder import MAX_ANSWER_ELEMENTS
 from .replay import TORCH_ERRORS, first_line
@@ -31,19 +32,22 @@ from .wire import pack_tensor
 __all__ = ["TraceJob", "TraceSettings", "Traced", "Tracer"]
 
 Answer = Callable[[TraceGraph], list[Tensor]]
+MAX_DRAWS = 1000  # in one trace, that are keyed here
 
 
 @dataclass(frozen=True)
 class Traced:
-    """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then."""
+    """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then.
+
+    `draw_keys`: the keys of its draws where they follow from the tensor's name alone (draws.py)."""
 
     graph: TraceGraph
     num_asks: int
-    random: bool
     output: str  # what it printed, cut and escaped
     view: str
     seconds: float
     cpu_s: float  # of the child
+    draw_keys: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,8 +207,21 @@ class Conversation:
             return fault.rejection
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""))
-        random = bool(reply.get("draws")) or any("draw" in n.kwargs for n in graph.nodes)
-        return Traced(graph, done.num_asks, random, printed, view, done.seconds, done.cpu_s)
+        keys = self._draw_keys(reply, graph)
+        return Traced(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
+
+    def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
+        """() where nothing was drawn, None where what was drawn is of this tensor alone."""
+        count, used = (
+            reply.get("draws"),
+            {n.kwargs["draw"] for n in graph.nodes if "draw" in n.kwargs},
+        )
+        if reply.get("drew_otherwise") is not False or not isinstance(count, int):
+            return None
+        if not 0 <= count <= MAX_DRAWS:  # a child may say anything
+            return None
+        keys = draw_keys(seed_text(self.job.seed, self.job.tensor_name), count)
+        return tuple(keys) if used <= set(keys) else None
 
     def _final(self, reply: dict[str, Any]) -> TraceGraph:
         reader = self._reader(reply.get("shape"))
@@ -234,7 +251,7 @@ def request_of(job: TraceJob) -> dict[str, Any]:
         "params": dict(job.program.params),
         "names": list(job.names),
         "shape": list(job.shape),
-        "seed": f"{job.seed}/{job.tensor_name}",
+        "seed": seed_text(job.seed, job.tensor_name),
     }
 
 

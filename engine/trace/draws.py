@@ -1,0 +1,61 @@
+"""Keys of random draws: what makes a draw of the tensor's size the same on every backend.
+
+All generators are seeded from (run seed, tensor name) before a call. A draw's key is a hash of the
+generator's state, which then moves on by one number. So the keys of a program that draws from torch's
+own generator alone follow from the tensor's name, and one trace serves all tensors of a shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_text(seed: int, tensor_name: str) -> str:
+    return f"{seed}/{tensor_name}"
+
+
+def number_of(seed: str) -> int:
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1
+
+
+def seed_all(seed: str) -> None:
+    """random, numpy and torch."""
+    number = number_of(seed)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+def next_key(generator: torch.Generator) -> int:
+    """The key of a draw now; the next one differs, a reseeded one does not."""
+    state = generator.get_state().numpy().tobytes()
+    torch.rand(1, generator=generator)
+    return int.from_bytes(hashlib.sha256(state).digest()[:7], "little")
+
+
+def draw_keys(seed: str, count: int) -> list[int]:
+    """Keys of the first draws after `seed_all`, where nothing else draws."""
+    generator = torch.Generator()
+    generator.manual_seed(number_of(seed))
+    return [next_key(generator) for _ in range(count)]
+
+
+def drew_otherwise(seed: str, num_draws: int) -> bool:
+    """Whether a call used a generator for more than so many draws of the tensor's size. Seeds anew."""
+    left = states()
+    seed_all(seed)
+    for _ in range(num_draws):
+        torch.rand(1)
+    return states() != left
+
+
+def states() -> tuple[Any, ...]:
+    words = np.random.get_state(legacy=False)["state"]
+    numpy_state = words["key"].tobytes(), words["pos"]
+    torch_state = torch.default_generator.get_state().numpy().tobytes()
+    return random.getstate(), numpy_state, torch_state
