@@ -27,7 +27,7 @@ from .plan import Planner
 from .programs import read_programs
 from .screener import Screener, ScreenSettings
 from .store import Store, clean
-from .tasks import load_task
+from .tasks import Task, load_task
 from .trace.tracer import Tracer, TraceSettings
 
 NUM_LEADERS = 5
@@ -37,7 +37,7 @@ FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between r
 @contextmanager
 def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Iterator[Screener]:
     """Bank, sandbox and engine for one store; all closed afterwards. UsageError for bad input."""
-    task = load_task(settings.task, Path(settings.data) if settings.data else None)
+    task = open_task(settings)
     backend = open_backend(settings.backend)
     bank = Bank.open(settings.base, settings.experts, settings.include, keep=True)
     trace = TraceSettings(
@@ -106,9 +106,14 @@ def board(store: Store) -> list[tuple[str, str, str]]:
     ]
 
 
+def open_task(settings: ScreenSettings) -> Task:
+    """The questions of a run. UsageError for what cannot be read."""
+    return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
+
+
 def check_inputs(settings: ScreenSettings) -> None:
     """What can be wrong is said before a folder is made."""
-    load_task(settings.task, Path(settings.data) if settings.data else None)
+    open_task(settings)
     open_backend(settings.backend)
     Bank.open(settings.base, settings.experts, settings.include)
 

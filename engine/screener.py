@@ -46,6 +46,7 @@ class ScreenSettings:
     engine: str = "auto"
     seed: int = 0
     data: str | None = None
+    shots: str = "auto"  # of gsm8k and math: dev as fixed, test as harness
     memory_bytes: int | None = None
     log_samples: bool = False
     unsafe_sandbox: bool = False

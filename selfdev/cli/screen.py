@@ -16,6 +16,7 @@ from .options import (
     parse_bytes,
     parse_experts,
     parse_params,
+    shots_option,
 )
 from .progress import Bar
 
@@ -53,6 +54,7 @@ def line(candidate: dict[str, Any]) -> str:
 @click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
 @model_options
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
+@shots_option
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
 @click.option(
     "--race",
@@ -73,6 +75,7 @@ def screen_command(
     backend: str,
     params: tuple[str, ...],
     task: str,
+    shots: str,
     folder: Path,
     race: str,
     top: int | None,
@@ -96,6 +99,7 @@ def screen_command(
         backend=backend,
         params=parse_params(params),
         task=task,
+        shots=shots,
         race=race,
         top=top,
         engine=engine,
