@@ -346,7 +346,8 @@ class Screener:
         plan, survey, name = prepared.plan, prepared.survey, prepared.candidate.id
         assert plan is not None and survey is not None
         trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
-        self.store.add_trace(name, *trace, survey.norm, survey.sketch)
+        scored = prepared.twin is None
+        self.store.add_trace(name, *trace, survey.norm, survey.sketch, scored)
         linear = survey.linear.to_json(tuple(self.bank.experts))
         self.store.decide(name, linear=linear, **outcome)
 

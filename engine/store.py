@@ -17,7 +17,7 @@ from typing import Any
 from .errors import UsageError
 from .score import Sample, Score
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
@@ -27,14 +27,16 @@ CREATE TABLE candidates (
 CREATE INDEX by_iteration ON candidates (iteration, ordinal);
 CREATE TABLE traces (
   candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
-  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL);
-CREATE INDEX by_fingerprint ON traces (fingerprint);
-CREATE INDEX by_norm ON traces (norm);
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
+  scored INTEGER NOT NULL);
+CREATE INDEX by_fingerprint ON traces (scored, fingerprint);
+CREATE INDEX by_norm ON traces (scored, norm);
 CREATE TABLE scores (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
   n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
   strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
   PRIMARY KEY (candidate, task, split));
+CREATE INDEX by_score ON scores (split, score);
 CREATE TABLE answers (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
   question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
@@ -47,9 +49,8 @@ CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL)
 CANDIDATE = (
     "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
 )
-SCORED = (
-    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate "
-    "WHERE c.status IN ('scored', 'stopped')"
+SCORED = (  # a look-up costs no more where a plan has thousands of duplicates: they are not in it
+    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
 )
 OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
 
@@ -169,10 +170,14 @@ class Store:
         asks: int,
         norm: float,
         sketch: Sequence[float],
+        scored: bool = True,
     ) -> None:
-        """How a program was understood; `norm` and `sketch` are of its update (dedup.py)."""
-        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)))
-        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        """How a program was understood; `norm` and `sketch` are of its update (dedup.py).
+
+        `scored`: for itself, so that others may be its duplicates.
+        """
+        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
+        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def scored_as(self, fingerprint: str) -> str | None:
         """The first scored candidate of the very same plan."""
