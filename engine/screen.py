@@ -25,7 +25,7 @@ from .errors import UsageError
 from .merge import open_backend
 from .plan import Planner
 from .programs import read_programs
-from .screener import Screener, ScreenSettings
+from .screener import POPULATION, Screener, ScreenSettings
 from .store import Store, clean
 from .tasks import Task, load_task
 from .trace.tracer import Tracer, TraceSettings
@@ -67,6 +67,7 @@ def screen_programs(
     check_inputs(settings)
     open_folder(folder, settings)
     with Store.open(folder / "run.db") as store:
+        state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:
             screener.start_engine()
@@ -149,6 +150,17 @@ def comparable(settings: ScreenSettings) -> dict[str, Any]:
     if settings.task.startswith("jsonl:"):
         plain["task"] = f"jsonl:{Path(settings.task.removeprefix('jsonl:')).absolute()}"
     return plain
+
+
+def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:
+    """A race is for the best of a stated number: what it stopped would not stand among more."""
+    stated = store.setting(POPULATION)
+    if stated is None:
+        store.set_setting(POPULATION, count)
+    elif stated != count and settings.race != "full":
+        raise UsageError(
+            f"--run {folder}: holds a race of {stated} programs, not {count}; name another folder"
+        )
 
 
 def add_programs(

@@ -17,15 +17,17 @@ from typing import Any
 from .bank import Bank
 from .dedup import BASE, Known, Twins
 from .errors import Rejected, Rejection, WorkerLost
+from .passage import Answers, EngineGone, Prepared, Usage
 from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
 from .score import Sample, Score, evaluate, provenance, score_of
 from .store import Candidate, Store
-from .survey import Survey, Surveyor
+from .survey import Surveyor
 from .tasks import Task
 
+POPULATION = "population"  # the setting of a store: of how many programs the best are wanted
 WITH_SCORE = ("scored", "stopped", "duplicate")
 MAX_LOST = 2  # engines that a candidate may cost
 AHEAD = 4  # candidates prepared while the engine scores
@@ -54,47 +56,6 @@ class ScreenSettings:
     eager_tier: bool = True
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A candidate as far as it can be known without the engine: rejected, a twin's, or to score."""
-
-    candidate: Candidate
-    seconds: float
-    plan: MergePlan | None = None
-    survey: Survey | None = None
-    twin: str | None = None
-    rejection: Rejection | None = None
-
-
-@dataclass
-class Usage:
-    """What the engine's time went to while candidates were screened; shares of the wall clock."""
-
-    engine: str = ""
-    wall_s: float = 0.0
-    busy_s: float = 0.0
-    swap_s: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        busy = self.busy_s / self.wall_s if self.wall_s else None
-        swap = self.swap_s / self.busy_s if self.busy_s else None
-        return {"name": self.engine, "busy_share": busy, "swap_share": swap}
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the engine said of a candidate."""
-
-    weights_fingerprint: str
-    score: Score
-    samples: list[Sample]
-    seconds: float
-
-
-class EngineGone(Exception):
-    """No engine was up when a candidate's turn came; it was not tried."""
-
-
 class Screener:
     """Scores candidates of one store in one live engine. See `open_screener`.
 
@@ -118,7 +79,9 @@ class Screener:
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
         self.usage = Usage()
-        self.race = open_race(settings.race, settings.top, settings.seed, task)
+        self.race = open_race(
+            settings.race, settings.top, settings.seed, task, store.setting(POPULATION)
+        )
         if self.race:
             recall(self.race, store, task)
 
@@ -216,19 +179,30 @@ class Screener:
             pool.shutdown(cancel_futures=True)
 
     def prepare(self, candidate: Candidate) -> Prepared:
-        """Trace, survey, look for a twin; the engine is not asked."""
+        """Look for a twin: by text, trace, by plan, survey, by update; the engine is not asked."""
         began = time.monotonic()
         try:
-            plan = self.plan(candidate)
-            if isinstance(plan, Rejection):
-                raise Rejected(plan)
-            survey = self.twins.surveyor.survey(plan)
+            prepared = self._prepared(candidate)
         except Rejected as error:
-            return Prepared(candidate, time.monotonic() - began, rejection=error.rejection)
-        twin = self.twins.same_plan(plan) or self.twins.same_update(plan, survey)
+            prepared = Prepared(candidate, 0.0, rejection=error.rejection)
+        return replace(prepared, seconds=time.monotonic() - began)
+
+    def _prepared(self, candidate: Candidate) -> Prepared:
+        if known := self.twins.same_text(candidate):
+            if known.rejection:
+                raise Rejected(known.rejection)
+            twin = known.duplicate_of or known.id
+            return Prepared(candidate, 0.0, twin=twin, like=known.id)
+        plan = self.plan(candidate)
+        if isinstance(plan, Rejection):
+            raise Rejected(plan)
+        if twin := self.twins.same_plan(plan):
+            return Prepared(candidate, 0.0, plan, twin=twin, like=twin)
+        survey = self.twins.surveyor.survey(plan)
+        twin = self.twins.same_update(plan, survey)
         if twin is None:
             self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
-        return Prepared(candidate, time.monotonic() - began, plan, survey, twin)
+        return Prepared(candidate, 0.0, plan, survey, twin)
 
     def plan(self, candidate: Candidate) -> MergePlan | Rejection:
         assert candidate.source is not None
@@ -259,7 +233,7 @@ class Screener:
             worker = self.worker
             before, began = worker.times(), time.monotonic()
             prints = worker.apply(prepared.plan)
-            score, samples = self._samples(worker, prepared.candidate.id)
+            score, samples = self._samples(worker, prepared.candidate)
             after, seconds = worker.times(), time.monotonic() - began
         except WorkerLost:
             self._worker = None
@@ -268,10 +242,10 @@ class Screener:
         self.usage.swap_s += after.swap_s - before.swap_s
         return Answers(prints, score, samples, seconds)
 
-    def _samples(self, worker: Worker, name: str) -> tuple[Score, list[Sample]]:
+    def _samples(self, worker: Worker, candidate: Candidate) -> tuple[Score, list[Sample]]:
         if self.race is None:
             return evaluate(worker, "target", self.task, "dev")
-        samples = ask_in_race(worker, self.race, name, self.task)
+        samples = ask_in_race(worker, self.race, candidate, self.task)
         return score_of(samples, self.task.metric), samples
 
     # ---- deciding
@@ -281,7 +255,9 @@ class Screener:
     ) -> None:
         candidate = prepared.candidate
         if prepared.rejection is None and prepared.twin and not self._is_scored(prepared.twin):
-            prepared = replace(prepared, twin=None)  # it failed after all
+            assert prepared.plan is not None
+            survey = prepared.survey or self.twins.surveyor.survey(prepared.plan)
+            prepared = replace(prepared, twin=None, like=None, survey=survey)  # it failed after all
             asked = pool.submit(self._ask, prepared)
         if prepared.twin:
             self._keep_duplicate(prepared)
@@ -333,14 +309,17 @@ class Screener:
     def _keep_duplicate(self, prepared: Prepared) -> None:
         assert prepared.twin is not None
         same = self.store.candidate(prepared.twin)
+        outcome = {
+            "status": "duplicate",
+            "duplicate_of": prepared.twin,
+            "weights_fingerprint": same.weights_fingerprint if same else None,
+            "seconds": prepared.seconds,
+        }
         with self.store.transaction():
-            self._keep_outcome(
-                prepared,
-                status="duplicate",
-                duplicate_of=prepared.twin,
-                weights_fingerprint=same.weights_fingerprint if same else None,
-                seconds=prepared.seconds,
-            )
+            if prepared.like:
+                self.store.decide_like(prepared.like, prepared.candidate.id, **outcome)
+            else:
+                self._keep_outcome(prepared, **outcome)
 
     def _keep_outcome(self, prepared: Prepared, **outcome: Any) -> None:
         plan, survey, name = prepared.plan, prepared.survey, prepared.candidate.id

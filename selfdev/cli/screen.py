@@ -61,9 +61,12 @@ def line(candidate: dict[str, Any]) -> str:
     type=click.Choice(["full", "sure", "likely"]),
     default="full",
     show_default=True,
-    help="Stop a candidate early: sure is never wrong, likely is at most in 1 %.",
+    help="Stop a candidate early: sure is never wrong about the top K; likely is for at most 1 % of "
+    "the candidates (lost from the top K, or kept there instead), on average.",
 )
-@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many the race is for.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="K", help="Race for the best K of PROGRAMS."
+)
 @engine_option
 @click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
 @environment_options

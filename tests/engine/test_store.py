@@ -159,6 +159,7 @@ def test_look_ups_are_by_index_at_100_000_candidates(path):
         assert [name for name, _ in store.scored_near(0.5, 0.500025)] == ["c50000", "c50002"]
         assert [name for name, _ in store.leaders(3)] == ["c99", "c199", "c299"]
         assert store.candidate("c77777") is not None
+        assert store.decided_as("c77777").id == "c0"  # all have one text
         db.set_trace_callback(None)
         plans = {q: [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {q}")] for q in sent}
     assert len(plans) >= 5
