@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,7 @@ from .tasks import Task, load_task
 from .trace.tracer import Tracer, TraceSettings
 
 NUM_LEADERS = 5
+SWITCH_S = 0.0005
 FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
 
 
@@ -48,6 +50,9 @@ def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Itera
     # The driver's own tensors are small and the kernels have a pool of their own: OpenMP's threads,
     # waiting for each other beside a busy engine, take 14 ms for a conversion that takes 0.1.
     torch.set_num_threads(1)
+    # A thread that has the engine's answer waits for the interpreter no longer than this, or the
+    # engine idles while the next programs are surveyed (the default is 5 ms, at each message).
+    sys.setswitchinterval(SWITCH_S)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from .bank import Bank
@@ -22,7 +23,7 @@ from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
-from .score import Sample, Score, evaluate, provenance, score_of
+from .score import Sample, Score, ask, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
 from .survey import Surveyor
 from .tasks import Task
@@ -60,7 +61,7 @@ class Screener:
     """Scores candidates of one store in one live engine. See `open_screener`.
 
     The driver traces, surveys and compares the next candidates (`AHEAD` of them) while the engine
-    scores: a thread of its own waits for the engine, and candidates are decided in order.
+    scores: threads of their own wait for the engine, and candidates are decided in order.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Screener:
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
+        self._turn, self._grading = Lock(), Lock()  # to use the engine; to grade
         self.usage = Usage()
         self.race = open_race(
             settings.race, settings.top, settings.seed, task, store.setting(POPULATION)
@@ -157,7 +159,9 @@ class Screener:
         self.start_engine()
         began = time.monotonic()
         waiting: deque[tuple[Prepared, Future[Answers] | None]] = deque()
-        pool = ThreadPoolExecutor(1, "engine")
+        # Two, so that the next one is asked while the last one's answers are graded; a race wants
+        # its candidates one after the other.
+        pool = ThreadPoolExecutor(1 if self.race else 2, "engine")
 
         def settle() -> None:
             self._decide(*waiting.popleft(), pool)
@@ -225,28 +229,30 @@ class Screener:
         return prepared, pool.submit(self._ask, prepared) if wanted else None
 
     def _ask(self, prepared: Prepared) -> Answers:
-        """Swap and ask. Runs in the engine's thread; touches no store."""
+        """Swap and ask, then grade, while another candidate has the engine. Touches no store."""
         assert prepared.plan is not None
-        if self._worker is None:
-            raise EngineGone
-        try:
-            worker = self.worker
-            before, began = worker.times(), time.monotonic()
-            prints = worker.apply(prepared.plan)
-            score, samples = self._samples(worker, prepared.candidate)
-            after, seconds = worker.times(), time.monotonic() - began
-        except WorkerLost:
-            self._worker = None
-            raise
-        self.usage.busy_s += after.busy_s - before.busy_s
-        self.usage.swap_s += after.swap_s - before.swap_s
-        return Answers(prints, score, samples, seconds)
+        with self._turn:
+            if self._worker is None:
+                raise EngineGone
+            try:
+                worker = self.worker
+                before, began = worker.times, time.monotonic()
+                prints = worker.apply(prepared.plan)
+                raced = self._raced(worker, prepared.candidate)
+                answers = ask(worker, "target", self.task, "dev") if raced is None else []
+                seconds = time.monotonic() - began
+            except WorkerLost:
+                self._worker = None
+                raise
+            self.usage.busy_s += worker.times.busy_s - before.busy_s
+            self.usage.swap_s += worker.times.swap_s - before.swap_s
+        if raced is not None:
+            return Answers(prints, score_of(raced, self.task.metric), raced, seconds)
+        with self._grading:
+            return Answers(prints, *graded(self.task, "dev", answers), seconds)
 
-    def _samples(self, worker: Worker, candidate: Candidate) -> tuple[Score, list[Sample]]:
-        if self.race is None:
-            return evaluate(worker, "target", self.task, "dev")
-        samples = ask_in_race(worker, self.race, candidate, self.task)
-        return score_of(samples, self.task.metric), samples
+    def _raced(self, worker: Worker, candidate: Candidate) -> list[Sample] | None:
+        return ask_in_race(worker, self.race, candidate, self.task) if self.race else None
 
     # ---- deciding
 

@@ -119,4 +119,4 @@ def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
         prompts = ["9=" + "1+2" * 30, ("9=" + "1+2" * 30)[-62:]]
         long, end = worker.generate("target", prompts, max_new_tokens=2)
         assert long == end
-        assert worker.times().busy_s > 0
+        assert worker.times.busy_s > 0
