@@ -1,6 +1,6 @@
-"""Who is whose duplicate: equal plans, or float32 updates within 1e-5 of their norm.
+"""Who is whose duplicate: equal texts or plans, or float32 updates within 1e-5 of their norm.
 
-The store tells who has the same plan, or a like norm and sketch (survey.py), in O(log n). Likeness
+The store tells who has the same text or plan, or a like norm and sketch (survey.py), in O(log n). Likeness
 only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
 copied. A program that changes nothing is a duplicate of the base.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .plan import MergePlan
-from .store import Store
+from .store import Candidate, Store
 from .survey import Survey, Surveyor
 
 TOLERANCE = 1e-5
@@ -36,6 +36,14 @@ class Twins:
     surveyor: Surveyor
     plan_of: Callable[[str], MergePlan | None]
     recent: dict[str, Known] = field(default_factory=dict)  # prepared, not yet decided
+
+    def same_text(self, candidate: Candidate) -> Candidate | None:
+        """The first decided candidate of the very same text and parameters.
+
+        Not one that was stopped for its time or memory: those depend on the machine's other work.
+        """
+        known = self.store.decided_as(candidate.id)
+        return None if known is None or known.kind in ("timeout", "memory") else known
 
     def same_plan(self, plan: MergePlan) -> str | None:
         """The first candidate of the very same plan."""

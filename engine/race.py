@@ -7,13 +7,15 @@ The decision is who is among the top K by correct answers; of equals the earlier
             ones would leave it there; never wrong, in any order. The questions that most candidates
             got wrong are asked first, since wrong answers decide soonest.
     likely  also out when so few right answers in a uniform order are too improbable, over all looks
-            together, for one of the top K: wrong decisions stay below `delta`. The first candidates
-            are asked everything; from their answers a head of the harder questions is chosen, which
-            the others are asked first, in that order. The rest counts as right until it is asked.
+            together, for one of the top K: on average over the orders, wrong decisions stay below a
+            share `delta` of the candidates. The first candidates are asked everything; from their
+            answers a head of the harder questions is chosen, which the others are asked first, in
+            that order. The rest counts as right until it is asked.
 
-Policy only: a race holds outcomes and knows no engine. Who drives it either takes candidates as they
-come (`next_wave(candidate)`, then `record`, until the wave is empty) or, where all are known, lets the
-race choose whom to ask (`next_turn()`), which is cheaper: the promising ones set the bar first.
+A decision is wrong if a candidate of the true top K is lost, or another is kept in its place.
+
+Policy only: a race holds outcomes and knows no engine. Who drives it takes candidates as they come:
+`next_wave(candidate)`, then `record`, until the wave is empty.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class RaceRule:
     mode: str = "full"
     most: int = 1  # K, or the largest that it may be
     least: int | None = None  # the smallest; None: K is `most`
-    population: int | None = None  # how many candidates there will be; None: not known
+    population: int | None = None  # how many candidates there can be; None: not known
     delta: float = 0.01  # of `likely`: the share of all decisions that may be wrong
     loss: float | None = None  # how often one of the top K may be lost; None: as `delta` allows
     seed: int = 0  # of the uniform order
@@ -53,16 +55,15 @@ class RaceRule:
         assert self.mode in MODES, self.mode
         assert self.most >= 1 and self.wave >= 1 and 0 < self.delta < 1
 
-    @property
-    def most_lost(self) -> float:
-        """The probability with which one of the top K may be lost.
+    def most_lost(self, expected: int | None) -> float:
+        """The probability with which one of the top K may be lost, of so many candidates.
 
         Each that is lost is two wrong decisions, it and the one in its place. So in a population of
         N a loss of delta N / 2K keeps wrong decisions below delta N. Never more than MOST_LOST.
         """
-        if self.loss is not None or self.population is None:
+        if self.loss is not None or expected is None:
             return self.delta if self.loss is None else self.loss
-        return min(MOST_LOST, self.delta * self.population / (2 * self.most))
+        return min(MOST_LOST, self.delta * expected / (2 * self.most))
 
 
 @dataclass
@@ -92,6 +93,7 @@ class Race:
         self.records: dict[str, Record] = {}
         self.order = list(range(num_questions))
         random.Random(rule.seed).shuffle(self.order)
+        self.expected = rule.population  # candidates that will have raced: rejected ones do not
         self.head = self.order  # of `likely`: asked first, in this order
         self._calibrated = rule.mode != "likely" or rule.calibration == 0
         self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
@@ -145,23 +147,6 @@ class Race:
         record.out = record.out or self._is_out(record)
         return "out" if record.out else "in" if self._is_in(record) else "racing"
 
-    def next_turn(self) -> tuple[str, list[int]] | None:
-        """Of all that entered: whom to ask what; None at the end.
-
-        Those that calibrate, then one wave each, then the best so far.
-        """
-        left = [c for c, r in self.records.items() if not r.done(self.num_questions)]
-        for candidate in sorted(left, key=self._promise):
-            if wave := self.next_wave(candidate):
-                return candidate, wave
-        return None
-
-    def _promise(self, candidate: str) -> tuple[bool, bool, float, int]:
-        record = self.records[candidate]
-        asked = len(record.outcomes)
-        calibrates = not self._calibrated and record.rank < self.rule.calibration
-        return not calibrates, asked > 0, -record.correct / max(asked, 1), record.rank
-
     def winners(self) -> list[str]:
         """The top K so far, best first: those that are in or complete."""
         done = {c: r for c, r in self.records.items() if not r.out}
@@ -201,7 +186,10 @@ class Race:
             return rows.size * NUM_REPLAYS
         looks, draw = -(-len(head) // self.rule.wave), random.Random(f"{self.rule.seed} replays")
         ends = np.minimum(np.arange(1, looks + 1) * self.rule.wave, len(head))
-        limits, cost = boundaries(len(head), self.rule.wave, self.rule.most_lost)[needed], 0
+        limits, cost = (
+            boundaries(len(head), self.rule.wave, self.rule.most_lost(self.expected))[needed],
+            0,
+        )
         for _ in range(NUM_REPLAYS):
             order = draw.sample(head, len(head))
             right = np.cumsum(rows[:, order], axis=1)[:, ends - 1]
@@ -234,7 +222,9 @@ class Race:
         needed -= right + unasked
         if not (looks and 0 < needed <= len(self.head)):
             return False
-        limits = boundaries(len(self.head), self.rule.wave, self.rule.most_lost)[needed]
+        limits = boundaries(len(self.head), self.rule.wave, self.rule.most_lost(self.expected))[
+            needed
+        ]
         look = min(looks, len(limits))
         return sum(marks[: look * self.rule.wave]) <= limits[look - 1]
 
@@ -329,27 +319,13 @@ class Simulation:
         return (len(self.lost) + len(self.gained)) / self.candidates
 
 
-def simulate(outcomes: np.ndarray, rule: RaceRule, best_first: bool = False) -> Simulation:
-    """Replay a race on a matrix of right answers, candidate by question, in the order of arrival.
-
-    `best_first`: all candidates are known at the start and the race chooses whom to ask.
-    """
+def simulate(outcomes: np.ndarray, rule: RaceRule) -> Simulation:
+    """Replay a race on a matrix of right answers, candidate by question, in the order of arrival."""
     num_candidates, num_questions = outcomes.shape
     race = Race(rule, num_questions)
-    names = [str(i) for i in range(num_candidates)]
-
-    def ask(name: str, wave: list[int]) -> None:
-        race.record(name, {q: bool(outcomes[int(name), q]) for q in wave})
-
-    if best_first:
-        for name in names:
-            race.enter(name)
-        while turn := race.next_turn():
-            ask(*turn)
-    else:
-        for name in names:
-            while wave := race.next_wave(name):
-                ask(name, wave)
+    for i in range(num_candidates):
+        while wave := race.next_wave(str(i)):
+            race.record(str(i), {q: bool(outcomes[i, q]) for q in wave})
     asked = sum(len(r.outcomes) for r in race.records.values())
     ranked = np.argsort(-outcomes.sum(axis=1), kind="stable")
     wanted, kept = {int(i) for i in ranked[: rule.most]}, {int(c) for c in race.winners()}

@@ -5,16 +5,29 @@ from __future__ import annotations
 from .race import Race, RaceRule
 from .resident.client import Completion, Worker
 from .score import Sample, judge
-from .store import Store
+from .store import Candidate, Store
 from .tasks import Task
 
 
-def open_race(mode: str, top: int | None, seed: int, task: Task) -> Race | None:
-    """The race of a screening; None where every question is asked."""
+def open_race(
+    mode: str, top: int | None, seed: int, task: Task, population: int | None
+) -> Race | None:
+    """The race of a screening of so many programs; None where every question is asked."""
     if mode == "full":
         return None
     assert top is not None, "a race is for the top K"
-    return Race(RaceRule(mode, most=top, seed=seed), len(task.split("dev")))
+    rule = RaceRule(mode, most=top, population=population, seed=seed)
+    return Race(rule, len(task.split("dev")))
+
+
+def enter(race: Race, candidate: Candidate) -> None:
+    """A candidate begins. Programs that are rejected or duplicates never do: what of the population
+    will have raced is estimated once, by what of it was gone through when calibration was full."""
+    race.enter(candidate.id)
+    rule = race.rule
+    if rule.population and len(race.records) == rule.calibration:
+        seen = max(candidate.ordinal, rule.calibration)  # the base is the one of ordinal 0
+        race.expected = round(rule.population * rule.calibration / seen)
 
 
 def recall(race: Race, store: Store, task: Task) -> None:
@@ -22,16 +35,18 @@ def recall(race: Race, store: Store, task: Task) -> None:
     position = {question.index: i for i, question in enumerate(task.split("dev"))}
     for candidate in store.candidates():
         if candidate.status in ("scored", "stopped") and candidate.source is not None:
-            race.enter(candidate.id)
+            enter(race, candidate)
             outcomes = {position[i]: right for i, right in store.outcomes(candidate.id).items()}
             race.records[candidate.id].issued.update(outcomes)
             race.record(candidate.id, outcomes)
 
 
-def ask_in_race(worker: Worker, race: Race, name: str, task: Task) -> list[Sample]:
+def ask_in_race(worker: Worker, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
     """The answers that the race needed, by question; fewer than all where it was decided before."""
     questions, samples = task.split("dev"), dict[int, Sample]()
+    name = candidate.id
     race.forget(name)
+    enter(race, candidate)
     asked = race.next_wave(name)
 
     def feed(finished: list[tuple[int, Completion]]) -> list[str] | None:

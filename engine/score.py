@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import UsageError
-from .resident.client import Worker
+from .resident.client import Completion, Worker
 from .tasks import Grade, Question, Task, grade, grader_of
 
 Z_95 = 1.959964
@@ -74,18 +74,34 @@ def evaluate(
     split: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Score, list[Sample]]:
-    """Ask all questions of a split, greedily, as one batch. UsageError where there are none."""
+    """Ask all questions of a split, and grade the answers."""
+    return graded(task, split, ask(worker, key, task, split, progress))
+
+
+def ask(
+    worker: Worker,
+    key: str,
+    task: Task,
+    split: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """All questions of a split, greedily, as one batch. UsageError where there are none."""
     questions = task.split(split)
     if not questions:
         raise UsageError(f"--task {task.name}: has no {split} questions")
-    answers = worker.generate(
+    return worker.generate(
         key,
         [q.prompt for q in questions],
         max_new_tokens=task.max_new_tokens,
         stop=task.stop,
         progress=(lambda done: progress(done, len(questions))) if progress else None,
     )
-    samples = [judge(task, q, a.text) for q, a in zip(questions, answers, strict=True)]
+
+
+def graded(task: Task, split: str, answers: Sequence[Completion]) -> tuple[Score, list[Sample]]:
+    """The answers to all questions of a split, in their order."""
+    pairs = zip(task.split(split), answers, strict=True)
+    samples = [judge(task, question, answer.text) for question, answer in pairs]
     return score_of(samples, task.metric), samples
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,19 +26,20 @@ from .errors import UsageError
 from .merge import open_backend
 from .plan import Planner
 from .programs import read_programs
-from .screener import Screener, ScreenSettings
+from .screener import POPULATION, Screener, ScreenSettings
 from .store import Store, clean
-from .tasks import load_task
+from .tasks import Task, load_task
 from .trace.tracer import Tracer, TraceSettings
 
 NUM_LEADERS = 5
+SWITCH_S = 0.0005
 FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
 
 
 @contextmanager
 def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Iterator[Screener]:
     """Bank, sandbox and engine for one store; all closed afterwards. UsageError for bad input."""
-    task = load_task(settings.task, Path(settings.data) if settings.data else None)
+    task = open_task(settings)
     backend = open_backend(settings.backend)
     bank = Bank.open(settings.base, settings.experts, settings.include, keep=True)
     trace = TraceSettings(
@@ -48,6 +50,9 @@ def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Itera
     # The driver's own tensors are small and the kernels have a pool of their own: OpenMP's threads,
     # waiting for each other beside a busy engine, take 14 ms for a conversion that takes 0.1.
     torch.set_num_threads(1)
+    # A thread that has the engine's answer waits for the interpreter no longer than this, or the
+    # engine idles while the next programs are surveyed (the default is 5 ms, at each message).
+    sys.setswitchinterval(SWITCH_S)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     with ExitStack() as stack:
@@ -67,6 +72,7 @@ def screen_programs(
     check_inputs(settings)
     open_folder(folder, settings)
     with Store.open(folder / "run.db") as store:
+        state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:
             screener.start_engine()
@@ -106,9 +112,14 @@ def board(store: Store) -> list[tuple[str, str, str]]:
     ]
 
 
+def open_task(settings: ScreenSettings) -> Task:
+    """The questions of a run. UsageError for what cannot be read."""
+    return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
+
+
 def check_inputs(settings: ScreenSettings) -> None:
     """What can be wrong is said before a folder is made."""
-    load_task(settings.task, Path(settings.data) if settings.data else None)
+    open_task(settings)
     open_backend(settings.backend)
     Bank.open(settings.base, settings.experts, settings.include)
 
@@ -144,6 +155,17 @@ def comparable(settings: ScreenSettings) -> dict[str, Any]:
     if settings.task.startswith("jsonl:"):
         plain["task"] = f"jsonl:{Path(settings.task.removeprefix('jsonl:')).absolute()}"
     return plain
+
+
+def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:
+    """A race is for the best of a stated number: what it stopped would not stand among more."""
+    stated = store.setting(POPULATION)
+    if stated is None:
+        store.set_setting(POPULATION, count)
+    elif stated != count and settings.race != "full":
+        raise UsageError(
+            f"--run {folder}: holds a race of {stated} programs, not {count}; name another folder"
+        )
 
 
 def add_programs(

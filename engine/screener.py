@@ -12,20 +12,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from .bank import Bank
 from .dedup import BASE, Known, Twins
 from .errors import Rejected, Rejection, WorkerLost
+from .passage import Answers, EngineGone, Prepared, Usage
 from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
-from .score import Sample, Score, evaluate, provenance, score_of
+from .score import Sample, Score, ask, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
-from .survey import Survey, Surveyor
+from .survey import Surveyor
 from .tasks import Task
 
+POPULATION = "population"  # the setting of a store: of how many programs the best are wanted
 WITH_SCORE = ("scored", "stopped", "duplicate")
 MAX_LOST = 2  # engines that a candidate may cost
 AHEAD = 4  # candidates prepared while the engine scores
@@ -46,6 +49,7 @@ class ScreenSettings:
     engine: str = "auto"
     seed: int = 0
     data: str | None = None
+    shots: str = "auto"  # of gsm8k and math: dev as fixed, test as harness
     memory_bytes: int | None = None
     log_samples: bool = False
     unsafe_sandbox: bool = False
@@ -53,52 +57,11 @@ class ScreenSettings:
     eager_tier: bool = True
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A candidate as far as it can be known without the engine: rejected, a twin's, or to score."""
-
-    candidate: Candidate
-    seconds: float
-    plan: MergePlan | None = None
-    survey: Survey | None = None
-    twin: str | None = None
-    rejection: Rejection | None = None
-
-
-@dataclass
-class Usage:
-    """What the engine's time went to while candidates were screened; shares of the wall clock."""
-
-    engine: str = ""
-    wall_s: float = 0.0
-    busy_s: float = 0.0
-    swap_s: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        busy = self.busy_s / self.wall_s if self.wall_s else None
-        swap = self.swap_s / self.busy_s if self.busy_s else None
-        return {"name": self.engine, "busy_share": busy, "swap_share": swap}
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the engine said of a candidate."""
-
-    weights_fingerprint: str
-    score: Score
-    samples: list[Sample]
-    seconds: float
-
-
-class EngineGone(Exception):
-    """No engine was up when a candidate's turn came; it was not tried."""
-
-
 class Screener:
     """Scores candidates of one store in one live engine. See `open_screener`.
 
     The driver traces, surveys and compares the next candidates (`AHEAD` of them) while the engine
-    scores: a thread of its own waits for the engine, and candidates are decided in order.
+    scores: threads of their own wait for the engine, and candidates are decided in order.
     """
 
     def __init__(
@@ -116,8 +79,11 @@ class Screener:
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
+        self._turn, self._grading = Lock(), Lock()  # to use the engine; to grade
         self.usage = Usage()
-        self.race = open_race(settings.race, settings.top, settings.seed, task)
+        self.race = open_race(
+            settings.race, settings.top, settings.seed, task, store.setting(POPULATION)
+        )
         if self.race:
             recall(self.race, store, task)
 
@@ -193,7 +159,9 @@ class Screener:
         self.start_engine()
         began = time.monotonic()
         waiting: deque[tuple[Prepared, Future[Answers] | None]] = deque()
-        pool = ThreadPoolExecutor(1, "engine")
+        # Two, so that the next one is asked while the last one's answers are graded; a race wants
+        # its candidates one after the other.
+        pool = ThreadPoolExecutor(1 if self.race else 2, "engine")
 
         def settle() -> None:
             self._decide(*waiting.popleft(), pool)
@@ -215,19 +183,30 @@ class Screener:
             pool.shutdown(cancel_futures=True)
 
     def prepare(self, candidate: Candidate) -> Prepared:
-        """Trace, survey, look for a twin; the engine is not asked."""
+        """Look for a twin: by text, trace, by plan, survey, by update; the engine is not asked."""
         began = time.monotonic()
         try:
-            plan = self.plan(candidate)
-            if isinstance(plan, Rejection):
-                raise Rejected(plan)
-            survey = self.twins.surveyor.survey(plan)
+            prepared = self._prepared(candidate)
         except Rejected as error:
-            return Prepared(candidate, time.monotonic() - began, rejection=error.rejection)
-        twin = self.twins.same_plan(plan) or self.twins.same_update(plan, survey)
+            prepared = Prepared(candidate, 0.0, rejection=error.rejection)
+        return replace(prepared, seconds=time.monotonic() - began)
+
+    def _prepared(self, candidate: Candidate) -> Prepared:
+        if known := self.twins.same_text(candidate):
+            if known.rejection:
+                raise Rejected(known.rejection)
+            twin = known.duplicate_of or known.id
+            return Prepared(candidate, 0.0, twin=twin, like=known.id)
+        plan = self.plan(candidate)
+        if isinstance(plan, Rejection):
+            raise Rejected(plan)
+        if twin := self.twins.same_plan(plan):
+            return Prepared(candidate, 0.0, plan, twin=twin, like=twin)
+        survey = self.twins.surveyor.survey(plan)
+        twin = self.twins.same_update(plan, survey)
         if twin is None:
             self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
-        return Prepared(candidate, time.monotonic() - began, plan, survey, twin)
+        return Prepared(candidate, 0.0, plan, survey, twin)
 
     def plan(self, candidate: Candidate) -> MergePlan | Rejection:
         assert candidate.source is not None
@@ -250,28 +229,30 @@ class Screener:
         return prepared, pool.submit(self._ask, prepared) if wanted else None
 
     def _ask(self, prepared: Prepared) -> Answers:
-        """Swap and ask. Runs in the engine's thread; touches no store."""
+        """Swap and ask, then grade, while another candidate has the engine. Touches no store."""
         assert prepared.plan is not None
-        if self._worker is None:
-            raise EngineGone
-        try:
-            worker = self.worker
-            before, began = worker.times(), time.monotonic()
-            prints = worker.apply(prepared.plan)
-            score, samples = self._samples(worker, prepared.candidate.id)
-            after, seconds = worker.times(), time.monotonic() - began
-        except WorkerLost:
-            self._worker = None
-            raise
-        self.usage.busy_s += after.busy_s - before.busy_s
-        self.usage.swap_s += after.swap_s - before.swap_s
-        return Answers(prints, score, samples, seconds)
+        with self._turn:
+            if self._worker is None:
+                raise EngineGone
+            try:
+                worker = self.worker
+                before, began = worker.times, time.monotonic()
+                prints = worker.apply(prepared.plan)
+                raced = self._raced(worker, prepared.candidate)
+                answers = ask(worker, "target", self.task, "dev") if raced is None else []
+                seconds = time.monotonic() - began
+            except WorkerLost:
+                self._worker = None
+                raise
+            self.usage.busy_s += worker.times.busy_s - before.busy_s
+            self.usage.swap_s += worker.times.swap_s - before.swap_s
+        if raced is not None:
+            return Answers(prints, score_of(raced, self.task.metric), raced, seconds)
+        with self._grading:
+            return Answers(prints, *graded(self.task, "dev", answers), seconds)
 
-    def _samples(self, worker: Worker, name: str) -> tuple[Score, list[Sample]]:
-        if self.race is None:
-            return evaluate(worker, "target", self.task, "dev")
-        samples = ask_in_race(worker, self.race, name, self.task)
-        return score_of(samples, self.task.metric), samples
+    def _raced(self, worker: Worker, candidate: Candidate) -> list[Sample] | None:
+        return ask_in_race(worker, self.race, candidate, self.task) if self.race else None
 
     # ---- deciding
 
@@ -280,7 +261,9 @@ class Screener:
     ) -> None:
         candidate = prepared.candidate
         if prepared.rejection is None and prepared.twin and not self._is_scored(prepared.twin):
-            prepared = replace(prepared, twin=None)  # it failed after all
+            assert prepared.plan is not None
+            survey = prepared.survey or self.twins.surveyor.survey(prepared.plan)
+            prepared = replace(prepared, twin=None, like=None, survey=survey)  # it failed after all
             asked = pool.submit(self._ask, prepared)
         if prepared.twin:
             self._keep_duplicate(prepared)
@@ -332,20 +315,24 @@ class Screener:
     def _keep_duplicate(self, prepared: Prepared) -> None:
         assert prepared.twin is not None
         same = self.store.candidate(prepared.twin)
+        outcome = {
+            "status": "duplicate",
+            "duplicate_of": prepared.twin,
+            "weights_fingerprint": same.weights_fingerprint if same else None,
+            "seconds": prepared.seconds,
+        }
         with self.store.transaction():
-            self._keep_outcome(
-                prepared,
-                status="duplicate",
-                duplicate_of=prepared.twin,
-                weights_fingerprint=same.weights_fingerprint if same else None,
-                seconds=prepared.seconds,
-            )
+            if prepared.like:
+                self.store.decide_like(prepared.like, prepared.candidate.id, **outcome)
+            else:
+                self._keep_outcome(prepared, **outcome)
 
     def _keep_outcome(self, prepared: Prepared, **outcome: Any) -> None:
         plan, survey, name = prepared.plan, prepared.survey, prepared.candidate.id
         assert plan is not None and survey is not None
         trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
-        self.store.add_trace(name, *trace, survey.norm, survey.sketch)
+        scored = prepared.twin is None
+        self.store.add_trace(name, *trace, survey.norm, survey.sketch, scored)
         linear = survey.linear.to_json(tuple(self.bank.experts))
         self.store.decide(name, linear=linear, **outcome)
 

@@ -5,6 +5,7 @@ No SQL elsewhere. What was written survives a kill at any time; readers may look
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -14,27 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import Rejection, UsageError
 from .score import Sample, Score
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
   id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
-  iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
+  text TEXT NOT NULL, iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
   duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL);
+CREATE INDEX by_text ON candidates (text, ordinal);
 CREATE INDEX by_iteration ON candidates (iteration, ordinal);
 CREATE TABLE traces (
   candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
-  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL);
-CREATE INDEX by_fingerprint ON traces (fingerprint);
-CREATE INDEX by_norm ON traces (norm);
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
+  scored INTEGER NOT NULL);
+CREATE INDEX by_fingerprint ON traces (scored, fingerprint);
+CREATE INDEX by_norm ON traces (scored, norm);
 CREATE TABLE scores (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
   n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
   strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
   PRIMARY KEY (candidate, task, split));
+CREATE INDEX by_score ON scores (split, score);
 CREATE TABLE answers (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
   question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
@@ -47,9 +51,8 @@ CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL)
 CANDIDATE = (
     "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
 )
-SCORED = (
-    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate "
-    "WHERE c.status IN ('scored', 'stopped')"
+SCORED = (  # a look-up costs no more where a plan has thousands of duplicates: they are not in it
+    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
 )
 OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
 
@@ -62,6 +65,7 @@ class Candidate:
     ordinal: int
     source: str | None
     params: Mapping[str, Any]
+    text: str  # a digest of source and params
     iteration: int | None
     generator: str | None
     status: str | None
@@ -74,6 +78,10 @@ class Candidate:
     seconds: float | None
     tier: str | None
     fingerprint: str | None
+
+    @property
+    def rejection(self) -> Rejection | None:
+        return Rejection(self.kind, self.detail or "", self.line) if self.kind else None
 
 
 class Store:
@@ -130,18 +138,13 @@ class Store:
     def add_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """New candidates: id, source, and optionally params, iteration, generator."""
         (count,) = self._db.execute("SELECT count(*) FROM candidates").fetchone()
-        columns = "id, ordinal, source, params, iteration, generator"
+        columns = "id, ordinal, source, params, text, iteration, generator"
         for i, row in enumerate(rows):
-            values = (
-                row["id"],
-                count + i,
-                clean(row["source"]),
-                json.dumps(dict(row.get("params") or {})),
-                row.get("iteration"),
-                row.get("generator"),
-            )
+            source, params = clean(row["source"]), json.dumps(dict(row.get("params") or {}))
+            values = (row["id"], count + i, source, params, digest_of(source, params))
+            values += (row.get("iteration"), row.get("generator"))
             self._db.execute(
-                f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values
+                f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
             )
 
     def candidates(self, iteration: int | None = None) -> list[Candidate]:
@@ -169,10 +172,35 @@ class Store:
         asks: int,
         norm: float,
         sketch: Sequence[float],
+        scored: bool = True,
     ) -> None:
-        """How a program was understood; `norm` and `sketch` are of its update (dedup.py)."""
-        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)))
-        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        """How a program was understood; `norm` and `sketch` are of its update (dedup.py).
+
+        `scored`: for itself, so that others may be its duplicates.
+        """
+        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
+        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def decided_as(self, name: str) -> Candidate | None:
+        """The first candidate of this one's text that has an outcome which its text explains."""
+        query = (
+            f"{CANDIDATE} WHERE c.text = (SELECT text FROM candidates WHERE id = ?) AND c.id != ? "
+            "AND c.status IN ('scored', 'stopped', 'duplicate', 'rejected') "
+            "ORDER BY c.ordinal LIMIT 1"
+        )
+        row = self._db.execute(query, (name, name)).fetchone()
+        return candidate_of(row) if row else None
+
+    def decide_like(self, known: str, name: str, **outcome: Any) -> None:
+        """Decide a candidate of which all that was found out of another holds, too."""
+        columns = "tier, reason, fingerprint, asks, norm, sketch"
+        self._db.execute(
+            f"INSERT OR REPLACE INTO traces (candidate, {columns}, scored) "
+            f"SELECT ?, {columns}, 0 FROM traces WHERE candidate = ?",
+            (name, known),
+        )
+        same = self.candidate(known)
+        self.decide(name, linear=same.linear if same else None, **outcome)
 
     def scored_as(self, fingerprint: str) -> str | None:
         """The first scored candidate of the very same plan."""
@@ -309,6 +337,13 @@ def candidate_of(row: sqlite3.Row) -> Candidate:
     values["params"] = json.loads(values["params"])
     values["linear"] = json.loads(values["linear"]) if values["linear"] else None
     return Candidate(**values)
+
+
+def digest_of(source: str | None, params: str) -> str:
+    """Equal for equal texts; the base has none."""
+    if source is None:
+        return ""
+    return hashlib.sha256(f"{params}\n{source}".encode()).hexdigest()[:32]
 
 
 def clean(text: str | None) -> str | None:

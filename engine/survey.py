@@ -1,8 +1,9 @@
 """What is measured of a candidate's update before anything is paid for.
 
-Its norm, its linear equivalent, and a sketch by which like updates are found. Of a fused plan by
-sweeps, so that the update is never materialised: one pass for the inner products, one for what the
-linear equivalent leaves. Of the other tiers tensor by tensor, in float64.
+Its norm, its linear equivalent, and a sketch by which like updates are found. Of a fused plan by one
+sweep of each tensor, so that the update u is never materialised: coefficients guessed from a sample
+are taken off first, and what is left, u - sum g_j t_j, is so small where the update is nearly linear
+that float32 sums of it lose nothing. Of the other tiers tensor by tensor, in float64.
 """
 
 from __future__ import annotations
@@ -42,11 +43,18 @@ class Survey:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one tensor's update u: |u|^2 and <u, t_j>. `exact`: float64, so that differences hold."""
+    """Of the rest r = u - sum g_j t_j of an update: |r|^2 and <r, t_j>."""
 
     square: float
     products: Tensor  # [K] float64
-    exact: bool
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.square + other.square, self.products + other.products)
+
+    def moved(self, by: Tensor, gram: Tensor) -> Moments:
+        """Of r - sum by_j t_j."""
+        square = float(self.square - 2 * by @ self.products + by @ gram @ by)
+        return Moments(max(0.0, square), self.products - gram @ by)
 
 
 @dataclass
@@ -56,22 +64,26 @@ class Surveyor:
     bank: Bank
     backend: Backend
     _grams: dict[str, Tensor] = field(default_factory=dict)
+    _sampled: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def survey(self, plan: MergePlan) -> Survey:
         """Raises Rejected (nonfinite)."""
-        found = {name: self.moments(plan, name) for name in plan.tensors}
-        count = len(self.bank.experts)
-        gram = sum((self.gram(n) for n in found), torch.zeros(count, count, dtype=torch.float64))
-        products = sum((m.products for m in found.values()), torch.zeros(count).double())
-        norm = math.sqrt(sum(m.square for m in found.values()))
+        pieces = self.pieces(plan)
+        guess, count = self.guess(pieces), len(self.bank.experts)
+        gram, rest = torch.zeros(count, count, dtype=torch.float64), Moments(0.0, 0 * guess)
+        for name in plan.tensors:
+            gram, rest = gram + self.gram(name), rest + self.rest(plan, name, guess)
+        whole = rest.moved(-guess, gram)
+        norm = math.sqrt(whole.square)
         if norm == 0.0:
             return Survey(0.0, (), LinearEquivalent((0.0,) * count, 0.0))
-        coefficients = solve(gram, products)
-        left = self.left(plan, found, coefficients)
+        coefficients = solve(gram, whole.products)
+        left = rest.moved(torch.tensor(coefficients, dtype=torch.float64) - guess, gram)
         lengths = gram.diagonal().sqrt()
-        along = torch.where(lengths > 0, products / lengths, torch.zeros_like(products))
-        sketch = (*along.tolist(), *self.sample(plan).tolist())
-        return Survey(norm, sketch, LinearEquivalent(coefficients, math.sqrt(left) / norm))
+        along = torch.where(lengths > 0, whole.products / lengths, torch.zeros_like(lengths))
+        sketch = (*along.tolist(), *self.sample(pieces).tolist())
+        residual = math.sqrt(left.square) / norm
+        return Survey(norm, sketch, LinearEquivalent(coefficients, residual))
 
     def gram(self, name: str) -> Tensor:
         if name not in self._grams:
@@ -80,14 +92,16 @@ class Surveyor:
 
     # ---- one tensor
 
-    def moments(self, plan: MergePlan, name: str) -> Moments:
+    def rest(self, plan: MergePlan, name: str, guess: Tensor) -> Moments:
+        """Of one tensor's update without the guess."""
         graph, tensors = plan.tensors[name].graph, self.bank.tensors(name)
         if graph is not None:
-            sums = moments_plan(graph, tuple(self.bank.experts))
+            sums = rest_plan(graph, tuple(self.bank.experts), tuple(guess.tolist()))
             square, *products = self.values(sums, tensors)
             if all(map(math.isfinite, (square, *products))):
-                return Moments(square, torch.tensor(products, dtype=torch.float64), exact=False)
-        return self.moments_by_torch(tensors, self.update(plan, name))
+                return Moments(square, torch.tensor(products, dtype=torch.float64))
+        whole = self.moments_by_torch(tensors, self.update(plan, name))
+        return whole.moved(guess, self.gram(name))
 
     def values(self, plan: Plan, tensors: TensorSet) -> list[float]:
         memo = self.bank.memo(tensors.name)
@@ -105,21 +119,7 @@ class Surveyor:
             square += float(u @ u)
             for j, expert in enumerate(tensors.experts.values()):
                 products[j] += u @ (expert.reshape(-1)[piece].float() - below).double()
-        return Moments(square, products, exact=True)
-
-    def left(
-        self, plan: MergePlan, found: Mapping[str, Moments], coefficients: tuple[float, ...]
-    ) -> float:
-        """|u - sum c_j t_j|^2 over all tensors."""
-        total, c = 0.0, torch.tensor(coefficients, dtype=torch.float64)
-        for name, m in found.items():
-            graph = plan.tensors[name].graph
-            if graph is None or m.exact:
-                total += float(m.square - 2 * c @ m.products + c @ self.gram(name) @ c)
-                continue
-            rest = residual_plan(graph, tuple(self.bank.experts), coefficients)
-            total += self.values(rest, self.bank.tensors(name))[0]
-        return max(0.0, total)
+        return Moments(square, products)
 
     # ---- the sample
 
@@ -128,13 +128,38 @@ class Surveyor:
         tensors = self.bank.tensors(name)
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
-    def sample(self, plan: MergePlan) -> Tensor:
-        """Inner products of a few tensors' first elements with the random directions; float64."""
+    def pieces(self, plan: MergePlan) -> dict[str, Tensor]:
+        """The first elements of a few tensors' updates; float64."""
         names = list(plan.tensors)
         chosen = names[:: max(1, -(-len(names) // NUM_SAMPLED_TENSORS))]
+        return {n: self.update(plan, n).reshape(-1)[:SAMPLE_ELEMENTS].double() for n in chosen}
+
+    def guess(self, pieces: Mapping[str, Tensor]) -> Tensor:
+        """[K] float64: least squares over the sample, rounded as kernels round constants."""
+        count = len(self.bank.experts)
+        gram, products = torch.zeros(count, count).double(), torch.zeros(count).double()
+        for name, piece in pieces.items():
+            vectors, squares = self.sampled(name)
+            gram, products = gram + squares, products + vectors @ piece
+        if not products.isfinite().all():
+            return torch.zeros(count).double()
+        return torch.tensor(solve(gram, products)).float().double()
+
+    def sampled(self, name: str) -> tuple[Tensor, Tensor]:
+        """The task vectors' first elements [K, n] and their products [K, K]; float64."""
+        if name not in self._sampled:
+            tensors = self.bank.tensors(name)
+            base = tensors.base.reshape(-1)[:SAMPLE_ELEMENTS].float()
+            vectors = torch.stack(
+                [e.reshape(-1)[: len(base)].float() - base for e in tensors.experts.values()]
+            ).double()
+            self._sampled[name] = vectors, vectors @ vectors.T
+        return self._sampled[name]
+
+    def sample(self, pieces: Mapping[str, Tensor]) -> Tensor:
+        """Inner products of the sample with the random directions."""
         total = torch.zeros(NUM_DIRECTIONS, dtype=torch.float64)
-        for k, name in enumerate(chosen):
-            piece = self.update(plan, name).reshape(-1)[:SAMPLE_ELEMENTS].double()
+        for k, piece in enumerate(pieces.values()):
             total += self.directions[k, :, : piece.numel()] @ piece
         return total
 
@@ -151,22 +176,14 @@ class Surveyor:
 
 
 @lru_cache(maxsize=256)
-def moments_plan(graph: Graph, names: tuple[str, ...]) -> Plan:
-    """A plan for |u|^2 and each <u, t_j>."""
-    builder, update = started(graph, names)
-    vectors = [builder.input(name) for name in names]
-    outputs = [total(builder, update, other) for other in (update, *vectors)]
-    return compile_values(builder.graph(*outputs))
-
-
-@lru_cache(maxsize=256)
-def residual_plan(graph: Graph, names: tuple[str, ...], coefficients: tuple[float, ...]) -> Plan:
-    """A plan for |u - sum c_j t_j|^2."""
+def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) -> Plan:
+    """A plan for |r|^2 and each <r, t_j> of r = u - sum g_j t_j."""
     builder, rest = started(graph, names)
-    for name, c in zip(names, coefficients, strict=True):
-        scaled = builder.add(Op.MUL, builder.input(name), builder.const(c))
-        rest = builder.add(Op.SUB, rest, scaled)
-    return compile_values(builder.graph(total(builder, rest, rest)))
+    vectors = [builder.input(name) for name in names]
+    for vector, g in zip(vectors, guess, strict=True):
+        rest = builder.add(Op.SUB, rest, builder.add(Op.MUL, vector, builder.const(g)))
+    outputs = [total(builder, rest, other) for other in (rest, *vectors)]
+    return compile_values(builder.graph(*outputs))
 
 
 def started(graph: Graph, names: tuple[str, ...]) -> tuple[Builder, int]:

@@ -87,6 +87,7 @@ class RunConfig(Section):
     experts: dict[str, str] = Field(min_length=1)
     generator: str = ""
     task: str
+    shots: Literal["auto", "fixed", "harness"] = "auto"  # auto: dev fixed, test as the harness
     include: str = "mlp"
     iterations: int = Field(default=3, ge=1)
     samples: int = Field(default=3000, ge=1)

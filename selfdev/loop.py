@@ -25,7 +25,6 @@ from ..engine.score import Score, evaluate
 from ..engine.screen import check_inputs, open_screener, write_samples
 from ..engine.screener import Screener, ScreenSettings
 from ..engine.store import Candidate, Store
-from ..engine.tasks import load_task
 from .baselines import baseline_candidates, expert_candidates
 from .config import RunConfig
 from .generate import SamplingPlan, sample_wave, waves
@@ -84,6 +83,7 @@ def screen_settings(
         include=config.include,
         seed=config.seed,
         data=str(data) if data else None,
+        shots=config.shots,
         memory_bytes=memory_bytes,
         unsafe_sandbox=unsafe,
         trace_timeout_s=config.trace.timeout_s,
@@ -118,7 +118,7 @@ class Loop:
     ) -> None:
         self.config, self.folder, self.store = config, folder, store
         self.screener, self.progress = screener, progress
-        self.task = load_task(config.task, Path(d) if (d := screener.settings.data) else None)
+        self.task = screener.task
         self.generator = Checkpoint.open(config.generator_place).folder
         self.prompt = load_prompt(config.generation.prompt, self.generator)
         if config.generation.chat_template == "auto":

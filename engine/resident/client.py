@@ -92,6 +92,7 @@ class Worker:
         self._process, self._socket, self.log, self.stall_s = process, channel, log, stall_s
         self._stream = channel.makefile("rw", encoding="utf-8")
         self._calls = 0
+        self.times = Times(0.0, 0.0)  # that the worker has spent, as of its last answer
         self.engine = ""  # what answers, with its version; known once a model is open
 
     @staticmethod
@@ -133,10 +134,6 @@ class Worker:
         """The tensors that `apply` merges into a model; held in the worker's memory."""
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         self._call("open_bank", key=key, **words)
-
-    def times(self) -> Times:
-        """What the worker has spent since it started, this call not counted."""
-        return Times(**self._call("times"))
 
     def apply(self, plan: MergePlan, key: str = "target") -> str:
         """Swap a model's weights to base + update; their fingerprint. May raise Rejected."""
@@ -220,6 +217,7 @@ class Worker:
                 progress(reply["progress"])
         if reply["id"] != self._calls:
             raise WorkerLost(f"the worker answered call {reply['id']}, not {self._calls}")
+        self.times = Times(**reply["times"])
         return value_of(reply)
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ DTYPES: dict[torch.dtype, Any] = {
     torch.float16: "float16",
     torch.float32: "float32",
 }
-DEFAULT_KV_BYTES = 512 << 20
+MOST_KV_BYTES = 512 << 20  # unless told otherwise
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32
 FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)  # releases whose worker interface this uses
@@ -132,6 +132,22 @@ def context_of(checkpoint: Checkpoint) -> int:
     return min(longest, MAX_MODEL_LEN)
 
 
+def cache_bytes(checkpoint: Checkpoint, dtype: torch.dtype, max_num_seqs: int) -> int:
+    """Of keys and values: for full contexts of all sequences, where that is less than the most.
+
+    No more than can be used: vLLM's reset, after each swap, walks every block of it.
+    """
+    config = checkpoint.config
+    try:
+        heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
+        size = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+        token_bytes = 2 * int(config["num_hidden_layers"]) * heads * size * dtype.itemsize
+    except (KeyError, TypeError):  # a config of parts
+        return MOST_KV_BYTES
+    blocks = max_num_seqs * -(-context_of(checkpoint) // BLOCK_SIZE) + 1  # vLLM keeps one empty
+    return min(MOST_KV_BYTES, blocks * BLOCK_SIZE * token_bytes)
+
+
 def metas(
     checkpoint: Checkpoint, dtype: torch.dtype
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -164,7 +180,7 @@ class VllmEngine(LiveEngine):
             enforce_eager=not torch.cuda.is_available(),
             max_model_len=context_of(checkpoint),
             max_num_seqs=max_num_seqs,
-            kv_cache_memory_bytes=kv_bytes or DEFAULT_KV_BYTES,
+            kv_cache_memory_bytes=kv_bytes or cache_bytes(checkpoint, self.dtype, max_num_seqs),
             block_size=BLOCK_SIZE,
             worker_extension_cls=f"{__package__}.extension.SwapExtension",
             seed=seed,
@@ -222,6 +238,7 @@ class VllmEngine(LiveEngine):
             stop=list(sampling.stop) or None,
             seed=seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # each request has its own: a deep copy of it is a tenth of the cycle
         )
         tokens: Any = {"prompt_token_ids": self.tokens(prompt, sampling)}
         self.llm.llm_engine.add_request(str(self._request), tokens, params)

@@ -151,9 +151,6 @@ class Worker:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
 
-    def times(self) -> dict[str, Any]:
-        return {"busy_s": self.busy_s, "swap_s": self.swap_s}
-
     def restore(self, key: str) -> dict[str, Any]:
         self.models[key].restore()
         return {"weights_fingerprint": self.models[key].fingerprint}
@@ -222,17 +219,22 @@ class Channel:
 def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     """Never raises: what went wrong is data."""
     began = time.perf_counter()
+    said = outcome_of(worker, request)
+    worker.busy_s += time.perf_counter() - began
+    times = {"busy_s": worker.busy_s, "swap_s": worker.swap_s}
+    return {"id": request["id"], "times": times, **said}
+
+
+def outcome_of(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     try:
         value = getattr(worker, request["method"])(**request["params"])
-        return {"id": request["id"], "value": value}
+        return {"value": value}
     except Rejected as error:
-        return {"id": request["id"], "rejected": error.rejection.to_json()}
+        return {"rejected": error.rejection.to_json()}
     except EngineError as error:
-        return {"id": request["id"], "usage": str(error)}
+        return {"usage": str(error)}
     except Exception:
-        return {"id": request["id"], "bug": traceback.format_exc()[-4000:]}
-    finally:
-        worker.busy_s += time.perf_counter() - began
+        return {"bug": traceback.format_exc()[-4000:]}
 
 
 def main() -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import click
 
 from .command import Result, command
-from .options import engine_option, environment_options, parse_bytes
+from .options import engine_option, environment_options, parse_bytes, shots_option
 from .progress import Bar
-
-SHOTS = ("auto", "fixed", "harness")  # auto: fixed for dev, harness for test
 
 
 def render_eval(result: Result) -> str:
@@ -26,13 +24,7 @@ def render_eval(result: Result) -> str:
 @click.argument("model", metavar="MODEL")
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
-@click.option(
-    "--shots",
-    type=click.Choice(SHOTS),
-    default="auto",
-    show_default=True,
-    help="Of gsm8k and math: the first five of train, or lm-evaluation-harness's draw.",
-)
+@shots_option
 @engine_option
 @click.option("--log-samples", metavar="FILE", type=click.Path(path_type=Path))
 @environment_options

@@ -42,6 +42,13 @@ unsafe_option = click.option(
     is_flag=True,
     help="Go on although this host lacks a required sandbox layer.",
 )
+shots_option = click.option(
+    "--shots",
+    type=click.Choice(["auto", "fixed", "harness"]),
+    default="auto",
+    show_default=True,
+    help="Of gsm8k and math: the first five of train, or lm-evaluation-harness's draw.",
+)
 engine_option = click.option(
     "--engine",
     type=click.Choice(["auto", "vllm", "transformers"]),

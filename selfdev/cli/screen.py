@@ -16,6 +16,7 @@ from .options import (
     parse_bytes,
     parse_experts,
     parse_params,
+    shots_option,
 )
 from .progress import Bar
 
@@ -53,15 +54,19 @@ def line(candidate: dict[str, Any]) -> str:
 @click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
 @model_options
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
+@shots_option
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
 @click.option(
     "--race",
     type=click.Choice(["full", "sure", "likely"]),
     default="full",
     show_default=True,
-    help="Stop a candidate early: sure is never wrong, likely is at most in 1 %.",
+    help="Stop a candidate early: sure is never wrong about the top K; likely is for at most 1 % of "
+    "the candidates (lost from the top K, or kept there instead), on average.",
 )
-@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many the race is for.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="K", help="Race for the best K of PROGRAMS."
+)
 @engine_option
 @click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
 @environment_options
@@ -73,6 +78,7 @@ def screen_command(
     backend: str,
     params: tuple[str, ...],
     task: str,
+    shots: str,
     folder: Path,
     race: str,
     top: int | None,
@@ -96,6 +102,7 @@ def screen_command(
         backend=backend,
         params=parse_params(params),
         task=task,
+        shots=shots,
         race=race,
         top=top,
         engine=engine,

