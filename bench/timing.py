@@ -44,14 +44,12 @@ def timed(
     On the CPU a round in which a watched function had less CPU than its threads is kept only if too
     few others were seen: then its CPU per wall second says so.
     """
-    threads = torch.get_num_threads()
+    least = LEAST_CPU_PER_WALL * torch.get_num_threads() if device == "cpu" else 0.0
     seen: list[dict[str, tuple[float, float]]] = []
     one_round(functions, device)
     while len(seen) < 2 * rounds:
         seen.append(one_round(functions, device))
-        if device != "cpu" and len(seen) == rounds:
-            break
-        quiet = [r for r in seen if all(r[w][1] >= LEAST_CPU_PER_WALL * threads for w in watched)]
+        quiet = [r for r in seen if all(r[w][1] >= least for w in watched)]
         if len(quiet) >= rounds:
             seen = quiet
             break
@@ -62,7 +60,7 @@ def timed(
 
 
 def one_round(
-    functions: dict[str, Callable[[], Any]], device: str
+    functions: dict[str, Callable[[], Any]], device: str = "cpu"
 ) -> dict[str, tuple[float, float]]:
     """Seconds, and CPU seconds per second, of each. A GPU's work is waited for."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None

@@ -48,13 +48,15 @@ def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
     seen = [(9.0, 1.0), (9.0, 0.5), (1.0, 1.0), (2.0, 0.95), (3.0, 0.2)]  # the first is not counted
     left = iter(seen)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.setattr(timing, "one_round", lambda functions: {"ours": next(left)})
+    monkeypatch.setattr(timing, "one_round", lambda functions, device: {"ours": next(left)})
     assert timing.timed({"ours": lambda: None}, rounds=2)["ours"].seconds == (1.0, 2.0)
     assert next(left) == seen[-1]
     left = iter([(1.0, 0.5)] * 5)
     disturbed = timing.timed({"ours": lambda: None}, rounds=2)["ours"]
     assert disturbed.cpu_per_wall == 0.5
     assert len(disturbed.seconds) == 4
+    left = iter([(1.0, 0.5)] * 5)  # on a GPU the processor waits: its share says nothing
+    assert len(timing.timed({"ours": lambda: None}, rounds=2, device="cuda")["ours"].seconds) == 2
 
 
 def test_cpu_seconds_are_counted_beside_wall_seconds():
