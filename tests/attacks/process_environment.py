@@ -7,7 +7,7 @@ def merge_models(model_dict, device):
     leaked = [
         name
         for name in os.environ
-        if not name.startswith(("OMP", "PYTHON", "OPENBLAS", "MKL", "LC_"))
+        if not name.startswith(("OMP", "PYTHON", "OPENBLAS", "MKL", "LC_", "CUDA_VISIBLE", "HIP_VISIBLE"))
     ]
     if leaked:
         print("BREACH", leaked)
