@@ -225,15 +225,37 @@ def products_of(encoder: Encoder, outputs: list[int]) -> dict[Product, int]:
     return found
 
 
-def encode_products(encoder: Encoder, found: Statistics, wanted: dict[Product, int]) -> None:
-    """All products of three or of two values in one instruction, where most of them are wanted."""
+def moments_of(encoder: Encoder, outputs: list[int]) -> dict[tuple[int, str], int]:
+    """Outputs that are the sum, or the sum of magnitudes, of a value."""
+    found = {}
+    for output in outputs:
+        node = encoder.graph.nodes[output]
+        inner = encoder.graph.nodes[node.args[0]]
+        if node.op is Op.REDUCE_SUM:
+            size = inner.op is Op.ABS and not encoder.is_number(inner.args[0])
+            found[(inner.args[0], "SIZES") if size else (node.args[0], "SUM")] = output
+    return found
+
+
+def encode_products(
+    encoder: Encoder,
+    found: Statistics,
+    wanted: dict[Product, int],
+    moments: dict[tuple[int, str], int],
+) -> None:
+    """All products of three or of two values in one instruction, where most of them are wanted; of
+    three with their sums and sums of magnitudes, where those are."""
     for size, least, op in ((3, 4, "GRAM3"), (2, 2, "GRAM2")):
         values = sorted({v for product in wanted for v in product})
         for group in combinations(values, size):
             pairs = [(x, y) for i, x in enumerate(group) for y in group[i:]]
             if sum(p in wanted for p in pairs) >= least:
                 registers = dict(zip("abc", map(encoder.value, group), strict=False))
-                encoder.end(op, **registers, k=found.take(*(wanted.pop(p, None) for p in pairs)))
+                served = [wanted.pop(p, None) for p in pairs]
+                beside = [(v, name) for v in group for name in ("SUM", "SIZES")]
+                if size == 3 and sum(m in moments for m in beside) >= 4:
+                    op, served = "GRAM3_MOMENTS", [*served, *(moments.pop(m, None) for m in beside)]
+                encoder.end(op, **registers, k=found.take(*served))
     for (x, y), output in wanted.items():
         if x != y:
             registers = {"a": encoder.value(x), "b": encoder.value(y)}
@@ -291,7 +313,7 @@ def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
     """Reductions into lanes; `lanes` of the code says where each output is."""
     outputs = list(encoder.graph.outputs)
     found = Statistics(encoder.graph.outputs)
-    encode_products(encoder, found, products_of(encoder, outputs))
+    encode_products(encoder, found, products_of(encoder, outputs), moments_of(encoder, outputs))
     encode_moments(encoder, found, [o for o in outputs if o not in found.lane])
     return encoder.code(machine, found)
 

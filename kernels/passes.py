@@ -155,6 +155,42 @@ def extreme_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | N
     return args[0] if args[0] == args[1] else None
 
 
+def max_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    same = extreme_rule(b, args, numbers)
+    return chosen_by_truth(b, *args) if same is None else same
+
+
+def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
+    """(c and yes) or (not c and no), all of them truth values, is `yes if c else no`."""
+    for one, other in ((x, y), (y, x)):
+        first, second = b.nodes[one], b.nodes[other]
+        if first.op is not Op.MUL or second.op is not Op.MUL:
+            return None
+        for c, yes in (first.args, first.args[::-1]):
+            for denied, no in (second.args, second.args[::-1]):
+                if is_not(b, denied, c) and all(is_truth(b, v) for v in (c, yes, no)):
+                    return b.add(Op.WHERE, c, yes, no)
+    return None
+
+
+def is_not(b: Builder, index: int, of: int) -> bool:
+    """Whether a node is `of == 0`."""
+    node = b.nodes[index]
+    return node.op is Op.EQ and of in node.args and any(number(b, a) == 0.0 for a in node.args)
+
+
+def is_truth(b: Builder, index: int) -> bool:
+    """Whether a node is 0 or 1 for all inputs."""
+    node = b.nodes[index]
+    if node.op in (Op.LT, Op.LE, Op.EQ, Op.NE, Op.IN_RANGE):
+        return True
+    if node.op is Op.CONST:
+        return node.attrs[0] in (0.0, 1.0)
+    if node.op in (Op.MUL, Op.MAX, Op.MIN):
+        return all(is_truth(b, a) for a in node.args)
+    return node.op is Op.WHERE and all(is_truth(b, a) for a in node.args[1:])
+
+
 RULES: dict[Op, Rule] = {
     Op.ADD: add_rule,
     Op.SUB: sub_rule,
@@ -163,7 +199,7 @@ RULES: dict[Op, Rule] = {
     Op.NEG: neg_rule,
     Op.ABS: abs_rule,
     Op.WHERE: where_rule,
-    Op.MAX: extreme_rule,
+    Op.MAX: max_rule,
     Op.MIN: extreme_rule,
 }
 

@@ -85,6 +85,16 @@ void gram3(Tile& t, const Insn& x) {
   });
 }
 
+// The same, and sum and sum of magnitudes of each: products and sums go to different ports.
+void gram3_moments(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b), *c = settled(t, x.c);
+  sums<12>(t, x.k, [a, b, c](V* u, int i) {
+    const V p = at(a + i), q = at(b + i), r = at(c + i);
+    u[0] = p * p, u[1] = p * q, u[2] = p * r, u[3] = q * q, u[4] = q * r, u[5] = r * r;
+    u[6] = p, u[7] = magnitude(p), u[8] = q, u[9] = magnitude(q), u[10] = r, u[11] = magnitude(r);
+  });
+}
+
 template <bool Largest> inline float better(float x, float y) {
   return Largest ? maximum(x, y) : minimum(x, y);
 }
@@ -125,7 +135,7 @@ template <bool Largest> void column_extreme(Tile& t, const Insn& x) {
   {"SQUARES", moments<false, false, true>}, {"SUM_SIZES", moments<true, true, false>},           \
   {"SUM_SQUARES", moments<true, false, true>}, {"SIZES_SQUARES", moments<false, true, true>},    \
   {"SUM_SIZES_SQUARES", moments<true, true, true>}, {"DOT", dot}, {"GRAM2", gram2},              \
-  {"GRAM3", gram3}, {"LARGEST", extreme<true, false>}, {"SMALLEST", extreme<false, false>},      \
+  {"GRAM3", gram3}, {"GRAM3_MOMENTS", gram3_moments}, {"LARGEST", extreme<true, false>}, {"SMALLEST", extreme<false, false>},      \
   {"LARGEST_SIZE", extreme<true, true>}, {"COLUMN_SUM", column_sum},                             \
   {"COLUMN_LARGEST", column_extreme<true>}, {"COLUMN_SMALLEST", column_extreme<false>},
 

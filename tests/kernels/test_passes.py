@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 from selfdev_engine.kernels.ir import Builder, Graph, Op
 from selfdev_engine.kernels.passes import canonical, compile_graph
+from selfdev_engine.kernels.reference import evaluate
 
 
 def blend(numbers, order=(0, 1, 2)) -> Graph:
@@ -39,3 +41,21 @@ def test_the_order_of_two_terms_is_no_meaning():
 def test_other_numbers_are_another_meaning():
     prints = [canonical(blend(numbers)).fingerprint for numbers in NUMBERS]
     assert all(a != b for a, b in itertools.combinations(prints, 2))
+
+
+@pytest.mark.parametrize("truths", [True, False])
+def test_a_choice_between_truth_values_is_one_op(truths):
+    """(c and p) or (not c and q), as programs elect signs; not where p and q are any numbers."""
+    b = Builder()
+    x, y = b.input("a"), b.input("b")
+    zero = b.const(0.0)
+    c = b.add(Op.LE, zero, y)
+    p, q = (b.add(Op.LT, zero, x), b.add(Op.LT, x, zero)) if truths else (x, y)
+    denied = b.add(Op.EQ, c, zero)
+    graph = b.graph(b.add(Op.MAX, b.add(Op.MUL, denied, q), b.add(Op.MUL, p, c)))
+    found = canonical(graph)
+    assert (Op.MAX in {node.op for node in found.nodes}) is not truths
+    inputs = {name: torch.randn(50, 7, dtype=torch.float64) for name in "ab"}
+    inputs["a"][0, 0] = inputs["b"][1, 1] = torch.nan
+    (wanted,), (value,) = (evaluate(g, inputs, (50, 7)) for g in (graph, found))
+    assert torch.equal(wanted.nan_to_num(9.0), value.nan_to_num(9.0))
