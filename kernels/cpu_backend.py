@@ -9,7 +9,7 @@ the same bits whatever else is computed in the same pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, final
 
 import torch
@@ -22,6 +22,7 @@ from .stages import Plan
 from .staging import grouped, needs, part
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
+ALL, ROW, COL = Space.SCALAR, Space.ROW, Space.COL
 MOST_REDUCTIONS = 16  # in one program: their lanes stay in L1
 
 
@@ -69,23 +70,14 @@ class CpuBackend(Backend):
         return out
 
     def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        runs = {"kth": self._kth, ALL: self._all, ROW: self._rows, COL: self._columns}
         found: dict[int, Tensor] = {}
-        for outputs, run in self._groups(graph):
-            values = run(part(graph, outputs), tensors, slots)
+        for kind, outputs, wanted in sweeps_of(graph):
+            values = runs[kind](wanted, tensors, slots)
             found.update(zip(outputs, values, strict=True))
         return [found[output] for output in graph.outputs]
 
-    # ---- reductions, grouped by what can share a pass; each gets a graph of its outputs only
-
-    def _groups(self, graph: Graph) -> list[tuple[list[int], Callable[..., list[Tensor]]]]:
-        runs = {Space.SCALAR: self._all, Space.ROW: self._rows, Space.COL: self._columns}
-
-        def kind(output: int) -> tuple[Any, ...]:
-            node = graph.nodes[output]
-            ranked = node.args if node.op is Op.KTH else None
-            return self._kth if ranked else runs[node.space], by_rows(graph, output), ranked
-
-        return [(outputs, run) for (run, *_), outputs in grouped(graph, kind, MOST_REDUCTIONS)]
+    # ---- reductions: each gets a graph of its outputs only
 
     def _all(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         code = self.code(graph, "reductions", tensors)
@@ -173,6 +165,20 @@ class CpuBackend(Backend):
 def filled(slot: Tensor | None) -> Tensor:
     assert slot is not None, "a slot is read before it is filled"
     return slot
+
+
+@lru_cache(maxsize=512)
+def sweeps_of(graph: Graph) -> list[tuple[str, list[int], Graph]]:
+    """The outputs by what can share a pass: how they are run, which, and a graph of them alone."""
+
+    def kind(output: int) -> tuple[str, bool, tuple[int, ...]]:
+        node = graph.nodes[output]
+        ranked = node.op is Op.KTH
+        shared = "kth" if ranked else node.space
+        return shared, by_rows(graph, output), node.args if ranked else ()
+
+    groups = grouped(graph, kind, MOST_REDUCTIONS)
+    return [(shared, outputs, part(graph, outputs)) for (shared, *_), outputs in groups]
 
 
 def by_rows(graph: Graph, output: int) -> bool:

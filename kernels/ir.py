@@ -19,6 +19,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 
@@ -123,6 +124,14 @@ class Graph:
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Worked out once: graphs are keys of what was compiled."""
+        return hash((self.nodes, self.outputs))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: floats travel as hexadecimal text, so that inf, nan and -0.0 survive."""
