@@ -6,6 +6,7 @@ program -> plan (or rejection) -> survey of its update -> duplicate of whom? -> 
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,8 +23,8 @@ from .passage import Answers, EngineGone, Prepared, Usage
 from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
-from .resident.client import EngineSettings, Worker, choose_engine
-from .score import Sample, Score, ask, evaluate, graded, provenance, score_of
+from .resident.client import Completion, EngineSettings, Worker, choose_engine
+from .score import Sample, Score, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
 from .survey import Surveyor
 from .tasks import Task
@@ -231,15 +232,19 @@ class Screener:
     def _ask(self, prepared: Prepared) -> Answers:
         """Swap and ask, then grade, while another candidate has the engine. Touches no store."""
         assert prepared.plan is not None
+        text = json.dumps(prepared.plan.to_json())
         with self._turn:
             if self._worker is None:
                 raise EngineGone
             try:
                 worker = self.worker
                 before, began = worker.times, time.monotonic()
-                prints = worker.apply(prepared.plan)
-                raced = self._raced(worker, prepared.candidate)
-                answers = ask(worker, "target", self.task, "dev") if raced is None else []
+                raced, answers = None, []
+                if self.race:
+                    prints = worker.apply(prepared.plan)
+                    raced = ask_in_race(worker, self.race, prepared.candidate, self.task)
+                else:
+                    prints, answers = self._scored(worker, text)
                 seconds = time.monotonic() - began
             except WorkerLost:
                 self._worker = None
@@ -251,8 +256,10 @@ class Screener:
         with self._grading:
             return Answers(prints, *graded(self.task, "dev", answers), seconds)
 
-    def _raced(self, worker: Worker, candidate: Candidate) -> list[Sample] | None:
-        return ask_in_race(worker, self.race, candidate, self.task) if self.race else None
+    def _scored(self, worker: Worker, plan: str) -> tuple[str, list[Completion]]:
+        task = self.task
+        prompts = [question.prompt for question in task.split("dev")]
+        return worker.score(plan, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop)
 
     # ---- deciding
 

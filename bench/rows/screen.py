@@ -25,7 +25,7 @@ from ..registry import Row
 
 NUM_QUESTIONS = 100
 NUM_DISK = 2
-SIZES = {"tiny": (24, 30.0), "smollm2": (6, 3.0)}  # programs scored live, and the ratio wanted
+SIZES = {"tiny": (60, 30.0), "smollm2": (6, 3.0)}  # programs scored live, and the ratio wanted
 SOURCE = """def merge_models(model_dict, device):
     a, b, c = model_dict.values()
     return {:.3f} * a + {:.3f} * b + 0.1 * c

@@ -175,6 +175,24 @@ class Worker:
         found = self._call("generate", progress, **words, seeds=seeds)["completions"]
         return [Completion(**one) for one in found]
 
+    def score(
+        self,
+        plan: MergePlan | str,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        key: str = "target",
+    ) -> tuple[str, list[Completion]]:
+        """`apply` and greedy answers in one call: the live weights' fingerprint, and the answers.
+
+        A plan may come as its JSON, made before the engine was free.
+        """
+        sampling = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
+        text = plan if isinstance(plan, str) else json.dumps(plan.to_json())
+        found = self._call("score", key=key, plan=text, prompts=list(prompts), sampling=sampling)
+        return found["weights_fingerprint"], [Completion(**one) for one in found["completions"]]
+
     def generate_fed(
         self,
         key: str,

@@ -151,6 +151,15 @@ class Worker:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
 
+    def score(
+        self, key: str, plan: str, prompts: list[str], sampling: dict[str, Any]
+    ) -> dict[str, Any]:
+        """`apply` and `generate` in one: the engine waits for nobody between them."""
+        return {
+            **self.apply(key, json.loads(plan)),
+            **self.generate(key, prompts, sampling, None, False),
+        }
+
     def restore(self, key: str) -> dict[str, Any]:
         self.models[key].restore()
         return {"weights_fingerprint": self.models[key].fingerprint}
