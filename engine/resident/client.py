@@ -58,7 +58,6 @@ class EngineSettings:
     memory_bytes: int | None = None
     max_num_seqs: int = 128
     seed: int = 0
-    threads: int | None = None
     stall_s: float = 300.0
     apply_limit_s: float = 60.0
 
@@ -177,7 +176,7 @@ class Worker:
 
     def score(
         self,
-        plan: MergePlan | str,
+        plan: str,
         prompts: Sequence[str],
         *,
         max_new_tokens: int,
@@ -186,11 +185,10 @@ class Worker:
     ) -> tuple[str, list[Completion]]:
         """`apply` and greedy answers in one call: the live weights' fingerprint, and the answers.
 
-        A plan may come as its JSON, made before the engine was free.
+        The plan is JSON, made before the engine was free.
         """
         sampling = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
-        text = plan if isinstance(plan, str) else json.dumps(plan.to_json())
-        found = self._call("score", key=key, plan=text, prompts=list(prompts), sampling=sampling)
+        found = self._call("score", key=key, plan=plan, prompts=list(prompts), sampling=sampling)
         return found["weights_fingerprint"], [Completion(**one) for one in found["completions"]]
 
     def generate_fed(

@@ -102,8 +102,6 @@ class Worker:
         self.models: dict[str, Model] = {}
         self.busy_s = self.swap_s = 0.0  # of all calls, and of swaps alone
         self.banks: dict[str, tuple[Bank, Backend]] = {}  # what `apply` merges, by model
-        if settings["threads"]:
-            torch.set_num_threads(settings["threads"])
 
     def open_model(self, key: str, folder: str) -> dict[str, Any]:
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"

@@ -3,6 +3,7 @@ twins in flight, and engines that die or hang under a candidate."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -81,8 +82,8 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
 
 def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
-    """Whoever holds the weights of `second` is killed; those that wait behind it are scored."""
-    apply, prepare, doomed = Worker.apply, Screener.prepare, set()
+    """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
+    score, prepare, doomed = Worker.score, Screener.prepare, set()
 
     def prepare_and_note(self, candidate):
         prepared = prepare(self, candidate)
@@ -90,14 +91,13 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
             doomed.add(prepared.plan.fingerprint)
         return prepared
 
-    def apply_and_kill(worker, plan):
-        prints = apply(worker, plan)
-        if plan.fingerprint in doomed:
+    def kill_and_score(worker, plan, prompts, **words):
+        if json.loads(plan)["fingerprint"] in doomed:
             os.kill(worker.pid, signal.SIGKILL)
-        return prints
+        return score(worker, plan, prompts, **words)
 
     monkeypatch.setattr(Screener, "prepare", prepare_and_note)
-    monkeypatch.setattr(Worker, "apply", apply_and_kill)
+    monkeypatch.setattr(Worker, "score", kill_and_score)
     found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
     assert (found["second"].status, scores["second"]) == ("failed", None)
     assert "died 2 times" in found["second"].detail
