@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -26,7 +26,8 @@ VALUE_OVERHEAD_BYTES = 512
 class Bank:
     """`selected`: names that match `include`, in the base's order.
 
-    `keep`: hold tensors, mapped: one copy in memory for all processes of a machine.
+    `keep`: hold tensors, mapped: one copy in memory for all processes of a machine. `keeps`: what to
+    put around a tensor's bounded memo, so that statistics outlive the process.
     """
 
     base: Checkpoint
@@ -34,6 +35,7 @@ class Bank:
     include: str
     selected: tuple[str, ...]
     keep: bool = False
+    keeps: Callable[[str, Memo], Memo] | None = None
     _held: dict[str, TensorSet] = field(default_factory=dict, repr=False)
     _changed: dict[str, bool] = field(default_factory=dict, repr=False)
     _memos: dict[str, Memo] = field(default_factory=dict, repr=False)
@@ -88,7 +90,8 @@ class Bank:
         """Statistics of this tensor's task vectors that were computed before; the latest of them."""
         if name not in self._memos:
             share = MEMO_BYTES // len(self.selected)
-            self._memos[name] = LRUCache(share, lambda v: v.nbytes + VALUE_OVERHEAD_BYTES)
+            cache: Memo = LRUCache(share, lambda v: v.nbytes + VALUE_OVERHEAD_BYTES)
+            self._memos[name] = self.keeps(name, cache) if self.keeps else cache
         return self._memos[name]
 
     def check_finite(self, name: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .bank import Bank
 from .checkpoint import Checkpoint
 from .dedup import BASE
 from .errors import UsageError
+from .memo import KeptMemo
 from .merge import open_backend
 from .plan import Planner
 from .programs import read_programs
@@ -42,6 +43,7 @@ def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Itera
     task = open_task(settings)
     backend = open_backend(settings.backend)
     bank = Bank.open(settings.base, settings.experts, settings.include, keep=True)
+    bank = replace(bank, keeps=lambda name, cache: KeptMemo(cache, store, name))
     trace = TraceSettings(
         timeout_s=settings.trace_timeout_s,
         eager_tier=settings.eager_tier,

@@ -43,6 +43,8 @@ CREATE TABLE answers (
   candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
   question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
   flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
+CREATE TABLE statistics (
+  tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
 CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
 CREATE TABLE preferences (
   iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
@@ -132,6 +134,16 @@ class Store:
     def add_event(self, kind: str, **detail: Any) -> None:
         row = (time.time(), kind, json.dumps(detail))
         self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+
+    # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
+
+    def statistics(self, tensor: str) -> dict[str, float]:
+        found = self._db.execute("SELECT key, value FROM statistics WHERE tensor = ?", (tensor,))
+        return {row["key"]: float.fromhex(row["value"]) for row in found}
+
+    def keep_statistic(self, tensor: str, key: str, value: float) -> None:
+        row = tensor, key, value.hex()
+        self._db.execute("INSERT OR IGNORE INTO statistics VALUES (?, ?, ?)", row)
 
     # ---- candidates
 

@@ -13,6 +13,8 @@ from typing import Any
 from .ir import ELEMENTWISE, REDUCTIONS, Builder, Graph, Node, Op, Space
 from .stages import Apply, Host, Plan, Stage, Sweep
 
+OWN = "+"
+
 
 def stage_merge(graph: Graph) -> Plan:
     """Plan of one update."""
@@ -56,7 +58,7 @@ class Stager:
         ]
         if not found:
             return []
-        keys = tuple(expression(self.graph, i).fingerprint for i in found)
+        keys = tuple(key_of(expression(self.graph, i)) for i in found)
         graph = self.extract(found)
         return [Sweep(graph, self.new_slots(found), keys)]
 
@@ -117,6 +119,12 @@ def depths(graph: Graph) -> list[int]:
 def expression(graph: Graph, index: int) -> Graph:
     """One value alone, constants in place: its fingerprint names the statistic."""
     return subgraph(graph, (index,), lambda builder, index, node: None)
+
+
+def key_of(statistic: Graph) -> str:
+    """Its name in a memo; with OWN at the end where a program's constants are in it."""
+    constants = any(node.op is Op.CONST for node in statistic.nodes)
+    return statistic.fingerprint + OWN * constants
 
 
 def subgraph(
