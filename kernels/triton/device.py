@@ -209,22 +209,41 @@ def block_normal(seed, draw, start, BLOCK: tl.constexpr):
 
 @triton.jit
 def atan(x):
-    return libdevice.atan(x)
+    if not INTERPRET:
+        return libdevice.atan(x)
+    size = tl.abs(x)  # the polynomial of Cephes, after two reductions
+    z = tl.where(size > 1, 1.0 / size, size)
+    high = z > 0.41421357
+    z = tl.where(high, (z - 1.0) / (z + 1.0), z)
+    w = z * z
+    p = ((0.0805374449538 * w - 0.138776856032) * w + 0.199777106478) * w - 0.333329491539
+    angle = p * w * z + z + tl.where(high, 0.7853981852531433, 0.0)
+    angle = tl.where(size > 1, 1.5707963705062866 - angle, angle)
+    return tl.where(x < 0, -angle, angle)
 
 
 @triton.jit
 def asin(x):
-    return libdevice.asin(x)
+    if not INTERPRET:
+        return libdevice.asin(x)
+    return atan(x / tl.sqrt_rn(1.0 - x * x))
 
 
 @triton.jit
 def acos(x):
-    return libdevice.acos(x)
+    return 1.5707963705062866 - asin(x) if INTERPRET else libdevice.acos(x)
 
 
 @triton.jit
-def atan2(x, y):
-    return libdevice.atan2(x, y)
+def atan2(y, x):
+    if not INTERPRET:
+        return libdevice.atan2(y, x)
+    both = (tl.abs(y) == tl.abs(x)) & (x == x) & (x != 0)  # Inf / Inf too
+    angle = atan(tl.where(both, 1.0, tl.abs(y) / tl.abs(x)))
+    angle = tl.where((x == 0) & (y == 0), 0.0, angle)
+    behind = x.to(tl.int32, bitcast=True) < 0  # -0.0 is
+    angle = tl.where(behind & (x == x), 3.1415927410125732 - angle, angle)
+    return tl.where(y.to(tl.int32, bitcast=True) < 0, -angle, angle)
 
 
 # ---- a block [rows, 8] reduced over its second axis; m: what is in the tensor, live: which rows are
