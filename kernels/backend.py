@@ -20,7 +20,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .ir import Graph, Op, Space
+from .ir import Graph, Op
 from .reference import evaluate
 from .stages import Apply, Host, Plan, Sweep
 
@@ -263,8 +263,3 @@ def plan_bytes(plan: Plan, shape: tuple[int, int], itemsizes: Mapping[str, int])
         read += numel * (sum(itemsizes[name] for name in used) + itemsizes["base"] * reads_base)
         written += numel * itemsizes["base"] * isinstance(stage, Apply)
     return read, written
-
-
-def is_small(space: Space) -> bool:
-    """Whether a value of this space is a number or a vector."""
-    return space is not Space.FULL

@@ -84,16 +84,14 @@ def source_of(plan: Plan, dtype: str = "bf16") -> str:
     return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
 
 
-def compile_ahead(
-    kernel: Kernel, arch: int = 90, whole: bool = True, iters: int | None = None
-) -> Any:
+def compile_ahead(kernel: Kernel, arch: int = 90, whole: bool = True) -> Any:
     """The kernel's compiled form for sm_`arch`, from the cache or into it. Needs no GPU."""
     triton = import_triton(interpret=False)
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
-    sizes = {**spec.sizes, "WHOLE": whole, **({"ITERS": iters} if iters else {})}
+    sizes = {**spec.sizes, "WHOLE": whole}
     types = {name: POINTERS.get(name, "constexpr") for name in function.arg_names}
     constants = {(function.arg_names.index(name),): value for name, value in sizes.items()}
     aligned = {
