@@ -167,11 +167,15 @@ template <class F> void store_merged(Tile& t, const Insn& x) {
 
 // d = input k - register b, for any dtype; bf16 is the FIRST named DELTA.
 void load_delta(Tile& t, const Insn& x) {
-  alignas(64) float expert[TILE];  // d may be the base's register
-  load_into(t, x.k, expert);
+  alignas(64) float copy[TILE];  // d may be the base's register
+  const float* expert = copy;
+  const int n = whole_groups(t);
+  if (t.task->dtypes[x.k] == F32 && n == t.n)
+    expert = static_cast<const float*>(t.task->inputs[x.k]) + t.at;
+  else
+    load_into(t, x.k, copy);
   float* d = reg(t, x.d);
   const float* base = reg(t, x.b);
-  const int n = whole_groups(t);
   LOOP(n) d[i] = expert[i] - base[i];
 }
 
