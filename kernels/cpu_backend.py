@@ -9,6 +9,7 @@ the same bits whatever else is computed in the same pass.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, final
 
@@ -56,17 +57,30 @@ class CpuBackend(Backend):
     # ---- the three things a backend does
 
     def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
-        assert out.is_contiguous(), "the output must be contiguous"
-        call, kept = self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
-        finite = call.apply(out.data_ptr(), DTYPES[out.dtype])
-        del kept
-        return finite
+        return self.apply_all(graph, [tensors], [slots], [out])[0]
+
+    def apply_all(
+        self,
+        graph: Graph,
+        sets: Sequence[TensorSet],
+        slots: Sequence[Slots],
+        outs: Sequence[Tensor],
+    ) -> list[bool]:
+        assert all(out.is_contiguous() for out in outs), "the output must be contiguous"
+        calls = [
+            self._call(self.code(graph, "merge", tensors), graph, tensors, own)
+            for tensors, own in zip(sets, slots, strict=True)
+        ]
+        return self._run(calls, outs)
+
+    def _run(self, calls: list[tuple[Any, list[Tensor]]], outs: Sequence[Tensor]) -> list[bool]:
+        places, dtypes = [o.data_ptr() for o in outs], [DTYPES[o.dtype] for o in outs]
+        return [bool(f) for f in self._module.apply([call for call, _ in calls], places, dtypes)]
 
     def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
-        call, kept = self._call(self.code(graph, "update", tensors), graph, tensors, slots)
+        call = self._call(self.code(graph, "update", tensors), graph, tensors, slots)
         out = torch.empty(tensors.base.shape, dtype=torch.float32)
-        call.apply(out.data_ptr(), F32)
-        del kept
+        self._run([call], [out])
         return out
 
     def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from ...kernels.backend import Backend
-from ..apply import merge_tensor
+from ..apply import merge_tensors, together
 from ..bank import Bank
 from ..checkpoint import Checkpoint
 from ..errors import EngineError, Rejected, Rejection, UsageError
@@ -44,6 +44,8 @@ class Model:
             self.placement: Placement = engine.placement()
         except Unplaceable as error:
             raise UsageError(f"{checkpoint.folder}: cannot be swapped in place: {error}") from None
+        place = self.placement.whole
+        self.whole = {name: place(name, checkpoint.shape(name)) for name in checkpoint.names}
         self.prints = {name: self.live_print(name) for name in checkpoint.names}
         self.base_prints = dict(self.prints)
         self.check_base()
@@ -59,27 +61,30 @@ class Model:
         return self.placement.live[self.placement.segments[name][0].target].dtype
 
     def live_print(self, name: str) -> TensorPrint:
-        shape = self.base.shape(name)
-        whole = self.placement.whole(name, shape)
-        if whole is None:
-            whole = self.placement.read(name, shape, self.live_dtype(name))
-        return TensorPrint.of(whole)
+        live = self.whole[name]
+        if live is None:
+            live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
+        return TensorPrint.of(live)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
         self.placement.write(name, tensor)
         self.prints[name] = self.live_print(name)
 
-    def merge(self, name: str, merge_into: Callable[[torch.Tensor], None]) -> None:
-        """Have a tensor of the base's shape and dtype written, in place where that is possible."""
-        live = self.placement.whole(name, self.base.shape(name))
-        if live is not None and live.dtype == self.base.dtype(name):
-            self.prints.pop(name, None)  # until it is known again
-            merge_into(live)
+    def merge(self, names: list[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
+        """Have tensors of the base's shape and dtype written, in place where that is possible."""
+        outs, elsewhere = list[torch.Tensor](), dict[str, torch.Tensor]()
+        for name in names:
+            live, dtype = self.whole[name], self.base.dtype(name)
+            if live is None or live.dtype != dtype:
+                live = elsewhere[name] = torch.empty(self.base.shape(name), dtype=dtype)
+            else:
+                self.prints.pop(name, None)  # until it is known again
+            outs.append(live)
+        merge_into(outs)
+        for name in names:
+            if name in elsewhere:
+                self.placement.write(name, elsewhere[name])
             self.prints[name] = self.live_print(name)
-            return
-        scratch = torch.empty(self.base.shape(name), dtype=self.base.dtype(name))
-        merge_into(scratch)
-        self.write(name, scratch)
 
     def restore(self) -> None:
         """The base back, bit for bit, verified."""
@@ -139,11 +144,12 @@ class Worker:
 
     def _apply(self, model: Model, bank: Bank, backend: Backend, plan: MergePlan) -> None:
         deadline = time.monotonic() + self.settings["apply_limit_s"]
-        for name, one in plan.tensors.items():
-            model.merge(name, partial(merge_tensor, one, bank.tensors(name), bank, backend))
+        for names in together(plan.tensors, bank):
+            plans, sets = [plan.tensors[n] for n in names], [bank.tensors(n) for n in names]
+            model.merge(names, partial(merge_tensors, plans, sets, bank, backend))
             if time.monotonic() > deadline:
                 limit = f"applying it took more than {self.settings['apply_limit_s']:g} s"
-                raise Rejected(Rejection("timeout", f"{limit}; {name} was reached"))
+                raise Rejected(Rejection("timeout", f"{limit}; {names[-1]} was reached"))
         for name in model.base.names:  # what an earlier plan changed and this one does not
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))

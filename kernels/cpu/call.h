@@ -97,7 +97,8 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
 
 // ---- entry points; they run without the interpreter's lock ----
 
-bool apply(Call& call, uintptr_t out, int out_dtype);  // whether all results are finite
+// Several calls at once, so that small tensors fill all threads; whether each one's results are finite.
+std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs, const std::vector<int>& out_dtypes);
 std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds);
 void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);

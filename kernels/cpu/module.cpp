@@ -92,11 +92,12 @@ NB_MODULE(_cpu, m) {
   m.def("opcodes", &opcodes, "Names of the instructions, in the order of their numbers.");
   m.def("read_all", &read_all, arg("address"), arg("num_words"), arg("num_threads"), unlocked(),
         "Sum of 64-bit words: the bound of a sweep, for the bench.");
+  m.def("apply", &apply, arg("calls"), arg("outs"), arg("out_dtypes"), unlocked(),
+        "Write each call's results to its output; whether they are finite.");
   nb::class_<Call>(m, "Call")
       .def("__init__", &make_call, arg("code"), arg("num_registers"), arg("rows"), arg("cols"),
            arg("inputs"), arg("dtypes"), arg("vectors"), arg("ranges"), arg("draws"),
            arg("num_threads"), arg("isa"))
-      .def("apply", &apply, arg("out"), arg("out_dtype"), unlocked())
       .def("reduce_all", &reduce_all, arg("kinds"), unlocked())
       .def("reduce_rows", &reduce_rows, arg("kinds"), arg("out"), unlocked())
       .def("reduce_columns", &reduce_columns, arg("kinds"), arg("out"), unlocked())

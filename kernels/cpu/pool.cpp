@@ -34,12 +34,12 @@ class Pool {
       work_ = &work;
       num_blocks_ = num_blocks;
       next_ = 0;
-      busy_ = int(threads_.size());
       round_++;
     }
     wake_.notify_all();
     take_blocks(0);
     std::unique_lock<std::mutex> lock(mutex_);
+    work_ = nullptr;  // a helper that wakes only now, its core being busy, is not waited for
     done_.wait(lock, [this] { return busy_ == 0; });
   }
 
@@ -56,6 +56,8 @@ class Pool {
         wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
         if (stopping_) return;
         seen = round_;
+        if (!work_) continue;
+        busy_++;
       }
       take_blocks(thread);
       std::lock_guard<std::mutex> lock(mutex_);

@@ -68,17 +68,27 @@ struct Partial {
 
 }  // namespace
 
-bool apply(Call& call, uintptr_t out, int out_dtype) {
-  call.task.out = reinterpret_cast<void*>(out);
-  call.task.out_dtype = uint8_t(out_dtype);
-  auto scratch = call.scratch();
-  std::atomic<bool> bad{false};
-  parallel_blocks(call.num_blocks(), call.num_threads, [&](size_t block, int thread) {
-    Tile t = call.tile(*scratch[thread]);
-    call.run_block(t, block);
-    if (t.not_finite) bad = true;
+std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs,
+                       const std::vector<int>& out_dtypes) {
+  std::vector<size_t> starts{0};  // of each call, among the blocks of all
+  std::vector<std::atomic<bool>> bad(calls.size());
+  const Call* largest = calls[0];
+  for (size_t i = 0; i < calls.size(); i++) {
+    calls[i]->task.out = reinterpret_cast<void*>(outs[i]);
+    calls[i]->task.out_dtype = uint8_t(out_dtypes[i]);
+    starts.push_back(starts[i] + calls[i]->num_blocks());
+    if (calls[i]->num_registers > largest->num_registers) largest = calls[i];
+  }
+  auto scratch = largest->scratch();
+  parallel_blocks(starts.back(), largest->num_threads, [&](size_t block, int thread) {
+    const size_t i = std::upper_bound(starts.begin(), starts.end(), block) - starts.begin() - 1;
+    Tile t = calls[i]->tile(*scratch[thread]);
+    calls[i]->run_block(t, block - starts[i]);
+    if (t.not_finite) bad[i] = true;
   });
-  return !bad;
+  std::vector<int> finite;
+  for (const auto& one : bad) finite.push_back(!one);
+  return finite;
 }
 
 // Reductions over everything: one double each.

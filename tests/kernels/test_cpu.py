@@ -14,7 +14,7 @@ import selfdev_engine.kernels.ir as ir
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from selfdev_engine.kernels.backend import TensorSet
+from selfdev_engine.kernels.backend import Job, TensorSet
 from selfdev_engine.kernels.cpu_backend import CpuBackend, load_extension
 from selfdev_engine.kernels.encode import below
 from selfdev_engine.kernels.instructions import FIRSTS, SECONDS
@@ -310,3 +310,21 @@ def test_ranges_of_flat_indices(make_tensors, bounds):
     plan = compile_graph(b.graph(b.add(Op.IN_RANGE, attrs=bounds, space=Space.FULL)))
     found = CpuBackend().update(plan, make_tensors((3, 510))).flatten()
     assert found.nonzero().flatten().tolist() == list(range(*bounds))
+
+
+def test_tensors_merged_by_one_call_have_their_own_bits_and_faults(make_tensors):
+    """Also where they differ in shape, dtype and whether a result is finite."""
+    b = Builder()
+    plan = compile_graph(b.graph(b.add(Op.MUL, b.input("a"), b.const(3.0))))
+    shapes, dtypes = [(3, 5), (700, 130), (1, 1), (64, 2048)], [F32, BF16, F32, F16]
+    kinds = zip(shapes, dtypes, strict=True)
+    sets = [make_tensors(shape, (dtype,) * 4, seed=i) for i, (shape, dtype) in enumerate(kinds)]
+    sets[2].experts["a"].fill_(math.nan)
+    backend = CpuBackend(num_threads=2)
+    outs = [torch.empty_like(tensors.base) for tensors in sets]
+    jobs = [Job(plan, tensors, out) for tensors, out in zip(sets, outs, strict=True)]
+    assert backend.merge_all(jobs) == [True, True, False, True]
+    for job in jobs:
+        alone = torch.empty_like(job.out)
+        CpuBackend(num_threads=1).merge(plan, job.tensors, alone)
+        assert digest(alone) == digest(job.out)
