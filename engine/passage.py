@@ -33,6 +33,7 @@ class Usage:
     """What the engine's time went to while candidates were screened; shares of the wall clock."""
 
     engine: str = ""
+    threads: int | None = None  # that it answers with; known once it was up
     wall_s: float = 0.0
     busy_s: float = 0.0
     swap_s: float = 0.0
@@ -40,7 +41,8 @@ class Usage:
     def to_json(self) -> dict[str, Any]:
         busy = self.busy_s / self.wall_s if self.wall_s else None
         swap = self.swap_s / self.busy_s if self.busy_s else None
-        return {"name": self.engine, "busy_share": busy, "swap_share": swap}
+        shares = {"busy_share": busy, "swap_share": swap}
+        return {"name": self.engine, "threads": self.threads, **shares}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
 from .resident.client import Completion, EngineSettings, Worker, choose_engine
+from .resident.threads import MOST_PROMPTS
 from .score import Sample, Score, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
 from .survey import Surveyor
@@ -31,6 +32,8 @@ from .tasks import Task
 
 POPULATION = "population"  # the setting of a store: of how many programs the best are wanted
 WITH_SCORE = ("scored", "stopped", "duplicate")
+THREADS = "threads"  # the setting of a store: that the engine answers with
+TRIAL_TOKENS, TRIAL_LETTERS = 8, 200  # of an answer and of a prompt (its end), to choose threads by
 MAX_LOST = 2  # engines that a candidate may cost
 AHEAD = 4  # candidates prepared while the engine scores
 
@@ -81,7 +84,8 @@ class Screener:
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
         self._turn, self._grading = Lock(), Lock()  # to use the engine; to grade
-        self.usage = Usage()
+        self.usage = Usage(threads=store.setting(THREADS))
+        self._trials: dict[str, float] = {}  # seconds by threads, where they were chosen now
         self.race = open_race(
             settings.race, settings.top, settings.seed, task, store.setting(POPULATION)
         )
@@ -100,9 +104,19 @@ class Screener:
             base = str(self.bank.base.folder)
             backend = self.planner.backend.name
             self._worker.open_bank(base, places, self.bank.include, backend)
+            self._keep_threads(self._worker)
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
         return self._worker
+
+    def _keep_threads(self, worker: Worker) -> None:
+        """As many as before; at a run's first start, those that are found the fastest."""
+        if self.usage.threads:
+            return worker.set_threads(self.usage.threads)
+        task, length = self.task, min(TRIAL_TOKENS, self.task.max_new_tokens)
+        ends = [question.prompt[-TRIAL_LETTERS:] for question in task.split("dev")]
+        found = worker.choose_threads(ends[:MOST_PROMPTS], max_new_tokens=length, stop=task.stop)
+        self.usage.threads, self._trials = found["threads"], found["seconds"]
 
     def open_model(self, key: str, folder: Path) -> bool:
         """Another model in the same process; False if the engine has it already."""
@@ -144,6 +158,8 @@ class Screener:
         score, samples = evaluate(self.worker, "target", self.task, "dev", progress)
         with self.store.transaction():
             self.add_score(BASE, "dev", score, samples)
+            self.store.set_setting(THREADS, self.usage.threads)
+            self.store.add_event(THREADS, threads=self.usage.threads, seconds=self._trials)
             nothing = {"coefficients": dict.fromkeys(self.bank.experts, 0.0), "residual": 0.0}
             seconds = time.monotonic() - began
             self.store.decide(

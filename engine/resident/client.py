@@ -134,6 +134,19 @@ class Worker:
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         self._call("open_bank", key=key, **words)
 
+    def choose_threads(
+        self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Threads that answer such prompts fastest, tried now; set from now on.
+
+        `threads`, and `seconds`, what the trials took, by threads.
+        """
+        sampling = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
+        return self._call("choose_threads", key="target", prompts=list(prompts), sampling=sampling)
+
+    def set_threads(self, threads: int) -> None:
+        self._call("set_threads", threads=threads)
+
     def apply(self, plan: MergePlan, key: str = "target") -> str:
         """Swap a model's weights to base + update; their fingerprint. May raise Rejected."""
         return self._call("apply", key=key, plan=plan.to_json())["weights_fingerprint"]

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from ..plan import MergePlan
 from ..sandbox.guard import die_with_parent
 from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
 from .placement import Placement, Unplaceable
+from .threads import choose, try_out
 
 
 class Model:
@@ -130,6 +132,31 @@ class Worker:
         self.banks[key] = bank, open_backend(backend)
         return {"selected": len(bank.selected)}
 
+    def choose_threads(
+        self, key: str, prompts: list[str], sampling: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Try the numbers of threads that make sense; the best from now on, of all models."""
+        engine, chosen = self.models[key].engine, sampling_of(sampling)
+
+        def answer(threads: int, count: int) -> None:
+            self.set_threads(threads)
+            engine.generate(prompts[:count], chosen, None, self.channel.progress)
+            engine.reset()  # or the next trial would find its prompts in the cache
+
+        cores = len(os.sched_getaffinity(0))
+        counts = [torch.get_num_threads()]
+        if "OMP_NUM_THREADS" not in os.environ and not torch.cuda.is_available():
+            counts = sorted({1, cores})
+        seconds = try_out(counts, answer) if len(counts) > 1 else {counts[0]: [0.0]}
+        threads, tried = choose(seconds), {str(n): median(found) for n, found in seconds.items()}
+        self.set_threads(threads)
+        print(f"{threads} threads; median seconds of the trials by threads: {tried}", flush=True)
+        return {"threads": threads, "seconds": tried}
+
+    def set_threads(self, threads: int) -> dict[str, Any]:
+        torch._C.set_num_threads(threads)  # vLLM puts a warning in place of torch.set_num_threads
+        return {}
+
     def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
         """Make the model its base plus this plan's update."""
         began, model = time.perf_counter(), self.models[key]
@@ -197,10 +224,14 @@ class Worker:
         fed: bool,
     ) -> dict[str, Any]:
         """`fed`: the driver is told what finished, and says what else to ask."""
-        chosen = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
         engine, feed = self.models[key].engine, self.channel.feed if fed else None
+        chosen = sampling_of(sampling)
         answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
         return {"completions": [answer and answer.to_json() for answer in answers]}
+
+
+def sampling_of(words: dict[str, Any]) -> Sampling:
+    return Sampling(**{**words, "stop": tuple(words["stop"])})
 
 
 class Channel:

@@ -34,7 +34,8 @@ def summary(result: Result) -> str:
     engine = result["engine"]
     words = [f"{result['run']}  ({result['seconds']:.0f} s"]
     if engine["busy_share"]:
-        words.append(f"{engine['name']}: {engine['busy_share']:.0%} busy")
+        threads = f" on {engine['threads']} threads" if engine["threads"] != 1 else " on one thread"
+        words.append(f"{engine['name']}{threads}: {engine['busy_share']:.0%} busy")
         words.append(f"{engine['swap_share']:.1%} of that swapping")
     return "; ".join(words) + ")"
 

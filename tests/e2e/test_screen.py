@@ -159,6 +159,7 @@ def test_the_same_again_pays_nothing(selfdev, screened):
     again = selfdev(*words, "--json")
     assert again.code == 0, again.stderr
     assert outcomes(again.json) == outcomes(result)
+    assert again.json["engine"]["threads"] == result["engine"]["threads"] >= 1
     with sqlite3.connect(run / "run.db") as db:
         rows = db.execute("SELECT candidate FROM scores").fetchall()
     assert len(rows) == len(set(rows))

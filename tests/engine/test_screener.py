@@ -104,6 +104,21 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
     assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
 
 
+def test_a_run_keeps_the_threads_of_its_first_score(screen, monkeypatch, tmp_path):
+    """The second engine is told, and tries nothing."""
+    told, used = [], []
+    set_threads = Worker.set_threads
+    monkeypatch.setattr(Worker, "set_threads", lambda w, n: (told.append(n), set_threads(w, n)))
+    screen({"first": PROGRAMS["first"]}, lambda screener: used.append(screener.usage.threads))
+    with Store.open(tmp_path / "run.db") as store:
+        assert told == [] and store.setting("threads") == used[0] >= 1
+        store.set_setting("threads", 3)
+    monkeypatch.setattr(Worker, "choose_threads", None)
+    programs = {name: PROGRAMS[name] for name in ("first", "second")}
+    screen(programs, lambda screener: used.append(screener.usage.threads))
+    assert told == [3] and used[-1] == 3
+
+
 def test_an_engine_that_hangs_is_ended(small_models):
     settings = EngineSettings(engine="transformers", stall_s=2.0)
     with Worker.start(settings) as worker:
