@@ -5,6 +5,7 @@ EngineError             anything we expect to happen
 |   +-- MissingExtra    an optional dependency is absent; the line says what to install
 +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
 +-- WorkerLost          the engine's process died; costs the candidate in flight
++-- EngineGone          it had died before the turn of what was asked came; costs nobody
 """
 
 from __future__ import annotations
@@ -63,3 +64,7 @@ class Rejected(EngineError):
 
 class WorkerLost(EngineError):
     """The process that holds the resident engine is gone."""
+
+
+class EngineGone(EngineError):
+    """No engine was up when the turn of what was asked came; it was not tried."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import Rejection
 from .plan import MergePlan
+from .resident.client import Times
 from .score import Sample, Score
 from .store import Candidate
 from .survey import Survey
@@ -38,6 +39,10 @@ class Usage:
     busy_s: float = 0.0
     swap_s: float = 0.0
 
+    def count(self, spent: Times) -> None:
+        self.busy_s += spent.busy_s
+        self.swap_s += spent.swap_s
+
     def to_json(self) -> dict[str, Any]:
         busy = self.busy_s / self.wall_s if self.wall_s else None
         swap = self.swap_s / self.busy_s if self.busy_s else None
@@ -53,7 +58,3 @@ class Answers:
     score: Score
     samples: list[Sample]
     seconds: float
-
-
-class EngineGone(Exception):
-    """No engine was up when a candidate's turn came; it was not tried."""

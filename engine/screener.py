@@ -18,12 +18,12 @@ from typing import Any
 
 from .bank import Bank
 from .dedup import BASE, Known, Twins
-from .errors import Rejected, Rejection, WorkerLost
-from .passage import Answers, EngineGone, Prepared, Usage
+from .errors import EngineGone, Rejected, Rejection, WorkerLost
+from .passage import Answers, Prepared, Usage
 from .plan import MergePlan, Planner
 from .program import extract
 from .raced import ask_in_race, open_race, recall
-from .resident.client import Completion, EngineSettings, Worker, choose_engine
+from .resident.client import EngineSettings, Worker, choose_engine
 from .resident.threads import MOST_PROMPTS
 from .score import Sample, Score, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
@@ -83,7 +83,7 @@ class Screener:
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
-        self._turn, self._grading = Lock(), Lock()  # to use the engine; to grade
+        self._opening, self._grading = Lock(), Lock()
         self.usage = Usage(threads=store.setting(THREADS))
         self._trials: dict[str, float] = {}  # seconds by threads, where they were chosen now
         self.race = open_race(
@@ -176,8 +176,8 @@ class Screener:
         self.start_engine()
         began = time.monotonic()
         waiting: deque[tuple[Prepared, Future[Answers] | None]] = deque()
-        # Two, so that the next one is asked while the last one's answers are graded; a race wants
-        # its candidates one after the other.
+        # Two, so that the engine has the next one before it answers the last; a race wants its
+        # candidates one after the other.
         pool = ThreadPoolExecutor(1 if self.race else 2, "engine")
 
         def settle() -> None:
@@ -249,33 +249,33 @@ class Screener:
         """Swap and ask, then grade, while another candidate has the engine. Touches no store."""
         assert prepared.plan is not None
         text = json.dumps(prepared.plan.to_json())
-        with self._turn:
-            if self._worker is None:
-                raise EngineGone
-            try:
+        try:
+            with self._opening:
+                if self._worker is None:
+                    raise EngineGone
                 worker = self.worker
-                before, began = worker.times, time.monotonic()
-                raced, answers = None, []
-                if self.race:
-                    prints = worker.apply(prepared.plan)
-                    raced = ask_in_race(worker, self.race, prepared.candidate, self.task)
-                else:
-                    prints, answers = self._scored(worker, text)
-                seconds = time.monotonic() - began
-            except WorkerLost:
-                self._worker = None
-                raise
-            self.usage.busy_s += worker.times.busy_s - before.busy_s
-            self.usage.swap_s += worker.times.swap_s - before.swap_s
-        if raced is not None:
-            return Answers(prints, score_of(raced, self.task.metric), raced, seconds)
-        with self._grading:
-            return Answers(prints, *graded(self.task, "dev", answers), seconds)
+            return self._raced(worker, prepared) if self.race else self._scored(worker, text)
+        except WorkerLost:
+            self._worker = None
+            raise
 
-    def _scored(self, worker: Worker, plan: str) -> tuple[str, list[Completion]]:
+    def _raced(self, worker: Worker, prepared: Prepared) -> Answers:
+        assert self.race and prepared.plan
+        before = worker.times
+        prints = worker.apply(prepared.plan)
+        samples = ask_in_race(worker, self.race, prepared.candidate, self.task)
+        spent = worker.times - before
+        self.usage.count(spent)
+        return Answers(prints, score_of(samples, self.task.metric), samples, spent.busy_s)
+
+    def _scored(self, worker: Worker, plan: str) -> Answers:
         task = self.task
         prompts = [question.prompt for question in task.split("dev")]
-        return worker.score(plan, prompts, max_new_tokens=task.max_new_tokens, stop=task.stop)
+        limits = {"max_new_tokens": task.max_new_tokens, "stop": task.stop}
+        prints, answers, spent = worker.score(plan, prompts, **limits)
+        with self._grading:
+            self.usage.count(spent)
+            return Answers(prints, *graded(task, "dev", answers), spent.busy_s)
 
     # ---- deciding
 

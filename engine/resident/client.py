@@ -1,5 +1,7 @@
 """The driver's side of a worker: starts it, calls its methods, notices when it dies.
 
+A request is sent before the last one is answered: the worker then waits for nobody between them.
+
 The driver imports no engine and holds no device. A worker is a session of its own that ends with
 its driver (parent-death signal, end of the socket), so nothing is left behind.
 """
@@ -17,10 +19,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerLost
+from ..errors import EngineGone, MissingExtra, Rejected, Rejection, UsageError, WorkerLost
 from ..plan import MergePlan
 
 MODULE = f"{__package__}.worker"
@@ -81,16 +84,25 @@ class Times:
     busy_s: float
     swap_s: float
 
+    def __add__(self, other: Times) -> Times:
+        return Times(self.busy_s + other.busy_s, self.swap_s + other.swap_s)
+
+    def __sub__(self, other: Times) -> Times:
+        return Times(self.busy_s - other.busy_s, self.swap_s - other.swap_s)
+
 
 class Worker:
-    """A worker process; a context manager. Calls are synchronous."""
+    """A worker process; a context manager. Calls are synchronous; threads may overlap theirs."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], channel: socket.socket, log: Path, stall_s: float
     ) -> None:
         self._process, self._socket, self.log, self.stall_s = process, channel, log, stall_s
-        self._stream = channel.makefile("rw", encoding="utf-8")
-        self._calls = 0
+        # Two streams: one for both ways forgets what it has read when it is written to.
+        self._sink = channel.makefile("w", encoding="utf-8")
+        self._source = channel.makefile("r", encoding="utf-8")
+        self._asking, self._answering = Lock(), Lock()
+        self.num_calls, self._is_lost = 0, False
         self.times = Times(0.0, 0.0)  # that the worker has spent, as of its last answer
         self.engine = ""  # what answers, with its version; known once a model is open
 
@@ -195,14 +207,18 @@ class Worker:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         key: str = "target",
-    ) -> tuple[str, list[Completion]]:
-        """`apply` and greedy answers in one call: the live weights' fingerprint, and the answers.
+    ) -> tuple[str, list[Completion], Times]:
+        """`apply` and greedy answers in one call: the live weights' fingerprint, the answers, and
+        what they took.
 
         The plan is JSON, made before the engine was free.
         """
         sampling = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
-        found = self._call("score", key=key, plan=plan, prompts=list(prompts), sampling=sampling)
-        return found["weights_fingerprint"], [Completion(**one) for one in found["completions"]]
+        words = {"key": key, "plan": plan, "prompts": list(prompts), "sampling": sampling}
+        reply = self._exchange("score", words)
+        found = value_of(reply)
+        answers = [Completion(**one) for one in found["completions"]]
+        return found["weights_fingerprint"], answers, Times(**reply["times"])
 
     def generate_fed(
         self,
@@ -231,9 +247,35 @@ class Worker:
         feed: Feed | None = None,
         **params: Any,
     ) -> dict[str, Any]:
-        self._calls += 1
-        self._socket.settimeout(OPEN_S if method.startswith("open") else self.stall_s)
-        self._send({"id": self._calls, "method": method, "params": params})
+        return value_of(self._exchange(method, params, progress, feed))
+
+    def _exchange(
+        self,
+        method: str,
+        params: dict[str, Any],
+        progress: Callable[[int], None] | None = None,
+        feed: Feed | None = None,
+    ) -> dict[str, Any]:
+        """The worker's reply; requests are answered in the order in which they were sent."""
+        self._asking.acquire()
+        try:
+            self.num_calls += 1
+            call = self.num_calls
+            self._send({"id": call, "method": method, "params": params})
+            self._answering.acquire()
+        finally:
+            self._asking.release()
+        try:
+            self._socket.settimeout(OPEN_S if method.startswith("open") else self.stall_s)
+            reply = self._reply(progress, feed)
+            if reply["id"] != call:
+                raise WorkerLost(f"the worker answered call {reply['id']}, not {call}")
+            self.times += Times(**reply["times"])
+            return reply
+        finally:
+            self._answering.release()
+
+    def _reply(self, progress: Callable[[int], None] | None, feed: Feed | None) -> dict[str, Any]:
         while True:
             reply = self._receive()
             if "finished" in reply:
@@ -241,24 +283,21 @@ class Worker:
                 told = [(number, Completion(**one)) for number, one in reply["finished"]]
                 self._send({"more": feed(told)})
             elif "progress" not in reply:
-                break
+                return reply
             elif progress:
                 progress(reply["progress"])
-        if reply["id"] != self._calls:
-            raise WorkerLost(f"the worker answered call {reply['id']}, not {self._calls}")
-        self.times = Times(**reply["times"])
-        return value_of(reply)
 
     def _send(self, message: dict[str, Any]) -> None:
-        try:
-            self._stream.write(json.dumps(message) + "\n")
-            self._stream.flush()
-        except OSError as error:
-            raise self._lost() from error
+        """Where it cannot be sent the worker is gone; whose turn it was learns that by receiving."""
+        with contextlib.suppress(OSError, ValueError):
+            self._sink.write(json.dumps(message) + "\n")
+            self._sink.flush()
 
     def _receive(self) -> dict[str, Any]:
+        if self._is_lost:
+            raise EngineGone("the engine's process had ended before")
         try:
-            line = self._stream.readline()
+            line = self._source.readline()
         except TimeoutError:
             self._process.kill()
             raise self._lost(f"said nothing for {self._socket.gettimeout():.0f} s") from None
@@ -269,6 +308,7 @@ class Worker:
         return json.loads(line)
 
     def _lost(self, how: str = "ended") -> WorkerLost:
+        self._is_lost = True
         self.stop()
         lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
         return WorkerLost(f"the engine's process {how}; its last words:\n" + "\n".join(lines))

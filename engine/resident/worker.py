@@ -18,8 +18,10 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from queue import SimpleQueue
 from statistics import median
-from typing import Any
+from threading import Thread
+from typing import Any, TextIO
 
 import torch
 
@@ -107,7 +109,7 @@ class Worker:
     def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
-        self.busy_s = self.swap_s = 0.0  # of all calls, and of swaps alone
+        self.swap_s = 0.0  # of a call, its swaps
         self.banks: dict[str, tuple[Bank, Backend]] = {}  # what `apply` merges, by model
 
     def open_model(self, key: str, folder: str) -> dict[str, Any]:
@@ -235,19 +237,31 @@ def sampling_of(words: dict[str, Any]) -> Sampling:
 
 
 class Channel:
-    """JSON lines over a socket; progress is told at most ten times a second."""
+    """JSON lines over a socket; progress is told at most ten times a second.
+
+    A thread reads, so that whoever sends the next request does not wait until this one is answered.
+    """
 
     def __init__(self, descriptor: int) -> None:
-        self._stream = socket.socket(fileno=descriptor).makefile("rw", encoding="utf-8")
+        channel = socket.socket(fileno=descriptor)
+        self._sink = channel.makefile("w", encoding="utf-8")
+        self._lines: SimpleQueue[str] = SimpleQueue()
+        source = channel.makefile("r", encoding="utf-8")
+        Thread(target=self._read, args=(source,), daemon=True).start()
         self._told_at = 0.0
 
+    def _read(self, source: TextIO) -> None:
+        while line := source.readline():
+            self._lines.put(line)
+        self._lines.put("")
+
     def receive(self) -> dict[str, Any] | None:
-        line = self._stream.readline()
+        line = self._lines.get()
         return json.loads(line) if line else None
 
     def send(self, message: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(message) + "\n")
-        self._stream.flush()
+        self._sink.write(json.dumps(message) + "\n")
+        self._sink.flush()
 
     def feed(self, finished: Finished) -> list[str] | None:
         self.send({"finished": [[number, answer.to_json()] for number, answer in finished]})
@@ -262,10 +276,9 @@ class Channel:
 
 def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     """Never raises: what went wrong is data."""
-    began = time.perf_counter()
+    began, worker.swap_s = time.perf_counter(), 0.0
     said = outcome_of(worker, request)
-    worker.busy_s += time.perf_counter() - began
-    times = {"busy_s": worker.busy_s, "swap_s": worker.swap_s}
+    times = {"busy_s": time.perf_counter() - began, "swap_s": worker.swap_s}
     return {"id": request["id"], "times": times, **said}
 
 

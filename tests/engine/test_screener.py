@@ -6,9 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import pytest
-from selfdev_engine.engine.errors import WorkerLost
+from selfdev_engine.engine.errors import EngineGone, WorkerLost
 from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
 from selfdev_engine.engine.screener import Screener, ScreenSettings
@@ -83,7 +86,7 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
 def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
     """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
-    score, prepare, doomed = Worker.score, Screener.prepare, set()
+    score, prepare, doomed, alone = Worker.score, Screener.prepare, set(), Lock()
 
     def prepare_and_note(self, candidate):
         prepared = prepare(self, candidate)
@@ -92,9 +95,10 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
         return prepared
 
     def kill_and_score(worker, plan, prompts, **words):
-        if json.loads(plan)["fingerprint"] in doomed:
-            os.kill(worker.pid, signal.SIGKILL)
-        return score(worker, plan, prompts, **words)
+        with alone:  # or it would be killed while another one has the engine
+            if json.loads(plan)["fingerprint"] in doomed:
+                os.kill(worker.pid, signal.SIGKILL)
+            return score(worker, plan, prompts, **words)
 
     monkeypatch.setattr(Screener, "prepare", prepare_and_note)
     monkeypatch.setattr(Worker, "score", kill_and_score)
@@ -126,6 +130,24 @@ def test_an_engine_that_hangs_is_ended(small_models):
         os.kill(worker.pid, signal.SIGSTOP)
         with pytest.raises(WorkerLost, match="said nothing for 2 s"):
             worker.fingerprint("target")
+
+
+def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
+    """Both requests are sent; the first one's turn it was."""
+    with (
+        Worker.start(EngineSettings(engine="transformers")) as worker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worker.open_model("target", str(small_models / "base"))
+        calls = [pool.submit(worker.fingerprint, "target") for _ in range(2)]
+        assert calls[0].result() == calls[1].result()
+        os.kill(worker.pid, signal.SIGSTOP)
+        calls = [pool.submit(worker.fingerprint, "target") for _ in range(2)]
+        while worker.num_calls < 5:  # both are on their way
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+        faults = {type(call.exception()) for call in calls}
+        assert faults == {WorkerLost, EngineGone}
 
 
 def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
