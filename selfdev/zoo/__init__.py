@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ SIZES = {  # parts by phase; those of one phase are made side by side
     "tiny": (("family", "generator"),),
     "smollm2": (("base",), tuple(SKILLS)),
 }
-RECIPES = {"tiny": 2, "smollm2": 3}  # raised when what is made changes
+RECIPES = {"tiny": 2, "smollm2": 4}  # raised when what is made changes
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
 
 
@@ -115,19 +116,24 @@ def build(
 
 
 def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
-    """By model and task, over the dev lines, as `eval` scores them; one live engine for all."""
+    """By model and task, over the dev lines, as `eval` scores them; one live engine for all models, one
+    batch for all questions."""
     from ...engine.resident.client import EngineSettings, Worker, choose_engine
-    from ...engine.score import evaluate
+    from ...engine.score import graded
     from ...engine.tasks import load_task
+    from ...engine.tasks.task import MAX_NEW_TOKENS
 
     tasks = {name: load_task(f"jsonl:{fresh / path}") for name, path in zoo["tasks"].items()}
+    asked = {name: task.split("dev") for name, task in tasks.items()}
+    prompts = [question.prompt for questions in asked.values() for question in questions]
     found: dict[str, Any] = {}
     with Worker.start(EngineSettings(engine=choose_engine("auto")), fresh / "engine.log") as worker:
         worker.open_model("target", str(fresh / zoo["base"]))
         for model, place in {"base": zoo["base"], **zoo["experts"]}.items():
             worker.load_weights("target", str(fresh / place))
-            scores = {n: evaluate(worker, "target", task, "dev")[0] for n, task in tasks.items()}
-            found[model] = {name: round(score.score, 4) for name, score in scores.items()}
+            answers = iter(worker.generate("target", prompts, max_new_tokens=MAX_NEW_TOKENS))
+            scores = {n: graded(t, "dev", list(islice(answers, len(asked[n])))) for n, t in tasks.items()}
+            found[model] = {name: round(score.score, 4) for name, (score, _) in scores.items()}
     (fresh / "engine.log").unlink()
     return found
 

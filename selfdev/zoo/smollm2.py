@@ -72,10 +72,17 @@ def make_expert(folder: Path, skill: str) -> dict[str, Any]:
     draw = SKILLS[skill].training_rows(held_out(folder))
     for done in range(STEPS):
         rows = [next(draw) for _ in range(BATCH)]
-        step(model, (adam,), (rate_at(done),), encode(rows, tokenizer))
+        with half_products():
+            step(model, (adam,), (rate_at(done),), encode(rows, tokenizer))
         tell(done + 1, STEPS)
     save(model, tokenizer, folder / "experts" / skill)
     return {}
+
+
+def half_products() -> torch.autocast:
+    """Products of matrices in bf16 where the processor has them: two thirds of the time. Weights,
+    gradients of weights and AdamW's moments stay float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def choose_trained(model: Any) -> list[Tensor]:
