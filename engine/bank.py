@@ -53,6 +53,12 @@ class Bank:
                 check_pair(expert, name, opened, checkpoint)
         return Bank(opened, checkpoints, include, selected, keep)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the selected tensors of base and experts."""
+        models = (self.base, *self.experts.values())
+        return sum(model.entries[name].size_bytes for model in models for name in self.selected)
+
     def tensors(self, name: str) -> TensorSet:
         """The tensor of that name of the base and of every expert."""
         if name in self._held:

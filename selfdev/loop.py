@@ -374,7 +374,7 @@ class Loop:
         if name == BASE:
             worker.restore()
         else:
-            plan = self.screener.plan(candidate)
+            plan = self.screener.preparer.plan(candidate)
             worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
         return evaluate(worker, "target", self.task.unsealed(), "test")
 

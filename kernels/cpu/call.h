@@ -98,7 +98,8 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
 // ---- entry points; they run without the interpreter's lock ----
 
 bool apply(Call& call, uintptr_t out, int out_dtype);  // whether all results are finite
-std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds);
+std::vector<double> reduce_all(const std::vector<Call*>& calls,
+                               const std::vector<std::vector<int>>& kinds);
 void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);

@@ -9,9 +9,10 @@ import signal
 
 import pytest
 from selfdev_engine.engine.errors import WorkerLost
+from selfdev_engine.engine.prepare import Preparer
 from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
-from selfdev_engine.engine.screener import Screener, ScreenSettings
+from selfdev_engine.engine.screener import ScreenSettings
 from selfdev_engine.engine.store import Store
 
 BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
@@ -69,6 +70,14 @@ def test_candidates_end_as_they_should(screen):
     check(*screen())
 
 
+@pytest.mark.parametrize("together", [3, len(PROGRAMS)])
+def test_candidates_prepared_together_end_the_same(screen, monkeypatch, together):
+    monkeypatch.setattr(Preparer, "num_together", together)
+    found, scores = screen({**PROGRAMS, "infinite": "a / 0", "too": "a / 0"})
+    check(found, scores)
+    assert [found[n].kind for n in ("infinite", "too")] == ["nonfinite"] * 2
+
+
 def test_a_killed_engine_costs_no_candidate(screen):
     killed = []
 
@@ -83,20 +92,19 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
 def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
     """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
-    score, prepare, doomed = Worker.score, Screener.prepare, set()
+    score, prepare, doomed = Worker.score, Preparer.prepare, set()
 
-    def prepare_and_note(self, candidate):
-        prepared = prepare(self, candidate)
-        if candidate.id == "second":
-            doomed.add(prepared.plan.fingerprint)
-        return prepared
+    def prepare_and_note(self, candidates):
+        found = prepare(self, candidates)
+        doomed.update(p.plan.fingerprint for p in found if p.candidate.id == "second")
+        return found
 
     def kill_and_score(worker, plan, prompts, **words):
         if json.loads(plan)["fingerprint"] in doomed:
             os.kill(worker.pid, signal.SIGKILL)
         return score(worker, plan, prompts, **words)
 
-    monkeypatch.setattr(Screener, "prepare", prepare_and_note)
+    monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
     monkeypatch.setattr(Worker, "score", kill_and_score)
     found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
     assert (found["second"].status, scores["second"]) == ("failed", None)
