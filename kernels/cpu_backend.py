@@ -108,11 +108,10 @@ class CpuBackend(Backend):
         calls, kept = zip(*(self._call(*pair, tensors, slots) for pair in pairs), strict=True)
         values = self._module.reduce_all(list(calls), [code.kinds for code in codes])
         del kept
-        found, start = list[Tensor](), 0
+        lanes, found = torch.tensor(values, dtype=torch.float32).unbind(), list[Tensor]()
         for code in codes:
-            lanes = values[start : start + len(code.kinds)]
-            found += [torch.tensor(lanes[lane], dtype=torch.float32) for lane in code.lanes]
-            start += len(code.kinds)
+            found += [lanes[lane] for lane in code.lanes]
+            lanes = lanes[len(code.kinds) :]
         return found
 
     def _rows(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:

@@ -48,12 +48,11 @@ class Missing:
         return [(key, output) for key, output in pairs if key not in self.found]
 
     def keep(self, found: dict[str, Tensor]) -> None:
-        """Note what was found; the memo may refuse what is too large."""
-        for key, _ in self.wanted:
-            if key in found:
-                self.found[key] = found[key]
-                with suppress(ValueError):
-                    self.memo[key] = found[key]
+        """Note what was found. The memo refuses what is too large: the smallest are given first."""
+        fresh = [(key, found[key]) for key, _ in self.wanted if key in found] if found else []
+        self.found.update(fresh)
+        with suppress(ValueError):
+            self.memo.update(sorted(fresh, key=lambda item: item[1].numel()))
 
     def fill(self) -> None:
         for slot, key in zip(self.sweep.slots, self.sweep.keys, strict=True):
