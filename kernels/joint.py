@@ -112,14 +112,16 @@ class Joiner:
         return self.numbers[same]
 
 
-def from_moments(one: Missing, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
-    """What the moments of the tensor give of a sweep.
+def by_algebra(graph: Graph, key: str, output: int) -> bool:
+    """Whether moments may give a statistic. Only one that numbers of the program's own enter: the
+    others are the same for every program, and paid once by their sweep."""
+    return key.endswith(OWN) and degree(graph, output) is not None
 
-    Only of statistics that numbers of the program's own enter: the others are the same for every
-    program, and paid once by their sweep.
-    """
+
+def from_moments(one: Missing, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
+    """What the moments of the tensor give of a sweep."""
     graph, names = one.sweep.graph, list(one.tensors.experts)
-    eligible = [(k, o) for k, o in one.wanted if k.endswith(OWN) and degree(graph, o)]
+    eligible = [(key, output) for key, output in one.wanted if by_algebra(graph, key, output)]
     if not eligible:
         return {}
     moments = known_moments(one.tensors, one.memo, make)

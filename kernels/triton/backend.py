@@ -104,6 +104,10 @@ class TritonBackend(Backend):
                     found[j].update(zip(outputs, values, strict=True))
         return [[values[output] for output in graph.outputs] for values in found]
 
+    def moments(self, tensors: TensorSet) -> Tensor:
+        """By torch, on the device."""
+        return super().moments(self.on_device(tensors, list(tensors.experts)))
+
     # ---- which tensors share a launch
 
     def batches(
