@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..kernels.backend import TensorSet
 
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 14  # small enough for a core's cache, and for the heap to use again
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from .bank import Bank
+from .budget import cache_share
 from .dedup import BASE, Known, Twins
 from .errors import Rejected, Rejection, WorkerLost
 from .passage import Answers, EngineGone, Prepared, Usage
@@ -99,7 +100,8 @@ class Screener:
             places = {name: str(c.folder) for name, c in self.bank.experts.items()}
             base = str(self.bank.base.folder)
             backend = self.planner.backend.name
-            self._worker.open_bank(base, places, self.bank.include, backend)
+            room = self.bank.memory_bytes
+            self._worker.open_bank(base, places, self.bank.include, backend, memory_bytes=room)
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
         return self._worker
@@ -119,7 +121,7 @@ class Screener:
         if self._worker is None:
             chosen = EngineSettings(
                 engine=choose_engine(self.settings.engine),
-                memory_bytes=self.settings.memory_bytes,
+                memory_bytes=cache_share(self.settings.memory_bytes),
                 seed=self.settings.seed,
             )
             self._worker = Worker.start(chosen, self._log)
