@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from safetensors import safe_open
 from torch import Tensor
 
-from ..kernels.backend import Backend, Job, Memo, TensorSet
+from ..kernels.backend import Backend, Job, Memo, TensorSet, structure
 from .bank import Bank
+from .checkpoint import Checkpoint
 from .errors import Rejected, Rejection
 from .plan import TensorPlan, compiled, task_vectors
 from .trace.replay import TORCH_ERRORS, first_line, replay
@@ -67,3 +68,23 @@ def on_host(tensors: TensorSet) -> TensorSet:
     """For what torch computes: a trace's numbers are on the host. Copied only from a device."""
     experts = {name: expert.cpu() for name, expert in tensors.experts.items()}
     return TensorSet(tensors.name, tensors.base.cpu(), experts)
+
+
+def grouped(
+    plans: Mapping[str, TensorPlan], names: Sequence[str], base: Checkpoint, most_bytes: int
+) -> list[list[str]]:
+    """Names that go into one call: fused plans of one structure, their results of so many bytes
+    together. None are joined with 0."""
+    if not most_bytes:
+        return [[name] for name in names]
+    groups: dict[object, list[list[str]]] = {}
+    sizes: dict[object, int] = {}
+    for name in names:
+        graph, size = plans[name].graph, base.entries[name].size_bytes
+        key = name if graph is None else structure(compiled(graph))
+        sizes[key] = sizes.get(key, most_bytes) + size
+        if sizes[key] > most_bytes:
+            groups.setdefault(key, []).append([])
+            sizes[key] = size
+        groups[key][-1].append(name)
+    return [group for found in groups.values() for group in found]

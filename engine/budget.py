@@ -104,8 +104,8 @@ def held_on_host(sizes: Mapping[str, TensorBytes], host_bytes: float) -> set[str
             best, best_bytes = held, held_bytes
     if best is None:
         raise UsageError(
-            f"--memory: {max(0.0, host_bytes) / MIB:.0f} MiB of it are for tensors of base and experts, which "
-            f"take {least / MIB:.0f} MiB at least ({SETS} sets in flight); allow more, or select "
-            "fewer tensors (--include)"
+            f"--memory: {max(0.0, host_bytes) / MIB:.0f} MiB of it are left for tensors of base and "
+            f"experts beside caches and working memory; they take {least / MIB:.0f} MiB at least "
+            f"({SETS} sets in flight): allow more, or select fewer tensors (--include)"
         )
     return best

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ...kernels.backend import Backend, TensorSet
+from ..apply import grouped
 from ..bank import Bank
 from ..budget import PROCESSES, SETS, Home
 from ..plan import MergePlan
@@ -18,6 +19,9 @@ from ..stream import make_slots, slot_bytes, stream
 # Of the device, beside a second model: what kernels and an engine's activations take in passing.
 RESERVE_BYTES = 2 << 30
 PINNED_SHARE = 2  # pinned memory cannot be taken back: one part in so many of the machine's
+
+
+GROUP_BYTES = 4 << 30  # of results that one call on a GPU writes: time is looked at between calls
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ class Holding:
         each of which is gone once the next is asked for."""
         on_disk = [name for name in plan.tensors if self.bank.homes[name] is Home.DISK]
         held = [name for name in plan.tensors if self.bank.homes[name] is not Home.DISK]
-        for name in held:
-            yield [self.bank.tensors(name)]
+        most_bytes = GROUP_BYTES if on_gpu(self.backend) else 0  # a CPU gains nothing
+        for names in grouped(plan.tensors, held, self.bank.base, most_bytes):
+            yield [self.bank.tensors(name) for name in names]
         for tensors, _ in stream(self.bank, on_disk, self.slots):
             yield [tensors]
 

@@ -78,7 +78,9 @@ def test_nothing_exceeds_the_budget(host):
 
 
 def test_too_little_is_refused():
-    with pytest.raises(UsageError, match=r"0 MiB of it are for tensors.* 5 MiB at least \(4 sets"):
+    with pytest.raises(
+        UsageError, match=r"0 MiB of it are left for tensors.* 5 MiB at least \(4 sets"
+    ):
         choose_homes(sizes(*[MIB] * 20), 1000)
 
 
