@@ -47,7 +47,7 @@ def open_screener(
     `num_engines`: models that will be open at once, each with a key-value cache.
     """
     task = open_task(settings)
-    backend = open_backend(settings.backend)
+    backend = open_backend(driver_backend(settings.backend))
     bank = open_bank(settings, num_engines)
     bank = replace(bank, keeps=lambda name, cache: KeptMemo(cache, store, name))
     trace = TraceSettings(
@@ -125,9 +125,18 @@ def open_task(settings: ScreenSettings) -> Task:
     return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
 
 
+def driver_backend(chosen: str) -> str:
+    """What the driver's own sweeps run on: never a device, which is the worker's alone.
+
+    `auto` and `triton` are for the worker, which may have a GPU, or interprets.
+    """
+    return "cpu" if chosen in ("auto", "triton") else chosen
+
+
 def open_bank(settings: ScreenSettings, num_engines: int) -> Bank:
     """The driver's bank, within its share of --memory. UsageError for bad input."""
-    num_copies = 2 if torch.cuda.is_available() else 1  # the worker's is pinned memory there
+    on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
+    num_copies = 2 if on_gpu else 1  # the worker's is pinned memory there
     share = bank_share(settings.memory_bytes, num_engines, num_copies)
     return Bank.open(settings.base, settings.experts, settings.include).within(share)
 
@@ -135,7 +144,7 @@ def open_bank(settings: ScreenSettings, num_engines: int) -> Bank:
 def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
     """What can be wrong is said before a folder is made."""
     open_task(settings)
-    open_backend(settings.backend)
+    open_backend(settings.backend)  # the worker's: looked for here, where it makes no context
     open_bank(settings, num_engines)
 
 

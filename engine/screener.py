@@ -99,9 +99,8 @@ class Screener:
             self._worker.open_model("target", str(self.bank.base.folder))
             places = {name: str(c.folder) for name, c in self.bank.experts.items()}
             base = str(self.bank.base.folder)
-            backend = self.planner.backend.name
-            room = self.bank.memory_bytes
-            self._worker.open_bank(base, places, self.bank.include, backend, memory_bytes=room)
+            chosen, room = self.settings.backend, self.bank.memory_bytes
+            self._worker.open_bank(base, places, self.bank.include, chosen, memory_bytes=room)
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
         return self._worker

@@ -8,6 +8,7 @@ import os
 import signal
 
 import pytest
+import torch
 from selfdev_engine.engine.errors import WorkerLost
 from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
@@ -30,12 +31,13 @@ PROGRAMS = {
 def screen(small_models, tmp_path):
     """screen(decided) -> {id: candidate}; what happens to the engine is the caller's."""
 
-    def run(programs=PROGRAMS, decided=lambda screener: None):
+    def run(programs=PROGRAMS, decided=lambda screener: None, **more):
         settings = ScreenSettings(
             base=str(small_models / "base"),
             experts={"x": str(small_models / "x"), "y": str(small_models / "y")},
             task=f"jsonl:{small_models / 'task.jsonl'}",
             engine="transformers",
+            **more,
         )
 
         class Bar:
@@ -67,6 +69,29 @@ def check(found, scores):
 
 def test_candidates_end_as_they_should(screen):
     check(*screen())
+
+
+@pytest.mark.parametrize(("chosen", "own"), [("auto", "cpu"), ("reference", "reference")])
+def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
+    screen, monkeypatch, chosen, own
+):
+    """Also where a GPU is there, to which CUDA would open a context."""
+    told, names, open_bank = [], set(), Worker.open_bank
+
+    def open_and_note(self, base, experts, include, backend, **words):
+        told.append(backend)
+        return open_bank(self, base, experts, include, backend, **words)
+
+    def look(screener):
+        names.add(screener.planner.backend.name)
+        names.add(screener.twins.surveyor.backend.name)
+
+    monkeypatch.setattr(Worker, "open_bank", open_and_note)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check(*screen(decided=look, backend=chosen))
+    assert told == [chosen]
+    assert names == {own}
+    assert not torch.cuda.is_initialized()
 
 
 def test_a_killed_engine_costs_no_candidate(screen):
