@@ -67,6 +67,7 @@ def open_screener(
         tracer = stack.enter_context(Tracer(trace))
         planner = Planner(bank, tracer, backend, settings.seed, scratch)
         screener = Screener(settings, bank, planner, task, store, folder / "engine.log")
+        stack.callback(screener.ahead.close)
         stack.callback(screener.stop_engine)
         yield screener
 

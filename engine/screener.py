@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .ahead import Ahead
 from .bank import Bank
 from .budget import cache_share
 from .dedup import BASE, Known, Twins
@@ -78,6 +79,7 @@ class Screener:
         self.settings, self.bank, self.planner = settings, bank, planner
         self.task, self.store, self._log = task, store, log
         self.twins = Twins(store, Surveyor(bank, planner.backend), self._stored_plan)
+        self.ahead = Ahead.of(bank)
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
@@ -100,7 +102,9 @@ class Screener:
             places = {name: str(c.folder) for name, c in self.bank.experts.items()}
             base = str(self.bank.base.folder)
             chosen, room = self.settings.backend, self.bank.memory_bytes
-            self._worker.open_bank(base, places, self.bank.include, chosen, memory_bytes=room)
+            self.ahead.arch = self._worker.open_bank(
+                base, places, self.bank.include, chosen, memory_bytes=room
+            )
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
         return self._worker
@@ -227,8 +231,10 @@ class Screener:
     def _submit(
         self, prepared: Prepared, pool: ThreadPoolExecutor
     ) -> tuple[Prepared, Future[Answers] | None]:
-        wanted = prepared.plan is not None and prepared.twin is None
-        return prepared, pool.submit(self._ask, prepared) if wanted else None
+        if prepared.plan is None or prepared.twin:
+            return prepared, None
+        self.ahead.submit(prepared.plan)
+        return prepared, pool.submit(self._ask, prepared)
 
     def _ask(self, prepared: Prepared) -> Answers:
         """Swap and ask, then grade, while another candidate has the engine. Touches no store."""

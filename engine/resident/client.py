@@ -136,13 +136,14 @@ class Worker:
         *,
         memory_bytes: int | None = None,
         key: str = "target",
-    ) -> None:
+    ) -> int | None:
         """The tensors that `apply` merges into a model; held in memory as far as that is allowed.
 
-        `memory_bytes` as of `Bank.within`.
+        `memory_bytes` as of `Bank.within`. Returns what kernels are compiled for (90: sm_90), None
+        without a GPU.
         """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
-        self._call("open_bank", key=key, **words, memory_bytes=memory_bytes)
+        return self._call("open_bank", key=key, **words, memory_bytes=memory_bytes)["target"]
 
     def apply(self, plan: MergePlan, key: str = "target") -> str:
         """Swap a model's weights to base + update; their fingerprint. May raise Rejected."""

@@ -57,6 +57,14 @@ def on_gpu(backend: Backend) -> bool:
     return backend.name == "triton" and torch.cuda.is_available()
 
 
+def target_of(backend: Backend) -> int | None:
+    """What a GPU's kernels are compiled for: 90 for sm_90. None without a GPU."""
+    if not on_gpu(backend):
+        return None
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * major + minor
+
+
 def placed(bank: Bank, backend: Backend, memory_bytes: int | None) -> Bank:
     """The bank with a home for each tensor; the engine is open. UsageError as `Bank.within`.
 

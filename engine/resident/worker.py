@@ -31,7 +31,7 @@ from ..merge import open_backend
 from ..plan import MergePlan
 from ..sandbox.guard import die_with_parent
 from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
-from .holding import Holding
+from .holding import Holding, target_of
 from .placement import Placement, Unplaceable
 
 
@@ -135,9 +135,9 @@ class Worker:
         backend: str,
         memory_bytes: int | None,
     ) -> dict[str, Any]:
-        bank = Bank.open(base, experts, include)
-        self.banks[key] = Holding.of(bank, open_backend(backend), memory_bytes)
-        return {"selected": len(bank.selected)}
+        bank, kernels = Bank.open(base, experts, include), open_backend(backend)
+        self.banks[key] = Holding.of(bank, kernels, memory_bytes)
+        return {"selected": len(bank.selected), "target": target_of(kernels)}
 
     def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
         """Make the model its base plus this plan's update."""

@@ -14,6 +14,7 @@ from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
 from selfdev_engine.engine.screener import Screener, ScreenSettings
 from selfdev_engine.engine.store import Store
+from selfdev_engine.kernels.triton.ahead import AheadCompiler
 
 BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
 PROGRAMS = {
@@ -92,6 +93,32 @@ def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
     assert told == [chosen]
     assert names == {own}
     assert not torch.cuda.is_initialized()
+
+
+def test_kernels_for_a_gpu_are_compiled_while_the_engine_scores(screen, monkeypatch, tmp_path):
+    """As if the worker had said that it has one of sm_90."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    monkeypatch.setenv("SELFDEV_CACHE", str(tmp_path / "selfdev"))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    open_bank, submit, waiting = Worker.open_bank, AheadCompiler.submit, []
+
+    def open_on_gpu(*words, **more):
+        assert open_bank(*words, **more) is None
+        return 90
+
+    def submit_and_note(*words):
+        waiting.extend(submit(*words))
+
+    def wait(screener):
+        for done in waiting:
+            done.result()
+
+    monkeypatch.setattr(Worker, "open_bank", open_on_gpu)
+    monkeypatch.setattr(AheadCompiler, "submit", submit_and_note)
+    check(*screen(decided=wait))
+    kernels = [path.stem for path in (tmp_path / "triton").rglob("*.cubin")]
+    assert kernels == ["apply"] * len(waiting)
+    assert len(waiting) == 3  # of first, second and third; a twin needs none
 
 
 def test_a_killed_engine_costs_no_candidate(screen):
