@@ -1,12 +1,15 @@
-"""One tensor's plan carried out, in whatever tier; NaN and Inf are found here."""
+"""Plans carried out, in whatever tier; NaN and Inf are found here."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from safetensors import safe_open
 from torch import Tensor
 
-from ..kernels.backend import Backend, Memo, TensorSet
+from ..kernels.backend import Backend, Job, Memo, TensorSet, structure
 from .bank import Bank
+from .checkpoint import Checkpoint
 from .errors import Rejected, Rejection
 from .plan import TensorPlan, compiled, task_vectors
 from .trace.replay import TORCH_ERRORS, first_line, replay
@@ -29,17 +32,59 @@ def update_of(
         return file.get_tensor(tensors.name)
 
 
-def merge_tensor(
-    plan: TensorPlan, tensors: TensorSet, bank: Bank, backend: Backend, out: Tensor
+def merge_tensors(
+    plans: Mapping[str, TensorPlan],
+    sets: Sequence[TensorSet],
+    bank: Bank,
+    backend: Backend,
+    outs: Sequence[Tensor],
 ) -> None:
-    """out = base + update, rounded once. Raises Rejected (nonfinite), or UsageError where the
-    checkpoint itself holds NaN or Inf."""
-    memo = bank.memo(tensors.name)
-    if plan.graph is not None:
-        finite = backend.merge(compiled(plan.graph), tensors, out, memo)
-    else:
-        out.copy_((tensors.base.float() + update_of(plan, tensors, backend)).to(out.dtype))
-        finite = bool(out.isfinite().all())
+    """out = base + update of each tensor, rounded once: fused plans of one structure in one call.
+
+    Raises Rejected (nonfinite), or UsageError where the checkpoint itself holds NaN or Inf; other
+    outs are written then, too.
+    """
+    jobs = list[Job]()
+    for tensors, out in zip(sets, outs, strict=True):
+        plan = plans[tensors.name]
+        if plan.graph is not None:
+            jobs.append(Job(compiled(plan.graph), tensors, out, bank.memo(tensors.name)))
+        else:
+            here = on_host(tensors)
+            out.copy_((here.base.float() + update_of(plan, here, backend)).to(out.dtype))
+            check_result(tensors.name, bool(out.isfinite().all()), bank)
+    if jobs:
+        for job, finite in zip(jobs, backend.merge_all(jobs), strict=True):
+            check_result(job.tensors.name, finite, bank)
+
+
+def check_result(name: str, finite: bool, bank: Bank) -> None:
     if not finite:
-        bank.check_finite(tensors.name)
-        raise Rejected(Rejection("nonfinite", f"the result holds NaN or Inf in {tensors.name}"))
+        bank.check_finite(name)
+        raise Rejected(Rejection("nonfinite", f"the result holds NaN or Inf in {name}"))
+
+
+def on_host(tensors: TensorSet) -> TensorSet:
+    """For what torch computes: a trace's numbers are on the host. Copied only from a device."""
+    experts = {name: expert.cpu() for name, expert in tensors.experts.items()}
+    return TensorSet(tensors.name, tensors.base.cpu(), experts)
+
+
+def grouped(
+    plans: Mapping[str, TensorPlan], names: Sequence[str], base: Checkpoint, most_bytes: int
+) -> list[list[str]]:
+    """Names that go into one call: fused plans of one structure, their results of so many bytes
+    together. None are joined with 0."""
+    if not most_bytes:
+        return [[name] for name in names]
+    groups: dict[object, list[list[str]]] = {}
+    sizes: dict[object, int] = {}
+    for name in names:
+        graph, size = plans[name].graph, base.entries[name].size_bytes
+        key = name if graph is None else structure(compiled(graph))
+        sizes[key] = sizes.get(key, most_bytes) + size
+        if sizes[key] > most_bytes:
+            groups.setdefault(key, []).append([])
+            sizes[key] = size
+        groups[key][-1].append(name)
+    return [group for found in groups.values() for group in found]

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from ..kernels.backend import Backend, BackendError, get_backend, num_passes, plan_bytes
-from .apply import merge_tensor
+from .apply import merge_tensors
 from .bank import Bank
 from .card import model_card
 from .checkpoint import INDEX, Checkpoint, Entry
@@ -104,6 +104,7 @@ def merge_to_folder(
         plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
+        bank.release()
         fresh = scratch / "folder"
         fresh.mkdir()
         writer = Writer(bank, plan, kernels, fresh, memory_bytes)
@@ -252,7 +253,7 @@ class Writer:
         for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
             entry = self.bank.base.entries[tensors.name]
             out = slot.space("out", entry.shape, entry.dtype)
-            merge_tensor(self.plan.tensors[tensors.name], tensors, self.bank, self.backend, out)
+            merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
             slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
             progress(done + 1, len(names))
 

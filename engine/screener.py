@@ -17,7 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .ahead import Ahead
 from .bank import Bank
+from .budget import cache_share
 from .dedup import BASE
 from .errors import Rejected, Rejection, WorkerLost
 from .passage import Answers, EngineGone, Prepared, Usage
@@ -77,6 +79,7 @@ class Screener:
         self.settings, self.bank, self.planner = settings, bank, planner
         self.task, self.store, self._log = task, store, log
         self.preparer = Preparer(planner, store)
+        self.ahead = Ahead.of(bank)
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
@@ -98,8 +101,10 @@ class Screener:
             self._worker.open_model("target", str(self.bank.base.folder))
             places = {name: str(c.folder) for name, c in self.bank.experts.items()}
             base = str(self.bank.base.folder)
-            backend = self.planner.backend.name
-            self._worker.open_bank(base, places, self.bank.include, backend)
+            chosen, room = self.settings.backend, self.bank.memory_bytes
+            self.ahead.arch = self._worker.open_bank(
+                base, places, self.bank.include, chosen, memory_bytes=room
+            )
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
         return self._worker
@@ -119,7 +124,7 @@ class Screener:
         if self._worker is None:
             chosen = EngineSettings(
                 engine=choose_engine(self.settings.engine),
-                memory_bytes=self.settings.memory_bytes,
+                memory_bytes=cache_share(self.settings.memory_bytes),
                 seed=self.settings.seed,
             )
             self._worker = Worker.start(chosen, self._log)
@@ -187,8 +192,10 @@ class Screener:
     def _submit(
         self, prepared: Prepared, pool: ThreadPoolExecutor
     ) -> tuple[Prepared, Future[Answers] | None]:
-        wanted = prepared.plan is not None and prepared.twin is None
-        return prepared, pool.submit(self._ask, prepared) if wanted else None
+        if prepared.plan is None or prepared.twin:
+            return prepared, None
+        self.ahead.submit(prepared.plan)
+        return prepared, pool.submit(self._ask, prepared)
 
     def _ask(self, prepared: Prepared) -> Answers:
         """Swap and ask, then grade, while another candidate has the engine. Touches no store."""

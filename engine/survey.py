@@ -29,7 +29,7 @@ from .plan import MergePlan, compiled
 NUM_DIRECTIONS = 8
 NUM_SAMPLED_TENSORS = 4
 SAMPLE_ELEMENTS = 1 << 16  # of each sampled tensor
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 14  # small enough for a core's cache, and for the heap to use again
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from ...kernels.backend import Backend
-from ..apply import merge_tensor
+from ..apply import merge_tensors
 from ..bank import Bank
 from ..checkpoint import Checkpoint
 from ..errors import EngineError, Rejected, Rejection, UsageError
@@ -32,6 +31,7 @@ from ..merge import open_backend
 from ..plan import MergePlan
 from ..sandbox.guard import die_with_parent
 from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
+from .holding import Holding, target_of
 from .placement import Placement, Unplaceable
 
 
@@ -69,17 +69,25 @@ class Model:
         self.placement.write(name, tensor)
         self.prints[name] = self.live_print(name)
 
-    def merge(self, name: str, merge_into: Callable[[torch.Tensor], None]) -> None:
-        """Have a tensor of the base's shape and dtype written, in place where that is possible."""
-        live = self.placement.whole(name, self.base.shape(name))
-        if live is not None and live.dtype == self.base.dtype(name):
-            self.prints.pop(name, None)  # until it is known again
-            merge_into(live)
-            self.prints[name] = self.live_print(name)
-            return
-        scratch = torch.empty(self.base.shape(name), dtype=self.base.dtype(name))
-        merge_into(scratch)
-        self.write(name, scratch)
+    def merge(self, names: Sequence[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
+        """Have tensors of the base's shapes and dtypes written, in place where that is possible."""
+        outs = list[torch.Tensor]()
+        live = set[str]()
+        for name in names:
+            shape, dtype = self.base.shape(name), self.base.dtype(name)
+            own = self.placement.whole(name, shape)
+            if own is not None and own.dtype == dtype:
+                self.prints.pop(name, None)  # until it is known again
+                outs.append(own)
+                live.add(name)
+            else:
+                outs.append(torch.empty(shape, dtype=dtype))
+        merge_into(outs)
+        for name, out in zip(names, outs, strict=True):
+            if name in live:
+                self.prints[name] = self.live_print(name)
+            else:
+                self.write(name, out)
 
     def restore(self) -> None:
         """The base back, bit for bit, verified."""
@@ -101,7 +109,7 @@ class Worker:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
         self.busy_s = self.swap_s = 0.0  # of all calls, and of swaps alone
-        self.banks: dict[str, tuple[Bank, Backend]] = {}  # what `apply` merges, by model
+        self.banks: dict[str, Holding] = {}  # what `apply` merges, by model
 
     def open_model(self, key: str, folder: str) -> dict[str, Any]:
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
@@ -119,31 +127,38 @@ class Worker:
         return {"weights_fingerprint": self.models[key].fingerprint, "engine": engine.name}
 
     def open_bank(
-        self, key: str, base: str, experts: dict[str, str], include: str, backend: str
+        self,
+        key: str,
+        base: str,
+        experts: dict[str, str],
+        include: str,
+        backend: str,
+        memory_bytes: int | None,
     ) -> dict[str, Any]:
-        bank = Bank.open(base, experts, include, keep=True)
-        self.banks[key] = bank, open_backend(backend)
-        return {"selected": len(bank.selected)}
+        bank, kernels = Bank.open(base, experts, include), open_backend(backend)
+        self.banks[key] = Holding.of(bank, kernels, memory_bytes)
+        return {"selected": len(bank.selected), "target": target_of(kernels)}
 
     def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
         """Make the model its base plus this plan's update."""
         began, model = time.perf_counter(), self.models[key]
         parsed = MergePlan.from_json(plan)
         try:
-            self._apply(model, *self.banks[key], parsed)
+            self._apply(model, self.banks[key], parsed)
         except BaseException:
             model.restore()
             raise
         self.swap_s += time.perf_counter() - began
         return {"weights_fingerprint": model.fingerprint}
 
-    def _apply(self, model: Model, bank: Bank, backend: Backend, plan: MergePlan) -> None:
+    def _apply(self, model: Model, held: Holding, plan: MergePlan) -> None:
         deadline = time.monotonic() + self.settings["apply_limit_s"]
-        for name, one in plan.tensors.items():
-            model.merge(name, partial(merge_tensor, one, bank.tensors(name), bank, backend))
+        for sets in held.batches(plan):
+            names = [tensors.name for tensors in sets]
+            model.merge(names, partial(merge_tensors, plan.tensors, sets, held.bank, held.backend))
             if time.monotonic() > deadline:
                 limit = f"applying it took more than {self.settings['apply_limit_s']:g} s"
-                raise Rejected(Rejection("timeout", f"{limit}; {name} was reached"))
+                raise Rejected(Rejection("timeout", f"{limit}; {names[-1]} was reached"))
         for name in model.base.names:  # what an earlier plan changed and this one does not
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))
