@@ -147,6 +147,10 @@ class Bank:
         self._latest.clear()
         self._slots.clear()
 
+    def forget(self) -> None:
+        """Drop the statistics: another backend's may differ in the last bit."""
+        self._memos.clear()
+
     def changed(self, name: str) -> bool:
         """Whether any expert changed the tensor; if none did, no program is asked."""
         if name not in self._changed:

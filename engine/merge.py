@@ -96,15 +96,17 @@ def merge_to_folder(
     disk) or Rejected (the program). Nothing is left behind.
     """
     began, out = time.monotonic(), Path(out)
-    kernels = open_backend(backend)
+    kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
     check_out(out, bank, overwrite)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
-        plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
+        plan = Planner(bank, tracer, asked, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
         bank.release()
+        if asked.name != kernels.name:
+            bank.forget()
         fresh = scratch / "folder"
         fresh.mkdir()
         writer = Writer(bank, plan, kernels, fresh, memory_bytes)
@@ -121,6 +123,14 @@ def open_backend(name: str) -> Backend:
         return get_backend(name)
     except BackendError as error:
         raise UsageError(f"--backend {name}: {error}") from None
+
+
+def driver_backend(chosen: str) -> str:
+    """What questions and surveys run on: never a device, which is a worker's alone in a screening.
+
+    In a merge, too: an answer's last bit may decide a plan, which is to be the same everywhere.
+    """
+    return "cpu" if chosen in ("auto", "triton") else chosen
 
 
 # ---- where it goes -----------------------------------------------------------------------------------

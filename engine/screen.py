@@ -25,7 +25,7 @@ from .checkpoint import Checkpoint
 from .dedup import BASE
 from .errors import UsageError
 from .memo import KeptMemo
-from .merge import open_backend
+from .merge import driver_backend, open_backend
 from .plan import Planner
 from .programs import read_programs
 from .screener import POPULATION, Screener, ScreenSettings
@@ -124,14 +124,6 @@ def board(store: Store) -> list[tuple[str, str, str]]:
 def open_task(settings: ScreenSettings) -> Task:
     """The questions of a run. UsageError for what cannot be read."""
     return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
-
-
-def driver_backend(chosen: str) -> str:
-    """What the driver's own sweeps run on: never a device, which is the worker's alone.
-
-    `auto` and `triton` are for the worker, which may have a GPU, or interprets.
-    """
-    return "cpu" if chosen in ("auto", "triton") else chosen
 
 
 def open_bank(settings: ScreenSettings, num_engines: int) -> Bank:
