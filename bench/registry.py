@@ -16,6 +16,7 @@ from .timing import LEAST_CPU_PER_WALL, Times
 ROWS = {  # row -> what it measures
     "apply": "bytes per second of a 15-op merge in memory, against a plain copy",
     "sweep": "bytes per second of 12 statistics of 3 task vectors, against a plain read",
+    "many": "12 statistics of each of 100 candidates in one pass, against one candidate's",
     "order": "an exact 80th percentile of 50 M magnitudes, against sort and kthvalue",
     "merge": "seconds of a merge disk to disk, 0.5 B parameters, against mergekit",
     "growth": "how time and memory of a merge grow from 13 M to 1 B parameters",
@@ -89,7 +90,7 @@ class Row:
         )
 
 
-ON_DEVICE = ("apply", "sweep", "order")  # rows that a GPU can run
+ON_DEVICE = ("apply", "sweep", "many", "order")  # rows that a GPU can run
 
 
 def run_rows(names: tuple[str, ...], zoo: Path, bar: Any, device: str = "cpu") -> dict[str, Any]:

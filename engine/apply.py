@@ -1,15 +1,15 @@
-"""One tensor's plan carried out, in whatever tier; NaN and Inf are found here."""
+"""Plans carried out, in whatever tier; NaN and Inf are found here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from safetensors import safe_open
 from torch import Tensor
 
 from ..kernels.backend import Backend, Job, Memo, TensorSet, structure
 from .bank import Bank
+from .checkpoint import Checkpoint
 from .errors import Rejected, Rejection
 from .plan import TensorPlan, compiled, task_vectors
 from .trace.replay import TORCH_ERRORS, first_line, replay
@@ -34,57 +34,59 @@ def update_of(
         return file.get_tensor(tensors.name)
 
 
-def merge_tensor(
-    plan: TensorPlan, tensors: TensorSet, bank: Bank, backend: Backend, out: Tensor
-) -> None:
-    """out = base + update, rounded once. Raises Rejected (nonfinite), or UsageError where the
-    checkpoint itself holds NaN or Inf."""
-    merge_tensors([plan], [tensors], bank, backend, [out])
-
-
 def merge_tensors(
-    plans: Sequence[TensorPlan],
+    plans: Mapping[str, TensorPlan],
     sets: Sequence[TensorSet],
     bank: Bank,
     backend: Backend,
     outs: Sequence[Tensor],
 ) -> None:
-    """`merge_tensor` of tensors that are one group of `together`."""
-    jobs = [
-        Job(compiled(plan.graph), tensors, out, bank.memo(tensors.name))
-        for plan, tensors, out in zip(plans, sets, outs, strict=True)
-        if plan.graph is not None
-    ]
+    """out = base + update of each tensor, rounded once: fused plans of one structure in one call.
+
+    Raises Rejected (nonfinite), or UsageError where the checkpoint itself holds NaN or Inf; other
+    outs are written then, too.
+    """
+    jobs = list[Job]()
+    for tensors, out in zip(sets, outs, strict=True):
+        plan = plans[tensors.name]
+        if plan.graph is not None:
+            jobs.append(Job(compiled(plan.graph), tensors, out, bank.memo(tensors.name)))
+        else:
+            here = on_host(tensors)
+            out.copy_((here.base.float() + update_of(plan, here, backend)).to(out.dtype))
+            check_result(tensors.name, bool(out.isfinite().all()), bank)
     if jobs:
-        finite = backend.merge_all(jobs)
-    else:
-        ((plan,), (tensors,), (out,)) = plans, sets, outs
-        out.copy_((tensors.base.float() + update_of(plan, tensors, backend)).to(out.dtype))
-        finite = [bool(out.isfinite().all())]
-    if not all(finite):
-        name = sets[finite.index(False)].name
+        for job, finite in zip(jobs, backend.merge_all(jobs), strict=True):
+            check_result(job.tensors.name, finite, bank)
+
+
+def check_result(name: str, finite: bool, bank: Bank) -> None:
+    if not finite:
         bank.check_finite(name)
         raise Rejected(Rejection("nonfinite", f"the result holds NaN or Inf in {name}"))
 
 
-def together(plans: Mapping[str, TensorPlan], bank: Bank) -> Iterator[list[str]]:
-    """Names in order, grouped by what one call of a backend can merge; large tensors alone."""
-    group, numel = list[str](), 0
-    for name, plan in plans.items():
-        size = math.prod(bank.base.shape(name))
-        if group and (numel + size > GROUP_ELEMENTS or not alike(plans[group[-1]], plan)):
-            yield group
-            group, numel = [], 0
-        group.append(name)
-        numel += size
-    if group:
-        yield group
+def on_host(tensors: TensorSet) -> TensorSet:
+    """For what torch computes: a trace's numbers are on the host. Copied only from a device."""
+    experts = {name: expert.cpu() for name, expert in tensors.experts.items()}
+    return TensorSet(tensors.name, tensors.base.cpu(), experts)
 
 
-def alike(plan: TensorPlan, other: TensorPlan) -> bool:
-    """Whether both are graphs of one structure."""
-    if plan.graph is None or other.graph is None:
-        return False
-    if plan is other:
-        return True
-    return structure(compiled(plan.graph)) == structure(compiled(other.graph))
+def grouped(
+    plans: Mapping[str, TensorPlan], names: Sequence[str], base: Checkpoint, most_bytes: int
+) -> list[list[str]]:
+    """Names that go into one call: fused plans of one structure, their results of so many bytes
+    together. None are joined with 0."""
+    if not most_bytes:
+        return [[name] for name in names]
+    groups: dict[object, list[list[str]]] = {}
+    sizes: dict[object, int] = {}
+    for name in names:
+        graph, size = plans[name].graph, base.entries[name].size_bytes
+        key = name if graph is None else structure(compiled(graph))
+        sizes[key] = sizes.get(key, most_bytes) + size
+        if sizes[key] > most_bytes:
+            groups.setdefault(key, []).append([])
+            sizes[key] = size
+        groups[key][-1].append(name)
+    return [group for found in groups.values() for group in found]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from weakref import ref
 
 import torch
 from cachetools import LRUCache
 from torch import Tensor
 
 from ..kernels.backend import Memo, TensorSet
+from .budget import Home, TensorBytes, choose_homes, statistics_share, tensor_share
 from .checkpoint import Checkpoint
 from .errors import UsageError
+from .slot import Slot
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
@@ -26,23 +30,32 @@ VALUE_OVERHEAD_BYTES = 512
 class Bank:
     """`selected`: names that match `include`, in the base's order.
 
-    `keep`: hold tensors, mapped: one copy in memory for all processes of a machine. `keeps`: what to
-    put around a tensor's bounded memo, so that statistics outlive the process.
+    `homes`: where each tensor is between two uses; on disk if not named. On the host, tensors are
+    mapped: one copy in memory for all processes of a machine; with a `device` they are this process's
+    own, pinned. `memory_bytes`: for all of it, None: no bound. `keeps`: what to put around a tensor's
+    bounded memo, so that statistics outlive the process.
     """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
     include: str
     selected: tuple[str, ...]
-    keep: bool = False
+    homes: Mapping[str, Home] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    device: torch.device | None = None
     keeps: Callable[[str, Memo], Memo] | None = None
     _held: dict[str, TensorSet] = field(default_factory=dict, repr=False)
+    _latest: list[TensorSet] = field(default_factory=list, repr=False)  # of those on disk
+    _slots: list[Slot] = field(default_factory=list, repr=False)
     _changed: dict[str, bool] = field(default_factory=dict, repr=False)
     _memos: dict[str, Memo] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def open(base: str, experts: Mapping[str, str], include: str, keep: bool = False) -> Bank:
-        """Check everything first. UsageError names the model, file or tensor at fault."""
+        """Check everything first. UsageError names the model, file or tensor at fault.
+
+        `keep`: all tensors are held on the host; else they are on disk.
+        """
         if not experts:
             raise UsageError("no expert is given: add --expert NAME=DIR")
         opened = Checkpoint.open(base)
@@ -51,18 +64,92 @@ class Bank:
         for expert, checkpoint in checkpoints.items():
             for name in selected:
                 check_pair(expert, name, opened, checkpoint)
-        return Bank(opened, checkpoints, include, selected, keep)
+        homes = dict.fromkeys(selected, Home.HOST) if keep else {}
+        return Bank(opened, checkpoints, include, selected, homes)
+
+    def within(
+        self,
+        memory_bytes: int | None,
+        device: torch.device | None = None,
+        device_bytes: int = 0,
+        host_bytes: float = math.inf,
+    ) -> Bank:
+        """This bank, holding what fits. UsageError where not even tensors in flight fit.
+
+        `memory_bytes` is for all that driver and worker need of it (budget.py); without it,
+        `host_bytes` for held tensors and those in flight. `device_bytes`: of the device.
+        """
+        if memory_bytes is not None:
+            host_bytes = tensor_share(memory_bytes)
+        sizes = {name: self.size_of(name) for name in self.selected}
+        homes = choose_homes(sizes, host_bytes, device_bytes)
+        return replace(self, homes=homes, memory_bytes=memory_bytes, device=device)
+
+    def size_of(self, name: str) -> TensorBytes:
+        base = self.base.entries[name].size_bytes
+        held = base + sum(expert.entries[name].size_bytes for expert in self.experts.values())
+        return TensorBytes(held, held + base)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the selected tensors of base and experts."""
+        return sum(self.size_of(name).held for name in self.selected)
 
     def tensors(self, name: str) -> TensorSet:
-        """The tensor of that name of the base and of every expert."""
+        """The tensor of that name of the base and of every expert.
+
+        One that is on disk is read into memory that is used again once the set before is gone: hold
+        the set, not only its tensors.
+        """
         if name in self._held:
             return self._held[name]
-        if not self.keep:
-            self._held.clear()  # but for the latest: a program asks often about one tensor
-        read = Checkpoint.mapped if self.keep else Checkpoint.tensor
-        experts = {expert: read(checkpoint, name) for expert, checkpoint in self.experts.items()}
-        self._held[name] = TensorSet(name, read(self.base, name), experts)
+        if self.homes.get(name, Home.DISK) is Home.DISK:
+            return self._in_flight(name)
+        self._held[name] = self._load(name)
         return self._held[name]
+
+    def _load(self, name: str) -> TensorSet:
+        if self.device is None:
+            return self._each(name, lambda checkpoint: checkpoint.mapped(name))
+        on_device, device = self.homes[name] is Home.DEVICE, self.device
+
+        def moved(checkpoint: Checkpoint) -> Tensor:
+            tensor = checkpoint.tensor(name)
+            return tensor.to(device) if on_device else tensor.pin_memory()
+
+        return self._each(name, moved)
+
+    def _each(self, name: str, read: Callable[[Checkpoint], Tensor]) -> TensorSet:
+        return TensorSet(name, read(self.base), {e: read(c) for e, c in self.experts.items()})
+
+    def _in_flight(self, name: str) -> TensorSet:
+        """The latest is kept: a program asks often about one tensor."""
+        if not self._latest or self._latest[0].name != name:
+            self._latest.clear()
+            slot = next((slot for slot in self._slots if slot.is_free), None)
+            if slot is None:
+                self._slots.append(slot := Slot())
+            self._latest.append(self.read(name, slot))
+        return self._latest[0]
+
+    def read(self, name: str, slot: Slot) -> TensorSet:
+        """The tensor of that name of base and experts, read into the slot's memory."""
+        found = {}
+        for role, checkpoint in {"": self.base, **self.experts}.items():
+            entry = checkpoint.entries[name]
+            found[role] = checkpoint.read(name, slot.space(role, entry.shape, entry.dtype))
+        tensors = TensorSet(name, found.pop(""), found)
+        slot.last = ref(tensors)
+        return tensors
+
+    def release(self) -> None:
+        """Give back the memory of tensors that are on disk."""
+        self._latest.clear()
+        self._slots.clear()
+
+    def forget(self) -> None:
+        """Drop the statistics: another backend's may differ in the last bit."""
+        self._memos.clear()
 
     def changed(self, name: str) -> bool:
         """Whether any expert changed the tensor; if none did, no program is asked."""
@@ -83,13 +170,15 @@ class Bank:
 
     def _whole_changed(self, name: str) -> bool:
         tensors = self.tensors(name)
-        base = tensors.base.float()
-        return any(not torch.equal(e.float(), base) for e in tensors.experts.values())
+        return any(not equal(expert, tensors.base) for expert in tensors.experts.values())
 
     def memo(self, name: str) -> Memo:
         """Statistics of this tensor's task vectors that were computed before; the latest of them."""
         if name not in self._memos:
-            share = MEMO_BYTES // len(self.selected)
+            most = MEMO_BYTES
+            if self.memory_bytes is not None:
+                most = min(most, statistics_share(self.memory_bytes))
+            share = most // len(self.selected)
             cache: Memo = LRUCache(share, lambda v: v.nbytes + VALUE_OVERHEAD_BYTES)
             self._memos[name] = self.keeps(name, cache) if self.keeps else cache
         return self._memos[name]
@@ -103,6 +192,13 @@ class Bank:
             if not tensor.isfinite().all():
                 file = checkpoint.entries[name].file
                 raise UsageError(f"{file}: {name} of {model} holds NaN or Inf")
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether all values are equal; copied only where the dtypes differ."""
+    if one.dtype is not other.dtype:
+        one, other = one.float(), other.float()
+    return torch.equal(one, other)
 
 
 def select(base: Checkpoint, include: str) -> tuple[str, ...]:

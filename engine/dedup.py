@@ -82,9 +82,8 @@ class Twins:
             return False
         room, square = (TOLERANCE * norm) ** 2, 0.0
         for name in plan.tensors:
-            mine, theirs = (self.surveyor.update(p, name).double() for p in (plan, other))
-            square += float((mine - theirs).square().sum())
-            if square > room:
+            square += self.surveyor.distance(plan, other, name)
+            if not square <= room:
                 return False
         return True
 

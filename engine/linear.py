@@ -14,10 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernels.backend import TensorSet
-
-CHUNK_ELEMENTS = 1 << 22
-
 
 @dataclass(frozen=True)
 class LinearEquivalent:
@@ -35,16 +31,3 @@ def solve(gram: Tensor, moments: Tensor) -> tuple[float, ...]:
     """The coefficients of least squares; the smallest ones where experts are dependent."""
     solved = torch.linalg.lstsq(gram, moments[:, None], driver="gelsd").solution
     return tuple(solved[:, 0].tolist())
-
-
-def gram_of(tensors: TensorSet) -> Tensor:
-    """[K, K] float64 inner products of one tensor's task vectors, in pieces of bounded size."""
-    base = tensors.base.reshape(-1)
-    experts = [expert.reshape(-1) for expert in tensors.experts.values()]
-    gram = torch.zeros(len(experts), len(experts), dtype=torch.float64)
-    for start in range(0, base.numel(), CHUNK_ELEMENTS):
-        piece = slice(start, start + CHUNK_ELEMENTS)
-        below = base[piece].float()
-        vectors = torch.stack([(e[piece].float() - below).double() for e in experts])
-        gram += vectors @ vectors.T
-    return gram

@@ -22,7 +22,7 @@ class KeptMemo(MutableMapping[str, Tensor]):
     def __init__(self, cache: Memo, store: Store, tensor: str) -> None:
         self._cache, self._store, self._tensor = cache, store, tensor
         self._kept = {
-            key: torch.tensor(value, dtype=torch.float32)
+            key: torch.tensor(value, dtype=torch.float64)
             for key, value in store.statistics(tensor).items()
         }
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from ..kernels.backend import Backend, BackendError, get_backend, num_passes, plan_bytes
-from .apply import merge_tensor
+from .apply import merge_tensors
 from .bank import Bank
 from .card import model_card
 from .checkpoint import INDEX, Checkpoint, Entry
@@ -96,14 +96,17 @@ def merge_to_folder(
     disk) or Rejected (the program). Nothing is left behind.
     """
     began, out = time.monotonic(), Path(out)
-    kernels = open_backend(backend)
+    kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
     check_out(out, bank, overwrite)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
-        plan = Planner(bank, tracer, kernels, seed, scratch).plan(program)
+        plan = Planner(bank, tracer, asked, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
+        bank.release()
+        if asked.name != kernels.name:
+            bank.forget()
         fresh = scratch / "folder"
         fresh.mkdir()
         writer = Writer(bank, plan, kernels, fresh, memory_bytes)
@@ -120,6 +123,14 @@ def open_backend(name: str) -> Backend:
         return get_backend(name)
     except BackendError as error:
         raise UsageError(f"--backend {name}: {error}") from None
+
+
+def driver_backend(chosen: str) -> str:
+    """What questions and surveys run on: never a device, which is a worker's alone in a screening.
+
+    In a merge, too: an answer's last bit may decide a plan, which is to be the same everywhere.
+    """
+    return "cpu" if chosen in ("auto", "triton") else chosen
 
 
 # ---- where it goes -----------------------------------------------------------------------------------
@@ -252,7 +263,7 @@ class Writer:
         for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
             entry = self.bank.base.entries[tensors.name]
             out = slot.space("out", entry.shape, entry.dtype)
-            merge_tensor(self.plan.tensors[tensors.name], tensors, self.bank, self.backend, out)
+            merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
             slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
             progress(done + 1, len(names))
 

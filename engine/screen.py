@@ -20,11 +20,12 @@ import torch
 import yaml
 
 from .bank import Bank
+from .budget import bank_share
 from .checkpoint import Checkpoint
 from .dedup import BASE
 from .errors import UsageError
 from .memo import KeptMemo
-from .merge import open_backend
+from .merge import driver_backend, open_backend
 from .plan import Planner
 from .programs import read_programs
 from .screener import POPULATION, Screener, ScreenSettings
@@ -38,11 +39,16 @@ FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between r
 
 
 @contextmanager
-def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Iterator[Screener]:
-    """Bank, sandbox and engine for one store; all closed afterwards. UsageError for bad input."""
+def open_screener(
+    settings: ScreenSettings, store: Store, folder: Path, num_engines: int = 1
+) -> Iterator[Screener]:
+    """Bank, sandbox and engine for one store; all closed afterwards. UsageError for bad input.
+
+    `num_engines`: models that will be open at once, each with a key-value cache.
+    """
     task = open_task(settings)
-    backend = open_backend(settings.backend)
-    bank = Bank.open(settings.base, settings.experts, settings.include, keep=True)
+    backend = open_backend(driver_backend(settings.backend))
+    bank = open_bank(settings, num_engines)
     bank = replace(bank, keeps=lambda name, cache: KeptMemo(cache, store, name))
     trace = TraceSettings(
         timeout_s=settings.trace_timeout_s,
@@ -61,6 +67,7 @@ def open_screener(settings: ScreenSettings, store: Store, folder: Path) -> Itera
         tracer = stack.enter_context(Tracer(trace))
         planner = Planner(bank, tracer, backend, settings.seed, scratch)
         screener = Screener(settings, bank, planner, task, store, folder / "engine.log")
+        stack.callback(screener.ahead.close)
         stack.callback(screener.stop_engine)
         yield screener
 
@@ -119,11 +126,19 @@ def open_task(settings: ScreenSettings) -> Task:
     return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
 
 
-def check_inputs(settings: ScreenSettings) -> None:
+def open_bank(settings: ScreenSettings, num_engines: int) -> Bank:
+    """The driver's bank, within its share of --memory. UsageError for bad input."""
+    on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
+    num_copies = 2 if on_gpu else 1  # the worker's is pinned memory there
+    share = bank_share(settings.memory_bytes, num_engines, num_copies)
+    return Bank.open(settings.base, settings.experts, settings.include).within(share)
+
+
+def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
     """What can be wrong is said before a folder is made."""
     open_task(settings)
-    open_backend(settings.backend)
-    Bank.open(settings.base, settings.experts, settings.include)
+    open_backend(settings.backend)  # the worker's: looked for here, where it makes no context
+    open_bank(settings, num_engines)
 
 
 def open_folder(folder: Path, settings: ScreenSettings) -> None:

@@ -12,22 +12,24 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .ahead import Ahead
 from .bank import Bank
-from .dedup import BASE, Known, Twins
+from .budget import cache_share
+from .dedup import BASE
 from .errors import EngineGone, Rejected, Rejection, WorkerLost
 from .passage import Answers, Prepared, Usage
-from .plan import MergePlan, Planner
-from .program import extract
+from .plan import Planner
+from .prepare import Preparer
 from .raced import ask_in_race, open_race, recall
 from .resident.client import EngineSettings, Worker, choose_engine
 from .resident.threads import MOST_PROMPTS
 from .score import Sample, Score, evaluate, graded, provenance, score_of
 from .store import Candidate, Store
-from .survey import Surveyor
 from .tasks import Task
 
 POPULATION = "population"  # the setting of a store: of how many programs the best are wanted
@@ -79,7 +81,8 @@ class Screener:
     ) -> None:
         self.settings, self.bank, self.planner = settings, bank, planner
         self.task, self.store, self._log = task, store, log
-        self.twins = Twins(store, Surveyor(bank, planner.backend), self._stored_plan)
+        self.preparer = Preparer(planner, store)
+        self.ahead = Ahead.of(bank)
         self._worker: Worker | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
@@ -102,8 +105,10 @@ class Screener:
             self._worker.open_model("target", str(self.bank.base.folder))
             places = {name: str(c.folder) for name, c in self.bank.experts.items()}
             base = str(self.bank.base.folder)
-            backend = self.planner.backend.name
-            self._worker.open_bank(base, places, self.bank.include, backend)
+            chosen, room = self.settings.backend, self.bank.memory_bytes
+            self.ahead.arch = self._worker.open_bank(
+                base, places, self.bank.include, chosen, memory_bytes=room
+            )
             self._keep_threads(self._worker)
             self._ready, self._others = True, set()
             self.usage.engine = self._worker.engine
@@ -133,7 +138,7 @@ class Screener:
         if self._worker is None:
             chosen = EngineSettings(
                 engine=choose_engine(self.settings.engine),
-                memory_bytes=self.settings.memory_bytes,
+                memory_bytes=cache_share(self.settings.memory_bytes),
                 seed=self.settings.seed,
             )
             self._worker = Worker.start(chosen, self._log)
@@ -184,9 +189,10 @@ class Screener:
             self._decide(*waiting.popleft(), pool)
             decided()
 
+        left = iter(candidates)
         try:
-            for candidate in candidates:
-                waiting.append(self._submit(self.prepare(candidate), pool))
+            while group := list(islice(left, self.preparer.num_together)):
+                waiting += [self._submit(one, pool) for one in self.preparer.prepare(group)]
                 while waiting and (len(waiting) > AHEAD or is_settled(waiting[0][1])):
                     settle()
             while waiting:
@@ -196,54 +202,16 @@ class Screener:
             raise
         finally:
             self.usage.wall_s += time.monotonic() - began
-            self.twins.recent.clear()
+            self.preparer.twins.recent.clear()
             pool.shutdown(cancel_futures=True)
-
-    def prepare(self, candidate: Candidate) -> Prepared:
-        """Look for a twin: by text, trace, by plan, survey, by update; the engine is not asked."""
-        began = time.monotonic()
-        try:
-            prepared = self._prepared(candidate)
-        except Rejected as error:
-            prepared = Prepared(candidate, 0.0, rejection=error.rejection)
-        return replace(prepared, seconds=time.monotonic() - began)
-
-    def _prepared(self, candidate: Candidate) -> Prepared:
-        if known := self.twins.same_text(candidate):
-            if known.rejection:
-                raise Rejected(known.rejection)
-            twin = known.duplicate_of or known.id
-            return Prepared(candidate, 0.0, twin=twin, like=known.id)
-        plan = self.plan(candidate)
-        if isinstance(plan, Rejection):
-            raise Rejected(plan)
-        if twin := self.twins.same_plan(plan):
-            return Prepared(candidate, 0.0, plan, twin=twin, like=twin)
-        survey = self.twins.surveyor.survey(plan)
-        twin = self.twins.same_update(plan, survey)
-        if twin is None:
-            self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
-        return Prepared(candidate, 0.0, plan, survey, twin)
-
-    def plan(self, candidate: Candidate) -> MergePlan | Rejection:
-        assert candidate.source is not None
-        try:
-            return self.planner.plan(extract(candidate.source, candidate.params))
-        except Rejected as error:
-            return error.rejection
-
-    def _stored_plan(self, name: str) -> MergePlan | None:
-        candidate = self.store.candidate(name)
-        if candidate is None or candidate.source is None:
-            return None
-        plan = self.plan(candidate)
-        return plan if isinstance(plan, MergePlan) else None
 
     def _submit(
         self, prepared: Prepared, pool: ThreadPoolExecutor
     ) -> tuple[Prepared, Future[Answers] | None]:
-        wanted = prepared.plan is not None and prepared.twin is None
-        return prepared, pool.submit(self._ask, prepared) if wanted else None
+        if prepared.plan is None or prepared.twin:
+            return prepared, None
+        self.ahead.submit(prepared.plan)
+        return prepared, pool.submit(self._ask, prepared)
 
     def _ask(self, prepared: Prepared) -> Answers:
         """Swap and ask, then grade, while another candidate has the engine. Touches no store."""
@@ -285,7 +253,7 @@ class Screener:
         candidate = prepared.candidate
         if prepared.rejection is None and prepared.twin and not self._is_scored(prepared.twin):
             assert prepared.plan is not None
-            survey = prepared.survey or self.twins.surveyor.survey(prepared.plan)
+            survey = prepared.survey or self.preparer.twins.surveyor.survey(prepared.plan)
             prepared = replace(prepared, twin=None, like=None, survey=survey)  # it failed after all
             asked = pool.submit(self._ask, prepared)
         if prepared.twin:
@@ -294,7 +262,7 @@ class Screener:
             self._keep_rejection(prepared, prepared.rejection)
         else:
             self._keep_answers(prepared, asked, pool)
-        self.twins.recent.pop(candidate.id, None)
+        self.preparer.twins.recent.pop(candidate.id, None)
 
     def _is_scored(self, name: str) -> bool:
         found = self.store.candidate(name)

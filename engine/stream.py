@@ -3,7 +3,7 @@ used again (what is allocated anew is faulted in anew, which costs more than rea
 
     reader thread    read i + 1 | read i + 2 | ...
     caller           compute i  | compute i + 1
-    writer thread    write i - 1 | write i     (merge.py)
+    writer thread    write i - 1 | write i     (merge.py; a worker writes into live storage itself)
 
 A slot holds one tensor of base, experts and result. It is read into again only once its result was
 written, so two slots bound the memory. The second one serves all but the few large tensors
@@ -13,42 +13,15 @@ written, so two slots bound the memory. The second one serves all but the few la
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from ..kernels.backend import TensorSet
 from .bank import Bank
 from .errors import UsageError
+from .slot import Slot
 
 SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
-
-
-@dataclass
-class Slot:
-    """Memory by role ("", expert names, "out"), grown to the largest tensor that came."""
-
-    most_bytes: float = math.inf  # of a tensor's base, experts and result together
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    written: Future[Any] | None = None  # the slot's last result
-
-    def space(self, role: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Uninitialised, of this shape and dtype."""
-        size_bytes = math.prod(shape) * dtype.itemsize
-        held = self.memory.get(role)
-        if held is None or held.numel() < size_bytes:
-            held = self.memory[role] = torch.empty(size_bytes, dtype=torch.uint8)
-        return held[:size_bytes].view(dtype).reshape(shape)
-
-    def wait(self) -> None:
-        """Until the slot may be read into again; raises what went wrong when writing."""
-        if self.written is not None:
-            self.written.result()
-            self.written = None
 
 
 def slot_bytes(bank: Bank, names: Sequence[str]) -> int:
@@ -105,10 +78,12 @@ def stream(
 
     The caller sets `slot.written` to what must be over before the slot is used again.
     """
+    if not names:
+        return
 
     def read(name: str, slot: Slot) -> TensorSet:
         slot.wait()
-        return read_set(bank, name, slot.space)
+        return bank.read(name, slot)
 
     homes = assigned(bank, names, slots)
     with ThreadPoolExecutor(1, "reader") as reader:
@@ -118,12 +93,3 @@ def stream(
             free = i + 1 < len(names) and homes[i + 1] is not slot
             ahead = reader.submit(read, names[i + 1], homes[i + 1]) if free else None
             yield tensors, slot
-
-
-def read_set(bank: Bank, name: str, space: Callable[..., Tensor]) -> TensorSet:
-    """The tensor of that name of base and experts, read into the slot's memory."""
-    found = {}
-    for role, checkpoint in {"": bank.base, **bank.experts}.items():
-        entry = checkpoint.entries[name]
-        found[role] = checkpoint.read(name, space(role, entry.shape, entry.dtype))
-    return TensorSet(name, found.pop(""), found)

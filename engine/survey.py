@@ -9,26 +9,27 @@ that float32 sums of it lose nothing. Of the other tiers tensor by tensor, in fl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
-from ..kernels.backend import Backend, TensorSet
+from ..kernels.backend import Backend
 from ..kernels.ir import ELEMENTWISE, Builder, Graph, Op, Space
 from ..kernels.passes import compile_values
 from ..kernels.stages import Plan
 from .apply import update_of
 from .bank import Bank
 from .errors import Rejected, Rejection
-from .linear import CHUNK_ELEMENTS, LinearEquivalent, gram_of, solve
-from .plan import MergePlan
+from .linear import LinearEquivalent, solve
+from .plan import MergePlan, compiled
 
 NUM_DIRECTIONS = 8
 NUM_SAMPLED_TENSORS = 4
 SAMPLE_ELEMENTS = 1 << 16  # of each sampled tensor
+CHUNK_ELEMENTS = 1 << 14  # small enough for a core's cache, and for the heap to use again
 
 
 @dataclass(frozen=True)
@@ -63,54 +64,73 @@ class Surveyor:
 
     bank: Bank
     backend: Backend
-    _grams: dict[str, Tensor] = field(default_factory=dict)
     _sampled: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def survey(self, plan: MergePlan) -> Survey:
         """Raises Rejected (nonfinite)."""
-        pieces = self.pieces(plan)
-        guess, count = self.guess(pieces), len(self.bank.experts)
-        gram, rest = torch.zeros(count, count, dtype=torch.float64), Moments(0.0, 0 * guess)
-        for name in plan.tensors:
-            gram, rest = gram + self.gram(name), rest + self.rest(plan, name, guess)
-        whole = rest.moved(-guess, gram)
+        (found,) = self.survey_all([plan])
+        if isinstance(found, Rejected):
+            raise found
+        return found
+
+    def survey_all(self, plans: Sequence[MergePlan]) -> list[Survey | Rejected]:
+        """Of many plans, tensor by tensor: fused ones share its passes."""
+        pieces = self.pieces(plans)
+        works = [Work(p, own, self.guess(own)) for p, own in zip(plans, pieces, strict=True)]
+        for name in dict.fromkeys(name for plan in plans for name in plan.tensors):
+            gram = self.gram(name)
+            for work, rest in self.rests([w for w in works if name in w.plan.tensors], name):
+                work.add(gram, rest)
+        return [work.rejected or self.concluded(work) for work in works]
+
+    def concluded(self, work: Work) -> Survey:
+        whole = work.rest.moved(-work.guess, work.gram)
         norm = math.sqrt(whole.square)
         if norm == 0.0:
-            return Survey(0.0, (), LinearEquivalent((0.0,) * count, 0.0))
-        coefficients = solve(gram, whole.products)
-        left = rest.moved(torch.tensor(coefficients, dtype=torch.float64) - guess, gram)
-        lengths = gram.diagonal().sqrt()
+            return Survey(0.0, (), LinearEquivalent((0.0,) * len(work.guess), 0.0))
+        coefficients = solve(work.gram, whole.products)
+        by = torch.tensor(coefficients, dtype=torch.float64) - work.guess
+        left = work.rest.moved(by, work.gram)
+        lengths = work.gram.diagonal().sqrt()
         along = torch.where(lengths > 0, whole.products / lengths, torch.zeros_like(lengths))
-        sketch = (*along.tolist(), *self.sample(pieces).tolist())
+        sketch = (*along.tolist(), *self.sample(work.pieces).tolist())
         residual = math.sqrt(left.square) / norm
         return Survey(norm, sketch, LinearEquivalent(coefficients, residual))
 
     def gram(self, name: str) -> Tensor:
-        if name not in self._grams:
-            self._grams[name] = gram_of(self.bank.tensors(name))
-        return self._grams[name]
+        """[K, K] float64 inner products of one tensor's task vectors."""
+        return self.backend.moments_of(self.bank.tensors(name), self.bank.memo(name))[1:, 1:]
 
     # ---- one tensor
 
-    def rest(self, plan: MergePlan, name: str, guess: Tensor) -> Moments:
-        """Of one tensor's update without the guess."""
-        graph, tensors = plan.tensors[name].graph, self.bank.tensors(name)
-        if graph is not None:
-            sums = rest_plan(graph, tuple(self.bank.experts), tuple(guess.tolist()))
-            square, *products = self.values(sums, tensors)
+    def rests(self, works: Sequence[Work], name: str) -> Iterator[tuple[Work, Moments | Rejected]]:
+        """Of one tensor's updates without their guesses."""
+        fused = [(w, g) for w in works if (g := w.plan.tensors[name].graph) is not None]
+        names = tuple(self.bank.experts)
+        sums = [rest_plan(graph, names, tuple(work.guess.tolist())) for work, graph in fused]
+        found = {id(w): v for (w, _), v in zip(fused, self.values(sums, name), strict=True)}
+        for work in works:
+            square, *products = found.get(id(work), [math.nan])
             if all(map(math.isfinite, (square, *products))):
-                return Moments(square, torch.tensor(products, dtype=torch.float64))
-        whole = self.moments_by_torch(tensors, self.update(plan, name))
-        return whole.moved(guess, self.gram(name))
+                yield work, Moments(square, torch.tensor(products, dtype=torch.float64))
+                continue
+            try:
+                whole = self.moments_by_torch(name, self.update(work.plan, name))
+                yield work, whole.moved(work.guess, self.gram(name))
+            except Rejected as rejected:
+                yield work, rejected
 
-    def values(self, plan: Plan, tensors: TensorSet) -> list[float]:
-        memo = self.bank.memo(tensors.name)
-        return [float(value) for value in self.backend.values(plan, tensors, memo)]
+    def values(self, plans: Sequence[Plan], name: str) -> list[list[float]]:
+        count = len(plans)
+        sets, memos = [self.bank.tensors(name)] * count, [self.bank.memo(name)] * count
+        found = self.backend.values_all(plans, sets, memos)
+        return [[float(value) for value in values] for values in found]
 
-    def moments_by_torch(self, tensors: TensorSet, update: Tensor) -> Moments:
+    def moments_by_torch(self, name: str, update: Tensor) -> Moments:
+        tensors = self.bank.tensors(name)
         if not update.isfinite().all():
-            self.bank.check_finite(tensors.name)
-            raise Rejected(Rejection("nonfinite", f"the update holds NaN or Inf in {tensors.name}"))
+            self.bank.check_finite(name)
+            raise Rejected(Rejection("nonfinite", f"the update holds NaN or Inf in {name}"))
         flat, base = update.reshape(-1), tensors.base.reshape(-1)
         square, products = 0.0, torch.zeros(len(tensors.experts), dtype=torch.float64)
         for start in range(0, flat.numel(), CHUNK_ELEMENTS):
@@ -121,18 +141,39 @@ class Surveyor:
                 products[j] += u @ (expert.reshape(-1)[piece].float() - below).double()
         return Moments(square, products)
 
-    # ---- the sample
-
     def update(self, plan: MergePlan, name: str) -> Tensor:
         """The float32 update of one tensor."""
         tensors = self.bank.tensors(name)
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
-    def pieces(self, plan: MergePlan) -> dict[str, Tensor]:
-        """The first elements of a few tensors' updates; float64."""
-        names = list(plan.tensors)
-        chosen = names[:: max(1, -(-len(names) // NUM_SAMPLED_TENSORS))]
-        return {n: self.update(plan, n).reshape(-1)[:SAMPLE_ELEMENTS].double() for n in chosen}
+    def distance(self, plan: MergePlan, other: MergePlan, name: str) -> float:
+        """|u - v|^2 of two plans' updates of one tensor."""
+        graphs = plan.tensors[name].graph, other.tensors[name].graph
+        if graphs[0] is not None and graphs[1] is not None:
+            difference = distance_plan(graphs[0], graphs[1], tuple(self.bank.experts))
+            ((square,),) = self.values([difference], name)
+            return square
+        mine, theirs = (self.update(p, name).double() for p in (plan, other))
+        return float((mine - theirs).square().sum())
+
+    # ---- the sample
+
+    def pieces(self, plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
+        """Of each plan, the first elements of a few tensors' updates; float64."""
+        found: list[dict[str, Tensor]] = [{} for _ in plans]
+        for name in dict.fromkeys(name for plan in plans for name in sampled_names(plan)):
+            tensors, memo = self.bank.tensors(name), self.bank.memo(name)
+            rows, cols = tensors.shape2d
+            num_rows = min(rows, -(-SAMPLE_ELEMENTS // max(1, cols)))
+            mine = [j for j, plan in enumerate(plans) if name in sampled_names(plan)]
+            fused = [j for j in mine if plans[j].tensors[name].graph is not None]
+            kernels = [compiled(g) for j in fused if (g := plans[j].tensors[name].graph)]
+            starts = self.backend.starts(kernels, tensors, memo, num_rows)
+            updates = dict(zip(fused, starts, strict=True))
+            for j in mine:
+                update = updates[j] if j in updates else self.update(plans[j], name)
+                found[j][name] = update.reshape(-1)[:SAMPLE_ELEMENTS].double()
+        return found
 
     def guess(self, pieces: Mapping[str, Tensor]) -> Tensor:
         """[K] float64: least squares over the sample, rounded as kernels round constants."""
@@ -172,13 +213,40 @@ class Surveyor:
         return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
+@dataclass
+class Work:
+    """One plan's survey under way: what its tensors came to so far."""
+
+    plan: MergePlan
+    pieces: dict[str, Tensor]
+    guess: Tensor
+    rejected: Rejected | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.guess)
+        self.gram = torch.zeros(count, count, dtype=torch.float64)
+        self.rest = Moments(0.0, torch.zeros(count, dtype=torch.float64))
+
+    def add(self, gram: Tensor, rest: Moments | Rejected) -> None:
+        if isinstance(rest, Rejected):
+            self.rejected = self.rejected or rest
+        else:
+            self.gram, self.rest = self.gram + gram, self.rest + rest
+
+
+def sampled_names(plan: MergePlan) -> list[str]:
+    names = list(plan.tensors)
+    return names[:: max(1, -(-len(names) // NUM_SAMPLED_TENSORS))]
+
+
 # ---- sums over an update as graphs ------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
 def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) -> Plan:
     """A plan for |r|^2 and each <r, t_j> of r = u - sum g_j t_j."""
-    builder, rest = started(graph, names)
+    builder = Builder()
+    rest = add_update(builder, graph, names)
     vectors = [builder.input(name) for name in names]
     for vector, g in zip(vectors, guess, strict=True):
         rest = builder.add(Op.SUB, rest, builder.add(Op.MUL, vector, builder.const(g)))
@@ -186,9 +254,17 @@ def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) ->
     return compile_values(builder.graph(*outputs))
 
 
-def started(graph: Graph, names: tuple[str, ...]) -> tuple[Builder, int]:
-    """A builder that holds the graph, and its update as a FULL value."""
-    builder, new = Builder(), list[int]()
+def distance_plan(graph: Graph, other: Graph, names: tuple[str, ...]) -> Plan:
+    """A plan for |u - v|^2."""
+    builder = Builder()
+    updates = (add_update(builder, g, names) for g in (graph, other))
+    rest = builder.add(Op.SUB, *updates)
+    return compile_values(builder.graph(total(builder, rest, rest)))
+
+
+def add_update(builder: Builder, graph: Graph, names: tuple[str, ...]) -> int:
+    """Have the builder hold a graph too; its update as a FULL value."""
+    new = list[int]()
     for node in graph.nodes:
         space = None if node.op in ELEMENTWISE else node.space
         args = (new[a] for a in node.args)
@@ -197,7 +273,7 @@ def started(graph: Graph, names: tuple[str, ...]) -> tuple[Builder, int]:
     if builder.nodes[update].space is not Space.FULL:  # 0 * t spreads it; x + 0 is x
         nothing = builder.add(Op.MUL, builder.input(names[0]), builder.const(0.0))
         update = builder.add(Op.ADD, update, nothing)
-    return builder, update
+    return update
 
 
 def total(builder: Builder, x: int, y: int) -> int:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -21,11 +20,11 @@ import torch
 from torch import Tensor
 
 from .ir import Graph, Op
+from .joint import Joined, Memo, Missing, Slots, from_moments, join_sweeps, known_moments
 from .reference import evaluate
-from .stages import Apply, Host, Plan, Sweep
+from .stages import Apply, Host, Plan, Stage, Sweep
 
-Slots = list[Tensor | None]
-Memo = MutableMapping[str, Tensor]
+PIECE_ELEMENTS = 1 << 22
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 NAMES = ("auto", "cpu", "triton", "reference")
 
@@ -53,6 +52,11 @@ class TensorSet:
         """(R, C); a 1-D tensor is one row."""
         *rows, cols = self.base.shape or (1,)
         return math.prod(rows), cols
+
+    def first(self, num_rows: int) -> TensorSet:
+        """The first rows as a matrix, not copied."""
+        experts = {n: e.reshape(self.shape2d)[:num_rows] for n, e in self.experts.items()}
+        return TensorSet(self.name, self.base.reshape(self.shape2d)[:num_rows], experts)
 
     def vector(self, name: str, dtype: torch.dtype) -> Tensor:
         """The task vector [R, C]: subtracted in float32, as the contract says."""
@@ -127,6 +131,16 @@ class Backend(ABC):
         return self.expression(_apply_of(plan), tensors, slots)
 
     @final
+    def starts(
+        self, plans: Sequence[Plan], tensors: TensorSet, memo: Memo | None, num_rows: int
+    ) -> list[Tensor]:
+        """The first rows of each plan's update, [num_rows, C] float32; only sweeps read the rest."""
+        slots = self.run_stages(plans, [tensors] * len(plans), [memo] * len(plans))
+        first = tensors.first(num_rows)
+        pairs = zip(plans, slots, strict=True)
+        return [self.expression(_apply_of(p), first, _cut(own, num_rows)) for p, own in pairs]
+
+    @final
     def values(self, plan: Plan, tensors: TensorSet, memo: Memo | None = None) -> list[Tensor]:
         """The plan's outputs, float32: [], [R, 1] or [1, C]."""
         return self.values_all([plan], [tensors], [memo])[0]
@@ -135,7 +149,7 @@ class Backend(ABC):
     def values_all(
         self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[list[Tensor]]:
-        """`values` of many tensors whose plans have one structure."""
+        """`values` of many plans. Those of one tensor share its passes, tensors their launches."""
         slots = self.run_stages(plans, sets, memos)
         found = zip(plans, slots, strict=True)
         return [[v for o in plan.outputs if (v := own[o]) is not None] for plan, own in found]
@@ -143,50 +157,83 @@ class Backend(ABC):
     def run_stages(
         self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[Slots]:
-        """Fill each plan's slots: lifted constants, then sweeps and host steps in order."""
+        """Fill each plan's slots: lifted constants, then sweeps and host steps in order.
+
+        All plans go from sweep to sweep together, so that those of one tensor share its passes.
+        """
         distinct = {id(plan): plan for plan in plans}  # many tensors, one plan: torch once
         constants = {name: _constants(plan) for name, plan in distinct.items()}
         slots = [list(constants[id(plan)]) for plan in plans]
         known = [{} if memo is None else memo for memo in memos]
-        for stages in zip(*(plan.stages for plan in plans), strict=True):
-            if isinstance(stages[0], Sweep):
-                self._fill([s for s in stages if isinstance(s, Sweep)], sets, slots, known)
-            for stage, tensors, own in zip(stages, sets, slots, strict=True):
-                if isinstance(stage, Host):
-                    values = evaluate(stage.graph, {}, tensors.shape2d, own, torch.float32)
-                    for slot, value in zip(stage.slots, values, strict=True):
-                        own[slot] = value
-        return slots
+        stages = [iter(plan.stages) for plan in plans]
+        while True:
+            waiting = list[Missing]()
+            for j, tensors in enumerate(sets):
+                if sweep := _run_hosts(stages[j], tensors, slots[j]):
+                    waiting.append(Missing(sweep, tensors, slots[j], known[j]))
+            if not waiting:
+                return slots
+            self._fill(waiting)
 
-    def _fill(
-        self,
-        stages: Sequence[Sweep],
-        sets: Sequence[TensorSet],
-        slots: Sequence[Slots],
-        memos: Sequence[Memo],
-    ) -> None:
-        """What the memos lack is swept; they may forget at any time, and refuse what is too large."""
-        known = [
-            {key: memo[key] for key in stage.keys if key in memo}
-            for stage, memo in zip(stages, memos, strict=True)
-        ]
-        short = [j for j, stage in enumerate(stages) if any(k not in known[j] for k in stage.keys)]
-        graph = stages[0].graph
-        missing = [
-            i
-            for i in range(len(graph.outputs))
-            if any(stages[j].keys[i] not in known[j] for j in short)
-        ]
-        wanted = Graph(graph.nodes, tuple(graph.outputs[i] for i in missing))
-        swept = self.sweep_all(wanted, [sets[j] for j in short], [slots[j] for j in short])
-        for j, values in zip(short, swept, strict=True):
-            for i, value in zip(missing, values, strict=True):
-                known[j][stages[j].keys[i]] = value
-                with suppress(ValueError):
-                    memos[j][stages[j].keys[i]] = value
-        for stage, found, own in zip(stages, known, slots, strict=True):
-            for slot, key in zip(stage.slots, stage.keys, strict=True):
-                own[slot] = found[key]
+    def _fill(self, waiting: Sequence[Missing]) -> None:
+        """What memo and moments do not give is swept: together what is of one tensor, in one call
+        the tensors of which the same is wanted."""
+        for one in waiting:
+            one.recall()
+            one.keep(from_moments(one, self.moments))
+        by_tensor: dict[int, list[Missing]] = {}
+        for one in waiting:
+            if one.wanted:
+                by_tensor.setdefault(id(one.tensors), []).append(one)
+        by_graph: dict[Graph, list[tuple[list[Missing], Joined]]] = {}
+        for group in by_tensor.values():
+            joined = join_sweeps(group)
+            by_graph.setdefault(joined.graph, []).append((group, joined))
+        for graph, groups in by_graph.items():
+            sets = [group[0].tensors for group, _ in groups]
+            swept = self.sweep_all(graph, sets, [joined.slots for _, joined in groups])
+            for (group, joined), values in zip(groups, swept, strict=True):
+                found = dict(zip(joined.keys, values, strict=True))
+                for one in group:
+                    one.keep(found)
+        for one in waiting:
+            one.fill()
+
+    @final
+    def moments_of(self, tensors: TensorSet, memo: Memo) -> Tensor:
+        """`moments`, from the memo or kept there."""
+        return known_moments(tensors, memo, self.moments)
+
+    def moments(self, tensors: TensorSet) -> Tensor:
+        """[K + 1, K + 1] float64: sums of products of 1 and the K task vectors. On their device, in
+        pieces."""
+        count = len(tensors.experts) + 1
+        total = torch.zeros(count, count, dtype=torch.float64, device=tensors.base.device)
+        base = tensors.base.reshape(-1)
+        for start in range(0, base.numel(), PIECE_ELEMENTS):
+            piece = slice(start, start + PIECE_ELEMENTS)
+            below = base[piece].float()
+            vectors = [e.reshape(-1)[piece].float() - below for e in tensors.experts.values()]
+            rows = torch.stack([torch.ones_like(below), *vectors]).double()
+            total += rows @ rows.T
+        return total.cpu()
+
+
+def _run_hosts(stages: Iterator[Stage], tensors: TensorSet, slots: Slots) -> Sweep | None:
+    """Go on to the next sweep, if there is one."""
+    for stage in stages:
+        if isinstance(stage, Sweep):
+            return stage
+        if isinstance(stage, Host):
+            values = evaluate(stage.graph, {}, tensors.shape2d, slots, torch.float32)
+            for slot, value in zip(stage.slots, values, strict=True):
+                slots[slot] = value
+    return None
+
+
+def _cut(slots: Slots, num_rows: int) -> Slots:
+    """Slots for the first rows: a vector over rows is [R, 1]."""
+    return [s[:num_rows] if s is not None and s.dim() and s.shape[1] == 1 else s for s in slots]
 
 
 def structure(plan: Plan) -> tuple[Graph, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, final
 
 import torch
@@ -18,13 +19,15 @@ from torch import Tensor
 
 from .backend import Backend, BackendError, Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine, encode
-from .ir import Graph, Op, Space
+from .ir import Builder, Graph, Op, Space
+from .moments import symmetric
 from .stages import Plan
 from .staging import grouped, needs, part
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
 ALL, ROW, COL = Space.SCALAR, Space.ROW, Space.COL
 MOST_REDUCTIONS = 16  # in one program: their lanes stay in L1
+MOST_VECTORS = 9  # in one program of moments: as many sums as the VM has lanes for
 
 
 def load_extension() -> Any:
@@ -84,21 +87,46 @@ class CpuBackend(Backend):
         return out
 
     def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        runs = {"kth": self._kth, ALL: self._all, ROW: self._rows, COL: self._columns}
         found: dict[int, Tensor] = {}
-        for kind, outputs, wanted in sweeps_of(graph):
-            values = runs[kind](wanted, tensors, slots)
-            found.update(zip(outputs, values, strict=True))
+        groups = sweeps_of(graph)
+        for by_row in (False, True):
+            together = [(o, w) for kind, rows, o, w in groups if (kind, rows) == (ALL, by_row)]
+            values = self._all([wanted for _, wanted in together], tensors, slots)
+            found.update(zip(chain(*(outputs for outputs, _ in together)), values, strict=True))
+        runs = {"kth": self._kth, ROW: self._rows, COL: self._columns}
+        for kind, _, outputs, wanted in groups:
+            if kind in runs:
+                values = runs[kind](wanted, tensors, slots)
+                found.update(zip(outputs, values, strict=True))
         return [found[output] for output in graph.outputs]
+
+    def moments(self, tensors: TensorSet) -> Tensor:
+        names = tuple(tensors.experts)
+        if len(names) > MOST_VECTORS:
+            return super().moments(tensors)
+        graph = vectors_graph(names)
+        code = self.code(graph, "moments", tensors)
+        call, kept = self._call(code, graph, tensors, [])
+        products = self._module.reduce_all([call], [code.kinds])
+        del kept
+        return symmetric(products, tensors.base.numel(), len(names) + 1)
 
     # ---- reductions: each gets a graph of its outputs only
 
-    def _all(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        code = self.code(graph, "reductions", tensors)
-        call, kept = self._call(code, graph, tensors, slots)
-        values = call.reduce_all(code.kinds)
+    def _all(self, graphs: list[Graph], tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        """The graphs' programs share one walk; their outputs, one graph after the other."""
+        if not graphs:
+            return []
+        codes = [self.code(graph, "reductions", tensors) for graph in graphs]
+        pairs = zip(codes, graphs, strict=True)
+        calls, kept = zip(*(self._call(*pair, tensors, slots) for pair in pairs), strict=True)
+        values = self._module.reduce_all(list(calls), [code.kinds for code in codes])
         del kept
-        return [torch.tensor(values[lane], dtype=torch.float32) for lane in code.lanes]
+        lanes, found = torch.tensor(values, dtype=torch.float32).unbind(), list[Tensor]()
+        for code in codes:
+            found += [lanes[lane] for lane in code.lanes]
+            lanes = lanes[len(code.kinds) :]
+        return found
 
     def _rows(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         code = self.code(graph, "reductions", tensors)
@@ -181,9 +209,17 @@ def filled(slot: Tensor | None) -> Tensor:
     return slot
 
 
+@lru_cache(maxsize=8)
+def vectors_graph(names: tuple[str, ...]) -> Graph:
+    """The task vectors themselves."""
+    builder = Builder()
+    return builder.graph(*map(builder.input, names))
+
+
 @lru_cache(maxsize=512)
-def sweeps_of(graph: Graph) -> list[tuple[str, list[int], Graph]]:
-    """The outputs by what can share a pass: how they are run, which, and a graph of them alone."""
+def sweeps_of(graph: Graph) -> list[tuple[str, bool, list[int], Graph]]:
+    """The outputs by what can share a program: how they are run, whether by rows, which, and a graph
+    of them alone."""
 
     def kind(output: int) -> tuple[str, bool, tuple[int, ...]]:
         node = graph.nodes[output]
@@ -192,7 +228,7 @@ def sweeps_of(graph: Graph) -> list[tuple[str, list[int], Graph]]:
         return shared, by_rows(graph, output), node.args if ranked else ()
 
     groups = grouped(graph, kind, MOST_REDUCTIONS)
-    return [(shared, outputs, part(graph, outputs)) for (shared, *_), outputs in groups]
+    return [(how, rows, outputs, part(graph, outputs)) for (how, rows, _), outputs in groups]
 
 
 def by_rows(graph: Graph, output: int) -> bool:

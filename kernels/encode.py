@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 from .instructions import Insn, Number, Program, allocate, fuse, pack
 from .ir import BINARY, UNARY, Graph, Node, Op, Space
@@ -318,6 +318,21 @@ def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
     return encoder.code(machine, found)
 
 
+def encode_moments_of(encoder: Encoder, machine: Machine) -> Code:
+    """Sums of the outputs, then of the products of all pairs (x before y), in double lanes."""
+    outputs = encoder.graph.outputs
+    found, values = Statistics(()), [encoder.value(output) for output in outputs]
+    for value in values:
+        encoder.end("WIDE_SUM", a=value, k=found.take(None))
+    if len(values) == 3:
+        registers = dict(zip("abc", values, strict=True))
+        encoder.end("WIDE_GRAM3", **registers, k=found.take(*[None] * 6))
+    else:
+        for x, y in combinations_with_replacement(values, 2):
+            encoder.end("WIDE_DOT", a=x, b=y, k=found.take(None))
+    return encoder.code(machine, found)
+
+
 def encode_columns(encoder: Encoder, machine: Machine) -> Code:
     """Reductions by column, output k into column accumulator k."""
     found = Statistics(encoder.graph.outputs)
@@ -347,6 +362,7 @@ PURPOSES: dict[str, Callable[[Encoder, Machine], Code]] = {
     "merge": encode_merge,
     "update": encode_update,
     "reductions": encode_reductions,
+    "moments": encode_moments_of,
     "columns": encode_columns,
     "gather": encode_gather,
     "histogram": encode_histogram,

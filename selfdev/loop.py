@@ -34,6 +34,7 @@ from .report import write_report
 from .train import TrainSettings, check_extra, train
 
 GENERATOR = "generator"
+NUM_ENGINES = 2  # what is screened, and what writes
 
 
 class Progress(Protocol):
@@ -57,12 +58,12 @@ def run_loop(
     """The `run` command's object. UsageError for bad input; nothing is half-written."""
     check_extra()
     settings = screen_settings(config, memory_bytes, data, unsafe_sandbox)
-    check_inputs(settings)
+    check_inputs(settings, NUM_ENGINES)
     load_prompt(config.generation.prompt, Checkpoint.open(config.generator_place).folder)
     open_run(config, folder, resume, overwrite)
     with (
         Store.open(folder / "run.db") as store,
-        open_screener(settings, store, folder) as screener,
+        open_screener(settings, store, folder, NUM_ENGINES) as screener,
     ):
         store.set_setting("unsafe_sandbox", unsafe_sandbox)
         loop = Loop(config, folder, store, screener, progress)
@@ -374,7 +375,7 @@ class Loop:
         if name == BASE:
             worker.restore()
         else:
-            plan = self.screener.plan(candidate)
+            plan = self.screener.preparer.plan(candidate)
             worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
         return evaluate(worker, "target", self.task.unsealed(), "test")
 

@@ -66,7 +66,11 @@ def eager(tensors: TensorSet) -> torch.Tensor:
 
 
 def make_tensors(index: int, device: str = "cpu") -> TensorSet:
-    rows, cols = (ROWS, COLS) if device == "cpu" else (GPU_ROWS, GPU_COLS)
+    shape = (ROWS, COLS) if device == "cpu" else (GPU_ROWS, GPU_COLS)
+    return normal_tensors(index, device, *shape)
+
+
+def normal_tensors(index: int, device: str, rows: int, cols: int) -> TensorSet:
     draw = torch.Generator(device).manual_seed(index)
 
     def normal(size: float) -> torch.Tensor:

@@ -51,7 +51,7 @@ def choose_engine(name: str) -> str:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Of all models that a worker holds. `memory_bytes` is the key-value cache of each.
+    """Of all models that a worker holds. `memory_bytes`: of the key-value cache of each, at most.
 
     A worker that says nothing for `stall_s` hangs and is ended; a plan that takes longer than
     `apply_limit_s` is the rejection `timeout`.
@@ -140,11 +140,22 @@ class Worker:
         return opened["weights_fingerprint"]
 
     def open_bank(
-        self, base: str, experts: Mapping[str, str], include: str, backend: str, key: str = "target"
-    ) -> None:
-        """The tensors that `apply` merges into a model; held in the worker's memory."""
+        self,
+        base: str,
+        experts: Mapping[str, str],
+        include: str,
+        backend: str,
+        *,
+        memory_bytes: int | None = None,
+        key: str = "target",
+    ) -> int | None:
+        """The tensors that `apply` merges into a model; held in memory as far as that is allowed.
+
+        `memory_bytes` as of `Bank.within`. Returns what kernels are compiled for (90: sm_90), None
+        without a GPU.
+        """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
-        self._call("open_bank", key=key, **words)
+        return self._call("open_bank", key=key, **words, memory_bytes=memory_bytes)["target"]
 
     def choose_threads(
         self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()

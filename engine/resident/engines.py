@@ -132,20 +132,30 @@ def context_of(checkpoint: Checkpoint) -> int:
     return min(longest, MAX_MODEL_LEN)
 
 
-def cache_bytes(checkpoint: Checkpoint, dtype: torch.dtype, max_num_seqs: int) -> int:
+def cache_bytes(
+    checkpoint: Checkpoint, dtype: torch.dtype, max_num_seqs: int, most_bytes: int | None
+) -> int:
     """Of keys and values: for full contexts of all sequences, where that is less than the most.
 
-    No more than can be used: vLLM's reset, after each swap, walks every block of it.
+    No more than can be used: vLLM's reset, after each swap, walks every block of it. UsageError
+    where the most is too little for one full context.
     """
+    most = MOST_KV_BYTES if most_bytes is None else most_bytes
     config = checkpoint.config
     try:
         heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
         size = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
         token_bytes = 2 * int(config["num_hidden_layers"]) * heads * size * dtype.itemsize
     except (KeyError, TypeError):  # a config of parts
-        return MOST_KV_BYTES
-    blocks = max_num_seqs * -(-context_of(checkpoint) // BLOCK_SIZE) + 1  # vLLM keeps one empty
-    return min(MOST_KV_BYTES, blocks * BLOCK_SIZE * token_bytes)
+        return most
+    sequence = -(-context_of(checkpoint) // BLOCK_SIZE)  # blocks; vLLM keeps one more empty
+    least = (sequence + 1) * BLOCK_SIZE * token_bytes
+    if most_bytes is not None and most_bytes < least:
+        raise UsageError(
+            f"--memory: {most_bytes / 2**20:.1f} MiB of it are for the engine's key-value cache; one "
+            f"sequence of {context_of(checkpoint)} tokens takes {least / 2**20:.1f} MiB: allow more"
+        )
+    return min(most, (max_num_seqs * sequence + 1) * BLOCK_SIZE * token_bytes)
 
 
 def metas(
@@ -164,7 +174,7 @@ class VllmEngine(LiveEngine):
     """vLLM, in-process, eager on the CPU."""
 
     def __init__(
-        self, checkpoint: Checkpoint, kv_bytes: int | None, max_num_seqs: int, seed: int
+        self, checkpoint: Checkpoint, most_kv_bytes: int | None, max_num_seqs: int, seed: int
     ) -> None:
         os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
         from vllm import LLM
@@ -180,7 +190,7 @@ class VllmEngine(LiveEngine):
             enforce_eager=not torch.cuda.is_available(),
             max_model_len=context_of(checkpoint),
             max_num_seqs=max_num_seqs,
-            kv_cache_memory_bytes=kv_bytes or cache_bytes(checkpoint, self.dtype, max_num_seqs),
+            kv_cache_memory_bytes=cache_bytes(checkpoint, self.dtype, max_num_seqs, most_kv_bytes),
             block_size=BLOCK_SIZE,
             worker_extension_cls=f"{__package__}.extension.SwapExtension",
             seed=seed,

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from statistics import median
@@ -25,8 +25,7 @@ from typing import Any, TextIO
 
 import torch
 
-from ...kernels.backend import Backend
-from ..apply import merge_tensors, together
+from ..apply import merge_tensors
 from ..bank import Bank
 from ..checkpoint import Checkpoint
 from ..errors import EngineError, Rejected, Rejection, UsageError
@@ -35,6 +34,7 @@ from ..merge import open_backend
 from ..plan import MergePlan
 from ..sandbox.guard import die_with_parent
 from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
+from .holding import Holding, target_of
 from .placement import Placement, Unplaceable
 from .threads import choose, try_out
 
@@ -74,8 +74,8 @@ class Model:
         self.placement.write(name, tensor)
         self.prints[name] = self.live_print(name)
 
-    def merge(self, names: list[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
-        """Have tensors of the base's shape and dtype written, in place where that is possible."""
+    def merge(self, names: Sequence[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
+        """Have tensors of the base's shapes and dtypes written, in place where that is possible."""
         outs, elsewhere = list[torch.Tensor](), dict[str, torch.Tensor]()
         for name in names:
             live, dtype = self.whole[name], self.base.dtype(name)
@@ -110,7 +110,7 @@ class Worker:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
         self.swap_s = 0.0  # of a call, its swaps
-        self.banks: dict[str, tuple[Bank, Backend]] = {}  # what `apply` merges, by model
+        self.banks: dict[str, Holding] = {}  # what `apply` merges, by model
 
     def open_model(self, key: str, folder: str) -> dict[str, Any]:
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
@@ -128,11 +128,17 @@ class Worker:
         return {"weights_fingerprint": self.models[key].fingerprint, "engine": engine.name}
 
     def open_bank(
-        self, key: str, base: str, experts: dict[str, str], include: str, backend: str
+        self,
+        key: str,
+        base: str,
+        experts: dict[str, str],
+        include: str,
+        backend: str,
+        memory_bytes: int | None,
     ) -> dict[str, Any]:
-        bank = Bank.open(base, experts, include, keep=True)
-        self.banks[key] = bank, open_backend(backend)
-        return {"selected": len(bank.selected)}
+        bank, kernels = Bank.open(base, experts, include), open_backend(backend)
+        self.banks[key] = Holding.of(bank, kernels, memory_bytes)
+        return {"selected": len(bank.selected), "target": target_of(kernels)}
 
     def choose_threads(
         self, key: str, prompts: list[str], sampling: dict[str, Any]
@@ -164,18 +170,18 @@ class Worker:
         began, model = time.perf_counter(), self.models[key]
         parsed = MergePlan.from_json(plan)
         try:
-            self._apply(model, *self.banks[key], parsed)
+            self._apply(model, self.banks[key], parsed)
         except BaseException:
             model.restore()
             raise
         self.swap_s += time.perf_counter() - began
         return {"weights_fingerprint": model.fingerprint}
 
-    def _apply(self, model: Model, bank: Bank, backend: Backend, plan: MergePlan) -> None:
+    def _apply(self, model: Model, held: Holding, plan: MergePlan) -> None:
         deadline = time.monotonic() + self.settings["apply_limit_s"]
-        for names in together(plan.tensors, bank):
-            plans, sets = [plan.tensors[n] for n in names], [bank.tensors(n) for n in names]
-            model.merge(names, partial(merge_tensors, plans, sets, bank, backend))
+        for sets in held.batches(plan):
+            names = [tensors.name for tensors in sets]
+            model.merge(names, partial(merge_tensors, plan.tensors, sets, held.bank, held.backend))
             if time.monotonic() > deadline:
                 limit = f"applying it took more than {self.settings['apply_limit_s']:g} s"
                 raise Rejected(Rejection("timeout", f"{limit}; {names[-1]} was reached"))

@@ -99,7 +99,8 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
 
 // Several calls at once, so that small tensors fill all threads; whether each one's results are finite.
 std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs, const std::vector<int>& out_dtypes);
-std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds);
+std::vector<double> reduce_all(const std::vector<Call*>& calls,
+                               const std::vector<std::vector<int>>& kinds);
 void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);

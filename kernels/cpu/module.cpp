@@ -98,10 +98,11 @@ NB_MODULE(_cpu, m) {
       .def("__init__", &make_call, arg("code"), arg("num_registers"), arg("rows"), arg("cols"),
            arg("inputs"), arg("dtypes"), arg("vectors"), arg("ranges"), arg("draws"),
            arg("num_threads"), arg("isa"))
-      .def("reduce_all", &reduce_all, arg("kinds"), unlocked())
       .def("reduce_rows", &reduce_rows, arg("kinds"), arg("out"), unlocked())
       .def("reduce_columns", &reduce_columns, arg("kinds"), arg("out"), unlocked())
       .def("kth_all", &kth_all, arg("histogram"), arg("ranks"), unlocked())
       .def("kth_rows", &kth_rows, arg("ranks"), arg("out"), unlocked())
       .def("kth_columns", &kth_columns, arg("ranks"), arg("out"), unlocked());
+  m.def("reduce_all", &reduce_all, arg("calls"), arg("kinds"), unlocked(),
+        "Sums and extremes of several programs, in one walk over blocks.");
 }

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "call.h"
 #include "pool.h"
@@ -91,24 +92,38 @@ std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs,
   return finite;
 }
 
-// Reductions over everything: one double each.
-std::vector<double> reduce_all(const Call& call, const std::vector<int>& kinds) {
-  auto scratch = call.scratch();
-  const size_t blocks = call.num_blocks(), count = kinds.size();
+// Reductions over everything by several programs that cut it alike: one double each, in order. A
+// block is read from memory by the first program and from cache by the others.
+std::vector<double> reduce_all(const std::vector<Call*>& calls,
+                               const std::vector<std::vector<int>>& kinds) {
+  const Call& first = *calls[0];
+  std::vector<std::vector<std::unique_ptr<Scratch>>> scratch;
+  std::vector<int> all_kinds;
+  for (size_t c = 0; c < calls.size(); c++) {
+    if (calls[c]->rows != first.rows || calls[c]->cols != first.cols)
+      throw std::invalid_argument("programs that cut their tensors differently");
+    scratch.push_back(calls[c]->scratch());
+    all_kinds.insert(all_kinds.end(), kinds[c].begin(), kinds[c].end());
+  }
+  const size_t blocks = first.num_blocks(), count = all_kinds.size();
   std::vector<double> partial(blocks * count);
-  parallel_blocks(blocks, call.num_threads, [&](size_t block, int thread) {
-    Partial mine(kinds);
-    Tile t = call.tile(*scratch[thread]);
-    t.lanes = mine.few;
-    call.run_block(t, block, [&] { mine.after_tile(); });
-    mine.flush();
-    for (size_t k = 0; k < count; k++) partial[block * count + k] = mine(k);
+  parallel_blocks(blocks, first.num_threads, [&](size_t block, int thread) {
+    double* to = partial.data() + block * count;
+    for (size_t c = 0; c < calls.size(); c++) {
+      Partial mine(kinds[c]);
+      Tile t = calls[c]->tile(*scratch[c][thread]);
+      t.lanes = mine.few;
+      t.wide_lanes = mine.lanes;
+      calls[c]->run_block(t, block, [&] { mine.after_tile(); });
+      mine.flush();
+      for (size_t k = 0; k < kinds[c].size(); k++) *to++ = mine(k);
+    }
   });
   std::vector<double> result(count);
   for (size_t k = 0; k < count; k++) {
-    result[k] = start_of(kinds[k]);
+    result[k] = start_of(all_kinds[k]);
     for (size_t block = 0; block < blocks; block++)
-      result[k] = combine(kinds[k], result[k], partial[block * count + k]);
+      result[k] = combine(all_kinds[k], result[k], partial[block * count + k]);
   }
   return result;
 }

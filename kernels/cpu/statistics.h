@@ -4,6 +4,9 @@
 #pragma once
 #include <cmath>
 #include <cstring>
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 
 #include "formats.h"
 #include "pairs.h"
@@ -21,6 +24,23 @@ constexpr int WIDTH = 4;
 typedef float V __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef int32_t VI __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
+typedef float H __attribute__((vector_size(2 * WIDTH), aligned(4)));
+typedef double W __attribute__((vector_size(4 * WIDTH), aligned(8)));
+
+inline W wide(const float* p) { return __builtin_convertvector(*reinterpret_cast<const H*>(p), W); }
+// total += x * y, rounded once: on every instruction set, so that sums keep their bits. In double the
+// product of two floats is exact, and the plain form rounds once, too.
+inline void add_product(V& total, V x, V y) {
+#if defined(__AVX512F__)
+  total = (V)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)total);
+#elif defined(__FMA__)
+  total = (V)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)total);
+#else
+  for (int i = 0; i < WIDTH; i++) total[i] = std::fma(x[i], y[i], total[i]);
+#endif
+}
+inline void add_product(W& total, W x, W y) { total += x * y; }
+
 inline V at(const float* p) { return *reinterpret_cast<const V*>(p); }
 inline V magnitude(V x) { return (V)((VI)x & 0x7fffffff); }
 
@@ -31,25 +51,30 @@ inline const float* settled(const Tile& t, int index) {
   return a;
 }
 
-// K sums at once; term(u, i) gives the K vectors that begin at element i. As many accumulators as
-// the instruction set has registers for, the lanes in turns.
-template <int K, class Term> void sums(Tile& t, int k, Term term) {
-  constexpr int REGISTERS = WIDTH == 16 ? 24 : 12;
-  constexpr int FIT = REGISTERS / K >= LANES / WIDTH ? LANES / WIDTH
+// K sums at once into K rows of lanes; term(u, i) adds the K vectors that begin at element i. As
+// many accumulators as the instruction set has registers for, the lanes in turns.
+template <int K, class Vector, class Number, class Term>
+void add_up(Number* lanes, int n, Term term) {
+  constexpr int REGISTERS = WIDTH == 16 ? 24 : 12, EACH = sizeof(Vector) / sizeof(Number);
+  constexpr int FIT = REGISTERS / K >= LANES / EACH ? LANES / EACH
                       : REGISTERS / K >= 4 ? 4 : REGISTERS / K >= 2 ? 2 : 1;
-  constexpr int STEP = FIT * WIDTH;
-  float* lanes = t.lanes + size_t(k) * LANES;
+  constexpr int STEP = FIT * EACH;
   for (int first = 0; first < LANES; first += STEP) {
-    V total[K][FIT];
+    Vector total[K][FIT];
     for (int m = 0; m < K; m++) memcpy(total[m], lanes + m * LANES + first, sizeof total[m]);
-    for (int i = first; i < t.n; i += LANES)
+    for (int i = first; i < n; i += LANES)
       for (int j = 0; j < FIT; j++) {
-        V u[K];
-        term(u, i + WIDTH * j);
-        for (int m = 0; m < K; m++) total[m][j] += u[m];
+        Vector u[K];
+        for (int m = 0; m < K; m++) u[m] = total[m][j];
+        term(u, i + EACH * j);
+        for (int m = 0; m < K; m++) total[m][j] = u[m];
       }
     for (int m = 0; m < K; m++) memcpy(lanes + m * LANES + first, total[m], sizeof total[m]);
   }
+}
+
+template <int K, class Term> void sums(Tile& t, int k, Term term) {
+  add_up<K, V>(t.lanes + size_t(k) * LANES, t.n, term);
 }
 
 // Sum, sum of magnitudes and sum of squares of a register, those that are wanted.
@@ -58,22 +83,22 @@ template <bool Plain, bool Sizes, bool Squares> void moments(Tile& t, const Insn
   sums<Plain + Sizes + Squares>(t, x.k, [a](V* u, int i) {
     const V p = at(a + i);
     int m = 0;
-    if constexpr (Plain) u[m++] = p;
-    if constexpr (Sizes) u[m++] = magnitude(p);
-    if constexpr (Squares) u[m++] = p * p;
+    if constexpr (Plain) u[m++] += p;
+    if constexpr (Sizes) u[m++] += magnitude(p);
+    if constexpr (Squares) add_product(u[m++], p, p);
   });
 }
 
 void dot(Tile& t, const Insn& x) {
   const float *a = settled(t, x.a), *b = settled(t, x.b);
-  sums<1>(t, x.k, [a, b](V* u, int i) { u[0] = at(a + i) * at(b + i); });
+  sums<1>(t, x.k, [a, b](V* u, int i) { add_product(u[0], at(a + i), at(b + i)); });
 }
 
 void gram2(Tile& t, const Insn& x) {
   const float *a = settled(t, x.a), *b = settled(t, x.b);
   sums<3>(t, x.k, [a, b](V* u, int i) {
     const V p = at(a + i), q = at(b + i);
-    u[0] = p * p, u[1] = p * q, u[2] = q * q;
+    add_product(u[0], p, p), add_product(u[1], p, q), add_product(u[2], q, q);
   });
 }
 
@@ -81,7 +106,7 @@ void gram3(Tile& t, const Insn& x) {
   const float *a = settled(t, x.a), *b = settled(t, x.b), *c = settled(t, x.c);
   sums<6>(t, x.k, [a, b, c](V* u, int i) {
     const V p = at(a + i), q = at(b + i), r = at(c + i);
-    u[0] = p * p, u[1] = p * q, u[2] = p * r, u[3] = q * q, u[4] = q * r, u[5] = r * r;
+    add_product(u[0], p, p), add_product(u[1], p, q), add_product(u[2], p, r), add_product(u[3], q, q), add_product(u[4], q, r), add_product(u[5], r, r);
   });
 }
 
@@ -90,8 +115,32 @@ void gram3_moments(Tile& t, const Insn& x) {
   const float *a = settled(t, x.a), *b = settled(t, x.b), *c = settled(t, x.c);
   sums<12>(t, x.k, [a, b, c](V* u, int i) {
     const V p = at(a + i), q = at(b + i), r = at(c + i);
-    u[0] = p * p, u[1] = p * q, u[2] = p * r, u[3] = q * q, u[4] = q * r, u[5] = r * r;
-    u[6] = p, u[7] = magnitude(p), u[8] = q, u[9] = magnitude(q), u[10] = r, u[11] = magnitude(r);
+    add_product(u[0], p, p), add_product(u[1], p, q), add_product(u[2], p, r), add_product(u[3], q, q), add_product(u[4], q, r), add_product(u[5], r, r);
+    u[6] += p, u[7] += magnitude(p), u[8] += q, u[9] += magnitude(q), u[10] += r, u[11] += magnitude(r);
+  });
+}
+
+// ---- in double: the moments, of which sums are made that cancel (kernels/moments.py) ----
+
+template <int K, class Term> void wide_sums(Tile& t, int k, Term term) {
+  add_up<K, W>(t.wide_lanes + size_t(k) * LANES, t.n, term);
+}
+
+void wide_sum(Tile& t, const Insn& x) {
+  const float* a = settled(t, x.a);
+  wide_sums<1>(t, x.k, [a](W* u, int i) { u[0] += wide(a + i); });
+}
+
+void wide_dot(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b);
+  wide_sums<1>(t, x.k, [a, b](W* u, int i) { add_product(u[0], wide(a + i), wide(b + i)); });
+}
+
+void wide_gram3(Tile& t, const Insn& x) {
+  const float *a = settled(t, x.a), *b = settled(t, x.b), *c = settled(t, x.c);
+  wide_sums<6>(t, x.k, [a, b, c](W* u, int i) {
+    const W p = wide(a + i), q = wide(b + i), r = wide(c + i);
+    add_product(u[0], p, p), add_product(u[1], p, q), add_product(u[2], p, r), add_product(u[3], q, q), add_product(u[4], q, r), add_product(u[5], r, r);
   });
 }
 
@@ -135,7 +184,9 @@ template <bool Largest> void column_extreme(Tile& t, const Insn& x) {
   {"SQUARES", moments<false, false, true>}, {"SUM_SIZES", moments<true, true, false>},           \
   {"SUM_SQUARES", moments<true, false, true>}, {"SIZES_SQUARES", moments<false, true, true>},    \
   {"SUM_SIZES_SQUARES", moments<true, true, true>}, {"DOT", dot}, {"GRAM2", gram2},              \
-  {"GRAM3", gram3}, {"GRAM3_MOMENTS", gram3_moments}, {"LARGEST", extreme<true, false>}, {"SMALLEST", extreme<false, false>},      \
+  {"GRAM3", gram3}, {"GRAM3_MOMENTS", gram3_moments}, {"WIDE_SUM", wide_sum},                    \
+  {"WIDE_DOT", wide_dot}, {"WIDE_GRAM3", wide_gram3},                                            \
+  {"LARGEST", extreme<true, false>}, {"SMALLEST", extreme<false, false>},                        \
   {"LARGEST_SIZE", extreme<true, true>}, {"COLUMN_SUM", column_sum},                             \
   {"COLUMN_LARGEST", column_extreme<true>}, {"COLUMN_SMALLEST", column_extreme<false>},
 

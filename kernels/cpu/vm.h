@@ -55,6 +55,7 @@ struct Tile {
   float* registers;     // TILE floats each, 64-byte aligned
   uint16_t* padded;     // TILE halves for a 16-bit input whose last group is not whole
   float* lanes;         // [reductions, LANES]; the driver adds them up in double every few tiles
+  double* wide_lanes;   // the same lanes once they are double
   float* columns;       // [reductions, TILE], of reductions by column
   uint64_t* counts;     // of HISTOGRAM
   Digit digit;

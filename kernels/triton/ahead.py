@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ..stages import Apply, Plan, Sweep
 from ..staging import grouped, part
 from .body import Kernel
 from .cache import load_source
-from .codegen import MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .codegen import FINISH_BLOCK, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
 from .launch import import_triton
 
 POINTERS = {
@@ -36,6 +36,7 @@ POINTERS = {
     "starts": "*i64",
     "taken": "*i32",
 }
+FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
 
 
 @dataclass(frozen=True)
@@ -86,27 +87,52 @@ def source_of(plan: Plan, dtype: str = "bf16") -> str:
 
 def compile_ahead(kernel: Kernel, arch: int = 90, whole: bool = True) -> Any:
     """The kernel's compiled form for sm_`arch`, from the cache or into it. Needs no GPU."""
+    function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
+    sizes = {**spec.sizes, "WHOLE": whole}
+    return compile_function(function, POINTERS, sizes, spec.options, arch)
+
+
+def compile_finish(kernel: Kernel, arch: int) -> Any:
+    """What adds up the partial results of a kernel of totals."""
+    num = len(kernel.sums) + len(kernel.extremes)
+    sizes = {"NUM": num, "NUM_SUMS": len(kernel.sums), "BLOCK": FINISH_BLOCK}
+    function = load_source(kernel.source).finish
+    return compile_function(function, FINISH_POINTERS, sizes, {"enable_fp_fusion": False}, arch)
+
+
+def compile_function(
+    function: Any,
+    pointers: Mapping[str, str],
+    sizes: Mapping[str, int],
+    options: dict[str, Any],
+    arch: int,
+) -> Any:
     triton = import_triton(interpret=False)
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
-    sizes = {**spec.sizes, "WHOLE": whole}
-    types = {name: POINTERS.get(name, "constexpr") for name in function.arg_names}
+    types = {name: pointers.get(name, "constexpr") for name in function.arg_names}
     constants = {(function.arg_names.index(name),): value for name, value in sizes.items()}
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, t in enumerate(types.values()) if t.startswith("*")
     }
     source = ASTSource(function, types, constexprs=constants, attrs=aligned)
-    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=spec.options)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 
 class AheadCompiler:
-    """Worker processes that fill Triton's cache while other work goes on."""
+    """Worker processes that fill Triton's cache while other work goes on.
 
-    def __init__(self, arch: int, num_processes: int = 2) -> None:
+    `prepare` is called first in each of them. They end with the thread that submits, where `prepare`
+    asks the kernel for it.
+    """
+
+    def __init__(
+        self, arch: int, num_processes: int = 2, prepare: Callable[[], None] | None = None
+    ) -> None:
         self.arch = arch
-        self._pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"))
+        context = get_context("spawn")
+        self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
 
     def submit(self, plan: Plan, dtype: str = "bf16") -> list[Future[None]]:
         return [
@@ -120,6 +146,8 @@ class AheadCompiler:
 
 def compile_quietly(kernel: Kernel, arch: int) -> None:
     compile_ahead(kernel, arch)
+    if kernel.kind == "total":
+        compile_finish(kernel, arch)
 
 
 def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:

@@ -21,7 +21,15 @@ from ..staging import grouped, part
 from . import order
 from .body import Kernel
 from .cache import load_source
-from .codegen import MOST_RANKS, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .codegen import (
+    FINISH_BLOCK,
+    MOST_RANKS,
+    MOST_REDUCTIONS,
+    SPECS,
+    generate,
+    inputs_of,
+    shared_kernel,
+)
 from .launch import (
     Batch,
     Launcher,
@@ -37,7 +45,6 @@ from .table import Row, Table, to_device
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 MOST_ELEMENTS = 1 << 28  # of one `apply` launch: the next is prepared while it runs
-FINISH_BLOCK = 1024
 Results = Callable[[], list[list[Tensor]]]  # of what was started: by tensor and output
 
 
@@ -103,6 +110,10 @@ class TritonBackend(Backend):
                 for j, values in zip(members, results(), strict=True):
                     found[j].update(zip(outputs, values, strict=True))
         return [[values[output] for output in graph.outputs] for values in found]
+
+    def moments(self, tensors: TensorSet) -> Tensor:
+        """By torch, on the device."""
+        return super().moments(self.on_device(tensors, list(tensors.experts)))
 
     # ---- which tensors share a launch
 

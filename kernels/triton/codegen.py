@@ -58,6 +58,7 @@ SPECS = {
     "below": Spec({"BLOCK": 1024, "ITERS": 16}),
     "collect": Spec({"BLOCK": 1024, "ITERS": 16}),
 }
+FINISH_BLOCK = 1024  # partial results that are added at a time
 
 
 @lru_cache(maxsize=1024)

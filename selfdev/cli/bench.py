@@ -37,7 +37,7 @@ def render(result: Result) -> str:
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="For apply, sweep and order; auto: the GPU, if there is one.",
+    help="For apply, sweep, many and order; auto: the GPU, if there is one.",
 )
 @click.option(
     "--out",
@@ -45,7 +45,7 @@ def render(result: Result) -> str:
     help="Keep the result as JSON here, not in bench/results/.",
 )
 def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | None) -> Result:
-    """Measure rows (all, or those named): apply, sweep, order, merge, growth, trace, screen."""
+    """Measure rows (all, or those named): apply, sweep, many, order, merge, growth, trace, screen."""
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:

@@ -31,7 +31,8 @@ experts_option = click.option(
 memory_option = click.option(
     "--memory",
     metavar="SIZE",
-    help="At most so much, e.g. 2GiB: for tensors in flight, or an engine's key-value cache.",
+    help="At most so much, e.g. 2GiB: for tensors of base and experts, held or in flight, and for "
+    "an engine's key-value cache (a quarter for each engine where both are needed).",
 )
 seed_option = click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 data_option = click.option(
@@ -122,8 +123,8 @@ def parse_value(text: str) -> bool | int | float | str:
 
 
 def parse_bytes(text: str | None) -> int | None:
-    """2GiB, 512MiB, 4GB or plain bytes."""
-    if text is None:
+    """2GiB, 512MiB, 4GB or plain bytes; None for "auto", as in a config."""
+    if text is None or text == "auto":
         return None
     units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", text.strip().upper())

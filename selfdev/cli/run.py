@@ -92,7 +92,7 @@ def run_command(
             folder or Path("runs") / config.stem,
             resume=resume,
             overwrite=overwrite,
-            memory_bytes=parse_bytes(memory),
+            memory_bytes=parse_bytes(memory or settings.engine.memory),
             data=data,
             unsafe_sandbox=unsafe_sandbox,
             progress=bar,

@@ -172,6 +172,15 @@ def test_other_settings_are_refused(selfdev, screened):
     assert run.name in other.json["error"]
 
 
+def test_too_little_memory_is_refused_before_anything_is_made(selfdev, screened, tmp_path):
+    words, run, _ = screened
+    words = [tmp_path / "run" if w == run else w for w in words]
+    little = selfdev(*words, "--memory", "64MiB", "--json")
+    assert little.code == 2
+    assert "--memory" in little.json["error"]
+    assert not (tmp_path / "run").exists()
+
+
 def test_kill_9_loses_and_leaves_nothing(selfdev, screened, tmp_path):
     words, _, result = screened
     run = tmp_path / "run"

@@ -11,7 +11,7 @@ from selfdev_engine.engine.errors import Rejected, UsageError
 from selfdev_engine.engine.plan import MergePlan, Planner
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.store import Store
-from selfdev_engine.engine.survey import Surveyor
+from selfdev_engine.engine.survey import Survey, Surveyor
 from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
 from selfdev_engine.kernels.backend import get_backend
 
@@ -169,3 +169,31 @@ def test_nan_in_a_checkpoint_is_the_inputs_fault(folder, tmp_path):
     bank.check_finite("a.mlp.up_proj.weight")
     with pytest.raises(UsageError, match=r"b\.mlp\.down_proj.*expert x.*NaN"):
         bank.check_finite("b.mlp.down_proj.weight")
+
+
+def test_together_as_one_by_one(plan_of, surveyor):
+    """Linear or not, with questions to the weights, of a tier without kernels, not finite."""
+    plans = [
+        plan_of(text)
+        for text in (
+            *("0.5 * (a + b)", "a * b.norm() + c", "torch.maximum(a, 0.3 * b + c)", "0 * a"),
+            *("torch.cumsum(a, -1)", "torch.where((a + 0.2 * b).abs() > 1e-3, a, c)"),
+            *("torch.log(a)", "a * (0.3 * a - b).abs().mean(1, keepdim=True)"),
+        )
+    ]
+    fresh = Surveyor(surveyor.bank, surveyor.backend)
+    found = fresh.survey_all(plans)
+    assert [isinstance(one, Rejected) for one in found] == [False] * 6 + [True, False]
+    for plan, survey in zip(plans, found, strict=True):
+        if isinstance(survey, Survey):
+            assert survey == surveyor.survey(plan)
+
+
+def test_a_linear_update_is_surveyed_without_a_pass(plan_of, monkeypatch):
+    plan, other = plan_of("0.5 * (a + b) - 0.1 * c"), plan_of("0.2 * a + (b - c) / 3")
+    surveyor = Surveyor(plan_of.bank, plan_of.backend)
+    surveyor.survey(plan)
+    monkeypatch.setattr(surveyor.backend, "sweep_all", None)
+    monkeypatch.setattr(surveyor.backend, "moments", None)
+    assert surveyor.survey(other).linear.residual < 1e-7
+    assert surveyor.survey(other).linear.coefficients == pytest.approx((0.2, 1 / 3, -1 / 3), 1e-6)

@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import pytest
+import torch
 from selfdev_engine.engine.errors import EngineGone, WorkerLost
+from selfdev_engine.engine.prepare import Preparer
 from selfdev_engine.engine.resident.client import EngineSettings, Worker
 from selfdev_engine.engine.screen import add_programs, open_screener, run_candidates
-from selfdev_engine.engine.screener import Screener, ScreenSettings
+from selfdev_engine.engine.screener import ScreenSettings
 from selfdev_engine.engine.store import Store
+from selfdev_engine.kernels.triton.ahead import AheadCompiler
 
 BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
 PROGRAMS = {
@@ -33,12 +36,13 @@ PROGRAMS = {
 def screen(small_models, tmp_path):
     """screen(decided) -> {id: candidate}; what happens to the engine is the caller's."""
 
-    def run(programs=PROGRAMS, decided=lambda screener: None):
+    def run(programs=PROGRAMS, decided=lambda screener: None, **more):
         settings = ScreenSettings(
             base=str(small_models / "base"),
             experts={"x": str(small_models / "x"), "y": str(small_models / "y")},
             task=f"jsonl:{small_models / 'task.jsonl'}",
             engine="transformers",
+            **more,
         )
 
         class Bar:
@@ -72,6 +76,63 @@ def test_candidates_end_as_they_should(screen):
     check(*screen())
 
 
+@pytest.mark.parametrize("together", [3, len(PROGRAMS)])
+def test_candidates_prepared_together_end_the_same(screen, monkeypatch, together):
+    monkeypatch.setattr(Preparer, "num_together", together)
+    found, scores = screen({**PROGRAMS, "infinite": "a / 0", "too": "a / 0"})
+    check(found, scores)
+    assert [found[n].kind for n in ("infinite", "too")] == ["nonfinite"] * 2
+
+
+@pytest.mark.parametrize(("chosen", "own"), [("auto", "cpu"), ("reference", "reference")])
+def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
+    screen, monkeypatch, chosen, own
+):
+    """Also where a GPU is there, to which CUDA would open a context."""
+    told, names, open_bank = [], set(), Worker.open_bank
+
+    def open_and_note(self, base, experts, include, backend, **words):
+        told.append(backend)
+        return open_bank(self, base, experts, include, backend, **words)
+
+    def look(screener):
+        names.add(screener.planner.backend.name)
+        names.add(screener.preparer.twins.surveyor.backend.name)
+
+    monkeypatch.setattr(Worker, "open_bank", open_and_note)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check(*screen(decided=look, backend=chosen))
+    assert told == [chosen]
+    assert names == {own}
+    assert not torch.cuda.is_initialized()
+
+
+def test_kernels_for_a_gpu_are_compiled_while_the_engine_scores(screen, monkeypatch, tmp_path):
+    """As if the worker had said that it has one of sm_90."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    monkeypatch.setenv("SELFDEV_CACHE", str(tmp_path / "selfdev"))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    open_bank, submit, waiting = Worker.open_bank, AheadCompiler.submit, []
+
+    def open_on_gpu(*words, **more):
+        assert open_bank(*words, **more) is None
+        return 90
+
+    def submit_and_note(*words):
+        waiting.extend(submit(*words))
+
+    def wait(screener):
+        for done in waiting:
+            done.result()
+
+    monkeypatch.setattr(Worker, "open_bank", open_on_gpu)
+    monkeypatch.setattr(AheadCompiler, "submit", submit_and_note)
+    check(*screen(decided=wait))
+    kernels = [path.stem for path in (tmp_path / "triton").rglob("*.cubin")]
+    assert kernels == ["apply"] * len(waiting)
+    assert len(waiting) == 3  # of first, second and third; a twin needs none
+
+
 def test_a_killed_engine_costs_no_candidate(screen):
     killed = []
 
@@ -86,13 +147,12 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
 def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
     """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
-    score, prepare, doomed, alone = Worker.score, Screener.prepare, set(), Lock()
+    score, prepare, doomed, alone = Worker.score, Preparer.prepare, set(), Lock()
 
-    def prepare_and_note(self, candidate):
-        prepared = prepare(self, candidate)
-        if candidate.id == "second":
-            doomed.add(prepared.plan.fingerprint)
-        return prepared
+    def prepare_and_note(self, candidates):
+        found = prepare(self, candidates)
+        doomed.update(p.plan.fingerprint for p in found if p.candidate.id == "second")
+        return found
 
     def kill_and_score(worker, plan, prompts, **words):
         with alone:  # or it would be killed while another one has the engine
@@ -100,7 +160,7 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
                 os.kill(worker.pid, signal.SIGKILL)
             return score(worker, plan, prompts, **words)
 
-    monkeypatch.setattr(Screener, "prepare", prepare_and_note)
+    monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
     monkeypatch.setattr(Worker, "score", kill_and_score)
     found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
     assert (found["second"].status, scores["second"]) == ("failed", None)

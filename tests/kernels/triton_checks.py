@@ -249,6 +249,36 @@ def test_sums_are_close_to_float64(make_tensors):
     assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
 
 
+def candidate(index: int) -> Graph:
+    """A statistic that all share, sums of its own blend, and one that rests on one of them."""
+    b = Builder()
+    x, y = b.input("a"), b.input("b")
+    blend = b.add(
+        Op.ADD, b.add(Op.MUL, x, b.const(0.2 + 0.1 * index)), b.add(Op.MUL, y, b.const(0.5))
+    )
+    square = b.add(Op.REDUCE_SUM, b.add(Op.MUL, blend, blend), space=ALL)
+    size = b.add(Op.REDUCE_SUM, b.add(Op.ABS, blend), space=ALL)
+    share = b.add(Op.REDUCE_SUM, b.add(Op.DIV, b.add(Op.ABS, blend), size), space=ALL)
+    top = b.add(Op.REDUCE_MAX, b.add(Op.ABS, b.input("c")), space=ROW)
+    return b.graph(square, share, b.add(Op.REDUCE_SUM, b.add(Op.DIV, x, top), space=ALL))
+
+
+@pytest.mark.parametrize("move", [moved, lambda tensors: tensors], ids=["device", "host"])
+def test_many_plans_of_a_tensor(make_tensors, move):
+    """Together as apart; the squares by the tensor's moments, on whose side it may lie."""
+    tensors = move(make_tensors((37, 53)))
+    graphs = [candidate(index) for index in range(4)]
+    plans, memo = [compile_values(graph) for graph in graphs], {}
+    together = TRITON.values_all(plans, [tensors] * 4, [memo] * 4)
+    assert any(key.startswith("moment") for key in memo)
+    inputs = {name: tensors.vector(name, torch.float64).cpu() for name in "abc"}
+    for graph, plan, found in zip(graphs, plans, together, strict=True):
+        assert all(map(torch.equal, found, TRITON.values(plan, tensors)))
+        square, share, _ = evaluate(graph, inputs, tensors.shape2d)
+        assert found[0].cpu().item() == pytest.approx(square.item(), 1e-6)
+        assert found[1].cpu().item() == pytest.approx(share.item(), 1e-6)
+
+
 @pytest.mark.parametrize("op", [Op.REDUCE_MAX, Op.REDUCE_MIN])
 @pytest.mark.parametrize("space", [ALL, ROW, COL])
 def test_nan_wins_in_extremes(make_tensors, op, space):

@@ -1,0 +1,132 @@
+"""`many`: 12 statistics of each of 100 candidates, half of them shared, against one candidate's.
+
+Shared by all: norms and mean sizes of the three task vectors. Each candidate's own: sum, norm and dot
+products of its blend. One tensor of a 7 B model's MLP, nothing known before. Beside it the same with
+own statistics that no algebra gives (sizes, maxima, counts above a threshold): there the floor is
+the processor's arithmetic, not the one read of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ...kernels.backend import Backend, TensorSet, get_backend
+from ...kernels.ir import Builder, Graph, Op, Space
+from ...kernels.passes import compile_values
+from ...kernels.stages import Plan
+from ..registry import BenchError, Row
+from ..timing import Times, reader, timed
+from .apply import GPU_COLS, GPU_ROWS, normal_tensors
+from .sweep import statistics_graph
+
+NUM_CANDIDATES, NUM_OTHERS = 100, 20
+MOST = 5.0
+ROUNDS = 3
+
+
+def shared(b: Builder, vectors: Sequence[int]) -> list[int]:
+    """What is summed: 3 squares, 3 sizes."""
+    return [b.add(Op.MUL, x, x) for x in vectors] + [b.add(Op.ABS, x) for x in vectors]
+
+
+def blend(b: Builder, vectors: Sequence[int], index: int) -> int:
+    weights = (0.2 + 0.001 * index, 0.3 + 0.002 * index, 0.5 - 0.001 * index)
+    parts = [b.add(Op.MUL, x, b.const(w)) for x, w in zip(vectors, weights, strict=True)]
+    return b.add(Op.ADD, b.add(Op.ADD, parts[0], parts[1]), parts[2])
+
+
+def candidate(index: int) -> Graph:
+    """Its blend's sum, square, products with the task vectors, and square distance to the first."""
+    b = Builder()
+    vectors = [b.input(name) for name in "abc"]
+    own = blend(b, vectors, index)
+    away = b.add(Op.SUB, own, vectors[0])
+    summed = [own, *(b.add(Op.MUL, own, x) for x in (own, *vectors)), b.add(Op.MUL, away, away)]
+    return totals(b, shared(b, vectors) + summed)
+
+
+def other(index: int) -> Graph:
+    """Its blend's size, and how much is above a threshold; 4 counts more."""
+    b = Builder()
+    vectors = [b.input(name) for name in "abc"]
+    size, cut = b.add(Op.ABS, blend(b, vectors, index)), b.const(1e-4 * (1 + 0.01 * index))
+    kept = [b.add(Op.LT, cut, b.add(Op.ABS, x)) for x in (size, *vectors)]
+    summed = [size, b.add(Op.MUL, size, kept[0]), *kept]
+    return totals(b, shared(b, vectors) + summed)
+
+
+def totals(b: Builder, summed: Sequence[int]) -> Graph:
+    return b.graph(*(b.add(Op.REDUCE_SUM, x, space=Space.SCALAR) for x in summed))
+
+
+def check(backend: Backend, tensors: TensorSet) -> None:
+    """A few candidates of each kind, within 1e-6 of their terms' magnitudes; counts may miss one in
+    1e5, whose value lies on the threshold."""
+    a, b, c = (tensors.vector(name, torch.float64) for name in "abc")
+    for index in (0, 57, 99):
+        own = sum(w * x for w, x in zip(
+            (0.2 + 0.001 * index, 0.3 + 0.002 * index, 0.5 - 0.001 * index), (a, b, c), strict=True
+        ))  # fmt: skip
+        assert isinstance(own, torch.Tensor)
+        size, cut = own.abs(), 1e-4 * (1 + 0.01 * index)
+        terms = [own, own * own, own * a, own * b, own * c, (own - a) ** 2]
+        counts = [size, size * (size > cut), *((x.abs() > cut).double() for x in (own, a, b, c))]
+        for graph, wanted, room in ((candidate, terms, 1e-6), (other, counts, 1e-5)):
+            (found,) = backend.values_all([compile_values(graph(index))], [tensors], [None])
+            for value, term in zip(found[6:], wanted, strict=True):
+                if abs(float(value) - float(term.sum())) > room * float(term.abs().sum()):
+                    raise BenchError(f"bench many: {float(value)} is not {float(term.sum())}")
+
+
+def together(backend: Backend, plans: Sequence[Plan], tensors: TensorSet) -> Callable[[], object]:
+    def run() -> object:
+        memo: dict[str, torch.Tensor] = {}
+        return backend.values_all(plans, [tensors] * len(plans), [memo] * len(plans))
+
+    return run
+
+
+def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") -> Row:
+    """Seconds for 100 candidates over seconds for one, same run."""
+    backend = get_backend("cpu" if device == "cpu" else "triton")
+    tensors = normal_tensors(0, device, GPU_ROWS, GPU_COLS)
+    check(backend, normal_tensors(1, device, 512, 2140))
+    update(1, 2)
+    own = [compile_values(candidate(i)) for i in range(NUM_CANDIDATES)]
+    others = [compile_values(other(i)) for i in range(NUM_CANDIDATES)]
+    apart = [together(backend, [plan], tensors) for plan in others[:NUM_OTHERS]]
+    times = timed(
+        {
+            "ours": together(backend, own, tensors),
+            "one": together(backend, own[:1], tensors),
+            "sweep": together(backend, [compile_values(statistics_graph())], tensors),
+            "read": reader(8 * tensors.base.numel(), device),
+            "others": together(backend, others[:NUM_OTHERS], tensors),
+            "other": together(backend, others[:1], tensors),
+            "apart": lambda: [run() for run in apart],
+        },
+        rounds=ROUNDS,
+        device=device,
+    )
+    update(2, 2)
+    return row_of(times, device)
+
+
+def row_of(times: dict[str, Times], device: str) -> Row:
+    ours, one = times["ours"].median_s, times["one"].median_s
+    more = {
+        "device": device,
+        "x_plain_sweep": ours / times["sweep"].median_s,
+        "x_read": ours / times["read"].median_s,
+        f"x_one_of_{NUM_OTHERS}_without_algebra": times["others"].median_s
+        / times["other"].median_s,
+        "x_together_without_algebra": times["apart"].median_s / times["others"].median_s,
+        "spread_ms": [1e3 * s for s in times["ours"].spread_s],
+        "rounds": len(times["ours"].seconds),
+    }
+    ratio = ours / one
+    floor = "one read of the weights"
+    return Row("many", 1e3 * ours, "ms", "one candidate, ms", 1e3 * one, ratio, floor, ratio <= MOST, more)  # fmt: skip
