@@ -6,10 +6,12 @@ a help only: what is not there when a kernel is launched, the launch compiles.
 
 from __future__ import annotations
 
+import os
 import signal
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
 import torch
@@ -88,5 +90,8 @@ class Ahead:
 
 def prepare() -> None:
     """Of a process that compiles: it ends with the driver, which alone is interrupted."""
-    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    driver = parent_process()
+    if driver is None or not driver.is_alive():  # it died before the kernel was asked
+        os._exit(1)

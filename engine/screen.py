@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from .bank import Bank
-from .budget import bank_share
+from .budget import bank_share, cache_share
 from .checkpoint import Checkpoint
 from .dedup import BASE
 from .errors import UsageError
@@ -28,6 +28,8 @@ from .memo import KeptMemo
 from .merge import driver_backend, open_backend
 from .plan import Planner
 from .programs import read_programs
+from .resident.client import choose_engine
+from .resident.engines import base_dtype, cache_bytes
 from .screener import POPULATION, Screener, ScreenSettings
 from .store import Store, clean
 from .tasks import Task, load_task
@@ -138,7 +140,9 @@ def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
     """What can be wrong is said before a folder is made."""
     open_task(settings)
     open_backend(settings.backend)  # the worker's: looked for here, where it makes no context
-    open_bank(settings, num_engines)
+    base, most_bytes = open_bank(settings, num_engines).base, cache_share(settings.memory_bytes)
+    if choose_engine(settings.engine) == "vllm":
+        cache_bytes(base, base_dtype(base), 1, most_bytes)
 
 
 def open_folder(folder: Path, settings: ScreenSettings) -> None:

@@ -172,6 +172,14 @@ def test_other_settings_are_refused(selfdev, screened):
     assert run.name in other.json["error"]
 
 
+def test_a_bound_on_memory_changes_no_score(selfdev, screened, tmp_path):
+    words, run, result = screened
+    words = [tmp_path / "run" if w == run else w for w in words]
+    bound = selfdev(*words, "--memory", "200MiB", "--json")
+    assert bound.code == 0, bound.stderr
+    assert outcomes(bound.json) == outcomes(result)
+
+
 def test_too_little_memory_is_refused_before_anything_is_made(selfdev, screened, tmp_path):
     words, run, _ = screened
     words = [tmp_path / "run" if w == run else w for w in words]

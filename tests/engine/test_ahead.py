@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -32,6 +33,19 @@ for kernel in pickle.load(open(sys.argv[1], "rb")):
     if kernel.kind == "total":
         compile_finish(kernel, 90)
 assert not missed, missed
+"""
+
+DRIVER = """
+import time
+from selfdev_engine.engine.ahead import Ahead
+from selfdev_engine.engine.plan import MergePlan, TensorPlan
+from selfdev_engine.kernels.ir import Builder
+if __name__ == "__main__":
+    b = Builder()
+    one = TensorPlan("fused", graph=b.graph(b.input("a")))
+    Ahead(("bf16", "fp16"), arch=90).submit(MergePlan({"t": one}, ""))
+    print("submitted", flush=True)
+    time.sleep(600)
 """
 
 
@@ -138,6 +152,35 @@ def test_a_launch_would_find_what_was_submitted(replaced, tmp_path, monkeypatch)
     (tmp_path / "kernels").write_bytes(pickle.dumps(pool.kernels))
     command = [sys.executable, "-P", "-c", LOOK_UP, str(tmp_path / "kernels")]
     subprocess.run(command, check=True, env=dict(os.environ), timeout=120)
+
+
+def test_nothing_is_left_of_a_driver_that_is_killed(tmp_path):
+    """Also while the processes that compile are still starting."""
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "SELFDEV_CACHE": str(tmp_path)}
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    driver = subprocess.Popen(
+        [sys.executable, "-P", str(script)], env=environment, stdout=subprocess.PIPE
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == b"submitted\n"
+    started = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+    assert len(started) >= 2
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    end = time.monotonic() + 60
+    while (left := [pid for pid in started if is_alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+
+
+def is_alive(pid: str) -> bool:
+    """A process that nobody has waited for yet has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
 
 
 def test_a_pool_that_dies_costs_nothing(replaced, monkeypatch):

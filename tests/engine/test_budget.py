@@ -19,7 +19,9 @@ from selfdev_engine.engine.budget import (
     cache_share,
     choose_homes,
 )
+from selfdev_engine.engine.checkpoint import Checkpoint
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.resident.engines import cache_bytes
 
 MIB = 1 << 20
 SCRIPT = Path(__file__).with_name("memory_use.py")
@@ -82,6 +84,20 @@ def test_too_little_is_refused():
         UsageError, match=r"0 MiB of it are left for tensors.* 5 MiB at least \(4 sets"
     ):
         choose_homes(sizes(*[MIB] * 20), 1000)
+
+
+def test_a_cache_takes_no_more_than_it_can_use_and_no_less_than_one_context(small):
+    """2 layers of 2 heads of 8, keys and values in bf16: 128 bytes a token; blocks of 32 tokens."""
+    checkpoint, block = Checkpoint.open(str(small.base)), 32 * 128
+    context = 4096 // 32
+    most = (4 * context + 1) * block
+    assert cache_bytes(checkpoint, torch.bfloat16, 4, None) == most
+    assert cache_bytes(checkpoint, torch.bfloat16, 4, 10 * most) == most
+    assert cache_bytes(checkpoint, torch.bfloat16, 4, most - 1) == most - 1
+    with pytest.raises(
+        UsageError, match=r"0\.5 MiB of it .* 4096 tokens takes 0\.5 MiB: allow more"
+    ):
+        cache_bytes(checkpoint, torch.bfloat16, 4, (context + 1) * block - 1)
 
 
 @pytest.fixture(scope="module")
