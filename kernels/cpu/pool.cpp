@@ -37,29 +37,30 @@ class Pool {
       round_++;
     }
     wake_.notify_all();
-    take_blocks(0);
+    take_blocks(work, 0);
     std::unique_lock<std::mutex> lock(mutex_);
     work_ = nullptr;  // a helper that wakes only now, its core being busy, is not waited for
     done_.wait(lock, [this] { return busy_ == 0; });
   }
 
  private:
-  void take_blocks(int thread) {
-    for (size_t block; (block = next_.fetch_add(1)) < num_blocks_;) (*work_)(block, thread);
+  void take_blocks(const std::function<void(size_t, int)>& work, int thread) {
+    for (size_t block; (block = next_.fetch_add(1)) < num_blocks_;) work(block, thread);
   }
 
   void serve(int thread) {
     size_t seen = 0;
     for (;;) {
+      const std::function<void(size_t, int)>* work;  // `work_` may be gone before the last block is
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
         if (stopping_) return;
         seen = round_;
-        if (!work_) continue;
+        if (!(work = work_)) continue;
         busy_++;
       }
-      take_blocks(thread);
+      take_blocks(*work, thread);
       std::lock_guard<std::mutex> lock(mutex_);
       if (--busy_ == 0) done_.notify_one();
     }
