@@ -11,7 +11,7 @@ come to the same share one plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -141,9 +141,9 @@ class Planner:
         """Trace, lower, and choose tiers for every selected tensor that an expert changed."""
         plans: dict[str, TensorPlan] = {}
         distinct: dict[str, TensorPlan] = {}
-        num_asks = 0
-        for names in self.by_shape():
-            first = self.trace(program, names[0])
+        num_asks, groups = 0, self.by_shape()
+        firsts = self.trace(program, [names[0] for names in groups])
+        for names, first in zip(groups, firsts, strict=False):  # a rejection is the last
             if isinstance(first, Rejection):
                 return self.without_trace(program, first)
             num_asks += first.num_asks
@@ -153,7 +153,8 @@ class Planner:
             for name in names[1:] if alike else []:
                 keys = self.keys_of(name, first.draw_keys or ())
                 plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
-            for name, traced in [] if alike else self.trace_each(program, names[1:]):
+            others = [] if alike else names[1:]
+            for name, traced in zip(others, self.trace(program, others), strict=False):
                 if isinstance(traced, Rejection):
                     return self.without_trace(program, traced)
                 num_asks += traced.num_asks
@@ -182,15 +183,9 @@ class Planner:
         shape = self.bank.base.shape(name)
         return TraceJob(program, tuple(self.bank.experts), shape, self.seed, name, answer)
 
-    def trace(self, program: Program, name: str) -> Traced | Rejection:
-        ((_, result),) = self.tracer.trace_many([self.job(program, name)])
-        return result
-
-    def trace_each(
-        self, program: Program, names: list[str]
-    ) -> Iterator[tuple[str, Traced | Rejection]]:
-        for job, result in self.tracer.trace_many(self.job(program, name) for name in names):
-            yield job.tensor_name, result
+    def trace(self, program: Program, names: Sequence[str]) -> list[Traced | Rejection]:
+        """For each tensor, up to the first rejection."""
+        return self.tracer.trace_in_turn([self.job(program, name) for name in names])
 
     def tensor_plan(self, traced: Traced) -> TensorPlan:
         try:

@@ -20,14 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from ..errors import Rejection, UsageError
 from .guard import ENVIRONMENT
+from .job import Child, Job
 from .layers import missing_layers, usable_layers
-from .protocol import MAX_ASKS, BadFrame, Frames, decode, encode, how_it_ended
+from .protocol import MAX_ASKS, BadFrame, decode, encode, how_it_ended
 
 TRACEBACK_S = 0.05
 START_S = 120.0
@@ -42,36 +42,6 @@ class AnswerError(Exception):
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.detail)
         self.rejection = rejection
-
-
-@dataclass(eq=False)
-class Job:
-    """One request to a child, and in the end its result: the reply's object or a Rejection."""
-
-    request: dict[str, Any]
-    answer: Callable[[dict[str, Any]], dict[str, Any]]  # may raise AnswerError
-    tag: Any = None
-    memory_fd: int | None = None
-    result: dict[str, Any] | Rejection | None = None
-    seconds: float = 0.0
-    cpu_s: float = 0.0
-    num_asks: int = 0
-    answers_s: float = 0.0
-
-
-@dataclass(eq=False)
-class Child:
-    """A job in flight."""
-
-    job: Job
-    channel: socket.socket
-    pidfd: int
-    deadline: float
-    started: float
-    frames: Frames = field(default_factory=Frames)
-    stage: str = "run"  # run -> traceback -> dead, or run -> dead once the reply is in
-    unsent: bytearray = field(default_factory=bytearray)
-    tail: bytes = b""
 
 
 class ZygoteLost(RuntimeError):
@@ -96,9 +66,10 @@ class Sandbox:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._children: dict[int, Child] = {}
+        self._over: list[Job] = []  # whose child went on with another
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._away_since = time.monotonic()
-        cpu_s = int(self.timeout_s) + CPU_SLACK_S
+        cpu_s = int(1.5 * self.timeout_s) + CPU_SLACK_S  # a job's, after half of one's
         words = [str(theirs.fileno()), self.handler, str(self.memory_bytes), str(cpu_s)]
         words.append(",".join(usable_layers()) or "none")
         module = f"{__package__}.zygote"
@@ -205,7 +176,8 @@ class Sandbox:
         while "forked" not in (reply := self._message())[0]:
             finished += self._reap(reply[0])
         now = time.monotonic()
-        child = Child(job, channel, reply[1][0], now + self.timeout_s, now)
+        reuse = now + self.timeout_s / 2
+        child = Child(job, channel, reply[1][0], now + self.timeout_s, now, reuse)
         self._children[reply[0]["forked"]] = child
         self._send(child, job.request)
         return finished
@@ -230,13 +202,18 @@ class Sandbox:
         self._stop_clocks()
         for child in live.values():
             self._check_deadline(child)
-        return finished
+        over, self._over = self._over, []
+        return over + finished
 
     def _stop_clocks(self) -> None:
         """No child pays for what the engine, or who reads its results, did since the last poll."""
         now = time.monotonic()
         for child in self._children.values():
-            child.deadline += now - max(self._away_since, child.started)
+            away_s = now - max(self._away_since, child.started)
+            child.deadline, child.may_follow_until = (
+                child.deadline + away_s,
+                child.may_follow_until + away_s,
+            )
         self._away_since = now
 
     def _check_deadline(self, child: Child) -> None:
@@ -285,11 +262,22 @@ class Sandbox:
             return
         message = decode(body)
         if isinstance(done := message.get("done"), dict):
-            self._finish(child, done)
+            self._done(child, done)
         elif isinstance(question := message.get("ask"), dict):
             self._answer(child, question)
         else:
             raise BadFrame("neither a question nor a reply")
+
+    def _done(self, child: Child, reply: dict[str, Any]) -> None:
+        """The next job, if the child may go on; else it is ended at once."""
+        now = time.monotonic()
+        follow = child.job.follow(reply) if now < child.may_follow_until else None
+        if follow is None:
+            return self._finish(child, reply)
+        child.job.result, child.job.seconds = reply, now - child.started
+        self._over.append(child.job)
+        child.job, child.started, child.deadline = follow, now, now + self.timeout_s
+        self._send(child, follow.request)
 
     def _answer(self, child: Child, question: dict[str, Any]) -> None:
         child.job.num_asks += 1
@@ -337,6 +325,7 @@ class Sandbox:
 
     def _reap(self, message: dict[str, Any]) -> list[Job]:
         child = self._children.pop(message["exited"])
+        child.may_follow_until = 0.0
         while child.stage == "run" and self._readable(child):  # what it wrote before it ended
             self._hear(child)
         child.stage = "dead"
@@ -355,6 +344,7 @@ class Sandbox:
 
     def _end_children(self) -> None:
         """Kill and collect what is in flight, so that the next run begins with empty slots."""
+        self._over.clear()
         for child in self._children.values():
             child.stage = "dead"
             self._signal(child, signal.SIGKILL)

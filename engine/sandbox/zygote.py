@@ -111,7 +111,7 @@ def report_end(control: socket.socket, pid: int) -> None:
 
 
 def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
-    """Lock in, then read the program and answer; never returns."""
+    """Lock in, then read a program and answer, again where the engine has more; never returns."""
     try:
         memory = map_memory(descriptors[1]) if len(descriptors) > 1 else None
         os.dup2(descriptors[0], guard.CHANNEL)
@@ -119,8 +119,9 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
             os.dup2(0, target)
         os.closerange(guard.CHANNEL + 1, FORK_LIMIT_DESCRIPTORS)
         lock.close(len(memory) if memory else 0)
-        request = protocol.receive(guard.CHANNEL)
-        protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})
+        while True:
+            request = protocol.receive(guard.CHANNEL)
+            protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})
     except BaseException as error:  # a fault before the program ran is ours
         fault = {"status": "internal", "detail": repr(error)}
         protocol.send(guard.CHANNEL, {"done": fault})

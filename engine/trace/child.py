@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import io
 import itertools
 import linecache
@@ -125,9 +126,15 @@ def warm_up() -> None:
 
 
 def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
-    """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}."""
-    output, attempts = Output(), list[tuple[str, int | None]]()
+    """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}.
+
+    A child may serve one program for several tensors, one after the other.
+    """
+    output, attempts = Output(), watched()
+    attempts.clear()
     sys.stdout = sys.stderr = output
+    torch.set_default_dtype(torch.float32)  # what the program set when it was called before
+    torch.set_grad_enabled(True)
     linecache.cache[FILENAME] = (
         len(request["code"]),
         None,
@@ -135,7 +142,6 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
         FILENAME,
     )
     faulthandler.register(signal.SIGUSR1, CHANNEL, all_threads=False)
-    sys.addaudithook(lambda event, args: note(event, args, attempts))
     try:
         reply = run_eager(request, memory) if memory is not None else trace(request)
     except BaseException as error:
@@ -143,6 +149,14 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
     if attempts:
         reply = attempted(attempts)
     return {**reply, "printed": output.kept}
+
+
+@functools.cache
+def watched() -> list[tuple[str, int | None]]:
+    """What was attempted; noted from the first call on, since a hook cannot be taken away."""
+    attempts = list[tuple[str, int | None]]()
+    sys.addaudithook(lambda event, args: note(event, args, attempts))
+    return attempts
 
 
 def attempted(attempts: list[tuple[str, int | None]]) -> dict[str, Any]:

@@ -92,9 +92,28 @@ class Tracer:
             job, conversation = done.tag
             yield job, conversation.result(done)
 
-    def _job(self, job: TraceJob) -> Job:
+    def trace_in_turn(self, jobs: Sequence[TraceJob]) -> list[Traced | Rejection]:
+        """One program for several tensors, mostly in one child: a fork costs more than a trace.
+
+        Ends with the first rejection.
+        """
+        found: list[Traced | Rejection] = []
+        while len(found) < len(jobs):
+            for done in self._sandbox.run([self._job(*jobs[len(found) :])], 1):
+                _, conversation = done.tag
+                found.append(conversation.result(done))
+                if isinstance(found[-1], Rejection):
+                    return found
+        return found
+
+    def _job(self, job: TraceJob, *others: TraceJob) -> Job:
         conversation = Conversation(job)
-        return Job(request_of(job), conversation.answer, tag=(job, conversation))
+
+        def follow(reply: dict[str, Any]) -> Job | None:
+            return self._job(*others) if others and not reply_rejection(reply) else None
+
+        tag = job, conversation
+        return Job(request_of(job), conversation.answer, tag=tag, follow=follow)
 
     def run_eager(
         self, program: Program, vectors: Mapping[str, Tensor], *, seed: int, tensor_name: str

@@ -481,6 +481,78 @@ def test_no_child_pays_for_the_readers_time():
         assert not any(isinstance(result, Rejection) for result in results), results
 
 
+# ---- several tensors in one child
+
+
+def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tuple[list, int]:
+    """Results, and how many children they took."""
+    children, launch = [], tracer._sandbox._launch
+    tracer._sandbox._launch = lambda job: children.append(job) or launch(job)
+    try:
+        jobs = [
+            TraceJob(extract(code), NAMES, shape, 0, f"t{i}", lambda graph: [torch.ones(())])
+            for i, shape in enumerate(shapes)
+        ]
+        return tracer.trace_in_turn(jobs), len(children)
+    finally:
+        del tracer._sandbox._launch
+
+
+def test_tensors_in_turn_are_traced_as_each_alone(tracer: Tracer):
+    """A fresh module, the tensor's own seed and torch's defaults each time, whatever the last did."""
+    code = HEAD.replace("import torch\n", "import torch, random\ncalls = []\n") + (
+        "    calls.append(1)\n    assert len(calls) == 1 and torch.is_grad_enabled()\n"
+        "    assert torch.get_default_dtype() == torch.float32\n"
+        "    torch.set_default_dtype(torch.float64)\n    torch.set_grad_enabled(False)\n"
+        "    print(len(d))\n"
+        "    return x * torch.rand(()).item() + random.random() * y * y.norm().item()\n"
+    )
+    found, num_children = in_turn(tracer, code)
+    assert num_children == 1
+    for i, (shape, one) in enumerate(zip(((24, 40), (40, 24), (40,)), found, strict=True)):
+        alone = tracer.trace(
+            extract(code),
+            NAMES,
+            shape,
+            seed=0,
+            tensor_name=f"t{i}",
+            answer=lambda graph: [torch.ones(())],
+        )
+        assert one.graph.fingerprint == alone.graph.fingerprint
+        assert (one.num_asks, one.output) == (alone.num_asks, alone.output) == (1, "2\n")
+    assert len({one.graph.fingerprint for one in found}) == 3
+
+
+def test_a_rejection_ends_the_turn(tracer: Tracer):
+    found, num_children = in_turn(tracer, HEAD + "    return 1 / len(x.shape[1:]) * x\n")
+    assert num_children == 1
+    assert [isinstance(one, Rejection) for one in found] == [False, False, True]
+    assert (found[2].kind, found[2].line) == ("runtime", 4)
+    body = "    open('/etc/passwd').close() if x.shape[0] == 40 else 0\n    return x\n"
+    found, _ = in_turn(tracer, HEAD + body)
+    assert [one.kind for one in found if isinstance(one, Rejection)] == ["violation"]
+    assert len(found) == 2
+
+
+def test_each_tensor_has_the_time_of_one():
+    """A child that has used half of a job's time is not used again."""
+    code = HEAD + "    import time\n    time.sleep(0.8)\n    return x\n"
+    with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=64 << 20)) as tracer:
+        found, num_children = in_turn(tracer, code, ((4, 6),) * 5)
+        assert not any(isinstance(one, Rejection) for one in found), found
+        assert 1 < num_children < 5
+        late = HEAD + "    while x.shape[0] == 5:\n        pass\n    return x\n"
+        found, _ = in_turn(tracer, late, ((4, 6), (5, 6), (6, 6)))
+        assert [getattr(one, "kind", "ok") for one in found] == ["ok", "timeout"]
+
+
+def test_a_child_that_dies_between_two_tensors(tracer: Tracer):
+    code = HEAD + "    import os\n    if x.shape[0] == 40:\n        os._exit(3)\n    return x\n"
+    found, _ = in_turn(tracer, code)
+    assert [isinstance(one, Rejection) for one in found] == [False, True]
+    assert not isinstance(trace(tracer, QUICK), Rejection)
+
+
 def test_who_stops_listening_leaves_no_child(tracer: Tracer):
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
     jobs = [TraceJob(extract(code), NAMES, SHAPE, 0, "t") for code in (loop, QUICK)]
