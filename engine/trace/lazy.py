@@ -322,7 +322,9 @@ class LazyMode(TorchDispatchMode):
                 if other is not None:
                     extra = [1] * (x.dim() - indices[0].dim())
                     mask = indices[0].reshape(*indices[0].shape, *extra)
-                    return self.store(x, torch.where(mask, other.to(x.dtype), x))
+                    chosen = torch.where(mask, other.to(x.dtype), x)
+            if other is not None:
+                return self.store(x, chosen)
             self.check_fits(x, indices, values)
         put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
         return self.store(x, self.wrap(put, x.meta))
