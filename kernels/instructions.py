@@ -112,11 +112,23 @@ def add_scaled(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
 
 
 def read_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """A threshold or magnitude of a task vector that is stored as bf16."""
+    """A threshold, magnitude or products of task vectors that are stored as bf16."""
+    if insn.op in ("GRAM3", "GRAM3_MOMENTS"):
+        return products_in_passing(insn, only)
     delta = only(insn.a)
     if insn.op not in ("ABS", "KEEP", "MASK") or not delta or delta.op != "DELTA":
         return None
     return replace(insn, op=f"DELTA_{insn.op}", a=None, b=delta.b, k=delta.k), [delta]
+
+
+def products_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
+    """k holds the lane in 7 bits and the three inputs in 3 each."""
+    deltas = [delta for delta in map(only, (insn.a, insn.b, insn.c)) if delta]
+    inputs = [delta.k for delta in deltas if delta.op == "DELTA"]
+    if len(inputs) != 3 or max(inputs) > 7 or insn.k > 127:
+        return None
+    packed = insn.k | inputs[0] << 7 | inputs[1] << 10 | inputs[2] << 13
+    return Insn(f"DELTA_{insn.op}", b=deltas[0].b, k=packed), deltas
 
 
 # second instruction -> (the operand that the first may write, name as a SECOND, the other operand)

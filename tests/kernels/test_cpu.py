@@ -102,6 +102,26 @@ def test_the_benchmarks_program_is_six_instructions(make_tensors):
     assert fused.num_registers <= 3
 
 
+@pytest.mark.parametrize("shape", [(1,), (63,), (513,), (3, 211), (2, 70_001)])
+@pytest.mark.parametrize("sums", [False, True])
+def test_products_in_passing_are_their_parts(make_tensors, shape, sums):
+    """Sums of the products of three bf16 task vectors: read by one instruction, or one after the other."""
+    from selfdev_engine.bench.rows.sweep import statistics_graph
+
+    tensors, graph = make_tensors(shape), statistics_graph()
+    if not sums:
+        graph = Graph(graph.nodes, graph.outputs[:6])
+    plan, name = compile_values(graph), "DELTA_GRAM3_MOMENTS" if sums else "DELTA_GRAM3"
+    code = CpuBackend().code(plan.stages[0].graph, "reductions", tensors)
+    assert [insn.op for insn in code.program] == ["LOAD", name]
+    found = {
+        tuple(float(v).hex() for v in CpuBackend(2, isa, fused=fused).values(plan, tensors))
+        for isa in ISAS
+        for fused in (True, False)
+    }
+    assert len(found) == 1
+
+
 def test_every_pair_that_is_looked_for_exists_and_the_other_way_round():
     names = set(load_extension().opcodes())
     seconds = {second for forms in SECONDS.values() for _, second, _ in forms}
