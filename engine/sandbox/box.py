@@ -277,6 +277,7 @@ class Sandbox:
         child.job.result, child.job.seconds = reply, now - child.started
         self._over.append(child.job)
         child.job, child.started, child.deadline = follow, now, now + self.timeout_s
+        child.frames.renew()
         self._send(child, follow.request)
 
     def _answer(self, child: Child, question: dict[str, Any]) -> None:

@@ -54,6 +54,10 @@ class Frames:
         self._buffer = bytearray()
         self._total_bytes = 0
 
+    def renew(self) -> None:
+        """The bounds are a job's: the next one has its own total."""
+        self._total_bytes = len(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
         self._total_bytes += len(data)

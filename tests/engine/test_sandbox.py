@@ -13,7 +13,7 @@ import pytest
 import torch
 from selfdev_engine.engine.errors import Rejection
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.sandbox import box, guard, layers
+from selfdev_engine.engine.sandbox import box, guard, layers, protocol
 from selfdev_engine.engine.sandbox.protocol import (
     FRAME_BYTES,
     TOTAL_BYTES,
@@ -544,6 +544,17 @@ def test_each_tensor_has_the_time_of_one():
         late = HEAD + "    while x.shape[0] == 5:\n        pass\n    return x\n"
         found, _ = in_turn(tracer, late, ((4, 6), (5, 6), (6, 6)))
         assert [getattr(one, "kind", "ok") for one in found] == ["ok", "timeout"]
+
+
+def test_each_tensor_has_the_bytes_of_one(tracer: Tracer, monkeypatch):
+    monkeypatch.setattr(protocol, "TOTAL_BYTES", 20_000)
+    body = "    for _ in range(60):\n        x = x + y\n    return x\n"
+    found, num_children = in_turn(tracer, HEAD + body, ((4, 6),) * 4)
+    assert num_children == 1
+    assert len(found) == 4
+    assert not any(isinstance(one, Rejection) for one in found), found
+    (more, *_), _ = in_turn(tracer, HEAD + body.replace("60", "600"))
+    assert "flood" in more.detail
 
 
 def test_a_child_that_dies_between_two_tensors(tracer: Tracer):
