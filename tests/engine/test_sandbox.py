@@ -549,9 +549,9 @@ def test_each_tensor_has_the_time_of_one():
 def test_each_tensor_has_the_bytes_of_one(tracer: Tracer, monkeypatch):
     monkeypatch.setattr(protocol, "TOTAL_BYTES", 20_000)
     body = "    for _ in range(60):\n        x = x + y\n    return x\n"
-    found, num_children = in_turn(tracer, HEAD + body, ((4, 6),) * 4)
+    found, num_children = in_turn(tracer, HEAD + body, ((4, 6),) * 12)
     assert num_children == 1
-    assert len(found) == 4
+    assert len(found) == 12
     assert not any(isinstance(one, Rejection) for one in found), found
     (more, *_), _ = in_turn(tracer, HEAD + body.replace("60", "600"))
     assert "flood" in more.detail
