@@ -83,6 +83,10 @@ class LiveEngine(ABC):
     ) -> list[Completion | None]:
         """Answers in the order of the prompts, then of those that `feed` added; None: dropped."""
 
+    def wrote(self, live: torch.Tensor) -> None:
+        """A live parameter was written: forget what was made of it."""
+        return None
+
     @abstractmethod
     def reset(self) -> None:
         """Forget all that older weights computed."""
@@ -197,9 +201,13 @@ class VllmEngine(LiveEngine):
         )
         self._request = 0
         self._tokens: dict[str, list[int]] = {}  # of prompts that were asked before
+        self._packed: dict[int, list[Any]] = {}  # copies of weights, by their address
 
     def placement(self) -> Placement:
         (model,) = self.llm.collective_rpc("selfdev_model")
+        for module in model.modules():
+            if hasattr(linear := getattr(module, "cpu_linear", None), "forget"):
+                self._packed.setdefault(module.weight.data_ptr(), []).append(linear)
         return record(model, metas(self.checkpoint, self.dtype))
 
     def generate(
@@ -275,6 +283,10 @@ class VllmEngine(LiveEngine):
             self._tokens[prompt] = self.llm.get_tokenizer().encode(prompt)
         limit = prompt_limit(self.llm.model_config.max_model_len, sampling.max_new_tokens)
         return self._tokens[prompt][-limit:]
+
+    def wrote(self, live: torch.Tensor) -> None:
+        for copy in self._packed.get(live.data_ptr(), ()):
+            copy.forget()
 
     def reset(self) -> None:
         if not self.llm.reset_prefix_cache():

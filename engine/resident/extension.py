@@ -2,13 +2,35 @@
 
 vLLM imports this module before it loads the model (worker_extension_cls). On the CPU it packs every
 linear weight into an opaque kernel handle and leaves an empty parameter behind; then a write into
-the weight changes nothing and every candidate would score as the base. So its own fallback is
-chosen here: the plain linear on the live weight.
+the weight changes nothing and every candidate would score as the base. So the parameter stays here,
+and a packed copy of a large one is made again whenever the engine is told that it was written
+(`LiveEngine.wrote`): oneDNN's products of packed weights take half the time of the plain ones.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+LEAST_PACKED_ELEMENTS = 1 << 18  # below, packing costs a swap more than it saves
+MOST_PACKED_BYTES = 4 << 30  # of all copies together
+
+
+class LiveLinear:
+    """x @ weight.T + bias by a packed copy of the live weight."""
+
+    def __init__(self) -> None:
+        self._packed: Any = None
+
+    def forget(self) -> None:
+        """The weight was written: the copy is made anew when it is needed."""
+        self._packed = None
+
+    def __call__(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        from vllm import _custom_ops as ops
+
+        if self._packed is None:
+            self._packed = ops.create_onednn_mm(weight.t(), 32)  # vLLM's own setting
+        return ops.onednn_mm(self._packed, x, bias)
 
 
 def keep_weights_live() -> None:
@@ -19,9 +41,19 @@ def keep_weights_live() -> None:
         return
     import torch.nn.functional as F
     import vllm.model_executor.layers.utils as utils
+    from vllm import _custom_ops as ops
+
+    left_bytes = MOST_PACKED_BYTES if getattr(ops, "_supports_onednn", False) else 0
 
     def dispatch(layer: Any, remove_weight: bool) -> None:
-        layer.cpu_linear = F.linear  # called as cpu_linear(x, weight, bias)
+        nonlocal left_bytes
+        weight = layer.weight
+        large = weight.dim() == 2 and weight.numel() >= LEAST_PACKED_ELEMENTS
+        if large and not weight.is_meta and weight.nbytes <= left_bytes:
+            left_bytes -= weight.nbytes
+            layer.cpu_linear = LiveLinear()  # called as cpu_linear(x, weight, bias)
+        else:
+            layer.cpu_linear = F.linear
 
     utils.dispatch_cpu_unquantized_gemm = dispatch
 

@@ -135,6 +135,10 @@ class Placement:
         for one in self.segments[name]:
             one.of_target(self.live[one.target]).copy_(one.of_source(tensor))
 
+    def parameters(self, name: str) -> list[Tensor]:
+        """The live parameters that hold parts of a checkpoint tensor."""
+        return [self.live[target] for target in {one.target for one in self.segments[name]}]
+
     def whole(self, name: str, shape: tuple[int, ...]) -> Tensor | None:
         """The live storage of a checkpoint tensor, where it is one contiguous piece in order."""
         first, *others = self.segments[name]

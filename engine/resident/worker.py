@@ -72,6 +72,12 @@ class Model:
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
         self.placement.write(name, tensor)
+        self.note(name)
+
+    def note(self, name: str) -> None:
+        """What a tensor is now that it was written."""
+        for live in self.placement.parameters(name):
+            self.engine.wrote(live)
         self.prints[name] = self.live_print(name)
 
     def merge(self, names: Sequence[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
@@ -88,7 +94,7 @@ class Model:
         for name in names:
             if name in elsewhere:
                 self.placement.write(name, elsewhere[name])
-            self.prints[name] = self.live_print(name)
+            self.note(name)
 
     def restore(self) -> None:
         """The base back, bit for bit, verified."""

@@ -37,6 +37,7 @@ TIED = {"tie_word_embeddings": True}
 ARCHITECTURES = {
     "llama": ("LlamaConfig", {}),
     "llama_tied": ("LlamaConfig", TIED),
+    "llama_packed": ("LlamaConfig", {"hidden_size": 512, "intermediate_size": 1024, **TIED}),
     "mistral": ("MistralConfig", {"head_dim": 32, "sliding_window": None}),
     "qwen2": ("Qwen2Config", TIED),
     "qwen3": ("Qwen3Config", {"head_dim": 32}),
@@ -44,7 +45,7 @@ ARCHITECTURES = {
     "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "query_pre_attn_scalar": 32, **TIED}),
     "phi3": ("Phi3Config", {"head_dim": 32}),
 }
-QUICK = ("mistral", "qwen2", "gemma3")
+QUICK = ("llama_packed", "mistral", "qwen2", "gemma3")  # "packed": weights large enough for it
 CASES = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ARCHITECTURES]
 PROMPTS = ["".join(chr(33 + (7 * i + j * j) % 90) for j in range(6 + i)) for i in range(8)]
 NEW_TOKENS = 16
