@@ -19,6 +19,7 @@ import select
 import socket
 import sys
 from types import ModuleType
+from typing import Any
 
 from . import guard, protocol
 
@@ -119,7 +120,8 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
             os.dup2(0, target)
         os.closerange(guard.CHANNEL + 1, FORK_LIMIT_DESCRIPTORS)
         lock.close(len(memory) if memory else 0)
-        while True:
+        request: dict[str, Any] = {"more": True}
+        while request.get("more"):
             request = protocol.receive(guard.CHANNEL)
             protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})
     except BaseException as error:  # a fault before the program ran is ours

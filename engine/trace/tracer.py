@@ -112,8 +112,8 @@ class Tracer:
         def follow(reply: dict[str, Any]) -> Job | None:
             return self._job(*others) if others and not reply_rejection(reply) else None
 
-        tag = job, conversation
-        return Job(request_of(job), conversation.answer, tag=tag, follow=follow)
+        tag, request = (job, conversation), request_of(job) | {"more": bool(others)}
+        return Job(request, conversation.answer, tag=tag, follow=follow)
 
     def run_eager(
         self, program: Program, vectors: Mapping[str, Tensor], *, seed: int, tensor_name: str
