@@ -318,16 +318,20 @@ class LazyMode(TorchDispatchMode):
         value = self.read(values)
         if len(indices) == 1 and by_mask(indices) and not accumulate:
             with self:
-                other = self.masked_source(x, indices[0], values, value)
-                if other is not None:
-                    extra = [1] * (x.dim() - indices[0].dim())
-                    mask = indices[0].reshape(*indices[0].shape, *extra)
-                    chosen = torch.where(mask, other.to(x.dtype), x)
-            if other is not None:
+                chosen = self.chosen_by_mask(x, indices[0], values, value)
+            if chosen is not None:  # stored out of the mode: shapes are no lazy tensors
                 return self.store(x, chosen)
             self.check_fits(x, indices, values)
         put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
         return self.store(x, self.wrap(put, x.meta))
+
+    def chosen_by_mask(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Tensor | None:
+        """What x is with the values under the mask, where a `where` can say it."""
+        other = self.masked_source(x, mask, values, value)
+        if other is None:
+            return None
+        mask = mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim()))
+        return torch.where(mask, other.to(x.dtype), x)
 
     def check_fits(self, x: Lazy, indices: Any, values: Tensor) -> None:
         """Eager's error where x[mask] has another size than what is to be put there."""
