@@ -39,7 +39,9 @@ def try_out(
         return clock() - began
 
     prompts = 4
-    answer(counts[0], prompts)  # the first of all pays for what is made once
+    # The first of all pays for what is made once, and with all threads: a vLLM whose first answers
+    # were made by one thread uses one for good.
+    answer(max(counts), prompts)
     while prompts < MOST_PROMPTS and timed(counts[0], prompts) < LEAST_S:
         prompts *= 2
     seconds: dict[int, list[float]] = {count: [] for count in counts}
