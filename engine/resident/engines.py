@@ -11,7 +11,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any, final
 
 import torch
@@ -86,10 +85,6 @@ class LiveEngine(ABC):
 
     def wrote(self, live: torch.Tensor) -> None:
         """A live parameter was written: forget what was made of it."""
-        return None
-
-    def threads_changed(self) -> None:
-        """Forget what was made for another number of threads."""
         return None
 
     @abstractmethod
@@ -291,10 +286,6 @@ class VllmEngine(LiveEngine):
 
     def wrote(self, live: torch.Tensor) -> None:
         for copy in self._packed.get(live.data_ptr(), ()):
-            copy.forget()
-
-    def threads_changed(self) -> None:
-        for copy in chain(*self._packed.values()):  # oneDNN shares work out when it first sees it
             copy.forget()
 
     def reset(self) -> None:

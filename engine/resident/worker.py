@@ -169,8 +169,6 @@ class Worker:
 
     def set_threads(self, threads: int) -> dict[str, Any]:
         torch._C.set_num_threads(threads)  # vLLM puts a warning in place of torch.set_num_threads
-        for model in self.models.values():
-            model.engine.threads_changed()
         return {}
 
     def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
