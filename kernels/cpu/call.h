@@ -33,6 +33,7 @@ struct Scratch {  // registers and a padded input of one thread, zeroed
 struct Call {  // addresses are integers, and Python keeps the tensors alive
   std::vector<Insn> program;
   std::vector<Handler> handlers;
+  AddLanes add_lanes;
   int num_registers, num_threads;
   size_t rows, cols;
   std::vector<const void*> inputs;

@@ -64,6 +64,7 @@ Call::Call(const char* code, size_t code_bytes, int registers, size_t rows_, siz
       num_threads(std::max(1, threads)), rows(rows_), cols(cols_) {
   std::memcpy(program.data(), code, program.size() * sizeof(Insn));
   const InstructionSet set = find_isa(isa);
+  add_lanes = set.add_lanes;
   for (const Insn& x : program) {
     if (x.op >= set.count) throw std::invalid_argument("an instruction that does not exist");
     handlers.push_back(set.instructions[x.op].run);

@@ -37,7 +37,7 @@ double total(int kind, const double* lanes) {
 
 // Lanes of one block or row, then its totals. Float lanes take a few tiles' elements each.
 struct Partial {
-  explicit Partial(const std::vector<int>& kinds) : kinds(kinds) {
+  Partial(const std::vector<int>& kinds, AddLanes add_lanes) : kinds(kinds), add_lanes(add_lanes) {
     clear(kinds, few, LANES);
     clear(kinds, lanes, LANES);
   }
@@ -49,19 +49,22 @@ struct Partial {
   void flush() {
     for (size_t k = 0; k < kinds.size(); k++) {
       double* all = lanes + k * LANES;
-      const float* mine = few + k * LANES;
+      float* mine = few + k * LANES;
       if (kinds[k] == KIND_SUM) {
-        for (int i = 0; i < LANES; i++) all[i] += double(mine[i]);
-      } else {
-        for (int i = 0; i < LANES; i++) all[i] = combine(kinds[k], all[i], double(mine[i]));
+        add_lanes(all, mine);
+        continue;
+      }
+      for (int i = 0; i < LANES; i++) {
+        all[i] = combine(kinds[k], all[i], double(mine[i]));
+        mine[i] = float(start_of(kinds[k]));
       }
     }
-    clear(kinds, few, LANES);
   }
 
   double operator()(size_t k) const { return total(kinds[k], lanes + k * LANES); }
 
   const std::vector<int>& kinds;
+  const AddLanes add_lanes;
   size_t num_tiles = 0;
   alignas(64) float few[MAX_REDUCTIONS * LANES];
   alignas(64) double lanes[MAX_REDUCTIONS * LANES];
@@ -110,7 +113,7 @@ std::vector<double> reduce_all(const std::vector<Call*>& calls,
   parallel_blocks(blocks, first.num_threads, [&](size_t block, int thread) {
     double* to = partial.data() + block * count;
     for (size_t c = 0; c < calls.size(); c++) {
-      Partial mine(kinds[c]);
+      Partial mine(kinds[c], calls[c]->add_lanes);
       Tile t = calls[c]->tile(*scratch[c][thread]);
       t.lanes = mine.few;
       t.wide_lanes = mine.lanes;
@@ -133,7 +136,7 @@ void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out)
   auto scratch = call.scratch();
   float* result = reinterpret_cast<float*>(out);
   parallel_blocks(call.rows, call.num_threads, [&](size_t row, int thread) {
-    Partial mine(kinds);
+    Partial mine(kinds, call.add_lanes);
     Tile t = call.tile(*scratch[thread]);
     t.lanes = mine.few;
     call.run_row(t, row, 0, call.cols, [&] { mine.after_tile(); });

@@ -239,5 +239,5 @@ const Instruction TABLE[] = {
 }  // namespace
 
 extern "C" InstructionSet CAT(instructions_, ISA)() {
-  return {TABLE, int(sizeof TABLE / sizeof TABLE[0])};
+  return {TABLE, int(sizeof TABLE / sizeof TABLE[0]), add_lanes};
 }

@@ -65,7 +65,8 @@ struct Tile {
 
 using Handler = void (*)(Tile&, const Insn&);
 struct Instruction { const char* name; Handler run; };
-struct InstructionSet { const Instruction* instructions; int count; };
+using AddLanes = void (*)(double* total, float* few);  // total += few, then few = 0; LANES of each
+struct InstructionSet { const Instruction* instructions; int count; AddLanes add_lanes; };
 extern "C" InstructionSet instructions_portable();
 extern "C" InstructionSet instructions_avx2();
 extern "C" InstructionSet instructions_avx512();
