@@ -196,7 +196,7 @@ template <float (*F)(float, float), Form form> void binary(Tile& t, const Insn& 
 }
 
 void uniform(Tile& t, const Insn& x) {
-  alignas(64) uint32_t words[TILE + 8];
+  alignas(64) uint32_t words[TILE + MORE_WORDS];
   const uint32_t* mine = philox_words(words, t.at, whole_groups(t), t.task->draws[x.k], 0);
   float* d = reg(t, x.d);
   const int n = whole_groups(t);
@@ -204,7 +204,7 @@ void uniform(Tile& t, const Insn& x) {
 }
 
 void normal(Tile& t, const Insn& x) {
-  alignas(64) uint32_t first[TILE + 8], second[TILE + 8];
+  alignas(64) uint32_t first[TILE + MORE_WORDS], second[TILE + MORE_WORDS];
   const int n = whole_groups(t);
   const uint32_t* u = philox_words(first, t.at, n, t.task->draws[x.k], 1);
   const uint32_t* v = philox_words(second, t.at, n, t.task->draws[x.k], 2);
