@@ -55,7 +55,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def compare_candidates(store: Store, first: str, second: str, split: str = "dev") -> Comparison:
-    """Two candidates of a run. UsageError names the one that is absent or was not scored."""
+    """Two candidates of a run, by id. UsageError names the one that is absent or was not scored."""
     return compare(*(outcomes_of(store, name, split) for name in (first, second)))
 
 

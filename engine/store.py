@@ -19,6 +19,7 @@ from .errors import Rejection, UsageError
 from .score import Sample, Score
 
 VERSION = 3
+BEST = "best"  # in place of an id, where no candidate is called so
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
@@ -282,6 +283,21 @@ class Store:
         names = [row["candidate"] for row in self._db.execute(query, (count,))]
         found = ((name, self.score(name)) for name in names)
         return [(name, score) for name, score in found if score]
+
+    def named(self, name: str) -> str:
+        """The id that is meant: `best` is the best scored program, of those that a loop sampled if
+        there are any. UsageError where nothing was scored yet."""
+        if name != BEST or self.candidate(name):
+            return name
+        query = (
+            "SELECT c.id FROM scores s JOIN candidates c ON c.id = s.candidate "
+            "WHERE s.split = 'dev' AND c.status = 'scored' AND c.source IS NOT NULL "
+            "ORDER BY c.iteration IS NULL, s.score DESC, c.ordinal LIMIT 1"
+        )
+        row = self._db.execute(query).fetchone()
+        if row is None:
+            raise UsageError(f"{self.path}: no program was scored yet, so none is the best")
+        return row["id"]
 
     def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
         """Engine, task version and grader of a candidate's own score."""

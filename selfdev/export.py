@@ -23,9 +23,13 @@ def export(
     unsafe_sandbox: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> MergeReport:
-    """Merge the candidate's stored program again, to `out`. UsageError for an unknown one."""
+    """Merge the candidate's stored program again, to `out`; `best`: see Store.named.
+
+    UsageError for an unknown one.
+    """
     config = yaml.safe_load((folder / "config.yaml").read_text())
     with Store.open(folder / "run.db") as store:
+        candidate = store.named(candidate)
         found = store.candidate(candidate)
     if found is None or found.source is None or candidate == BASE:
         raise UsageError(f"{folder}: has no candidate {candidate!r} with a program")

@@ -112,12 +112,13 @@ def render_compare(result: Result) -> str:
 @click.argument("second", metavar="SECOND")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
 def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
-    """Compare two candidates of RUN question by question (`base` is one of them)."""
+    """Compare two candidates of RUN question by question: ids, `base` or `best`."""
     from ...engine.compare import compare_candidates
     from ...engine.store import Store
     from .run import require_run
 
     require_run(folder)
     with Store.open(folder / "run.db") as store:
+        first, second = store.named(first), store.named(second)
         found = compare_candidates(store, first, second, split)
     return {"first": first, "second": second, "split": split, **found.to_json()}

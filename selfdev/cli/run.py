@@ -118,7 +118,7 @@ def report_command(folder: Path) -> Result:
 def export_command(
     folder: Path, candidate: str, out: Path, overwrite: bool, unsafe_sandbox: bool
 ) -> Result:
-    """Write a candidate of RUN as a complete Hugging Face checkpoint."""
+    """Write CANDIDATE of RUN, an id or `best`, as a complete Hugging Face checkpoint."""
     from ..export import export
 
     require_run(folder)

@@ -78,8 +78,10 @@ def test_the_report_stands_alone(result, config):
 
 def test_the_best_exports_and_scores_the_same(selfdev, result, config):
     out = config.parent / "best"
-    answer = selfdev("export", config.parent / "run", result["best"]["id"], "--out", out, "--json")
+    answer = selfdev("export", config.parent / "run", "best", "--out", out, "--json")
     assert answer.code == 0, answer.stderr
+    compared = selfdev("compare", config.parent / "run", "best", "base", "--json").json
+    assert compared["first"] == result["best"]["id"]
     task = f"jsonl:{config.parent / 'task.jsonl'}"
     again = selfdev("eval", out, "--task", task, "--json").json
     assert again["correct"] == result["best"]["dev"]["correct"]

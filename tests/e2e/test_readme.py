@@ -63,7 +63,9 @@ def test_the_commands_are_all_there():
     "words",
     [
         pytest.param(("doctor", "zoo", "trace", "merge", "eval", "grade"), id="short"),
-        pytest.param(("screen", "run", "report", "export"), id="long", marks=pytest.mark.slow),
+        pytest.param(
+            ("screen", "run", "report", "compare", "export"), id="long", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_commands_run(folder, words):

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from selfdev_engine.engine.errors import UsageError
@@ -92,6 +93,28 @@ def test_a_duplicate_has_the_score_of_the_one_it_points_to(path):
         assert store.score("again") is None
         store.decide("again", status="duplicate", duplicate_of="first")
         assert store.score("again") == SCORE
+
+
+def test_best_is_the_best_program_of_the_loop(path):
+    def scored(store, name, correct, iteration=None, source="x"):
+        store.add_candidates([{"id": name, "source": source, "iteration": iteration}])
+        store.decide(name, status="scored")
+        score = replace(SCORE, score=correct / SCORE.n)
+        store.add_score(name, "jsonl:t", "dev", score, SAMPLES, {})
+
+    with Store.open(path) as store:
+        with pytest.raises(UsageError, match="no program was scored yet"):
+            store.named("best")
+        scored(store, "base", 2, source=None)
+        scored(store, "ties", 1)
+        assert store.named("best") == "ties"
+        scored(store, "i0-0", 0, iteration=0)
+        scored(store, "i0-1", 1, iteration=0)
+        scored(store, "i0-2", 1, iteration=0)
+        assert store.named("best") == "i0-1"
+        assert store.named("ties") == "ties"
+        scored(store, "best", 0)
+        assert store.named("best") == "best"
 
 
 def test_preferences_of_an_iteration_replace_those_of_a_cut_off_try(path):
