@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from weakref import ref
 
 import torch
 from cachetools import LRUCache
@@ -16,7 +15,6 @@ from ..kernels.backend import Memo, TensorSet
 from .budget import Home, TensorBytes, choose_homes, statistics_share, tensor_share
 from .checkpoint import Checkpoint
 from .errors import UsageError
-from .slot import Slot
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
@@ -46,7 +44,6 @@ class Bank:
     keeps: Callable[[str, Memo], Memo] | None = None
     _held: dict[str, TensorSet] = field(default_factory=dict, repr=False)
     _latest: list[TensorSet] = field(default_factory=list, repr=False)  # of those on disk
-    _slots: list[Slot] = field(default_factory=list, repr=False)
     _changed: dict[str, bool] = field(default_factory=dict, repr=False)
     _memos: dict[str, Memo] = field(default_factory=dict, repr=False)
 
@@ -96,11 +93,7 @@ class Bank:
         return sum(self.size_of(name).held for name in self.selected)
 
     def tensors(self, name: str) -> TensorSet:
-        """The tensor of that name of the base and of every expert.
-
-        One that is on disk is read into memory that is used again once the set before is gone: hold
-        the set, not only its tensors.
-        """
+        """The tensor of that name of the base and of every expert."""
         if name in self._held:
             return self._held[name]
         if self.homes.get(name, Home.DISK) is Home.DISK:
@@ -125,27 +118,24 @@ class Bank:
     def _in_flight(self, name: str) -> TensorSet:
         """The latest is kept: a program asks often about one tensor."""
         if not self._latest or self._latest[0].name != name:
-            self._latest.clear()
-            slot = next((slot for slot in self._slots if slot.is_free), None)
-            if slot is None:
-                self._slots.append(slot := Slot())
-            self._latest.append(self.read(name, slot))
+            self.release()
+            self._latest.append(self.fetch(name))
         return self._latest[0]
 
-    def read(self, name: str, slot: Slot) -> TensorSet:
-        """The tensor of that name of base and experts, read into the slot's memory."""
-        found = {}
-        for role, checkpoint in {"": self.base, **self.experts}.items():
-            entry = checkpoint.entries[name]
-            found[role] = checkpoint.read(name, slot.space(role, entry.shape, entry.dtype))
-        tensors = TensorSet(name, found.pop(""), found)
-        slot.last = ref(tensors)
-        return tensors
+    def fetch(self, name: str) -> TensorSet:
+        """The tensor of that name of base and experts, mapped, its pages in this process."""
+        return self._each(name, lambda checkpoint: checkpoint.fetch(name))
+
+    def drop(self, name: str) -> None:
+        """Take those pages out of this process."""
+        for checkpoint in (self.base, *self.experts.values()):
+            checkpoint.drop(name)
 
     def release(self) -> None:
         """Give back the memory of tensors that are on disk."""
+        for tensors in self._latest:
+            self.drop(tensors.name)
         self._latest.clear()
-        self._slots.clear()
 
     def forget(self) -> None:
         """Drop the statistics: another backend's may differ in the last bit."""

@@ -1,7 +1,8 @@
 """A Hugging Face checkpoint in safetensors: headers checked first, tensors read when asked for.
 
 Headers are parsed here, bounded, so that a broken file is one line that names file and tensor.
-Tensors are read by pread into fresh memory: no mapped page of the input stays in this process.
+A tensor is read into memory of this process, or mapped: then its pages are those of the page cache,
+and `drop` gives them back.
 """
 
 from __future__ import annotations
@@ -91,15 +92,11 @@ class Checkpoint:
     def tensor(self, name: str) -> Tensor:
         """The tensor, freshly read."""
         entry = self.entries[name]
-        return self.read(name, torch.empty(entry.shape, dtype=entry.dtype))
-
-    def read(self, name: str, into: Tensor) -> Tensor:
-        """Read into a contiguous tensor of the entry's shape and dtype; that tensor."""
-        entry = self.entries[name]
+        tensor = torch.empty(entry.shape, dtype=entry.dtype)
         if entry.size_bytes:
-            data = into.reshape(-1).view(torch.uint8).numpy()
+            data = tensor.reshape(-1).view(torch.uint8).numpy()
             read_into(entry, memoryview(data))  # pyright: ignore[reportArgumentType]
-        return into
+        return tensor
 
     def start_of(self, name: str, size_bytes: int) -> bytes:
         """The tensor's first bytes."""
@@ -119,6 +116,21 @@ class Checkpoint:
             offset=entry.start,
         )
         return flat.reshape(entry.shape)
+
+    def fetch(self, name: str) -> Tensor:
+        """The mapped tensor, its pages brought in by this thread: half the time of a copy."""
+        tensor = self.mapped(name)
+        if tensor.numel():
+            tensor.reshape(-1).view(torch.uint8)[:: mmap.PAGESIZE].sum()
+        return tensor
+
+    def drop(self, name: str) -> None:
+        """Take a mapped tensor's pages out of this process; who still reads it brings them back."""
+        entry = self.entries[name]
+        start = entry.start // mmap.PAGESIZE * mmap.PAGESIZE
+        if entry.size_bytes and hasattr(mmap, "MADV_DONTNEED"):
+            size = entry.start + entry.size_bytes - start
+            self._maps[entry.file].madvise(mmap.MADV_DONTNEED, start, size)
 
     @cached_property
     def _maps(self) -> dict[Path, mmap.mmap]:

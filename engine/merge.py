@@ -226,8 +226,6 @@ class Writer:
                 copied = writer.submit(self._copy_others, files)
                 self._merge(files, writer, progress)
                 copied.result()
-                for slot in self.slots:
-                    slot.wait()
             self.disk.finish(files.values())
         return self.prints
 
@@ -262,7 +260,7 @@ class Writer:
         names = list(self.plan.tensors)
         for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
             entry = self.bank.base.entries[tensors.name]
-            out = slot.space("out", entry.shape, entry.dtype)
+            out = slot.out(entry.shape, entry.dtype)
             merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
             slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
             progress(done + 1, len(names))

@@ -1,43 +1,46 @@
-"""Memory that one tensor of base, experts and result is read into, again and again."""
+"""Room for one tensor of base, experts and result, used again and again."""
 
 from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor
 
 from ..kernels.backend import TensorSet
+from .bank import Bank
 
 
 @dataclass
 class Slot:
-    """Memory by role ("", expert names, "out"), grown to the largest tensor that came."""
+    """Mapped tensors of base and experts, and memory for the result, grown to the largest that came."""
 
     most_bytes: float = math.inf  # of a tensor's base, experts and result together
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    written: Future[Any] | None = None  # the slot's last result
-    last: ref[TensorSet] | None = None  # what was read into it, if somebody still has it
+    written: Future[Any] | None = None  # the last result
+    held: str | None = None  # the tensor whose pages it holds
+    _memory: Tensor | None = None
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody has what was read into it last."""
-        return self.last is None or self.last() is None
+    def fetch(self, bank: Bank, name: str) -> TensorSet:
+        """That tensor in place of the one before, once that one's result is written."""
+        self.release(bank)
+        self.held = name
+        return bank.fetch(name)
 
-    def space(self, role: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Uninitialised, of this shape and dtype."""
-        size_bytes = math.prod(shape) * dtype.itemsize
-        held = self.memory.get(role)
-        if held is None or held.numel() < size_bytes:
-            held = self.memory[role] = torch.empty(size_bytes, dtype=torch.uint8)
-        return held[:size_bytes].view(dtype).reshape(shape)
-
-    def wait(self) -> None:
-        """Until the slot may be read into again; raises what went wrong when writing."""
+    def release(self, bank: Bank) -> None:
+        """Wait for what is written, and raise what went wrong; then let the tensor go."""
         if self.written is not None:
             self.written.result()
             self.written = None
+        if self.held is not None:
+            bank.drop(self.held)
+            self.held = None
+
+    def out(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """For the result: uninitialised."""
+        size_bytes = math.prod(shape) * dtype.itemsize
+        if self._memory is None or self._memory.numel() < size_bytes:
+            self._memory = torch.empty(size_bytes, dtype=torch.uint8)
+        return self._memory[:size_bytes].view(dtype).reshape(shape)

@@ -1,11 +1,10 @@
-"""The bank as a stream: the next tensors are read while this one is computed, into memory that is
-used again (what is allocated anew is faulted in anew, which costs more than reading it).
+"""The bank as a stream: the next tensor's pages are brought in while this one is computed.
 
     reader thread    read i + 1 | read i + 2 | ...
     caller           compute i  | compute i + 1
     writer thread    write i - 1 | write i     (merge.py; a worker writes into live storage itself)
 
-A slot holds one tensor of base, experts and result. It is read into again only once its result was
+A slot holds one tensor of base, experts and result. It takes the next one only once its result was
 written, so two slots bound the memory. The second one serves all but the few large tensors
 (embeddings): those would double the memory to save little time.
 """
@@ -76,20 +75,16 @@ def stream(
 ) -> Iterator[tuple[TensorSet, Slot]]:
     """Each of these tensors with the slot that holds it, in order.
 
-    The caller sets `slot.written` to what must be over before the slot is used again.
+    The caller sets `slot.written` to what must be over before the slot is used again. At the end
+    all slots are free.
     """
-    if not names:
-        return
-
-    def read(name: str, slot: Slot) -> TensorSet:
-        slot.wait()
-        return bank.read(name, slot)
-
     homes = assigned(bank, names, slots)
     with ThreadPoolExecutor(1, "reader") as reader:
         ahead: Future[TensorSet] | None = None
         for i, (name, slot) in enumerate(zip(names, homes, strict=True)):
-            tensors = (ahead or reader.submit(read, name, slot)).result()
+            tensors = (ahead or reader.submit(slot.fetch, bank, name)).result()
             free = i + 1 < len(names) and homes[i + 1] is not slot
-            ahead = reader.submit(read, names[i + 1], homes[i + 1]) if free else None
+            ahead = reader.submit(homes[i + 1].fetch, bank, names[i + 1]) if free else None
             yield tensors, slot
+    for slot in slots:
+        slot.release(bank)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine import stream as stream_module
 from selfdev_engine.engine.bank import Bank
+from selfdev_engine.engine.checkpoint import Checkpoint, read_header
 from selfdev_engine.engine.disk import SYNC_BYTES, Disk
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.stream import assigned, make_slots, slot_bytes, stream
@@ -54,9 +58,9 @@ def test_memory_is_never_more_than_was_allowed(bank):
     for allowed in (largest, largest + 1000, largest + 100_000, 10 * largest):
         slots = make_slots(bank, names, allowed)
         for tensors, slot in stream(bank, names, slots):
-            slot.space("out", tensors.base.shape, tensors.base.dtype)
-        held = sum(t.nbytes for slot in slots for t in slot.memory.values())
-        assert held <= allowed
+            assert slot.held == tensors.name
+            assert sum(slot_bytes(bank, [s.held]) for s in slots if s.held) <= allowed
+        assert not any(slot.held for slot in slots)
         assert len(slots) == (1 if allowed == largest else 2)
     with pytest.raises(UsageError, match="--memory: the largest tensor needs"):
         make_slots(bank, names, largest - 1)
@@ -68,6 +72,23 @@ def test_what_is_streamed_is_what_is_stored(bank):
         assert torch.equal(tensors.base, bank.base.tensor(tensors.name))
         for expert, tensor in tensors.experts.items():
             assert torch.equal(tensor, bank.experts[expert].tensor(tensors.name))
+
+
+def test_what_is_dropped_leaves_the_process(tmp_path):
+    """Pages of the file that this process holds, as the kernel counts them."""
+    file = tmp_path / "model.safetensors"
+    save_file({"small": torch.ones(3), "large": torch.randn(2 << 20)}, file)
+    checkpoint = Checkpoint(tmp_path, read_header(file))
+
+    def held_bytes() -> int:
+        maps = Path("/proc/self/smaps").read_text().split(str(file))[1:]
+        return sum(int(re.findall(r"Rss: +(\d+) kB", part)[0]) << 10 for part in maps)
+
+    large, size_bytes = checkpoint.fetch("large"), checkpoint.entries["large"].size_bytes
+    assert held_bytes() >= size_bytes
+    checkpoint.drop("large")
+    assert held_bytes() < size_bytes // 4
+    assert torch.equal(large, checkpoint.tensor("large"))
 
 
 def test_a_sync_that_failed_is_heard_of(tmp_path, monkeypatch):
