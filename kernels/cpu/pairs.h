@@ -31,7 +31,7 @@ inline float maximum(float x, float y) { return unless_nan(x, x > y ? x : y); } 
 inline float minimum(float x, float y) { return unless_nan(x, x < y ? x : y); }
 
 template <bool Two, bool Delta = false> struct Reads {
-  static constexpr bool b = Two, delta = Delta;
+  static constexpr bool b = Two, delta = Delta, keeps = false;
 };
 
 #define FIRST(name, two, expression)                                                  \
@@ -61,11 +61,14 @@ FIRST(EQ_RR, true, a == b ? 1.f : 0.f)
 FIRST(EQ_RS, false, a == s ? 1.f : 0.f)
 FIRST(TRUE, false, a)
 FIRST(ABS, false, std::fabs(a))
-FIRST(KEEP, false, s < std::fabs(a) ? a : u)
 FIRST(MASK, false, a * (s < std::fabs(a) ? 1.f : 0.f))
 FIRST(ADD_SCALED, true, a + b * s)
 #undef FIRST
 
+struct KEEP : Reads<false> {
+  static constexpr bool keeps = true;
+  static float of(float a, float, float s, float u) { return s < std::fabs(a) ? a : u; }
+};
 struct DELTA : Reads<true, true> {
   static float of(float a, float, float, float) { return a; }
 };
@@ -73,6 +76,7 @@ struct DELTA_ABS : Reads<true, true> {
   static float of(float a, float, float s, float u) { return ABS::of(a, 0, s, u); }
 };
 struct DELTA_KEEP : Reads<true, true> {
+  static constexpr bool keeps = true;
   static float of(float a, float, float s, float u) { return KEEP::of(a, 0, s, u); }
 };
 struct DELTA_MASK : Reads<true, true> {
@@ -81,7 +85,7 @@ struct DELTA_MASK : Reads<true, true> {
 
 #define SECOND(name, reads, expression)                                               \
   struct name {                                                                       \
-    static constexpr bool c = reads;                                                  \
+    static constexpr bool c = reads, scales = false;                                  \
     static float of(float x, [[maybe_unused]] float c, [[maybe_unused]] float t) {    \
       return expression;                                                              \
     }                                                                                 \
@@ -92,7 +96,6 @@ SECOND(SUB_R, true, x - c)
 SECOND(RSUB_R, true, c - x)
 SECOND(RSUB_S, false, t - x)
 SECOND(MUL_R, true, x * c)
-SECOND(MUL_S, false, x * t)
 SECOND(MAX_R, true, maximum(x, c))
 SECOND(MAX_S, false, maximum(x, t))
 SECOND(MIN_R, true, minimum(x, c))
@@ -103,9 +106,20 @@ SECOND(GT_R, true, c < x ? 1.f : 0.f)
 SECOND(GT_S, false, t < x ? 1.f : 0.f)
 SECOND(EQ_R, true, x == c ? 1.f : 0.f)
 SECOND(ABSOLUTE, false, std::fabs(x))
-SECOND(TIMES_PLUS_R, true, c + x * t)
 SECOND(PLUS_SCALED_R, true, x + c * t)
 SECOND(NOTHING, false, x)
 #undef SECOND
+
+// A choice between two products is a masked product, where one of them is always the same.
+struct MUL_S {
+  static constexpr bool c = false, scales = true;
+  static float of_product(float x, float) { return x; }
+  static float of(float x, float, float t) { return x * t; }
+};
+struct TIMES_PLUS_R {
+  static constexpr bool c = true, scales = true;
+  static float of_product(float x, float c) { return c + x; }
+  static float of(float x, float c, float t) { return c + x * t; }
+};
 
 }  // namespace

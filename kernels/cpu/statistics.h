@@ -44,7 +44,7 @@ inline void add_product(W& total, W x, W y) { total += x * y; }
 
 inline V widened(const uint16_t* p) {  // bf16; the compiler's conversion takes five instructions
 #if defined(__AVX512F__)
-  return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+  return (V)widened(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)p)), 0);
 #elif defined(__AVX2__)
   return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
 #else

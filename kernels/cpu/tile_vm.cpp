@@ -16,10 +16,11 @@
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
 #ifdef __AVX512F__
-#define LOOP(n) _Pragma("GCC ivdep") _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
+#define UNROLLED _Pragma("GCC unroll 4")
 #else
-#define LOOP(n) _Pragma("GCC ivdep") for (int i = 0; i < n; i++)
+#define UNROLLED
 #endif
+#define LOOP(n) _Pragma("GCC ivdep") UNROLLED for (int i = 0; i < n; i++)
 
 namespace {
 
@@ -40,7 +41,7 @@ void load_into(Tile& t, int k, float* __restrict d) {
     return copy_floats(t, static_cast<const float*>(t.task->inputs[k]) + t.at, d);
   const uint16_t* p = halves(t, k);
   if (t.task->dtypes[k] == BF16) {
-    LOOP(n) d[i] = from_bf16(p[i]);
+    for (int i = 0; i < n; i += HALVES) widen(p + i, d + i);
   } else {
     LOOP(n) d[i] = from_f16(p[i]);
   }
@@ -95,16 +96,31 @@ template <class F> struct First {  // f's value at an element
     else if constexpr (F::b) return F::of(a[i], b[i], s, u);
     else return F::of(a[i], 0.f, s, u);
   }
+  // body(i, x, y) for i < n: f's value is F::of(x, y, s, u).
+  template <class Body> void each(int n, Body body) const {
+    int i = 0;
+    if constexpr (F::delta)
+      for (; i + HALVES <= n; i += HALVES) {
+        alignas(64) float wide[HALVES];
+        widen(p + i, wide);
+        _Pragma("GCC ivdep") for (int j = 0; j < HALVES; j++) body(i + j, wide[j] - b[i + j], 0.f);
+      }
+    _Pragma("GCC ivdep") UNROLLED for (; i < n; i++) {
+      if constexpr (F::delta) body(i, from_bf16(p[i]) - b[i], 0.f);
+      else body(i, a[i], F::b ? b[i] : 0.f);
+    }
+  }
 };
 
 template <class F, class G> void pair(Tile& t, const Insn& x) {
   const First<F> f(t, x);
   float* d = reg(t, x.d);
-  const float* c = reg(t, x.c);
-  const int n = whole_groups(t);
-  const float u = x.t;
-  if constexpr (G::c) { LOOP(n) d[i] = G::of(f(i), c[i], u); }
-  else { LOOP(n) d[i] = G::of(f(i), 0.f, u); }
+  const float *c = reg(t, x.c), s = x.s, u = x.u, by = x.t, other = u * by;
+  f.each(whole_groups(t), [=](int i, float p, float q) {
+    const float third = G::c ? c[i] : 0.f;
+    if constexpr (F::keeps && G::scales) d[i] = G::of_product(s < std::fabs(p) ? p * by : other, third);
+    else d[i] = G::of(F::of(p, q, s, u), third, by);
+  });
 }
 
 template <class Test, bool C, bool E> void where(Tile& t, const Insn& x) {
