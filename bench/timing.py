@@ -41,14 +41,15 @@ def timed(
 ) -> dict[str, Times]:
     """Each function once a round, in turn, after one round that is not counted.
 
-    On the CPU a round in which a watched function had less CPU than its threads is kept only if too
+    A watched function is called before it is timed: torch's threads look for work for milliseconds
+    after the rival's call, on a core that ours want. On the CPU a round in which a watched function had less CPU than its threads is kept only if too
     few others were seen: then its CPU per wall second says so.
     """
     least = LEAST_CPU_PER_WALL * torch.get_num_threads() if device == "cpu" else 0.0
     seen: list[dict[str, tuple[float, float]]] = []
-    one_round(functions, device)
+    one_round(functions, (), device)
     while len(seen) < 2 * rounds:
-        seen.append(one_round(functions, device))
+        seen.append(one_round(functions, watched, device))
         quiet = [r for r in seen if all(r[w][1] >= least for w in watched)]
         if len(quiet) >= rounds:
             seen = quiet
@@ -60,12 +61,17 @@ def timed(
 
 
 def one_round(
-    functions: dict[str, Callable[[], Any]], device: str = "cpu"
+    functions: dict[str, Callable[[], Any]], warm: tuple[str, ...], device: str = "cpu"
 ) -> dict[str, tuple[float, float]]:
-    """Seconds, and CPU seconds per second, of each. A GPU's work is waited for."""
+    """Seconds, and CPU seconds per second, of each, `warm` ones after a call that is not counted.
+
+    A GPU's work is waited for.
+    """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
     for name, function in functions.items():
+        if name in warm:
+            function()
         wait()
         wall, cpu = time.perf_counter(), time.process_time()
         function()

@@ -1,7 +1,7 @@
 // Exact order statistics without a sort: over bits of a key whose unsigned order is the order of
 // floats (formats.h).
 //
-// Over everything: a sample of 64 elements in every 4096 brackets the ranks; one pass counts the
+// Over everything: a sample of 64 elements in every 8192 brackets the ranks; one pass counts the
 // keys below and at the ends of the bracket and gathers those between. A bracket that missed knows
 // it, and three histogram passes of 11, 11 and 10 bits answer instead. By row or column: the keys
 // of each are gathered and selected from in memory.
@@ -16,34 +16,72 @@
 namespace {
 
 constexpr uint32_t LARGEST_KEY = 0xffffffffu;
-constexpr size_t SAMPLE_EVERY = 4096, SAMPLE_WIDTH = 64;
+constexpr size_t SAMPLE_EVERY = 8192, SAMPLE_WIDTH = 64;
 constexpr double SIGMAS = 8;  // a bracket misses once in 10^15
 constexpr size_t SMALL = 1 << 15;  // elements: below this a sample says little
 constexpr size_t FEW_KEYS = 1 << 12;  // for which nth_element is as good as counting
 
-// The key of rank r (from 0) among keys, which are reordered: by digits of 11, 11 and 10 bits.
-uint32_t select(uint32_t* keys, size_t count, size_t r) {
-  int shift = 32;
-  for (int bits : {11, 11, 10}) {
-    if (count <= FEW_KEYS) break;
-    shift -= bits;
-    const uint32_t mask = (1u << bits) - 1;
-    uint32_t counts[1 << 11] = {};
-    for (size_t i = 0; i < count; i++) counts[(keys[i] >> shift) & mask]++;
-    uint32_t digit = 0;
-    for (; r >= counts[digit]; digit++) r -= counts[digit];
-    if (counts[digit] == count) continue;  // all share the digit
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-      const uint32_t key = keys[i];
-      keys[kept] = key;
-      kept += ((key >> shift) & mask) == digit;
-    }
-    count = kept;
+// Keys with the counts of their upper digits, for any number of ranks.
+class Keys {
+ public:
+  Keys(const uint32_t* keys, size_t count) : keys_(keys), count_(count) {
+    if (count <= FEW_KEYS) return;
+    counts_.resize(2 * BINS);  // in turns: one count after the other would wait for it
+    for (size_t i = 0; i < count; i++) counts_[(i % 2) * BINS + (keys[i] >> SHIFT)]++;
+    for (size_t digit = 0; digit < BINS; digit++) counts_[digit] += counts_[BINS + digit];
   }
-  std::nth_element(keys, keys + r, keys + count);
-  return keys[r];
-}
+
+  uint32_t of_rank(size_t r) {  // from 0
+    if (counts_.empty()) {
+      digit_keys_.assign(keys_, keys_ + count_);
+      return nth(r);
+    }
+    size_t digit = 0;
+    for (; r >= counts_[digit]; digit++) r -= counts_[digit];
+    if (digit != digit_) {
+      digit_ = digit;
+      digit_keys_.resize(counts_[digit] + 1);
+      size_t kept = 0;
+      for (size_t i = 0; i < count_; i++) {  // the last place takes what does not stay
+        digit_keys_[kept] = keys_[i];
+        kept += (keys_[i] >> SHIFT) == digit;
+      }
+      digit_keys_.pop_back();
+    }
+    return nth(r);
+  }
+
+ private:
+  static constexpr int SHIFT = 21;
+  static constexpr size_t BINS = size_t(1) << (32 - SHIFT);
+
+  // Among those of one digit, by the digits below.
+  uint32_t nth(size_t r) {
+    auto keys = digit_keys_;
+    size_t count = keys.size();
+    for (int shift : {10, 0}) {
+      if (count <= FEW_KEYS) break;
+      uint32_t counts[1 << 11] = {};
+      for (size_t i = 0; i < count; i++) counts[(keys[i] >> shift) & 0x7ff]++;
+      uint32_t digit = 0;
+      for (; r >= counts[digit]; digit++) r -= counts[digit];
+      if (counts[digit] == count) continue;  // all share the digit
+      size_t kept = 0;
+      for (size_t i = 0; i < count; i++) {
+        const uint32_t key = keys[i];
+        keys[kept] = key;
+        kept += ((key >> shift) & 0x7ff) == digit;
+      }
+      count = kept;
+    }
+    std::nth_element(keys.begin(), keys.begin() + ptrdiff_t(r), keys.begin() + ptrdiff_t(count));
+    return keys[r];
+  }
+
+  const uint32_t* keys_;
+  size_t count_, digit_ = BINS;
+  std::vector<uint32_t> counts_, digit_keys_;
+};
 
 // What the program gives for n <= TILE elements from (row, col) on, as keys into out.
 size_t keys_at(const Call& call, Tile& t, size_t row, size_t col, int n, uint32_t* out) {
@@ -81,7 +119,8 @@ std::vector<uint32_t> sample(const Call& call) {
 struct Ends { uint32_t low, high; };
 
 // Keys between which ranks first <= last (from 0) of `count` lie, by the sample.
-Ends ends_of(std::vector<uint32_t>& seen, size_t count, size_t first, size_t last) {
+Ends ends_of(const std::vector<uint32_t>& seen, size_t count, size_t first, size_t last) {
+  Keys keys(seen.data(), seen.size());
   const double size = double(seen.size());
   auto place = [&](size_t rank, double side) {
     const double share = (double(rank) + 0.5) / double(count);
@@ -89,8 +128,8 @@ Ends ends_of(std::vector<uint32_t>& seen, size_t count, size_t first, size_t las
   };
   const double from = place(first, -1), to = place(last, 1);
   Ends ends{0, LARGEST_KEY};
-  if (from >= 0) ends.low = select(seen.data(), seen.size(), size_t(from));
-  if (to < size) ends.high = select(seen.data(), seen.size(), size_t(to));
+  if (from >= 0) ends.low = keys.of_rank(size_t(from));
+  if (to < size) ends.high = keys.of_rank(size_t(to));
   return ends;
 }
 
@@ -124,14 +163,14 @@ Gathered gather(const Call& call, Ends ends) {
 }
 
 // The key of rank r, or false: it is not in the bracket.
-bool pick(Gathered& found, Ends ends, size_t r, uint32_t& key) {
+bool pick(const Gathered& found, Ends ends, size_t r, uint32_t& key) {
   if (!found.complete || r < found.below) return false;
   r -= found.below;
   key = ends.low;
   if (r < found.at_low) return true;
   r -= found.at_low;
   if (r < found.inside.size()) {
-    key = select(std::vector<uint32_t>(found.inside).data(), found.inside.size(), r);
+    key = Keys(found.inside.data(), found.inside.size()).of_rank(r);
     return true;
   }
   key = ends.high;
@@ -198,9 +237,9 @@ void kth_rows(const Call& call, const std::vector<size_t>& ranks, uintptr_t out)
     size_t count = 0;
     for (size_t col = 0; col < call.cols; col += TILE)
       count += keys_at(call, t, row, col, int(std::min<size_t>(TILE, call.cols - col)), keys.data() + count);
+    Keys found(keys.data(), count);
     for (size_t i = 0; i < ranks.size(); i++)
-      result[i * call.rows + row] =
-          value_of(select(std::vector<uint32_t>(keys).data(), count, ranks[i] - 1));
+      result[i * call.rows + row] = value_of(found.of_rank(ranks[i] - 1));
   });
 }
 
@@ -217,11 +256,10 @@ void kth_columns(const Call& call, const std::vector<size_t>& ranks, uintptr_t o
       const float* values = t.registers + size_t(call.program.back().a) * TILE;
       for (size_t i = 0; i < width; i++) keys[i * call.rows + row] = key_of(values[i]);
     }
-    for (size_t k = 0; k < ranks.size(); k++)
-      for (size_t i = 0; i < width; i++) {
-        uint32_t* mine = keys.data() + i * call.rows;
-        std::vector<uint32_t> copy(mine, mine + call.rows);
-        result[k * call.cols + first + i] = value_of(select(copy.data(), call.rows, ranks[k] - 1));
-      }
+    for (size_t i = 0; i < width; i++) {
+      Keys found(keys.data() + i * call.rows, call.rows);
+      for (size_t k = 0; k < ranks.size(); k++)
+        result[k * call.cols + first + i] = value_of(found.of_rank(ranks[k] - 1));
+    }
   });
 }

@@ -25,21 +25,49 @@ void histogram(Tile& t, const Insn& x) {
     if ((keys[i] & digit.prefix_mask) == digit.prefix) t.counts[(keys[i] >> digit.shift) & mask]++;
 }
 
-// Appends the keys strictly between the ends, in order.
+// Counts keys below and at the ends of the bracket, and appends those strictly between, in order.
+#ifdef __AVX512F__
+inline __m512i keys_at(const float* a) {  // key_of: x + 0 is +0 for both zeros
+  const __m512 x = _mm512_load_ps(a);
+  const __m512i u = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
+  const __m512i sign = _mm512_set1_epi32(INT32_MIN), largest = _mm512_set1_epi32(-1);
+  const __m512i key = _mm512_ternarylogic_epi32(u, _mm512_srai_epi32(u, 31), sign, 0x1e);  // u ^ (. | sign)
+  return _mm512_mask_mov_epi32(key, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), largest);
+}
+
+void gather(Tile& t, const Insn& x) {
+  const float* a = t.registers + size_t(x.a) * TILE;
+  Bracket& bracket = t.bracket;
+  const __m512i low = _mm512_set1_epi32(int(bracket.low)), high = _mm512_set1_epi32(int(bracket.high));
+  const __m512i one = _mm512_set1_epi32(1);
+  const bool wanted = bracket.high > bracket.low;
+  uint32_t* to = bracket.inside + bracket.num_inside;
+  __m512i below = _mm512_setzero_si512(), above = below, at_high = below;
+  for (int i = 0; i < t.n; i += 16) {
+    const __mmask16 valid = __mmask16(t.n - i < 16 ? (1u << (t.n - i)) - 1 : 0xffff);
+    const __m512i key = keys_at(a + i);
+    const __mmask16 less = _mm512_mask_cmplt_epu32_mask(valid, key, low);
+    const __mmask16 more = _mm512_mask_cmpgt_epu32_mask(valid, key, low);
+    const __mmask16 last = _mm512_mask_cmpeq_epu32_mask(valid, key, high);
+    const __mmask16 inside = _mm512_mask_cmplt_epu32_mask(more, key, high);
+    below = _mm512_mask_add_epi32(below, less, below, one);
+    above = _mm512_mask_add_epi32(above, more, above, one);
+    at_high = _mm512_mask_add_epi32(at_high, last, at_high, one);
+    if (!wanted) continue;
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(inside, key));  // a branch on `inside` costs more
+    to += __builtin_popcount(inside);
+  }
+  if (wanted) bracket.num_inside = size_t(to - bracket.inside);
+  const uint64_t num_below = uint64_t(_mm512_reduce_add_epi32(below));
+  bracket.below += num_below;
+  bracket.at_low += uint64_t(t.n) - num_below - uint64_t(_mm512_reduce_add_epi32(above));
+  bracket.at_high += uint64_t(_mm512_reduce_add_epi32(at_high));
+}
+#else
 size_t keep_inside(const uint32_t* keys, int n, uint32_t low, uint32_t high, uint32_t* out) {
+  const uint32_t span = high - low - 1;  // key - low - 1 < span: inside, in one comparison
   size_t kept = 0;
   int i = 0;
-#ifdef __AVX512F__
-  const __m512i least = _mm512_set1_epi32(int(low)), most = _mm512_set1_epi32(int(high));
-  for (; i + 16 <= n; i += 16) {
-    __m512i key = _mm512_load_si512(keys + i);
-    __mmask16 in = _mm512_cmpgt_epu32_mask(key, least) & _mm512_cmplt_epu32_mask(key, most);
-    if (!in) continue;
-    _mm512_storeu_si512(out + kept, _mm512_maskz_compress_epi32(in, key));
-    kept += size_t(__builtin_popcount(in));
-  }
-#else
-  const uint32_t span = high - low - 1;  // key - low - 1 < span: inside, in one comparison
   for (; i + 16 <= n; i += 16) {
     uint32_t any = 0;
     for (int j = 0; j < 16; j++) any |= uint32_t(keys[i + j] > low) & uint32_t(keys[i + j] < high);
@@ -49,7 +77,6 @@ size_t keep_inside(const uint32_t* keys, int n, uint32_t low, uint32_t high, uin
       kept += keys[i + j] - low - 1 < span;
     }
   }
-#endif
   for (; i < n; i++)
     if (keys[i] > low && keys[i] < high) out[kept++] = keys[i];
   return kept;
@@ -73,5 +100,6 @@ void gather(Tile& t, const Insn& x) {
   if (high > low)
     bracket.num_inside += keep_inside(keys, n, low, high, bracket.inside + bracket.num_inside);
 }
+#endif
 
 }  // namespace

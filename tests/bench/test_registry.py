@@ -48,7 +48,7 @@ def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
     seen = [(9.0, 1.0), (9.0, 0.5), (1.0, 1.0), (2.0, 0.95), (3.0, 0.2)]  # the first is not counted
     left = iter(seen)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.setattr(timing, "one_round", lambda functions, device: {"ours": next(left)})
+    monkeypatch.setattr(timing, "one_round", lambda functions, warm, device: {"ours": next(left)})
     assert timing.timed({"ours": lambda: None}, rounds=2)["ours"].seconds == (1.0, 2.0)
     assert next(left) == seen[-1]
     left = iter([(1.0, 0.5)] * 5)
@@ -60,6 +60,6 @@ def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
 
 
 def test_cpu_seconds_are_counted_beside_wall_seconds():
-    found = timing.one_round({"idle": lambda: time.sleep(0.2)})["idle"]
+    found = timing.one_round({"idle": lambda: time.sleep(0.2)}, ())["idle"]
     assert found[0] >= 0.2
     assert found[1] < 0.5
