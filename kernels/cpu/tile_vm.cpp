@@ -37,8 +37,7 @@ void copy_floats(const Tile& t, const float* from, float* d) {
 
 void load_into(Tile& t, int k, float* __restrict d) {
   const int n = whole_groups(t);
-  if (t.task->dtypes[k] == F32)
-    return copy_floats(t, static_cast<const float*>(t.task->inputs[k]) + t.at, d);
+  if (t.task->dtypes[k] == F32) return copy_floats(t, floats(t, k), d);
   const uint16_t* p = halves(t, k);
   if (t.task->dtypes[k] == BF16) {
     for (int i = 0; i < n; i += HALVES) widen(p + i, d + i);
@@ -170,7 +169,7 @@ void load_delta(Tile& t, const Insn& x) {
   const float* expert = copy;
   const int n = whole_groups(t);
   if (t.task->dtypes[x.k] == F32 && n == t.n)
-    expert = static_cast<const float*>(t.task->inputs[x.k]) + t.at;
+    expert = floats(t, x.k);
   else
     load_into(t, x.k, copy);
   float* d = reg(t, x.d);
