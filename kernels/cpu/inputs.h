@@ -25,8 +25,8 @@ inline const uint16_t* halves(const Tile& t, int k) {
   return t.n % LANES == 0 ? p : padded_copy(t, p);
 }
 
-// A float input at this tile. What the next tile will read is asked for (1.5 x from memory, in an
-// apply as in a sweep).
+// A float input at this tile. The next tile's is asked for: from memory an apply gains 1.1 to 1.3 x, a
+// sweep 1.3 to 1.4 x.
 inline const float* floats(const Tile& t, int k) {
   const float* p = static_cast<const float*>(t.task->inputs[k]) + t.at;
   for (int i = 0; i < TILE; i += 16) __builtin_prefetch(p + TILE + i, 0, 2);

@@ -28,7 +28,15 @@ typedef int32_t VI __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef float H __attribute__((vector_size(2 * WIDTH), aligned(4)));
 typedef double W __attribute__((vector_size(4 * WIDTH), aligned(8)));
 
-inline W wide(const float* p) { return __builtin_convertvector(*reinterpret_cast<const H*>(p), W); }
+inline W wide(const float* p) {  // the compiler converts halves and joins them
+#if defined(__AVX512F__)
+  return (W)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(__AVX2__)
+  return (W)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const H*>(p), W);
+#endif
+}
 // total += x * y, rounded once: on every instruction set, so that sums keep their bits. In double the
 // product of two floats is exact, and the plain form rounds once, too.
 inline void add_product(V& total, V x, V y) {
