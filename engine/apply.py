@@ -11,7 +11,7 @@ from ..kernels.backend import Backend, Job, Memo, TensorSet, structure
 from .bank import Bank
 from .checkpoint import Checkpoint
 from .errors import Rejected, Rejection
-from .plan import TensorPlan, compiled, task_vectors
+from .plan import TensorPlan, task_vectors
 from .trace.replay import TORCH_ERRORS, first_line, replay
 
 GROUP_ELEMENTS = 1 << 20  # merged by one call: more than a core's cache holds gains nothing
@@ -22,7 +22,7 @@ def update_of(
 ) -> Tensor:
     """The float32 update, in the base's shape."""
     if plan.graph is not None:
-        return backend.update(compiled(plan.graph), tensors, memo)
+        return backend.update(plan.kernel, tensors, memo)
     if plan.trace is not None:
         try:
             (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
@@ -50,7 +50,7 @@ def merge_tensors(
     for tensors, out in zip(sets, outs, strict=True):
         plan = plans[tensors.name]
         if plan.graph is not None:
-            jobs.append(Job(compiled(plan.graph), tensors, out, bank.memo(tensors.name)))
+            jobs.append(Job(plan.kernel, tensors, out, bank.memo(tensors.name)))
         else:
             here = on_host(tensors)
             out.copy_((here.base.float() + update_of(plan, here, backend)).to(out.dtype))
@@ -82,8 +82,8 @@ def grouped(
     groups: dict[object, list[list[str]]] = {}
     sizes: dict[object, int] = {}
     for name in names:
-        graph, size = plans[name].graph, base.entries[name].size_bytes
-        key = name if graph is None else structure(compiled(graph))
+        plan, size = plans[name], base.entries[name].size_bytes
+        key = name if plan.graph is None else structure(plan.kernel)
         sizes[key] = sizes.get(key, most_bytes) + size
         if sizes[key] > most_bytes:
             groups.setdefault(key, []).append([])

@@ -29,7 +29,7 @@ from .checkpoint import INDEX, Checkpoint, Entry
 from .disk import Disk, write_all
 from .errors import Rejected, Rejection, UsageError
 from .fingerprint import TensorPrint, new_digest, weights_fingerprint
-from .plan import MergePlan, Planner, TensorPlan, compiled
+from .plan import MergePlan, Planner, TensorPlan
 from .program import Program
 from .sandbox.box import Sandbox
 from .stream import make_slots, stream
@@ -341,7 +341,7 @@ def cost(name: str, plan: TensorPlan, base: Checkpoint) -> tuple[int, int, int]:
     if plan.graph is None:
         ops = len(plan.trace.nodes) if plan.trace else 0
         return ops, 1, 2 * itemsize * shape[0] * cols
-    kernel = compiled(plan.graph)
+    kernel = plan.kernel
     sizes = {n.attrs[0]: itemsize for n in plan.graph.nodes if n.op.value == "input"}
     moved = sum(plan_bytes(kernel, shape, {**sizes, "base": itemsize}))
     return len(plan.graph.nodes), num_passes(kernel), moved

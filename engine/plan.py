@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class TensorPlan:
         if self.graph:
             return self.graph.fingerprint
         return self.trace.fingerprint if self.trace else str(self.eager_file)
+
+    @cached_property
+    def kernel(self) -> Plan:
+        """What a fused plan runs; looked up once, as graphs are compared node by node."""
+        assert self.graph is not None, f"a {self.tier} plan has no kernels"
+        return compiled(self.graph)
 
     def with_keys(self, keys: Mapping[int, int]) -> TensorPlan:
         """The same for another tensor, whose draws have other keys."""

@@ -24,7 +24,7 @@ from .apply import update_of
 from .bank import Bank
 from .errors import Rejected, Rejection
 from .linear import LinearEquivalent, solve
-from .plan import MergePlan, compiled
+from .plan import MergePlan
 
 NUM_DIRECTIONS = 8
 NUM_SAMPLED_TENSORS = 4
@@ -167,7 +167,7 @@ class Surveyor:
             num_rows = min(rows, -(-SAMPLE_ELEMENTS // max(1, cols)))
             mine = [j for j, plan in enumerate(plans) if name in sampled_names(plan)]
             fused = [j for j in mine if plans[j].tensors[name].graph is not None]
-            kernels = [compiled(g) for j in fused if (g := plans[j].tensors[name].graph)]
+            kernels = [plans[j].tensors[name].kernel for j in fused]
             starts = self.backend.starts(kernels, tensors, memo, num_rows)
             updates = dict(zip(fused, starts, strict=True))
             for j in mine:
