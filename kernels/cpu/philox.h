@@ -26,6 +26,11 @@ constexpr int COUNTERS = 2;
 #define ODD_LANES 1, 3
 #endif
 typedef uint64_t Words __attribute__((vector_size(8 * COUNTERS)));
+#if defined(__clang__)
+#define LANES_OF(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else  // GCC has the other one from 12 on
+#define LANES_OF(x, y, ...) __builtin_shuffle(x, y, Words{__VA_ARGS__})
+#endif
 constexpr int MORE_WORDS = 4 * COUNTERS;  // that are drawn beyond the last one, at most
 
 inline float unit(uint32_t word) { return float(word >> 8) * 5.9604644775390625e-08f; }
@@ -61,8 +66,8 @@ inline const uint32_t* philox_words(uint32_t* __restrict out, size_t at, int n, 
       k1 += 0xBB67AE85u;
     }
     const Words front = (x0 & 0xffffffffull) | x1 << 32, back = (x2 & 0xffffffffull) | x3 << 32;
-    const Words even = __builtin_shufflevector(front, back, EVEN_LANES);
-    const Words odd = __builtin_shufflevector(front, back, ODD_LANES);
+    const Words even = LANES_OF(front, back, EVEN_LANES);
+    const Words odd = LANES_OF(front, back, ODD_LANES);
     memcpy(out + 4 * j, &even, sizeof even);
     memcpy(out + 4 * j + 2 * COUNTERS, &odd, sizeof odd);
   }
