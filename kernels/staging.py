@@ -7,7 +7,7 @@ that a FULL expression or a deeper step needs). Every constant becomes a paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from .ir import ELEMENTWISE, REDUCTIONS, Builder, Graph, Node, Op, Space
@@ -97,13 +97,7 @@ class Stager:
 
     def extract(self, outputs: Iterable[int]) -> Graph:
         """The part of the graph above these nodes, cut at values that have a slot."""
-
-        def cut(builder: Builder, index: int, node: Node) -> int | None:
-            if index not in self.slot:
-                return None
-            return builder.add(Op.PARAM, attrs=(self.slot[index],), space=node.space)
-
-        return subgraph(self.graph, tuple(outputs), cut)
+        return subgraph(self.graph, tuple(outputs), self.slot)
 
 
 def depths(graph: Graph) -> list[int]:
@@ -118,7 +112,7 @@ def depths(graph: Graph) -> list[int]:
 
 def expression(graph: Graph, index: int) -> Graph:
     """One value alone, constants in place: its fingerprint names the statistic."""
-    return subgraph(graph, (index,), lambda builder, index, node: None)
+    return subgraph(graph, (index,), {})
 
 
 def key_of(statistic: Graph) -> str:
@@ -127,32 +121,28 @@ def key_of(statistic: Graph) -> str:
     return statistic.fingerprint + OWN * constants
 
 
-def subgraph(
-    graph: Graph, outputs: tuple[int, ...], cut: Callable[[Builder, int, Node], int | None]
-) -> Graph:
-    """The nodes that the outputs need, in order; `cut` may replace a node by a leaf."""
-    needed = needs(graph, outputs)
+def subgraph(graph: Graph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> Graph:
+    """The nodes that the outputs need, in order; what has a slot becomes a PARAM leaf."""
     builder, new = Builder(), dict[int, int]()
-    for index in needed:
+    for index in needs(graph, outputs, slot):
         node = graph.nodes[index]
-        leaf = cut(builder, index, node)
-        if leaf is None and any(a not in new for a in node.args):
-            continue  # only needed above a cut
-        if leaf is None:
+        if index in slot:
+            new[index] = builder.add(Op.PARAM, attrs=(slot[index],), space=node.space)
+        else:
             space = None if node.op in ELEMENTWISE else node.space
             args = (new[a] for a in node.args)
-            leaf = builder.add(node.op, *args, attrs=node.attrs, space=space)
-        new[index] = leaf
-    return drop_unused(builder.graph(*(new[o] for o in outputs)))
+            new[index] = builder.add(node.op, *args, attrs=node.attrs, space=space)
+    return builder.graph(*(new[o] for o in outputs))
 
 
-def needs(graph: Graph, outputs: tuple[int, ...]) -> list[int]:
-    """Indices that the outputs rest on, ascending."""
+def needs(graph: Graph, outputs: Iterable[int], known: Container[int] = ()) -> list[int]:
+    """Indices that the outputs rest on, ascending; what is known rests on nothing."""
     seen, todo = set[int](), list(outputs)
     while todo:
         if (index := todo.pop()) not in seen:
             seen.add(index)
-            todo += graph.nodes[index].args
+            if index not in known:
+                todo += graph.nodes[index].args
     return sorted(seen)
 
 
