@@ -42,8 +42,8 @@ def timed(
     """Each function once a round, in turn, after one round that is not counted.
 
     A watched function is called before it is timed: torch's threads look for work for milliseconds
-    after the rival's call, on a core that ours want. On the CPU a round in which a watched function had less CPU than its threads is kept only if too
-    few others were seen: then its CPU per wall second says so.
+    after the rival's call, on a core that ours want. On the CPU a round in which it had less CPU
+    than its threads is kept only if too few others were seen: then its CPU per wall second says so.
     """
     least = LEAST_CPU_PER_WALL * torch.get_num_threads() if device == "cpu" else 0.0
     seen: list[dict[str, tuple[float, float]]] = []

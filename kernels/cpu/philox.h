@@ -11,7 +11,7 @@
 namespace {
 
 // A counter's word in the lower half of each lane: there a product stays in its lane, while loops
-// over 32-bit words move both halves of every product (1.4 x as long).
+// over 32-bit words move both halves of every product (2.5 x as long).
 #if defined(__AVX512F__)
 constexpr int COUNTERS = 8;
 #define EVEN_LANES 0, 8, 2, 10, 4, 12, 6, 14
