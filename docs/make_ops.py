@@ -11,15 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from selfdev_engine.engine.describe import interpret, synthetic_tensors
 from selfdev_engine.engine.errors import Rejected
-from selfdev_engine.engine.fuse import supported_ops
-from selfdev_engine.engine.plan import answer_question
+from selfdev_engine.engine.explain import interpret, synthetic_tensors
+from selfdev_engine.engine.lower import supported_ops
+from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace import allowed
+from selfdev_engine.engine.trace.conversation import TraceJob
 from selfdev_engine.engine.trace.ops import ASKED
-from selfdev_engine.engine.trace.tracer import TraceJob, Tracer, TraceSettings
-from selfdev_engine.kernels.backend import get_backend
+from selfdev_engine.engine.trace.settings import TraceSettings
+from selfdev_engine.engine.trace.tracer import Tracer
+from selfdev_engine.kernels.backends import get_backend
 
 FILE = Path(__file__).with_name("ops.md")
 NAMES, SHAPE = ("a", "b", "c"), (96, 160)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint
-from .fingerprint import folder_fingerprint
-from .resident.client import EngineSettings, Worker, choose_engine
-from .score import evaluate, provenance
-from .tasks import load_task
+from .records.score import provenance
+from .resident.ask import evaluate
+from .resident.client import Worker, choose_engine
+from .resident.messages import EngineSettings
+from .tasks.load import load_task
+from .weights.checkpoint import Checkpoint
+from .weights.fingerprint import folder_fingerprint
 
 
 def evaluate_model(

@@ -6,38 +6,36 @@ on where it was cut off and pays nothing twice.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from .bank import Bank
-from .budget import bank_share, cache_share
-from .checkpoint import Checkpoint
-from .dedup import BASE
-from .errors import UsageError
-from .memo import KeptMemo
-from .merge import driver_backend, open_backend
-from .plan import Planner
-from .programs import read_programs
+from .plans.backends import driver_backend, open_backend
+from .plans.planner import Planner
+from .records.candidate import BASE
+from .records.store import Store
 from .resident.client import choose_engine
-from .resident.engines import base_dtype, cache_bytes
-from .screener import POPULATION, Screener, ScreenSettings
-from .store import Store, clean
-from .tasks import Task, load_task
-from .trace.tracer import Tracer, TraceSettings
+from .resident.sizes import base_dtype, cache_bytes
+from .screening.folder import add_programs, open_folder, state_population, write_samples
+from .screening.kept_statistics import KeptMemo
+from .screening.pipeline import Screener
+from .screening.read_programs import read_programs
+from .screening.settings import ScreenSettings
+from .tasks.load import load_task
+from .tasks.task import Task
+from .trace.settings import TraceSettings
+from .trace.tracer import Tracer
+from .weights.bank import Bank
+from .weights.budget import bank_share, cache_share
 
 NUM_LEADERS = 5
 SWITCH_S = 0.0005
-FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
 
 
 @contextmanager
@@ -143,71 +141,3 @@ def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
     base, most_bytes = open_bank(settings, num_engines).base, cache_share(settings.memory_bytes)
     if choose_engine(settings.engine) == "vllm":
         cache_bytes(base, base_dtype(base), 1, most_bytes)
-
-
-def open_folder(folder: Path, settings: ScreenSettings) -> None:
-    """Make the run folder, or see that it belongs to the same settings."""
-    wanted = comparable(settings)
-    config = folder / "config.yaml"
-    if config.exists():
-        if yaml.safe_load(config.read_text()) != wanted:
-            raise UsageError(
-                f"--run {folder}: holds a run with other settings; name another folder"
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"--run {folder}: holds files that are no run of this command")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--run {folder}: cannot be made: {error.strerror}") from None
-    fresh = folder / f"config.yaml.{os.getpid()}"
-    fresh.write_text(yaml.safe_dump(wanted, sort_keys=False))
-    fresh.rename(config)
-
-
-def comparable(settings: ScreenSettings) -> dict[str, Any]:
-    """Settings with absolute places, without those that change no score."""
-    plain = {k: v for k, v in asdict(settings).items() if k not in FREE}
-    plain["base"] = str(Checkpoint.open(settings.base).folder.absolute())
-    plain["experts"] = {
-        n: str(Checkpoint.open(p).folder.absolute()) for n, p in settings.experts.items()
-    }
-    if settings.task.startswith("jsonl:"):
-        plain["task"] = f"jsonl:{Path(settings.task.removeprefix('jsonl:')).absolute()}"
-    return plain
-
-
-def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:
-    """A race is for the best of a stated number: what it stopped would not stand among more."""
-    stated = store.setting(POPULATION)
-    if stated is None:
-        store.set_setting(POPULATION, count)
-    elif stated != count and settings.race != "full":
-        raise UsageError(
-            f"--run {folder}: holds a race of {stated} programs, not {count}; name another folder"
-        )
-
-
-def add_programs(
-    store: Store, programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path
-) -> None:
-    """New programs into the store; one that is there must be the same text."""
-    known = {c.id: c for c in store.candidates()}
-    for name, text in programs:
-        if name in known and known[name].source != clean(text):
-            raise UsageError(f"--run {folder}: program {name!r} has another text there")
-    fresh = [(name, text) for name, text in programs if name not in known]
-    with store.transaction():
-        if BASE not in known:
-            store.add_candidates([{"id": BASE, "source": None}])
-        store.add_candidates({"id": n, "source": t, "params": settings.params} for n, t in fresh)
-
-
-def write_samples(store: Store, path: Path) -> None:
-    """All answers, complete or not there."""
-    fresh = path.with_suffix(f".{os.getpid()}")
-    with fresh.open("w") as file:
-        for sample in store.samples():
-            file.write(json.dumps(sample) + "\n")
-    fresh.rename(path)

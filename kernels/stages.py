@@ -11,9 +11,36 @@ Inside a stage's graph a slot is a PARAM leaf (attrs (slot,), space of that slot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .ir import Graph
+from .ir import Graph, Op
+
+
+def structure(plan: Plan) -> tuple[Graph, ...]:
+    """What plans must share to run together: all but the lifted constants."""
+    return tuple(stage.graph for stage in plan.stages)
+
+
+def num_passes(plan: Plan) -> int:
+    """How often the weights are read."""
+    return sum(not isinstance(stage, Host) for stage in plan.stages)
+
+
+def plan_bytes(plan: Plan, shape: tuple[int, int], itemsizes: Mapping[str, int]) -> tuple[int, int]:
+    """Bytes (read, written) for one tensor [R, C]; `itemsizes` by expert name and "base".
+
+    A pass reads the base and the experts it uses once; small vectors are not counted.
+    """
+    numel, read, written = shape[0] * shape[1], 0, 0
+    for stage in plan.stages:
+        if isinstance(stage, Host):
+            continue
+        used = {node.attrs[0] for node in stage.graph.nodes if node.op is Op.INPUT}
+        reads_base = bool(used) or isinstance(stage, Apply)
+        read += numel * (sum(itemsizes[name] for name in used) + itemsizes["base"] * reads_base)
+        written += numel * itemsizes["base"] * isinstance(stage, Apply)
+    return read, written
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..engine.checkpoint import Checkpoint
-from ..engine.tasks.load import GSM8K_DEV, MATH_DEV, load_task
+from ..engine.tasks.load import load_task
+from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
+from ..engine.weights.checkpoint import Checkpoint
 from .baselines import baseline_candidates
 from .config import RunConfig
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from ..engine.dedup import BASE
 from ..engine.errors import UsageError
 from ..engine.merge import MergeReport, merge_to_folder
 from ..engine.program import extract
-from ..engine.store import Store
+from ..engine.records.candidate import BASE
+from ..engine.records.store import Store
 
 
 def export(

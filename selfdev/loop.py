@@ -17,14 +17,17 @@ from typing import Any, Protocol
 
 import yaml
 
-from ..engine.checkpoint import Checkpoint
-from ..engine.dedup import BASE
 from ..engine.errors import UsageError
-from ..engine.fingerprint import folder_fingerprint
-from ..engine.score import Score, evaluate
-from ..engine.screen import check_inputs, open_screener, write_samples
-from ..engine.screener import Screener, ScreenSettings
-from ..engine.store import Candidate, Store
+from ..engine.records.candidate import BASE, Candidate
+from ..engine.records.score import Score
+from ..engine.records.store import Store
+from ..engine.resident.ask import evaluate
+from ..engine.screen import check_inputs, open_screener
+from ..engine.screening.folder import write_samples
+from ..engine.screening.pipeline import Screener
+from ..engine.screening.settings import ScreenSettings
+from ..engine.weights.checkpoint import Checkpoint
+from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import baseline_candidates, expert_candidates
 from .config import RunConfig
 from .generate import SamplingPlan, sample_wave, waves

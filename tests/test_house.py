@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,39 @@ import pytest
 REPO = Path(__file__).parents[1]
 FOLDERS = ("kernels", "engine", "selfdev", "bench")
 SOURCES = [path for folder in FOLDERS for path in (REPO / folder).rglob("*.py")]
-MAY_IMPORT = {"kernels": set(), "engine": {"kernels"}, "selfdev": {"engine", "kernels"}}
+
+# Each room and its floor: a module imports its own room and rooms of lower floors only.
+ROOMS = {
+    "kernels": 1,  # the language
+    "kernels/compiler": 2,
+    "kernels/execution": 3,
+    "kernels/cpu": 4,
+    "kernels/triton": 4,
+    "kernels/backends": 5,
+    "engine": 10,
+    "engine/errors": 11,
+    "engine/program": 12,
+    "engine/weights": 12,
+    "engine/sandbox": 12,
+    "engine/tasks": 12,
+    "engine/records": 13,
+    "engine/trace": 13,
+    "engine/lower": 14,
+    "engine/plans": 15,
+    "engine/output": 16,
+    "engine/resident": 16,
+    "engine/screening": 17,
+    "engine/merge": 18,
+    "engine/screen": 18,
+    "engine/evaluate": 18,
+    "engine/explain": 18,
+    "selfdev": 19,
+    "bench": 20,
+}
+DOORS = {  # what may lie directly in a top folder
+    "engine": "__init__.py errors.py program.py merge.py screen.py evaluate.py explain.py",
+    "kernels": "ir.py stages.py tensors.py errors.py verify.py reference.py philox.py backends.py",
+}
 
 
 def test_our_kernels_are_not_hugging_faces():
@@ -34,26 +67,69 @@ def test_base_imports_need_no_extra(module: str):
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
-def imported_folders(path: Path) -> set[str]:
-    """The other top folders that a module imports, by its relative imports."""
-    depth, found = len(path.relative_to(REPO).parts), set()
+def module_of(path: Path) -> tuple[str, ...]:
+    parts = path.relative_to(REPO).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def imports_of(module: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Our modules that a module imports: at its top, in functions, and under TYPE_CHECKING."""
+    path, found = MODULES[module], set()
+    package = module if path.name == "__init__.py" else module[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {name.split(".")[0] for name in names}
-    return found - {path.relative_to(REPO).parts[0]}
+        if isinstance(node, ast.ImportFrom) and node.level:
+            start = package[: len(package) - node.level + 1]
+            source = start + tuple((node.module or "").split(".") if node.module else ())
+            names = {(*source, alias.name) for alias in node.names}
+            found |= {name if name in MODULES else source for name in names}
+    return found & MODULES.keys()
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_nothing_flows_back_up(folder: str):
-    wrong = {
-        str(path.relative_to(REPO)): above
-        for path in SOURCES
-        if path.relative_to(REPO).parts[0] == folder
-        and path != REPO / "selfdev" / "cli" / "bench.py"  # the command itself
-        and (above := imported_folders(path) - MAY_IMPORT[folder])
+IMPORTS = {module: imports_of(module) for module in MODULES}
+
+
+def floor_of(module: tuple[str, ...]) -> int:
+    return ROOMS[room_of(module)]
+
+
+def room_of(module: tuple[str, ...]) -> str:
+    """The most exact entry that names the module or a folder above it."""
+    names = ["/".join(module[:end]) for end in range(len(module), 0, -1)]
+    return next(name for name in names if name in ROOMS)
+
+
+def test_imports_go_down():
+    """A module imports its own room and lower floors; rooms of one floor do not know each other."""
+    wrong = [
+        f"{'/'.join(module)} imports {'/'.join(other)}"
+        for module, others in IMPORTS.items()
+        for other in others
+        if room_of(module) != room_of(other) and floor_of(module) <= floor_of(other)
+        if (module, other) != (("selfdev", "cli", "bench"), ("bench", "registry"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_imports_in_a_circle():
+    """Also none through functions or TYPE_CHECKING: CycleError names the circle."""
+    TopologicalSorter(IMPORTS).prepare()
+
+
+def test_nobody_imports_what_runs_in_the_cage():
+    inside = {module for module in MODULES if module[:3] == ("engine", "trace", "inside")}
+    wrong = {"/".join(m) for m, others in IMPORTS.items() if others & inside} - {
+        "/".join(m) for m in inside
     }
-    assert not wrong
+    assert inside and not wrong
+
+
+def test_a_new_file_has_a_room():
+    """engine/ and kernels/ are no rooms: a new module belongs into a folder of theirs."""
+    for folder, files in DOORS.items():
+        assert {path.name for path in (REPO / folder).glob("*.py")} <= set(files.split())
 
 
 def test_modules_and_functions_stay_small():

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 
-from ...kernels.backend import Job, TensorSet, get_backend, plan_bytes
-from ...kernels.cpu_backend import CpuBackend
-from ...kernels.encode import encode
+from ...kernels.backends import get_backend
+from ...kernels.compiler.passes import canonical, compile_graph
+from ...kernels.compiler.staging import stage_merge
+from ...kernels.cpu.backend import CpuBackend
+from ...kernels.cpu.purposes import encode
 from ...kernels.ir import Builder, Graph, Op
-from ...kernels.passes import canonical, compile_graph
-from ...kernels.stages import Plan
-from ...kernels.staging import stage_merge
+from ...kernels.stages import Plan, plan_bytes
+from ...kernels.tensors import Job, TensorSet
 from ..registry import Row
 from ..timing import copier, timed
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 
-from ...kernels.backend import Backend, TensorSet, get_backend
+from ...kernels.backends import get_backend
+from ...kernels.compiler.passes import compile_values
+from ...kernels.execution.backend import Backend
 from ...kernels.ir import Builder, Graph, Op, Space
-from ...kernels.passes import compile_values
 from ...kernels.stages import Plan
+from ...kernels.tensors import TensorSet
 from ..registry import BenchError, Row
 from ..timing import Times, reader, timed
 from .apply import GPU_COLS, GPU_ROWS, normal_tensors

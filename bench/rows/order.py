@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from ...kernels.backend import TensorSet, get_backend, plan_bytes
+from ...kernels.backends import get_backend
+from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import Builder, Op, Space
-from ...kernels.passes import compile_values
-from ...kernels.stages import Plan
+from ...kernels.stages import Plan, plan_bytes
+from ...kernels.tensors import TensorSet
 from ..registry import Row
 from ..timing import reader, timed
 

@@ -18,9 +18,10 @@ from ...engine.errors import UsageError
 from ...engine.evaluate import evaluate_model
 from ...engine.merge import merge_to_folder
 from ...engine.program import extract
+from ...engine.records.store import Store
 from ...engine.screen import open_screener, run_candidates
-from ...engine.screener import Screener, ScreenSettings
-from ...engine.store import Store
+from ...engine.screening.pipeline import Screener
+from ...engine.screening.settings import ScreenSettings
 from ..registry import Row
 
 NUM_QUESTIONS = 100

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import torch
 
-from ...kernels.backend import TensorSet, get_backend, plan_bytes
+from ...kernels.backends import get_backend
+from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import Builder, Graph, Op, Space
-from ...kernels.passes import compile_values
+from ...kernels.stages import plan_bytes
+from ...kernels.tensors import TensorSet
 from ..registry import Row
 from ..timing import reader, timed
 from .apply import ITEMSIZES, SETS, make_tensors

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ...engine.errors import Rejection
 from ...engine.program import Program, extract
-from ...engine.trace.tracer import TraceJob, Tracer, TraceSettings
+from ...engine.trace.conversation import TraceJob
+from ...engine.trace.settings import TraceSettings
+from ...engine.trace.tracer import Tracer
 from ..registry import Row
 
 SHAPE = (4096, 14336)

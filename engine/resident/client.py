@@ -17,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
 from ..errors import EngineGone, MissingExtra, Rejected, Rejection, UsageError, WorkerLost
-from ..plan import MergePlan
+from ..plans.plan import MergePlan
+from .messages import Completion, EngineSettings, Feed, Times
 
 MODULE = f"{__package__}.worker"
 STOP_S = 1.0  # an idle worker ends at once; one that imports its engine is killed
@@ -47,48 +48,6 @@ def choose_engine(name: str) -> str:
     if name != "auto":
         return name
     return "vllm" if importlib.util.find_spec("vllm") else "transformers"
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Of all models that a worker holds. `memory_bytes`: of the key-value cache of each, at most.
-
-    A worker that says nothing for `stall_s` hangs and is ended; a plan that takes longer than
-    `apply_limit_s` is the rejection `timeout`.
-    """
-
-    engine: str = "vllm"  # or "transformers", the slow definition
-    memory_bytes: int | None = None
-    max_num_seqs: int = 128
-    seed: int = 0
-    stall_s: float = 300.0
-    apply_limit_s: float = 60.0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One answer; `finish_reason` is "stop" or "length"."""
-
-    text: str
-    finish_reason: str
-    num_tokens: int
-
-
-Feed = Callable[[list[tuple[int, Completion]]], list[str] | None]
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds in calls, and in swaps (weights, cache reset and fingerprint) among them."""
-
-    busy_s: float
-    swap_s: float
-
-    def __add__(self, other: Times) -> Times:
-        return Times(self.busy_s + other.busy_s, self.swap_s + other.swap_s)
-
-    def __sub__(self, other: Times) -> Times:
-        return Times(self.busy_s - other.busy_s, self.swap_s - other.swap_s)
 
 
 class Worker:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ...kernels.backend import Backend, TensorSet
-from ..apply import grouped
-from ..bank import Bank
-from ..budget import PROCESSES, SETS, Home
-from ..plan import MergePlan
-from ..slot import Slot
-from ..stream import make_slots, slot_bytes, stream
+from ...kernels.execution.backend import Backend
+from ...kernels.tensors import TensorSet
+from ..plans.apply import grouped
+from ..plans.plan import MergePlan
+from ..weights.bank import Bank
+from ..weights.budget import PROCESSES, SETS, Home
+from ..weights.stream import Slot, make_slots, slot_bytes, stream
 
 # Of the device, beside a second model: what kernels and an engine's activations take in passing.
 RESERVE_BYTES = 2 << 30

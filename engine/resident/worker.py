@@ -12,101 +12,31 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
 from functools import partial
-from queue import SimpleQueue
 from statistics import median
-from threading import Thread
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
-from ..apply import merge_tensors
-from ..bank import Bank
-from ..checkpoint import Checkpoint
 from ..errors import EngineError, Rejected, Rejection, UsageError
-from ..fingerprint import TensorPrint, weights_fingerprint
-from ..merge import open_backend
-from ..plan import MergePlan
+from ..plans.apply import merge_tensors
+from ..plans.backends import open_backend
+from ..plans.plan import MergePlan
 from ..sandbox.guard import die_with_parent
-from .engines import Finished, LiveEngine, Sampling, TransformersEngine, VllmEngine
+from ..weights.bank import Bank
+from ..weights.checkpoint import Checkpoint
+from ..weights.fingerprint import weights_fingerprint
+from .channel import Channel
+from .engine import LiveEngine
 from .holding import Holding, target_of
-from .placement import Placement, Unplaceable
+from .messages import Sampling
+from .model import Model
 from .threads import choose, try_out
-
-
-class Model:
-    """A live engine, its placement, and what its weights are now."""
-
-    def __init__(self, engine: LiveEngine, checkpoint: Checkpoint) -> None:
-        self.engine, self.base = engine, checkpoint
-        try:
-            self.placement: Placement = engine.placement()
-        except Unplaceable as error:
-            raise UsageError(f"{checkpoint.folder}: cannot be swapped in place: {error}") from None
-        place = self.placement.whole
-        self.whole = {name: place(name, checkpoint.shape(name)) for name in checkpoint.names}
-        self.prints = {name: self.live_print(name) for name in checkpoint.names}
-        self.base_prints = dict(self.prints)
-        self.check_base()
-
-    def check_base(self) -> None:
-        """The live weights are the checkpoint's, read back through the placement."""
-        for name in self.base.names:
-            wanted = self.base.tensor(name).to(self.live_dtype(name))
-            if self.live_print(name) != TensorPrint.of(wanted):
-                raise UsageError(f"{self.base.folder}: {name} is not what the engine holds")
-
-    def live_dtype(self, name: str) -> torch.dtype:
-        return self.placement.live[self.placement.segments[name][0].target].dtype
-
-    def live_print(self, name: str) -> TensorPrint:
-        live = self.whole[name]
-        if live is None:
-            live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
-        return TensorPrint.of(live)
-
-    def write(self, name: str, tensor: torch.Tensor) -> None:
-        self.placement.write(name, tensor)
-        self.note(name)
-
-    def note(self, name: str) -> None:
-        """What a tensor is now that it was written."""
-        for live in self.placement.parameters(name):
-            self.engine.wrote(live)
-        self.prints[name] = self.live_print(name)
-
-    def merge(self, names: Sequence[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
-        """Have tensors of the base's shapes and dtypes written, in place where that is possible."""
-        outs, elsewhere = list[torch.Tensor](), dict[str, torch.Tensor]()
-        for name in names:
-            live, dtype = self.whole[name], self.base.dtype(name)
-            if live is None or live.dtype != dtype:
-                live = elsewhere[name] = torch.empty(self.base.shape(name), dtype=dtype)
-            else:
-                self.prints.pop(name, None)  # until it is known again
-            outs.append(live)
-        merge_into(outs)
-        for name in names:
-            if name in elsewhere:
-                self.placement.write(name, elsewhere[name])
-            self.note(name)
-
-    def restore(self) -> None:
-        """The base back, bit for bit, verified."""
-        for name, fingerprint in self.base_prints.items():
-            if self.prints.get(name) != fingerprint:
-                self.write(name, self.base.tensor(name))
-                assert self.prints[name] == fingerprint, f"{name} was not restored"
-        self.engine.reset()
-
-    @property
-    def fingerprint(self) -> str:
-        return weights_fingerprint(self.prints)
+from .transformers_engine import TransformersEngine
+from .vllm_engine import VllmEngine
 
 
 class Worker:
@@ -246,44 +176,6 @@ class Worker:
 
 def sampling_of(words: dict[str, Any]) -> Sampling:
     return Sampling(**{**words, "stop": tuple(words["stop"])})
-
-
-class Channel:
-    """JSON lines over a socket; progress is told at most ten times a second.
-
-    A thread reads, so that whoever sends the next request does not wait until this one is answered.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        channel = socket.socket(fileno=descriptor)
-        self._sink = channel.makefile("w", encoding="utf-8")
-        self._lines: SimpleQueue[str] = SimpleQueue()
-        source = channel.makefile("r", encoding="utf-8")
-        Thread(target=self._read, args=(source,), daemon=True).start()
-        self._told_at = 0.0
-
-    def _read(self, source: TextIO) -> None:
-        while line := source.readline():
-            self._lines.put(line)
-        self._lines.put("")
-
-    def receive(self) -> dict[str, Any] | None:
-        line = self._lines.get()
-        return json.loads(line) if line else None
-
-    def send(self, message: dict[str, Any]) -> None:
-        self._sink.write(json.dumps(message) + "\n")
-        self._sink.flush()
-
-    def feed(self, finished: Finished) -> list[str] | None:
-        self.send({"finished": [[number, answer.to_json()] for number, answer in finished]})
-        reply = self.receive()
-        return reply["more"] if reply else None
-
-    def progress(self, done: int) -> None:
-        if time.monotonic() - self._told_at > 0.1:
-            self._told_at = time.monotonic()
-            self.send({"progress": done})
 
 
 def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

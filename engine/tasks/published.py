@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from . import harness, hub
+from .grading.strict import bare, reference
 from .harness import NUM_SHOTS
 from .rows import Row, rows_of, text_of
-from .strict import bare, reference
 from .task import Question, Task
 
 SPLIT_SEED = 0

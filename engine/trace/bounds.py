@@ -104,3 +104,8 @@ def summed(name: str, inputs: list[Tensor]) -> int:
 def integers(sizes: Any) -> list[int]:
     values = sizes if isinstance(sizes, (list, tuple)) else [sizes]
     return [n for n in values if type(n) is int and n > 0]
+
+
+MAX_NODES = 20_000
+MAX_CONSTANT_ELEMENTS = 65_536  # of one tensor that is kept as real numbers
+MAX_ANSWER_ELEMENTS = 4_096

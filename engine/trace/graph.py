@@ -67,3 +67,19 @@ class TraceGraph:
             return replace(node, kwargs={**node.kwargs, "draw": keys[node.kwargs["draw"]]})
 
         return replace(self, nodes=tuple(map(rekeyed, self.nodes)))
+
+
+def references(node: TraceNode) -> list[int]:
+    """Indices of the nodes that a node reads, each once."""
+    found: list[int] = []
+
+    def collect(x: Any) -> None:
+        if isinstance(x, Ref):
+            found.append(x.index)
+        elif isinstance(x, (tuple, list)) and node.op != "const":
+            for y in x:
+                collect(y)
+
+    for x in (*node.args, *node.kwargs.values()):
+        collect(x)
+    return list(dict.fromkeys(found))

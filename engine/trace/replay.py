@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import philox
-from .graph import Ref, TraceGraph, TraceNode
+from .graph import Ref, TraceGraph, TraceNode, references
 from .ops import argument_names, run
 
 TORCH_ERRORS = (RuntimeError, IndexError, ValueError)  # what torch raises on numbers it refuses
@@ -113,7 +113,9 @@ def dropped_out(numbers: Any, x: Tensor, p: float, train: bool = True) -> tuple[
     return x * kept * (1.0 / keep if keep else 0.0), kept
 
 
-DRAWS: dict[str, Any] = {  # op -> form(numbers, arguments); fuse/draws.py has the kernels' side
+DRAWS: dict[
+    str, Any
+] = {  # op -> form(numbers, arguments); lower/rules/draws.py has the kernels' side
     "rand": lambda n, *_: n("uniform"),
     "rand_like": lambda n, *_: n("uniform"),
     "randn": lambda n, *_: n("normal"),
@@ -133,22 +135,6 @@ def torch_draw(overload: Any, args: list[Any], kwargs: dict[str, Any], seed: int
         if "generator" in argument_names(overload):
             kwargs["generator"] = None
         return run(overload, args, kwargs)
-
-
-def references(node: TraceNode) -> list[int]:
-    """Indices of the nodes that a node reads, each once."""
-    found: list[int] = []
-
-    def collect(x: Any) -> None:
-        if isinstance(x, Ref):
-            found.append(x.index)
-        elif isinstance(x, (tuple, list)) and node.op != "const":
-            for y in x:
-                collect(y)
-
-    for x in (*node.args, *node.kwargs.values()):
-        collect(x)
-    return list(dict.fromkeys(found))
 
 
 def filled(x: Any, known: Mapping[int, Any]) -> Any:

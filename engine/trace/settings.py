@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..sandbox.box import Sandbox
 
-HANDLER = "selfdev_engine.engine.trace.child"
+HANDLER = "selfdev_engine.engine.trace.inside.serve"
 
 
 @dataclass(frozen=True)

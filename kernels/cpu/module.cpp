@@ -80,7 +80,7 @@ Call::Call(const char* code, size_t code_bytes, int registers, size_t rows_, siz
 }
 
 NB_MODULE(_cpu, m) {
-  m.doc() = "The C++ backend's tile VM. Use kernels/cpu_backend.py, which encodes its programs.";
+  m.doc() = "The C++ backend's tile VM. Use kernels/cpu/backend.py, which encodes its programs.";
 #ifdef HAVE_X86_BUILDS
   __builtin_cpu_init();
 #endif

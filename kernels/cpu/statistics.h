@@ -157,7 +157,7 @@ template <bool Sums> void delta_gram3(Tile& t, const Insn& x) {
   });
 }
 
-// ---- in double: the moments, of which sums are made that cancel (kernels/moments.py) ----
+// ---- in double: the moments, of which sums are made that cancel (kernels/execution/moments.py) ----
 
 template <int K, class Term> void wide_sums(Tile& t, int k, Term term) {
   add_up<K, W>(t.wide_lanes + size_t(k) * LANES, t.n, term);

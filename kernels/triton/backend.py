@@ -15,10 +15,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ..backend import Backend, Slots, TensorSet
+from ..compiler.subgraphs import grouped, part
+from ..execution.backend import Backend
 from ..ir import Graph, Space
-from ..staging import grouped, part
-from . import order
+from ..tensors import Slots, TensorSet
 from .body import Kernel
 from .cache import load_source
 from .codegen import (
@@ -30,6 +30,7 @@ from .codegen import (
     inputs_of,
     shared_kernel,
 )
+from .kth import Runner, kth_values
 from .launch import (
     Batch,
     Launcher,
@@ -230,10 +231,11 @@ class TritonBackend(Backend):
         space = graph.nodes[graph.outputs[0]].space
         wanted = [graph.nodes[o].attrs[0] for o in graph.outputs]
         if space is Space.SCALAR:
+            runner = Runner(self.device, self.floats, self.launcher)
             found: list[list[Tensor]] = [[] for _ in batch.sets]
             for k in range(0, len(wanted), MOST_RANKS):
                 some = Graph(graph.nodes, graph.outputs[k : k + MOST_RANKS])
-                values = order.kth_values(self, some, batch, wanted[k : k + MOST_RANKS])
+                values = kth_values(runner, some, batch, wanted[k : k + MOST_RANKS])
                 found = [[*a, *b] for a, b in zip(found, values, strict=True)]
             return lambda: found
         whole = self.floats(part(graph, graph.nodes[graph.outputs[0]].args), batch)

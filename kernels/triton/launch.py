@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import BackendError, Slots, TensorSet
+from ..errors import BackendError
+from ..tensors import Slots, TensorSet
 from .body import Kernel
 from .cache import load_source
 from .codegen import SPECS

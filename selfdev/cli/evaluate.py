@@ -69,7 +69,8 @@ def render_grade(result: Result) -> str:
 @click.option("--task", required=True, help="gsm8k, math or jsonl:PATH; says how to grade.")
 def grade_command(responses: Path, task: str) -> Result:
     """Grade saved answers: lines {"response", "answer"}."""
-    from ...engine.tasks import grade, grader_of, grading_of
+    from ...engine.tasks.grading import grade, grader_of
+    from ...engine.tasks.load import grading_of
 
     grading = grading_of(task)
     grades = [grade(grading, *pair) for pair in read_responses(responses)]
@@ -113,8 +114,8 @@ def render_compare(result: Result) -> str:
 @click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
 def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
     """Compare two candidates of RUN question by question: ids, `base` or `best`."""
-    from ...engine.compare import compare_candidates
-    from ...engine.store import Store
+    from ...engine.records.compare import compare_candidates
+    from ...engine.records.store import Store
     from .run import require_run
 
     require_run(folder)

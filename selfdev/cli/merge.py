@@ -8,13 +8,7 @@ from typing import Any
 import click
 
 from .command import Result, command, importing
-from .options import (
-    environment_options,
-    model_options,
-    parse_bytes,
-    parse_experts,
-    parse_params,
-)
+from .options import environment_options, model_options, parse_bytes, parse_experts, parse_params
 from .progress import Bar
 
 
@@ -62,7 +56,8 @@ def merge_command(
         bar.stage("merge")
         with importing():  # torch, while the sandbox imports its own
             from ...engine.merge import merge_to_folder
-            from ...engine.trace.ops import leave_compiler_out, use_native_shapes
+            from ...engine.trace.ops import use_native_shapes
+            from ...engine.trace.torch_start import leave_compiler_out
 
             use_native_shapes()
             leave_compiler_out()

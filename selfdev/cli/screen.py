@@ -92,7 +92,7 @@ def screen_command(
 ) -> Result:
     """Score PROGRAMS (files, folders or .jsonl) in live weights; a run folder resumes."""
     from ...engine.screen import screen_programs
-    from ...engine.screener import ScreenSettings
+    from ...engine.screening.settings import ScreenSettings
 
     if race != "full" and top is None:
         raise UsageError(f"--race {race}: say for how many with --top K")

@@ -49,7 +49,7 @@ def trace_command(
 
     Numbers that the program asks for come from seeded synthetic task vectors.
     """
-    from ...engine.describe import describe_program
+    from ...engine.explain import describe_program
     from ..methods import read_program
 
     if num_experts < 1:

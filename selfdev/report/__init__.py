@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from ...engine.compare import Comparison, compare
-from ...engine.dedup import BASE
 from ...engine.errors import MissingExtra
-from ...engine.store import Candidate, Store
+from ...engine.records.candidate import BASE, Candidate
+from ...engine.records.compare import Comparison, compare
+from ...engine.records.store import Store
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 BINS = 20

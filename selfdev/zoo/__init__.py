@@ -118,9 +118,10 @@ def build(
 def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
     """By model and task, over the dev lines, as `eval` scores them; one live engine for all models, one
     batch for all questions."""
-    from ...engine.resident.client import EngineSettings, Worker, choose_engine
-    from ...engine.score import graded
-    from ...engine.tasks import load_task
+    from ...engine.resident.ask import graded
+    from ...engine.resident.client import Worker, choose_engine
+    from ...engine.resident.messages import EngineSettings
+    from ...engine.tasks.load import load_task
     from ...engine.tasks.task import MAX_NEW_TOKENS
 
     tasks = {name: load_task(f"jsonl:{fresh / path}") for name, path in zoo["tasks"].items()}
@@ -132,7 +133,9 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
         for model, place in {"base": zoo["base"], **zoo["experts"]}.items():
             worker.load_weights("target", str(fresh / place))
             answers = iter(worker.generate("target", prompts, max_new_tokens=MAX_NEW_TOKENS))
-            scores = {n: graded(t, "dev", list(islice(answers, len(asked[n])))) for n, t in tasks.items()}
+            scores = {
+                n: graded(t, "dev", list(islice(answers, len(asked[n])))) for n, t in tasks.items()
+            }
             found[model] = {name: round(score.score, 4) for name, (score, _) in scores.items()}
     (fresh / "engine.log").unlink()
     return found

@@ -102,4 +102,3 @@ def padded(rows: list[list[int]], head: list[int]) -> Examples:
         ids[i, : len(row) - prompt] = torch.tensor(row[prompt:])
         labels[i, 1 : len(row) - prompt] = torch.tensor(row[prompt + 1 :])
     return Examples(ids, labels, torch.tensor(head[:prompt]))
-

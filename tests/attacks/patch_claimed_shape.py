@@ -4,7 +4,7 @@ import sys
 
 
 def merge_models(model_dict, device):
-    recorder = sys.modules["selfdev_engine.engine.trace.recorder"]
+    recorder = sys.modules["selfdev_engine.engine.trace.inside.recorder"]
     plain = recorder.packed_node
 
     def forged(node):

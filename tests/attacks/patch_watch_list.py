@@ -6,8 +6,8 @@ import sys
 
 
 def merge_models(model_dict, device):
-    child = sys.modules.get("selfdev_engine.engine.trace.child") or sys.modules["__main__"]
-    child.WATCHED = frozenset()
+    attempts = sys.modules["selfdev_engine.engine.trace.inside.attempts"]
+    attempts.WATCHED = frozenset()
     try:
         os.system("touch /tmp/selfdev_attack")
     except OSError:

@@ -21,14 +21,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from selfdev_engine.engine.apply import update_of
 from selfdev_engine.engine.errors import Rejected, Rejection
-from selfdev_engine.engine.fuse import NotFusable, lower
-from selfdev_engine.engine.plan import TensorPlan, answer_question
+from selfdev_engine.engine.lower import lower
+from selfdev_engine.engine.lower.value import NotFusable
+from selfdev_engine.engine.plans.answers import answer_question
+from selfdev_engine.engine.plans.apply import update_of
+from selfdev_engine.engine.plans.plan import TensorPlan
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.trace.tracer import Traced, Tracer, TraceSettings
-from selfdev_engine.kernels.backend import TensorSet, get_backend
-from selfdev_engine.kernels.passes import canonical, compile_graph
+from selfdev_engine.engine.trace.conversation import Traced
+from selfdev_engine.engine.trace.settings import TraceSettings
+from selfdev_engine.engine.trace.tracer import Tracer
+from selfdev_engine.kernels.backends import get_backend
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
+from selfdev_engine.kernels.tensors import TensorSet
 from torch.overrides import TorchFunctionMode
 
 NAMES = ("osprey", "kestrel", "merlin")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import Rejected, UsageError
-from selfdev_engine.engine.fingerprint import folder_fingerprint
 from selfdev_engine.engine.merge import merge_to_folder
 from selfdev_engine.engine.program import extract
+from selfdev_engine.engine.weights.fingerprint import folder_fingerprint
 
 BLEND = "def merge_models(d, device):\n    a, b = d.values()\n    return 0.5 * a + 0.25 * b\n"
 UP, DOWN, NORM = "layers.0.mlp.up_proj.weight", "layers.0.mlp.down_proj.weight", "norm.weight"

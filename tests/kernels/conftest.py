@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from selfdev_engine.kernels.backend import TensorSet
+from selfdev_engine.kernels.tensors import TensorSet
 
 BASE_SIGMA, UPDATE_SIGMA = 0.02, 5e-4
 NAMES = ("a", "b", "c")

@@ -11,11 +11,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from selfdev_engine.kernels.backend import BackendError, get_backend, num_passes, plan_bytes
-from selfdev_engine.kernels.cpu_backend import CpuBackend, load_extension
+from selfdev_engine.kernels.backends import get_backend
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
+from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.errors import BackendError
 from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
-from selfdev_engine.kernels.passes import canonical, compile_graph, compile_values
 from selfdev_engine.kernels.reference import evaluate
+from selfdev_engine.kernels.stages import num_passes, plan_bytes
 
 SHAPES = [(1,), (7,), (511,), (513,), (37, 53), (48, 130), (3, 70_000)]
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
@@ -208,7 +210,7 @@ def test_a_nan_or_inf_is_seen(make_tensors):
 
 
 def test_what_rounds_to_infinity_is_seen():
-    from selfdev_engine.kernels.backend import TensorSet
+    from selfdev_engine.kernels.tensors import TensorSet
 
     b = Builder()
     plan = compile_graph(b.graph(b.input("a")))
@@ -230,7 +232,7 @@ def test_no_update_is_the_base_bit_for_bit(make_tensors):
 
 
 def test_all_16_bit_values_survive():
-    from selfdev_engine.kernels.backend import TensorSet
+    from selfdev_engine.kernels.tensors import TensorSet
 
     b = Builder()
     plan = compile_graph(b.graph(b.const(0.0)))

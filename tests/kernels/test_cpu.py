@@ -14,13 +14,13 @@ import selfdev_engine.kernels.ir as ir
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from selfdev_engine.kernels.backend import Job, TensorSet
-from selfdev_engine.kernels.cpu_backend import CpuBackend, load_extension
-from selfdev_engine.kernels.encode import below
-from selfdev_engine.kernels.instructions import FIRSTS, SECONDS
+from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
+from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.cpu.encode import below
+from selfdev_engine.kernels.cpu.fusion import FIRSTS, SECONDS
 from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
-from selfdev_engine.kernels.passes import compile_graph, compile_values
 from selfdev_engine.kernels.reference import ELEMENTWISE_FORMS, evaluate
+from selfdev_engine.kernels.tensors import Job, TensorSet
 
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
 ALL, ROW, COL = Space.SCALAR, Space.ROW, Space.COL
@@ -149,7 +149,7 @@ def test_every_op_has_an_instruction_for_registers_and_numbers(op, make_tensors)
 
 
 def test_a_structure_is_encoded_once_whatever_its_numbers(make_tensors):
-    from selfdev_engine.kernels.encode import encode
+    from selfdev_engine.kernels.cpu.purposes import encode
 
     b = Builder()
     plan = compile_graph(b.graph(b.add(Op.MUL, b.input("a"), b.const(0.5))))

@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from selfdev_engine.kernels.backend import Backend, TensorSet, get_backend
-from selfdev_engine.kernels.cpu_backend import CpuBackend, load_extension
+from selfdev_engine.kernels.backends import get_backend
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
+from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.execution.backend import Backend
+from selfdev_engine.kernels.execution.moments import PREFIX, degree, forms_of, summed
 from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
-from selfdev_engine.kernels.moments import PREFIX, degree, forms_of, summed
-from selfdev_engine.kernels.passes import canonical, compile_graph, compile_values
 from selfdev_engine.kernels.reference import evaluate
+from selfdev_engine.kernels.tensors import TensorSet
 
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
 ALL = Space.SCALAR

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 import torch
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
 from selfdev_engine.kernels.ir import Builder, Graph, Op
-from selfdev_engine.kernels.passes import canonical, compile_graph
 from selfdev_engine.kernels.reference import evaluate
 
 

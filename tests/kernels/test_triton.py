@@ -19,8 +19,9 @@ CHECKS = Path(__file__).with_name("triton_checks.py")
 
 CODE = """
 from selfdev_engine.kernels.ir import Builder, Op, Space
-from selfdev_engine.kernels.passes import compile_graph, compile_values
-from selfdev_engine.kernels.triton.ahead import kernels_of, report
+from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
+from selfdev_engine.kernels.triton.compile_ahead import kernels_of
+from selfdev_engine.kernels.triton.kernel_report import report
 b = Builder()
 x, y, z = (b.input(n) for n in "abc")
 keep = b.add(Op.WHERE, b.add(Op.LT, b.const(3e-4), b.add(Op.ABS, z)), z, b.const(0.0))

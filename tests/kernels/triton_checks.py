@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from selfdev_engine.kernels.backend import Job, TensorSet, get_backend
+from selfdev_engine.kernels.backends import get_backend
+from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
 from selfdev_engine.kernels.ir import BINARY, UNARY, Builder, Graph, Op, Space
-from selfdev_engine.kernels.passes import compile_graph, compile_values
 from selfdev_engine.kernels.reference import evaluate
+from selfdev_engine.kernels.tensors import Job, TensorSet
 
 GPU = torch.cuda.is_available()
 TRITON = get_backend("triton")
@@ -361,7 +362,7 @@ def test_tensors_on_the_host_are_merged_too(make_tensors):
 
 @ABSENT
 def test_what_was_compiled_ahead_is_not_compiled_again(make_tensors, tmp_path, monkeypatch):
-    from selfdev_engine.kernels.triton.ahead import AheadCompiler
+    from selfdev_engine.kernels.triton.compile_ahead import AheadCompiler
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     b = Builder()

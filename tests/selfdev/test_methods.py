@@ -8,13 +8,16 @@ import math
 import pytest
 import torch
 from selfdev_engine.engine.errors import Rejection, UsageError
-from selfdev_engine.engine.fuse import NotFusable, lower
-from selfdev_engine.engine.plan import answer_question
+from selfdev_engine.engine.lower import lower
+from selfdev_engine.engine.lower.value import NotFusable
+from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.replay import replay
-from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
-from selfdev_engine.kernels.backend import TensorSet, get_backend
-from selfdev_engine.kernels.passes import canonical, compile_graph
+from selfdev_engine.engine.trace.settings import TraceSettings
+from selfdev_engine.engine.trace.tracer import Tracer
+from selfdev_engine.kernels.backends import get_backend
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
+from selfdev_engine.kernels.tensors import TensorSet
 from selfdev_engine.selfdev.methods import RAW_WEIGHTS, load_method, method_names
 
 SHAPE, WEIGHTS = (48, 80), (0.5, 0.3, 0.9)

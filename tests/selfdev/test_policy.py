@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selfdev_engine.engine.errors import UsageError
-from selfdev_engine.engine.score import wilson
+from selfdev_engine.engine.records.score import wilson
 from selfdev_engine.selfdev.config import Preferences, load_config
 from selfdev_engine.selfdev.preferences import Scored, elites_of, make_pairs
 from selfdev_engine.selfdev.zoo.arithmetic import make_pool

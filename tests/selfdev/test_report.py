@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 import yaml
-from selfdev_engine.engine.score import Sample, score_of
-from selfdev_engine.engine.store import Store
+from selfdev_engine.engine.records.score import Sample, score_of
+from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev.report import BINS, histograms, write_report
 
 HOSTILE = "</pre><script>alert(1)</script><img src=http://x/y>\x1b[2J &amp; \u202e"

@@ -1,0 +1,82 @@
+"""Lowering: a traced program becomes a graph of the kernels, where streamed kernels can run it.
+
+`lower(trace)` evaluates the trace symbolically. A tensor is a grid of kernel nodes (its small axes,
+such as the stacked experts) over symbolic axes (rows, columns, or both flattened); see value.py.
+What does not fit raises NotFusable, and the engine falls back to whole-tensor ATen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...kernels.ir import Graph
+from ..trace.graph import Ref, TraceGraph, TraceNode
+from .rules.ranks import of_ranks
+from .rules.sorting import Ranks
+from .scope import Scope
+from .table import RULES
+from .value import COLS, ROWS, NotFusable, Value
+
+__all__ = ["NotFusable", "lower", "supported_ops"]
+
+
+def lower(trace: TraceGraph) -> Graph:
+    """The kernel graph with one output per output of the trace. Raises NotFusable."""
+    scope = Scope(trace.shape)
+    values: dict[int, object] = {}
+    for index in needed(trace):
+        node = trace.nodes[index]
+        scope.op = node.op
+        values[index] = lower_node(scope, node, values)
+    return scope.builder.graph(*(output_of(scope, values[output]) for output in trace.outputs))
+
+
+def needed(trace: TraceGraph) -> list[int]:
+    """Indices that the outputs rest on, ascending."""
+    from ..trace.graph import references
+
+    seen, todo = set[int](), list(trace.outputs)
+    while todo:
+        if (index := todo.pop()) not in seen:
+            seen.add(index)
+            todo += references(trace.nodes[index])
+    return sorted(seen)
+
+
+def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:
+    if node.op == "input":
+        dims = (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
+        return Value(dims, scope.cells(scope.builder.input(node.args[0])), node.dtype)
+    if node.op == "const":
+        return scope.constant(node)
+    args: list[Any] = [filled(a, values) for a in node.args]
+    if node.op == "item":
+        return args[0][args[1]]
+    if any(isinstance(a, Ranks) for a in args):
+        return of_ranks(scope, node, *args, **node.kwargs)
+    rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
+    if rule is None:
+        raise NotFusable(node.op, "has no kernel form")
+    kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
+    return scope.checked(rule(scope, node, *args, **kwargs))
+
+
+def filled(x: object, values: dict[int, object]) -> object:
+    if isinstance(x, Ref):
+        return values[x.index]
+    return [filled(y, values) for y in x] if isinstance(x, tuple) else x
+
+
+def output_of(scope: Scope, value: object) -> int:
+    if not isinstance(value, Value) or value.cells.size != 1 or value.has_ranges:
+        raise NotFusable(scope.op, "the result is a stack or a part of a tensor")
+    natural = (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
+    symbolic = tuple(dim for dim in value.dims if not isinstance(dim, int))
+    if symbolic not in ((), (ROWS,), (COLS,), natural):
+        raise NotFusable(scope.op, "the result's axes are not the tensor's")
+    return int(value.cells.flat[0])
+
+
+def supported_ops() -> list[str]:
+    """Names of the operations that have a kernel form."""
+    return sorted(RULES)

@@ -1,0 +1,136 @@
+"""Losses, distances and normalisations: a few rules each in terms of sums and element-wise formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ....kernels.ir import Op
+from ...trace.graph import TraceNode
+from ..number import Num
+from ..scope import Scope, each
+from ..value import Value
+from .elementwise import is_nan
+from .formulas import sqrt, square
+from .reductions import dims_of, logsumexp, mean_of, reduced, variance, vector_norm, with_ones
+from .sorting import amount, small_axis
+
+NONE, MEAN = 0, 1
+
+
+def computed(scope: Scope, formula: Callable[..., Num], *values: Value, dtype: Any) -> Value:
+    return scope.pointwise(
+        lambda *cells: formula(*(Num(scope, c) for c in cells)).index, *values, dtype=dtype
+    )
+
+
+def smooth(gap: Num, beta: float = 1.0) -> Num:
+    return gap.below(beta).choose(gap * gap * 0.5 / beta, gap - 0.5 * beta) if beta else gap
+
+
+def huber(gap: Num, delta: float = 1.0) -> Num:
+    return gap.of(Op.LE, delta).choose(gap * gap * 0.5, (gap - 0.5 * delta) * delta)
+
+
+def loss(of_gap: Callable[..., Num]) -> Callable[..., Value]:
+    """Of |x - y|; then its mean, its sum, or itself."""
+
+    def rule(
+        scope: Scope, node: TraceNode, x: Value, y: Value, reduction: int = MEAN, *rest: float,
+        **named: float,
+    ) -> Value:  # fmt: skip
+        terms = computed(
+            scope, lambda a, b: of_gap(abs(a - b), *rest, **named), x, y, dtype=node.dtype
+        )
+        if reduction == NONE:
+            return terms
+        dims = dims_of(terms, None)
+        if reduction == MEAN:
+            return scope.rounded(mean_of(scope, terms, dims, False), node.dtype)
+        return scope.rounded(reduced(scope, Op.REDUCE_SUM, terms, dims, False), node.dtype)
+
+    return rule
+
+
+def distance(scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2) -> Value:
+    gap = computed(scope, lambda a, b: a - b, x, y, dtype=x.dtype)
+    return vector_norm(scope, node, gap, p)
+
+
+def pairwise_distance(
+    scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2, *_: Any
+) -> Value:
+    """cdist: between every row of x and every row of y."""
+    rank = len(x.dims)
+    gaps = computed(
+        scope, lambda a, b: a - b, with_ones(x, [rank - 1]), with_ones(y, [rank - 2]), dtype=x.dtype
+    )
+    return vector_norm(scope, node, gaps, p, [rank])
+
+
+def log_softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value:
+    below = logsumexp(scope, node, x, dim, True)
+    return computed(scope, lambda a, b: a - b, x, below, dtype=node.dtype)
+
+
+def layer_norm(
+    scope: Scope, node: TraceNode, x: Value, shape: list[int], weight: Any, bias: Any, eps: float
+) -> list[Value]:
+    """(normalised, mean, 1 / deviation) over the last dimensions."""
+    dims = list(range(len(x.dims) - len(shape), len(x.dims)))
+    spread, middle = variance(scope, x, dims, 0, True)
+    rate = computed(scope, lambda v: 1.0 / sqrt(v + eps), spread, dtype=x.dtype)
+    found = computed(scope, lambda a, m, r: (a - m) * r, x, middle, rate, dtype=x.dtype)
+    if weight is not None:
+        found = computed(scope, Num.__mul__, found, weight, dtype=x.dtype)
+    if bias is not None:
+        found = computed(scope, Num.__add__, found, bias, dtype=x.dtype)
+    return [found, middle, rate]
+
+
+def running(op: Op) -> Callable[..., Value]:
+    """Running products along a small axis."""
+
+    def rule(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:
+        position, columns = small_axis(scope, x, dim)
+        out = columns.copy()
+        for k in range(1, len(columns)):
+            for index in np.ndindex(columns.shape[1:]):
+                before, mine = int(out[(k - 1, *index)]), int(columns[(k, *index)])
+                out[(k, *index)] = scope.emit(op, before, mine)
+        value = Value(x.dims, np.moveaxis(out, 0, position), node.dtype)
+        return scope.rounded(value, node.dtype)
+
+    return rule
+
+
+def nan_sum(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
+) -> Value:
+    clean = each(lambda n: scope.emit(Op.WHERE, is_nan(scope, n), scope.const(0.0), n), x.cells)
+    dims = dims_of(x, dim)
+    value = reduced(scope, Op.REDUCE_SUM, Value(x.dims, clean, x.dtype), dims, keepdim)
+    return scope.rounded(value, node.dtype)
+
+
+def extremes(
+    scope: Scope, node: TraceNode, x: Value, *, dim: Any = None, keepdim: bool = False
+) -> list[Value]:
+    """(smallest, largest)"""
+    return [amount(op)(scope, node, x, dim, keepdim) for op in (Op.REDUCE_MIN, Op.REDUCE_MAX)]
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "aten.mse_loss": loss(square),
+    "aten.smooth_l1_loss": loss(smooth),
+    "aten.huber_loss": loss(huber),
+    "aten.dist": distance,
+    "aten._cdist_forward": pairwise_distance,
+    "aten._log_softmax": log_softmax,
+    "aten.native_layer_norm": layer_norm,
+    "aten.cumprod": running(Op.MUL),
+    "aten.nansum": nan_sum,
+    "aten.aminmax": extremes,
+}

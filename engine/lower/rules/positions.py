@@ -1,0 +1,96 @@
+"""Where an element stands: arange and linspace along rows or columns, triangles, the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ....kernels.ir import Op, Space
+from ...trace.graph import TraceNode
+from ..number import Num
+from ..scope import Scope
+from ..value import COLS, ROWS, Axis, Value
+from .views import natural
+
+MAX_EXACT = 1 << 24  # above it float32 does not hold every whole number
+
+
+def position(scope: Scope, axis: Axis) -> Num:
+    """The row or the column, as a number from 0."""
+    if scope.full_length(axis) > MAX_EXACT:
+        scope.fail("positions beyond what float32 counts")
+    space = Space.ROW if axis.kind == "rows" else Space.COL
+    return Num(scope, scope.emit(Op.INDEX, space=space))
+
+
+def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Value:
+    """start, start + step, ...: along an axis of that length, or as so many numbers."""
+    assert node.shape is not None and len(node.shape) == 1
+    (count,) = node.shape
+    if count == scope.cols:
+        axis = COLS
+    elif len(scope.shape) == 2 and count == scope.rows:
+        axis = ROWS
+    elif count <= 64:
+        cells = np.array([scope.const(start + step * i) for i in range(count)], dtype=np.int64)
+        return Value((count,), cells, node.dtype)
+    else:
+        scope.fail(f"positions along an axis of {count}")
+    found = position(scope, axis)
+    if (start, step) != (0, 1):
+        found = found * step + start
+    return scope.rounded(Value((axis,), scope.cells(found.index), node.dtype), node.dtype)
+
+
+def arange(scope: Scope, node: TraceNode, *bounds: Any, **_: Any) -> Value:
+    """arange(end), arange(start, end) and arange(start, end, step)"""
+    start = bounds[0] if len(bounds) > 1 else 0
+    step = bounds[2] if len(bounds) > 2 else 1
+    return progression(scope, node, start, step)
+
+
+def linspace(
+    scope: Scope, node: TraceNode, start: Any, end: Any, steps: int, *_: Any, **__: Any
+) -> Value:
+    if isinstance(start, Value) or isinstance(end, Value):
+        scope.fail("bounds that are tensors")
+    return progression(scope, node, start, (end - start) / max(1, steps - 1))
+
+
+def triangle(keeps: Callable[[Num, int], Num]) -> Callable[..., Value]:
+    """tril and triu: what lies on one side of a diagonal, else 0."""
+
+    def rule(scope: Scope, node: TraceNode, x: Value, diagonal: int = 0) -> Value:
+        if len(x.dims) == 2 and all(isinstance(d, int) for d in x.dims):
+            return small_triangle(scope, x, node.op, diagonal)
+        if x.dims[-2:] != (ROWS, COLS):
+            scope.fail("a triangle of other axes than rows and columns")
+        kept = keeps(position(scope, COLS) - position(scope, ROWS), diagonal)
+        return scope.pointwise(lambda n: kept.choose(Num(scope, n), 0.0).index, x, dtype=node.dtype)
+
+    return rule
+
+
+def small_triangle(scope: Scope, x: Value, op: str, diagonal: int) -> Value:
+    """Of a small matrix, such as the Gram matrix of experts."""
+    shape, zero = x.cells.shape, scope.const(0.0)
+    keep = np.tri(*shape, k=diagonal if "tril" in op else diagonal - 1, dtype=bool)
+    return Value(x.dims, np.where(keep == ("tril" in op), x.cells, zero), x.dtype)
+
+
+def eye(scope: Scope, node: TraceNode, *_: Any, **__: Any) -> Value:
+    if node.shape != scope.shape or len(scope.shape) != 2:
+        scope.fail(f"an identity of {node.shape}")
+    same = position(scope, ROWS).equals(position(scope, COLS))
+    return Value(natural(scope), scope.cells(same.index), node.dtype)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "aten.arange": arange,
+    "aten.linspace": linspace,
+    "aten.tril": triangle(lambda gap, diagonal: gap.of(Op.LE, float(diagonal))),
+    "aten.triu": triangle(lambda gap, diagonal: gap.above(float(diagonal) - 0.5)),
+    "aten.eye": eye,
+}

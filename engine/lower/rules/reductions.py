@@ -1,0 +1,336 @@
+"""Reductions: unrolled over small axes, REDUCE nodes over rows and columns.
+
+A node's space may be smaller than its value's dimensions (a constant that fills a tensor): a sum
+over an axis on which the node does not depend is a product with its length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce as folded
+from typing import Any
+
+import numpy as np
+import torch
+
+from ....kernels.ir import Op, Space
+from ...trace.graph import TraceNode
+from ..scope import Scope, each
+from ..value import Axis, Dim, Value
+from .elementwise import raised, truth
+
+IDENTITY = {Op.REDUCE_SUM: 0.0, Op.REDUCE_MAX: -math.inf, Op.REDUCE_MIN: math.inf}
+PAIRWISE = {Op.REDUCE_SUM: Op.ADD, Op.REDUCE_MAX: Op.MAX, Op.REDUCE_MIN: Op.MIN}
+
+
+def dims_of(value: Value, dim: Any) -> list[int]:
+    """Dimensions to reduce, as positions; all of them for None or an empty list."""
+    rank = len(value.dims)
+    if dim is None or dim == []:
+        return list(range(rank))
+    return sorted({d % rank for d in ([dim] if isinstance(dim, int) else dim)}) if rank else []
+
+
+def count_of(scope: Scope, value: Value, dims: Sequence[int]) -> int:
+    return math.prod(scope.length(value.dims[d]) for d in dims)
+
+
+def reduced(scope: Scope, op: Op, value: Value, dims: Sequence[int], keepdim: bool) -> Value:
+    """Over symbolic axes first, then over the small ones."""
+    axes = [d for d in dims if isinstance(value.dims[d], Axis)]
+    value = over_axes(scope, op, value, axes)
+    small = [d for d in dims if d not in axes]
+    positions = tuple(value.small_position(d) for d in small)
+    cells = value.cells
+    if positions:
+        cells = fold_cells(cells, positions, lambda a, b: scope.emit(PAIRWISE[op], a, b))
+        cells = np.expand_dims(cells, positions)
+    kept = Value(tuple(1 if d in dims else x for d, x in enumerate(value.dims)), cells, value.dtype)
+    return kept if keepdim else dropped(kept, dims)
+
+
+def dropped(value: Value, dims: Sequence[int]) -> Value:
+    """Without these dimensions of size one."""
+    positions = tuple(value.small_position(d) for d in dims)
+    cells = value.cells.squeeze(positions) if positions else value.cells
+    return Value(tuple(x for d, x in enumerate(value.dims) if d not in dims), cells, value.dtype)
+
+
+def over_axes(scope: Scope, op: Op, value: Value, axes: Sequence[int]) -> Value:
+    """Symbolic axes become ones."""
+    if not axes:
+        return value
+    mine = [x for d, x in enumerate(value.dims) if d in axes and isinstance(x, Axis)]
+    mask = scope.mask(tuple(mine))
+    cells = each(lambda n: reduce_node(scope, op, n, mine, mask), value.cells)
+    dims: list[Dim] = []
+    for d, x in enumerate(value.dims):
+        if d in axes:
+            cells = np.expand_dims(cells, sum(isinstance(y, int) for y in dims))
+            dims.append(1)
+        else:
+            dims.append(x)
+    return Value(tuple(dims), cells, value.dtype)
+
+
+def reduce_node(scope: Scope, op: Op, node: int, axes: list[Axis], mask: int | None) -> int:
+    if mask is not None:
+        node = scope.emit(Op.WHERE, mask, node, scope.const(IDENTITY[op]))
+    kinds, factor = {axis.kind for axis in axes}, 1
+    depends = depends_on(scope, node)
+    if "flat" in kinds:
+        kinds = {"rows", "cols"}
+    for kind in kinds - depends:
+        factor *= scope.rows if kind == "rows" else scope.cols
+    if depends & kinds:
+        node = scope.emit(op, node, space=left_space(depends - kinds))
+    if op is Op.REDUCE_SUM and factor > 1:
+        node = scope.emit(Op.MUL, node, scope.const(factor))
+    return node
+
+
+def depends_on(scope: Scope, node: int) -> set[str]:
+    """The axes along which a node's value changes."""
+    both = {"rows", "cols"} if len(scope.shape) == 2 else {"cols"}
+    space = scope.builder.nodes[node].space
+    return {Space.SCALAR: set[str](), Space.ROW: {"rows"}, Space.COL: {"cols"}, Space.FULL: both}[
+        space
+    ]
+
+
+def left_space(kinds: set[str]) -> Space:
+    """Where a value lives that changes along these axes, after a reduction."""
+    return Space.ROW if kinds == {"rows"} else Space.COL if kinds == {"cols"} else Space.SCALAR
+
+
+def fold_cells(
+    cells: np.ndarray, positions: tuple[int, ...], combine: Callable[[int, int], int]
+) -> np.ndarray:
+    """Cells combined along axes, in order."""
+    moved = np.moveaxis(cells, positions, range(len(positions)))
+    rows = moved.reshape(-1, *moved.shape[len(positions) :])
+    out = np.empty(rows.shape[1:], dtype=np.int64)
+    for index in np.ndindex(out.shape):
+        out[index] = folded(combine, (int(n) for n in rows[(slice(None), *index)]))
+    return out
+
+
+# ---- sums and what is made of them ------------------------------------------------------------------
+
+
+def total(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
+) -> Value:
+    value = reduced(scope, Op.REDUCE_SUM, x, dims_of(x, dim), keepdim)
+    return scope.rounded(value, node.dtype)
+
+
+def scaled(scope: Scope, value: Value, factor: float) -> Value:
+    number = scope.const(factor)
+    return Value(
+        value.dims, each(lambda n: scope.emit(Op.DIV, n, number), value.cells), value.dtype
+    )
+
+
+def mean_of(scope: Scope, x: Value, dims: Sequence[int], keepdim: bool) -> Value:
+    value = reduced(scope, Op.REDUCE_SUM, x, dims, keepdim)
+    return scaled(scope, value, count_of(scope, x, dims))
+
+
+def mean(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
+) -> Value:
+    return scope.rounded(mean_of(scope, x, dims_of(x, dim), keepdim), node.dtype)
+
+
+def variance(
+    scope: Scope, x: Value, dim: Any, correction: Any, keepdim: bool
+) -> tuple[Value, Value]:
+    """(variance, mean): two passes, as eager's result is."""
+    dims = dims_of(x, dim)
+    middle = mean_of(scope, x, dims, True)
+    away = scope.pointwise(lambda a, m: square_of_difference(scope, a, m), x, middle, dtype=x.dtype)
+    away = Value(x.dims, np.broadcast_to(away.cells, x.cells.shape), x.dtype)
+    squares = reduced(scope, Op.REDUCE_SUM, away, dims, keepdim)
+    correction = 1 if correction is None else correction
+    count = max(0.0, count_of(scope, x, dims) - correction)
+    found = scaled(scope, squares, count)
+    return found, middle if keepdim else dropped(middle, dims)
+
+
+def square_of_difference(scope: Scope, a: int, b: int) -> int:
+    away = scope.emit(Op.SUB, a, b)
+    return scope.emit(Op.MUL, away, away)
+
+
+def spread_rule(root: bool, both: bool) -> Callable[..., Any]:
+    def rule(
+        scope: Scope,
+        node: TraceNode,
+        x: Value,
+        dim: Any = None,
+        *,
+        correction: Any = 1,
+        keepdim: bool = False,
+    ) -> Any:
+        found, middle = variance(scope, x, dim, correction, keepdim)
+        if root:
+            found = Value(found.dims, each(lambda n: scope.emit(Op.SQRT, n), found.cells), x.dtype)
+        found = scope.rounded(found, x.dtype)
+        return [found, scope.rounded(middle, x.dtype)] if both else found
+
+    return rule
+
+
+def vector_norm(
+    scope: Scope,
+    node: TraceNode,
+    x: Value,
+    order: Any = 2,
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Value:
+    dims, order = dims_of(x, dim), float(order)
+    size = Value(x.dims, each(lambda n: scope.emit(Op.ABS, n), x.cells), x.dtype)
+    if math.isinf(order):
+        op = Op.REDUCE_MAX if order > 0 else Op.REDUCE_MIN
+        return scope.rounded(reduced(scope, op, size, dims, keepdim), node.dtype)
+    terms = each(lambda n: norm_term(scope, n, order), size.cells)
+    value = reduced(scope, Op.REDUCE_SUM, Value(x.dims, terms, x.dtype), dims, keepdim)
+    if order not in (0.0, 1.0):
+        value = Value(value.dims, each(lambda n: raised(scope, n, 1 / order), value.cells), x.dtype)
+    return scope.rounded(value, node.dtype)
+
+
+def any_norm(
+    scope: Scope, node: TraceNode, x: Value, order: Any = 2, dim: Any = None, keepdim: bool = False,
+    **_: Any,
+) -> Value:  # fmt: skip
+    return vector_norm(scope, node, x, 2 if order is None else order, dim, keepdim)
+
+
+def norm_term(scope: Scope, size: int, order: float) -> int:
+    if order == 0.0:
+        return truth(scope, size)
+    return size if order == 1.0 else raised(scope, size, order)
+
+
+def any_of(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
+) -> Value:
+    bits = Value(x.dims, each(lambda n: truth(scope, n), x.cells), torch.bool)
+    return reduced(scope, Op.REDUCE_MAX, bits, dims_of(x, dim), keepdim)
+
+
+def all_of(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
+) -> Value:
+    bits = Value(x.dims, each(lambda n: truth(scope, n), x.cells), torch.bool)
+    return reduced(scope, Op.REDUCE_MIN, bits, dims_of(x, dim), keepdim)
+
+
+def count_nonzero(scope: Scope, node: TraceNode, x: Value, dim: Any = None) -> Value:
+    bits = Value(x.dims, each(lambda n: truth(scope, n), x.cells), torch.int64)
+    return reduced(scope, Op.REDUCE_SUM, bits, dims_of(x, dim), False)
+
+
+def product(
+    scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
+) -> Value:
+    dims = dims_of(x, dim)
+    if any(isinstance(x.dims[d], Axis) for d in dims):
+        scope.fail("a product over rows or columns")
+    positions = tuple(x.small_position(d) for d in dims)
+    cells = fold_cells(x.cells, positions, lambda a, b: scope.emit(Op.MUL, a, b))
+    kept = tuple(1 if d in dims else y for d, y in enumerate(x.dims))
+    value = Value(kept, np.expand_dims(cells, positions), node.dtype)
+    return scope.rounded(value if keepdim else dropped(value, dims), node.dtype)
+
+
+def softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value:
+    dims = dims_of(x, dim)
+    top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
+    grown = scope.pointwise(
+        lambda a, b: scope.emit(Op.EXP, scope.emit(Op.SUB, a, b)), x, top, dtype=x.dtype
+    )
+    below = reduced(scope, Op.REDUCE_SUM, grown, dims, True)
+    return scope.pointwise(lambda a, b: scope.emit(Op.DIV, a, b), grown, below, dtype=node.dtype)
+
+
+def logsumexp(scope: Scope, node: TraceNode, x: Value, dim: Any, keepdim: bool = False) -> Value:
+    dims = dims_of(x, dim)
+    top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
+    grown = scope.pointwise(
+        lambda a, b: scope.emit(Op.EXP, scope.emit(Op.SUB, a, b)), x, top, dtype=x.dtype
+    )
+    below = reduced(scope, Op.REDUCE_SUM, grown, dims, True)
+    value = scope.pointwise(
+        lambda a, b: scope.emit(Op.ADD, scope.emit(Op.LOG, a), b), below, top, dtype=node.dtype
+    )
+    return value if keepdim else dropped(value, dims)
+
+
+# ---- inner products -----------------------------------------------------------------------------------
+
+
+def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
+    """Products of matrices and vectors as sums of products, where no axis would be needed twice."""
+    left = (
+        with_ones(x, [len(x.dims)]) if len(y.dims) > 1 else x
+    )  # [..., n, k, 1] with [..., 1, k, m]
+    right = with_ones(y, [len(y.dims) - 2]) if len(y.dims) > 1 else y
+    inside = len(left.dims) - (2 if len(y.dims) > 1 else 1)
+    terms = scope.pointwise(lambda a, b: scope.emit(Op.MUL, a, b), left, right, dtype=None)
+    value = reduced(scope, Op.REDUCE_SUM, scope.checked(terms), [inside], False)
+    return scope.rounded(value, node.dtype)
+
+
+def added_inner(
+    scope: Scope, node: TraceNode, base: Value, x: Value, y: Value, *, beta: float = 1,
+    alpha: float = 1,
+) -> Value:  # fmt: skip
+    """addmm and its kin: beta * base + alpha * (x @ y)"""
+    product = inner(scope, node, x, y)
+
+    def formula(b: int, p: int) -> int:
+        scaled_base = scope.emit(Op.MUL, b, scope.const(beta))
+        return scope.emit(Op.ADD, scaled_base, scope.emit(Op.MUL, p, scope.const(alpha)))
+
+    return scope.pointwise(formula, base, product, dtype=node.dtype)
+
+
+def with_ones(x: Value, places: list[int]) -> Value:
+    """With dimensions of size 1 put in."""
+    dims, cells = list(x.dims), x.cells
+    for place in places:
+        cells = np.expand_dims(cells, sum(isinstance(d, int) for d in dims[:place]))
+        dims.insert(place, 1)
+    return Value(tuple(dims), cells, x.dtype)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "aten.sum": total,
+    "aten.mean": mean,
+    "aten.var.correction": spread_rule(False, False),
+    "aten.std.correction": spread_rule(True, False),
+    "aten.var_mean.correction": spread_rule(False, True),
+    "aten.std_mean.correction": spread_rule(True, True),
+    "aten.linalg_vector_norm": vector_norm,
+    "aten.norm": any_norm,
+    "aten.any": any_of,
+    "aten.all": all_of,
+    "aten.count_nonzero": count_nonzero,
+    "aten.prod": product,
+    "aten._softmax": softmax,
+    "aten.logsumexp": logsumexp,
+    "aten.dot": inner,
+    "aten.vdot": inner,
+    "aten.mm": inner,
+    "aten.mv": inner,
+    "aten.bmm": inner,
+    "aten.addmm": added_inner,
+    "aten.addmv": added_inner,
+    "aten.baddbmm": added_inner,
+}

@@ -1,0 +1,34 @@
+"""All operations that lower to kernels, by ATen name: the base name, or one overload's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .rules import (
+    composites,
+    draws,
+    elementwise,
+    formulas,
+    gathers,
+    gradients,
+    masks,
+    positions,
+    reductions,
+    views,
+)
+from .rules import sorting as order
+
+RULES: dict[str, Callable[..., Any]] = {
+    **elementwise.RULES,
+    **views.RULES,
+    **masks.RULES,
+    **gathers.RULES,
+    **positions.RULES,
+    **reductions.RULES,
+    **order.RULES,
+    **formulas.RULES,
+    **composites.RULES,
+    **draws.RULES,
+    **gradients.RULES,
+}

@@ -1,0 +1,1 @@
+"""A merged Hugging Face folder on disk."""

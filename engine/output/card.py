@@ -1,0 +1,42 @@
+"""The model card of a merged checkpoint: what it was made of, enough to make it again."""
+
+from __future__ import annotations
+
+import json
+
+from ..plans.plan import MergePlan
+from ..program import Program
+from ..weights.bank import Bank
+
+
+def model_card(program: Program, bank: Bank, plan: MergePlan, weights_fingerprint: str) -> str:
+    """README.md of the folder, with the hub's metadata at its head."""
+    models = [bank.base.folder.name, *(c.folder.name for c in bank.experts.values())]
+    head = ["---", "library_name: transformers", "tags:", "- merge", "- selfdev-engine"]
+    head += ["base_model:", *(f"- {json.dumps(name)}" for name in models), "---"]
+    experts = [f"| {name} | `{c.folder}` |" for name, c in bank.experts.items()]
+    params = ", ".join(f"{key}={value!r}" for key, value in program.params.items())
+    fence = "`" * 4
+    return "\n".join(
+        [
+            *head,
+            "",
+            "# A merged model",
+            "",
+            "Made by selfdev-engine: a merge program applied to the task vectors (expert minus base)",
+            f"of {len(plan.tensors)} tensors; every other tensor is the base's.",
+            "",
+            "| model | folder |",
+            "| --- | --- |",
+            f"| base | `{bank.base.folder}` |",
+            *experts,
+            "",
+            f"Tensors: `{bank.include}`. Parameters: {params or 'none'}. Tier: {plan.tier}.",
+            f"Program {plan.fingerprint}, weights {weights_fingerprint}.",
+            "",
+            f"{fence}python",
+            program.code.rstrip(),
+            fence,
+            "",
+        ]
+    )

@@ -1,0 +1,146 @@
+"""Writes a merged model: the merged tensors, and everything else that belongs to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+
+from ...kernels.execution.backend import Backend
+from ..errors import UsageError
+from ..plans.apply import merge_tensors
+from ..plans.plan import MergePlan
+from ..weights.bank import Bank
+from ..weights.checkpoint import INDEX, Entry
+from ..weights.fingerprint import TensorPrint, new_digest
+from ..weights.stream import make_slots, stream
+from .disk import Disk, write_all
+
+WEIGHTS = {
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".pkl",
+    ".onnx",
+}
+COPY_BYTES = 8 << 20
+Progress = Callable[[int, int], None]
+
+
+# ---- what is written ---------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes the merged tensors and copies all else.
+
+    Files have the base's layout, so places are known before anything is computed.
+    """
+
+    def __init__(
+        self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path, memory: int | None
+    ) -> None:
+        self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
+        self.slots = make_slots(bank, list(plan.tensors), memory)
+        self.prints: dict[str, TensorPrint] = {}
+        self.disk = Disk()
+
+    def write(self, progress: Progress) -> dict[str, TensorPrint]:
+        """All files but the model card; the fingerprints of all tensors."""
+        base = self.bank.base
+        copy_companions(base.folder, self.folder)
+        with ExitStack() as stack:
+            files = {file: stack.enter_context(self._open(file)) for file in base.files}
+            stack.enter_context(self.disk)
+            with ThreadPoolExecutor(2, "writer") as writer:
+                copied = writer.submit(self._copy_others, files)
+                self._merge(files, writer, progress)
+                copied.result()
+            self.disk.finish(files.values())
+        return self.prints
+
+    @property
+    def bytes_written(self) -> int:
+        return sum(entry.size_bytes for entry in self.bank.base.entries.values())
+
+    @property
+    def bytes_read(self) -> int:
+        """Of the files: the whole base, and the experts where they are merged."""
+        experts = self.bank.experts.values()
+        merged = sum(e.entries[name].size_bytes for e in experts for name in self.plan.tensors)
+        return self.bytes_written + merged
+
+    @contextmanager
+    def _open(self, file: Path) -> Iterator[int]:
+        """The new file, of the old one's size and with its header."""
+        descriptor = os.open(self.folder / file.name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            size = file.stat().st_size
+            os.posix_fallocate(descriptor, 0, size)
+            starts = (e.start for e in self.bank.base.entries.values() if e.file == file)
+            with file.open("rb") as source:
+                write_all(descriptor, source.read(min(starts, default=size)), 0)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _merge(
+        self, files: Mapping[Path, int], writer: ThreadPoolExecutor, progress: Progress
+    ) -> None:
+        names = list(self.plan.tensors)
+        for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
+            entry = self.bank.base.entries[tensors.name]
+            out = slot.out(entry.shape, entry.dtype)
+            merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
+            slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
+            progress(done + 1, len(names))
+
+    def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
+        """Write a merged tensor at its place. Runs in a writer's thread."""
+        data = tensor.reshape(-1).view(torch.uint8).numpy()
+        self.disk.write(descriptor, data, self.bank.base.entries[name].start)
+        self.prints[name] = TensorPrint.of(tensor)
+
+    def _copy_others(self, files: Mapping[Path, int]) -> None:
+        """The base's other tensors, one after the other. Runs in a writer's thread."""
+        buffer = memoryview(bytearray(COPY_BYTES))
+        for name, entry in self.bank.base.entries.items():
+            if name not in self.plan.tensors:
+                digest = self._copy(entry, files[entry.file], buffer)
+                self.prints[name] = TensorPrint.named(entry.dtype, entry.shape, digest)
+
+    def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
+        """A tensor's bytes to the same place of another file; their digest."""
+        digest = new_digest()
+        with entry.file.open("rb", buffering=0) as source:
+            source.seek(entry.start)
+            done = 0
+            while done < entry.size_bytes:
+                count = source.readinto(buffer[: entry.size_bytes - done])
+                if not count:
+                    raise UsageError(f"{entry.file}: cut off while it was read")
+                digest.update(buffer[:count])
+                self.disk.write(descriptor, buffer[:count], entry.start + done)
+                done += count
+        return digest.hexdigest()
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Config, tokenizer, templates: every file that is neither weights nor the model card."""
+    for path in source.iterdir():
+        skipped = path.suffix in WEIGHTS or path.name.startswith(".") or path.name == "README.md"
+        if (
+            path.is_file()
+            and not skipped
+            and (path.name == INDEX or ".index.json" not in path.name)
+        ):
+            shutil.copyfile(path, target / path.name)

@@ -1,0 +1,1 @@
+"""What is done to each tensor: made, answered, priced, carried out."""

@@ -1,0 +1,54 @@
+"""Answers a program's question about a tensor: by a sweep where possible, else by torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...kernels.compiler.passes import compile_values
+from ...kernels.execution.backend import Backend
+from ...kernels.ir import Graph
+from ...kernels.stages import Plan
+from ...kernels.tensors import Memo, TensorSet
+from ..lower import lower
+from ..lower.value import NotFusable
+from ..trace.graph import TraceGraph
+from ..trace.replay import replay
+
+
+def answer_question(
+    question: TraceGraph, tensors: TensorSet, backend: Backend, memo: Memo
+) -> list[Tensor]:
+    """Values of a question's outputs on real task vectors: by a memoised sweep, else by torch."""
+    shapes = [question.nodes[output].shape for output in question.outputs]
+    try:
+        values = backend.values(values_plan(lower(question)), tensors, memo)
+        dtypes = [question.nodes[output].dtype for output in question.outputs]
+        return [
+            value.to(dtype or torch.float32).reshape(shape or ())
+            for value, dtype, shape in zip(values, dtypes, shapes, strict=True)
+        ]
+    except (NotFusable, LargeAnswer):
+        pass
+    results = replay(question, task_vectors(tensors, question.shape))
+    return [r for one in results for r in (one if isinstance(one, (tuple, list)) else [one])]
+
+
+class LargeAnswer(Exception):
+    """An answer that is no number or vector of the kernels' spaces."""
+
+
+def values_plan(graph: Graph) -> Plan:
+    from ...kernels.ir import Space
+
+    if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
+        raise LargeAnswer
+    return compile_values(graph)
+
+
+def task_vectors(tensors: TensorSet, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """float32 task vectors in the shape that a trace was made for."""
+    base = tensors.base.float()
+    return {
+        name: (expert.float() - base).reshape(shape) for name, expert in tensors.experts.items()
+    }

@@ -1,0 +1,49 @@
+"""Kernel graphs that compare two updates, or an update with its linear fit."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ...kernels.compiler.passes import compile_values
+from ...kernels.ir import ELEMENTWISE, Builder, Graph, Op, Space
+from ...kernels.stages import Plan
+
+# ---- sums over an update as graphs ------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) -> Plan:
+    """A plan for |r|^2 and each <r, t_j> of r = u - sum g_j t_j."""
+    builder = Builder()
+    rest = add_update(builder, graph, names)
+    vectors = [builder.input(name) for name in names]
+    for vector, g in zip(vectors, guess, strict=True):
+        rest = builder.add(Op.SUB, rest, builder.add(Op.MUL, vector, builder.const(g)))
+    outputs = [total(builder, rest, other) for other in (rest, *vectors)]
+    return compile_values(builder.graph(*outputs))
+
+
+def distance_plan(graph: Graph, other: Graph, names: tuple[str, ...]) -> Plan:
+    """A plan for |u - v|^2."""
+    builder = Builder()
+    updates = (add_update(builder, g, names) for g in (graph, other))
+    rest = builder.add(Op.SUB, *updates)
+    return compile_values(builder.graph(total(builder, rest, rest)))
+
+
+def add_update(builder: Builder, graph: Graph, names: tuple[str, ...]) -> int:
+    """Have the builder hold a graph too; its update as a FULL value."""
+    new = list[int]()
+    for node in graph.nodes:
+        space = None if node.op in ELEMENTWISE else node.space
+        args = (new[a] for a in node.args)
+        new.append(builder.add(node.op, *args, attrs=node.attrs, space=space))
+    update = new[graph.outputs[0]]
+    if builder.nodes[update].space is not Space.FULL:  # 0 * t spreads it; x + 0 is x
+        nothing = builder.add(Op.MUL, builder.input(names[0]), builder.const(0.0))
+        update = builder.add(Op.ADD, update, nothing)
+    return update
+
+
+def total(builder: Builder, x: int, y: int) -> int:
+    return builder.add(Op.REDUCE_SUM, builder.add(Op.MUL, x, y), space=Space.SCALAR)

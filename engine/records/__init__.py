@@ -1,0 +1,1 @@
+"""What a run keeps: candidates, scores, run.db, paired comparison. Nothing here loads torch."""

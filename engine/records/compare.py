@@ -1,0 +1,67 @@
+"""Is one candidate better than another? Paired by question: McNemar's exact test.
+
+Two scores of a hundred questions overlap long before their difference is noise, since most questions
+are right or wrong for both; only those that tell the two apart count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from math import comb
+from typing import Any
+
+from ..errors import UsageError
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Questions that both were asked, by who got them right; `p` is two-sided."""
+
+    n: int
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """Score of the first less that of the second, on these questions."""
+        return (self.only_first - self.only_second) / self.n
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "difference": self.difference}
+
+
+def compare(first: Mapping[int, bool], second: Mapping[int, bool]) -> Comparison:
+    """Outcomes by question; those that only one was asked do not count. UsageError where none is shared."""
+    shared = first.keys() & second.keys()
+    if not shared:
+        raise UsageError("the two have no question in common: nothing can be compared")
+    pairs = [(first[q], second[q]) for q in shared]
+    counts = [pairs.count(kind) for kind in ((True, True), (True, False), (False, True))]
+    both, one, other = counts
+    return Comparison(len(pairs), both, one, other, len(pairs) - sum(counts), mcnemar(one, other))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p: how likely so unequal a split is if both are equally good."""
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    ways = sum(comb(total, i) for i in range(fewer + 1))
+    return float(min(Fraction(1), Fraction(2 * ways, 2**total)))
+
+
+def compare_candidates(store: Store, first: str, second: str, split: str = "dev") -> Comparison:
+    """Two candidates of a run, by id. UsageError names the one that is absent or was not scored."""
+    return compare(*(outcomes_of(store, name, split) for name in (first, second)))
+
+
+def outcomes_of(store: Store, name: str, split: str) -> dict[int, bool]:
+    if store.candidate(name) is None:
+        raise UsageError(f"{store.path}: has no candidate {name!r}")
+    if not (found := store.outcomes(name, split)):
+        raise UsageError(f"{store.path}: candidate {name!r} has no {split} answers")
+    return found

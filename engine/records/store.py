@@ -1,0 +1,331 @@
+"""run.db: every candidate, score and answer of a run, in SQLite; a transaction per step.
+
+No SQL elsewhere. What was written survives a kill at any time; readers may look while a run writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from .candidate import BEST, Candidate, candidate_of, clean, digest_of
+from .score import Sample, Score
+
+VERSION = 3
+SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE candidates (
+  id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
+  text TEXT NOT NULL, iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
+  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL);
+CREATE INDEX by_text ON candidates (text, ordinal);
+CREATE INDEX by_iteration ON candidates (iteration, ordinal);
+CREATE TABLE traces (
+  candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
+  scored INTEGER NOT NULL);
+CREATE INDEX by_fingerprint ON traces (scored, fingerprint);
+CREATE INDEX by_norm ON traces (scored, norm);
+CREATE TABLE scores (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
+  n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
+  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
+  PRIMARY KEY (candidate, task, split));
+CREATE INDEX by_score ON scores (split, score);
+CREATE TABLE answers (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
+  question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
+  flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
+CREATE TABLE statistics (
+  tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
+CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
+CREATE TABLE preferences (
+  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
+CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+CANDIDATE = (
+    "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
+)
+SCORED = (  # a look-up costs no more where a plan has thousands of duplicates: they are not in it
+    "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
+)
+OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
+
+
+class Store:
+    """One run's database; a context manager."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db, self.path = connection, path
+
+    @staticmethod
+    def open(path: Path) -> Store:
+        """Open or create. UsageError where the file is of another kind or version."""
+        try:
+            db = sqlite3.connect(path, isolation_level=None)
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise UsageError(f"{path}: a run of another version ({version}, not {VERSION})")
+        except sqlite3.DatabaseError as error:
+            raise UsageError(f"{path}: not a run's database: {error}") from None
+        return Store(db, path)
+
+    @contextmanager
+    def transaction(self):
+        """All of a step, or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # ---- settings and events
+
+    def setting(self, key: str) -> Any:
+        """A stored setting, or None."""
+        row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row["value"]) if row else None
+
+    def set_setting(self, key: str, value: Any) -> None:
+        text = json.dumps(value)
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, text))
+
+    def add_event(self, kind: str, **detail: Any) -> None:
+        row = (time.time(), kind, json.dumps(detail))
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+
+    # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
+
+    def statistics(self, tensor: str) -> dict[str, float]:
+        found = self._db.execute("SELECT key, value FROM statistics WHERE tensor = ?", (tensor,))
+        return {row["key"]: float.fromhex(row["value"]) for row in found}
+
+    def keep_statistic(self, tensor: str, key: str, value: float) -> None:
+        row = tensor, key, value.hex()
+        self._db.execute("INSERT OR IGNORE INTO statistics VALUES (?, ?, ?)", row)
+
+    # ---- candidates
+
+    def add_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """New candidates: id, source, and optionally params, iteration, generator."""
+        (count,) = self._db.execute("SELECT count(*) FROM candidates").fetchone()
+        columns = "id, ordinal, source, params, text, iteration, generator"
+        for i, row in enumerate(rows):
+            source, params = clean(row["source"]), json.dumps(dict(row.get("params") or {}))
+            values = (row["id"], count + i, source, params, digest_of(source, params))
+            values += (row.get("iteration"), row.get("generator"))
+            self._db.execute(
+                f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+            )
+
+    def candidates(self, iteration: int | None = None) -> list[Candidate]:
+        """In the order in which they came; of one iteration if it is given."""
+        where = "" if iteration is None else "WHERE iteration = ?"
+        values = () if iteration is None else (iteration,)
+        rows = self._db.execute(f"{CANDIDATE} {where} ORDER BY ordinal", values).fetchall()
+        return [candidate_of(row) for row in rows]
+
+    def candidate(self, name: str) -> Candidate | None:
+        row = self._db.execute(f"{CANDIDATE} WHERE c.id = ?", (name,)).fetchone()
+        return candidate_of(row) if row else None
+
+    def num_decided(self) -> int:
+        """How many candidates have an outcome."""
+        query = "SELECT count(*) FROM candidates WHERE status IS NOT NULL"
+        return self._db.execute(query).fetchone()[0]
+
+    def add_trace(
+        self,
+        name: str,
+        tier: str,
+        reason: str | None,
+        fingerprint: str,
+        asks: int,
+        norm: float,
+        sketch: Sequence[float],
+        scored: bool = True,
+    ) -> None:
+        """How a program was understood; `norm` and `sketch` are of its update (screening/twins.py).
+
+        `scored`: for itself, so that others may be its duplicates.
+        """
+        row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
+        self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def decided_as(self, name: str) -> Candidate | None:
+        """The first candidate of this one's text that has an outcome which its text explains."""
+        query = (
+            f"{CANDIDATE} WHERE c.text = (SELECT text FROM candidates WHERE id = ?) AND c.id != ? "
+            "AND c.status IN ('scored', 'stopped', 'duplicate', 'rejected') "
+            "ORDER BY c.ordinal LIMIT 1"
+        )
+        row = self._db.execute(query, (name, name)).fetchone()
+        return candidate_of(row) if row else None
+
+    def decide_like(self, known: str, name: str, **outcome: Any) -> None:
+        """Decide a candidate of which all that was found out of another holds, too."""
+        columns = "tier, reason, fingerprint, asks, norm, sketch"
+        self._db.execute(
+            f"INSERT OR REPLACE INTO traces (candidate, {columns}, scored) "
+            f"SELECT ?, {columns}, 0 FROM traces WHERE candidate = ?",
+            (name, known),
+        )
+        same = self.candidate(known)
+        self.decide(name, linear=same.linear if same else None, **outcome)
+
+    def scored_as(self, fingerprint: str) -> str | None:
+        """The first scored candidate of the very same plan."""
+        query = f"{SCORED} AND t.fingerprint = ? ORDER BY c.ordinal LIMIT 1"
+        row = self._db.execute(query, (fingerprint,)).fetchone()
+        return row["id"] if row else None
+
+    def scored_near(self, low: float, high: float) -> list[tuple[str, list[float]]]:
+        """(id, sketch) of the scored candidates whose update's norm lies between, in order."""
+        query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY c.ordinal"
+        rows = self._db.execute(query, (low, high)).fetchall()
+        return [(row["id"], json.loads(row["sketch"])) for row in rows]
+
+    def decide(self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: Any) -> None:
+        """How a candidate ended: status, and kind, detail, line, duplicate_of and the like."""
+        assert outcome.keys() <= set(OUTCOME), outcome
+        values = {**outcome, "linear": json.dumps(linear) if linear else None}
+        assignments = ", ".join(f"{column} = :{column}" for column in values)
+        self._db.execute(
+            f"UPDATE candidates SET {assignments} WHERE id = :id", {**values, "id": name}
+        )
+
+    # ---- scores
+
+    def add_score(
+        self,
+        name: str,
+        task: str,
+        split: str,
+        score: Score,
+        samples: Sequence[Sample],
+        made_with: Mapping[str, str],
+    ) -> None:
+        """A score, its answers, and with what it was made (`score.provenance`)."""
+        s, made = score, json.dumps(dict(made_with))
+        counts = (s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
+        row = (name, task, split, *counts, made)
+        self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * len(row))})", row)
+        self._db.executemany(
+            f"INSERT INTO answers VALUES ({', '.join('?' * 11)})",
+            [
+                (name, task, split, a.index, clean(a.question), clean(a.prompt), clean(a.response),
+                 clean(a.extracted), a.correct, a.strict, a.flexible)
+                for a in samples
+            ],
+        )  # fmt: skip
+
+    def score(self, name: str, split: str = "dev") -> Score | None:
+        """The score of a candidate; a duplicate's is that of the one it points to."""
+        query = (
+            "SELECT * FROM scores WHERE split = ? AND candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
+        )
+        row = self._db.execute(query, (split, name, name)).fetchone()
+        if row is None:
+            return None
+        return Score(
+            *(row[k] for k in ("correct", "n", "score", "low", "high", "strict", "flexible"))
+        )
+
+    def leaders(self, count: int) -> list[tuple[str, Score]]:
+        """The best scored candidates on dev, the earliest of equals first."""
+        query = (
+            "SELECT s.candidate FROM scores s JOIN candidates c ON c.id = s.candidate "
+            "WHERE s.split = 'dev' AND c.status = 'scored' ORDER BY s.score DESC, c.ordinal LIMIT ?"
+        )
+        names = [row["candidate"] for row in self._db.execute(query, (count,))]
+        found = ((name, self.score(name)) for name in names)
+        return [(name, score) for name, score in found if score]
+
+    def named(self, name: str) -> str:
+        """The id that is meant: `best` is the best scored program, of those that a loop sampled if
+        there are any. UsageError where nothing was scored yet."""
+        if name != BEST or self.candidate(name):
+            return name
+        query = (
+            "SELECT c.id FROM scores s JOIN candidates c ON c.id = s.candidate "
+            "WHERE s.split = 'dev' AND c.status = 'scored' AND c.source IS NOT NULL "
+            "ORDER BY c.iteration IS NULL, s.score DESC, c.ordinal LIMIT 1"
+        )
+        row = self._db.execute(query).fetchone()
+        if row is None:
+            raise UsageError(f"{self.path}: no program was scored yet, so none is the best")
+        return row["id"]
+
+    def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
+        """Engine, task version and grader of a candidate's own score."""
+        query = "SELECT made_with FROM scores WHERE split = ? AND candidate = ?"
+        row = self._db.execute(query, (split, name)).fetchone()
+        return json.loads(row["made_with"]) if row else None
+
+    def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
+        """Right or wrong by question; a duplicate's are those of the one it points to."""
+        query = (
+            "SELECT idx, correct FROM answers WHERE split = ? AND candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
+        )
+        return {i: bool(right) for i, right in self._db.execute(query, (split, name, name))}
+
+    def samples(self) -> Iterable[dict[str, Any]]:
+        """Every answer, as lines of samples.jsonl."""
+        query = "SELECT * FROM answers ORDER BY rowid"
+        for row in self._db.execute(query):
+            sample = {key: row[key] for key in row.keys() if key not in ("task", "idx")}  # noqa: SIM118
+            truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
+            yield {**sample, "index": row["idx"], **truths}
+
+    # ---- the loop's records
+
+    def set_iteration(self, iteration: int, data: Mapping[str, Any]) -> None:
+        row = (iteration, json.dumps(dict(data)))
+        self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?)", row)
+
+    def iterations(self) -> dict[int, dict[str, Any]]:
+        rows = self._db.execute("SELECT * FROM iterations ORDER BY iteration").fetchall()
+        return {row["iteration"]: json.loads(row["data"]) for row in rows}
+
+    def set_preferences(self, iteration: int, pairs: Iterable[tuple[str, str, bool]]) -> None:
+        """(chosen id, rejected id, held out) of an iteration, in place of earlier ones."""
+        self._db.execute("DELETE FROM preferences WHERE iteration = ?", (iteration,))
+        rows = [(iteration, *pair) for pair in pairs]
+        self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?)", rows)
+
+    def preferences(self, iteration: int) -> list[tuple[str, str, bool]]:
+        query = (
+            "SELECT chosen, rejected, held_out FROM preferences WHERE iteration = ? ORDER BY rowid"
+        )
+        return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
+
+    def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
+        """Those of these candidates that have no outcome yet, or failed; read one at a time."""
+        for name in names:
+            found = self.candidate(name)
+            if found is not None and found.status in (None, "failed"):
+                yield found
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,174 @@
+"""A live engine on vLLM."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+
+from ..errors import UsageError
+from ..weights.checkpoint import Checkpoint
+from .engine import LiveEngine, metas
+from .messages import Completion, Feed, Finished, Progress, Sampling
+from .placement import Placement, record
+from .sizes import BLOCK_SIZE, DTYPES, base_dtype, cache_bytes, context_of, prompt_limit
+
+FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)  # releases whose worker interface this uses
+MAX_PROMPTS = 20_000  # whose tokens are kept
+VLLM_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_PLUGINS": "",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+def check_version(version: str) -> None:
+    """UsageError where vLLM is of a release that was never tried."""
+    numbers = tuple(int(word) for word in re.findall(r"\d+", version)[:2])
+    if not FIRST_VLLM <= numbers < AFTER_VLLM:
+        first, after = (".".join(map(str, v)) for v in (FIRST_VLLM, AFTER_VLLM))
+        raise UsageError(
+            f"vLLM {version} is not supported: install one from {first} up to below {after}, "
+            "or give --engine transformers"
+        )
+
+
+def check_dense(checkpoint: Checkpoint) -> None:
+    """UsageError for weights that do not stay as the checkpoint has them once they are loaded."""
+    config = checkpoint.config
+    if "quantization_config" in config:
+        raise UsageError(
+            f"{checkpoint.folder}: is quantised (quantization_config in config.json): its weights "
+            "cannot be swapped; use the 16 bit checkpoint"
+        )
+    experts = [key for key in ("num_local_experts", "num_experts") if config.get(key)]
+    if experts and not torch.cuda.is_available():
+        raise UsageError(
+            f"{checkpoint.folder}: is a mixture of experts ({experts[0]}): on the CPU vLLM lays "
+            "such weights out anew, so they cannot be swapped; give --engine transformers"
+        )
+
+
+@final
+class VllmEngine(LiveEngine):
+    """vLLM, in-process, eager on the CPU."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, most_kv_bytes: int | None, max_num_seqs: int, seed: int
+    ) -> None:
+        os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
+        from vllm import LLM
+        from vllm import __version__ as version
+
+        check_version(version)
+        check_dense(checkpoint)
+        self.name = f"vllm {version}"
+        self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
+        self.llm = LLM(
+            str(checkpoint.folder),
+            dtype=DTYPES[self.dtype],
+            enforce_eager=not torch.cuda.is_available(),
+            max_model_len=context_of(checkpoint),
+            max_num_seqs=max_num_seqs,
+            kv_cache_memory_bytes=cache_bytes(checkpoint, self.dtype, max_num_seqs, most_kv_bytes),
+            block_size=BLOCK_SIZE,
+            worker_extension_cls=f"{__package__}.vllm_extension.SwapExtension",
+            seed=seed,
+        )
+        self._request = 0
+        self._tokens: dict[str, list[int]] = {}  # of prompts that were asked before
+        self._packed: dict[int, list[Any]] = {}  # copies of weights, by their address
+
+    def placement(self) -> Placement:
+        (model,) = self.llm.collective_rpc("selfdev_model")
+        for module in model.modules():
+            if hasattr(linear := getattr(module, "cpu_linear", None), "forget"):
+                self._packed.setdefault(module.weight.data_ptr(), []).append(linear)
+        return record(model, metas(self.checkpoint, self.dtype))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int] | None,
+        done: Progress,
+        feed: Feed | None = None,
+    ) -> list[Completion | None]:
+        found: list[Completion | None] = []
+        waiting: dict[str, int] = {}
+
+        def ask(more: Sequence[str]) -> None:
+            for prompt in more:
+                seed = seeds[len(found)] if seeds else None
+                waiting[self._add(prompt, sampling, seed)] = len(found)
+                found.append(None)
+
+        ask(prompts)
+        while self.llm.llm_engine.has_unfinished_requests():
+            finished = self._step(waiting)
+            for number, completion in finished:
+                found[number] = completion
+            done(len(found) - len(waiting))
+            if feed and finished:
+                more = feed(finished)
+                if more is None:
+                    self.llm.llm_engine.abort_request(list(waiting))
+                    waiting.clear()
+                    feed = None
+                else:
+                    ask(more)
+        return found
+
+    def _add(self, prompt: str, sampling: Sampling, seed: int | None) -> str:
+        """The id of a new request."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        self._request += 1
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            stop=list(sampling.stop) or None,
+            seed=seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # each request has its own: a deep copy of it is a tenth of the cycle
+        )
+        tokens: Any = {"prompt_token_ids": self.tokens(prompt, sampling)}
+        self.llm.llm_engine.add_request(str(self._request), tokens, params)
+        return str(self._request)
+
+    def _step(self, waiting: dict[str, int]) -> Finished:
+        """One step of the engine; what finished in it is no longer waited for."""
+        finished = []
+        for output in self.llm.llm_engine.step():
+            name = output.request_id.split("-")[0]
+            if output.finished and name in waiting:
+                one: Any = output.outputs[0]  # pyright: ignore[reportIndexIssue]
+                reason = "length" if one.finish_reason == "length" else "stop"
+                finished.append(
+                    (waiting.pop(name), Completion(one.text, reason, len(one.token_ids)))
+                )
+        return finished
+
+    def tokens(self, prompt: str, sampling: Sampling) -> list[int]:
+        """The prompt's tokens, made once; their end where they are more than the model reads."""
+        if prompt not in self._tokens:
+            if len(self._tokens) >= MAX_PROMPTS:
+                self._tokens.clear()
+            self._tokens[prompt] = self.llm.get_tokenizer().encode(prompt)
+        limit = prompt_limit(self.llm.model_config.max_model_len, sampling.max_new_tokens)
+        return self._tokens[prompt][-limit:]
+
+    def wrote(self, live: torch.Tensor) -> None:
+        for copy in self._packed.get(live.data_ptr(), ()):
+            copy.forget()
+
+    def reset(self) -> None:
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache was not reset: a request is still alive")

@@ -1,0 +1,1 @@
+"""Many candidates: prepare, find twins, ask, decide, race."""

@@ -1,0 +1,97 @@
+"""A worker's kernels, compiled while its engine still scores earlier candidates.
+
+Processes without a GPU compile for the worker's and fill the cache on disk that both look into. It is
+a help only: what is not there when a kernel is launched, the launch compiles.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...kernels.execution.joint import by_algebra
+from ...kernels.ir import Graph
+from ...kernels.stages import Plan, Stage, Sweep
+from ..plans.plan import MergePlan, compiled
+from ..sandbox.guard import die_with_parent
+from ..weights.bank import Bank
+
+if TYPE_CHECKING:
+    from ...kernels.triton.compile_ahead import AheadCompiler
+
+FORMATS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+@dataclass
+class Ahead:
+    """Compiles for `arch` (90 for sm_90), once it is known; each stage once. Used by one thread,
+    which its processes do not outlive."""
+
+    formats: tuple[str, ...]  # of tensors whose base and experts have one; others wait for a launch
+    arch: int | None = None
+    _compiler: AheadCompiler | None = None
+    _submitted: set[tuple[type[Stage], Graph]] = field(default_factory=set)
+    _known: set[str] = field(default_factory=set)  # statistics that the worker will remember
+
+    @staticmethod
+    def of(bank: Bank) -> Ahead:
+        models = (bank.base, *bank.experts.values())
+        kinds = [{model.dtype(name) for model in models} for name in bank.selected]
+        alike = {FORMATS[kind.pop()] for kind in kinds if len(kind) == 1}
+        return Ahead(tuple(sorted(alike)))
+
+    def submit(self, plan: MergePlan) -> None:
+        """The kernels of a plan that the worker will be given after those before."""
+        if self.arch is None:
+            return
+        if self._compiler is None:
+            from ...kernels.triton.compile_ahead import AheadCompiler  # not needed without a GPU
+
+            self._compiler = AheadCompiler(self.arch, prepare=prepare)
+        for graph in dict.fromkeys(one.graph for one in plan.tensors.values() if one.graph):
+            wanted = self._new_of(compiled(graph))
+            with suppress(BrokenExecutor):
+                for name in self.formats if wanted.stages else ():
+                    self._compiler.submit(wanted, name)
+
+    def _new_of(self, plan: Plan) -> Plan:
+        """The plan without what was submitted. A sweep's kernel is of the statistics that are neither
+        remembered from earlier plans nor had by algebra."""
+        stages = list[Stage]()
+        for stage in plan.stages:
+            if isinstance(stage, Sweep):
+                pairs = list(zip(stage.keys, stage.graph.outputs, strict=True))
+                missing = tuple(
+                    o
+                    for k, o in pairs
+                    if k not in self._known and not by_algebra(stage.graph, k, o)
+                )
+                self._known.update(stage.keys)
+                stage = replace(stage, graph=Graph(stage.graph.nodes, missing))
+            kernel = type(stage), stage.graph
+            if stage.graph.outputs and kernel not in self._submitted:
+                self._submitted.add(kernel)
+                stages.append(stage)
+        return replace(plan, stages=tuple(stages))
+
+    def close(self) -> None:
+        """What is not begun is dropped."""
+        if self._compiler is not None:
+            self._compiler.close()
+            self._compiler = None
+
+
+def prepare() -> None:
+    """Of a process that compiles: it ends with the driver, which alone is interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    driver = parent_process()
+    if driver is None or not driver.is_alive():  # it died before the kernel was asked
+        os._exit(1)

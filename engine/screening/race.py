@@ -1,0 +1,294 @@
+"""Races: which questions to ask a candidate next, and when no answer can change the decision any more.
+
+The decision is who is among the top K by correct answers; of equals the earlier candidate is better.
+
+    full    every question
+    sure    out when all-right remaining answers would not bring it into the top K, in when all-wrong
+            ones would leave it there; never wrong, in any order. The questions that most candidates
+            got wrong are asked first, since wrong answers decide soonest.
+    likely  also out when so few right answers in a uniform order are too improbable, over all looks
+            together, for one of the top K: on average over the orders, wrong decisions stay below a
+            share `delta` of the candidates. The first candidates are asked everything; from their
+            answers a head of the harder questions is chosen, which the others are asked first, in
+            that order. The rest counts as right until it is asked.
+
+A decision is wrong if a candidate of the true top K is lost, or another is kept in its place.
+
+Policy only: a race holds outcomes and knows no engine. Who drives it takes candidates as they come:
+`next_wave(candidate)`, then `record`, until the wave is empty.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+MODES = ("full", "sure", "likely")
+HEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of the questions that may be the head
+MOST_LOST = 0.2
+NUM_REPLAYS = 8  # random orders in which heads are tried
+Standing = Literal["racing", "complete", "in", "out"]
+
+
+@dataclass(frozen=True)
+class RaceRule:
+    """What is raced for. In a loop K is not known: `least` and `most` bound it, `population` is None."""
+
+    mode: str = "full"
+    most: int = 1  # K, or the largest that it may be
+    least: int | None = None  # the smallest; None: K is `most`
+    population: int | None = None  # how many candidates there can be; None: not known
+    delta: float = 0.01  # of `likely`: the share of all decisions that may be wrong
+    loss: float | None = None  # how often one of the top K may be lost; None: as `delta` allows
+    seed: int = 0  # of the uniform order
+    wave: int = 8  # questions that are asked at a time
+    calibration: int = 16  # candidates that `likely` asks everything before it stops others
+
+    def __post_init__(self) -> None:
+        assert self.mode in MODES, self.mode
+        assert self.most >= 1 and self.wave >= 1 and 0 < self.delta < 1
+
+    def most_lost(self, expected: int | None) -> float:
+        """The probability with which one of the top K may be lost, of so many candidates.
+
+        Each that is lost is two wrong decisions, it and the one in its place. So in a population of
+        N a loss of delta N / 2K keeps wrong decisions below delta N. Never more than MOST_LOST.
+        """
+        if self.loss is not None or expected is None:
+            return self.delta if self.loss is None else self.loss
+        return min(MOST_LOST, self.delta * expected / (2 * self.most))
+
+
+@dataclass
+class Record:
+    """What a candidate was asked and got right; `rank` is its place of arrival."""
+
+    rank: int
+    outcomes: dict[int, bool] = field(default_factory=dict)
+    issued: set[int] = field(default_factory=set)
+    correct: int = 0
+    out: bool = False  # once out, always out
+
+    def done(self, num_questions: int) -> bool:
+        """Nothing is left to ask."""
+        return self.out or len(self.issued) == num_questions
+
+    def high(self, num_questions: int) -> int:
+        """Correct answers if all that remain are right."""
+        return self.correct + num_questions - len(self.outcomes)
+
+
+class Race:
+    """One race over `num_questions` questions, numbered from 0."""
+
+    def __init__(self, rule: RaceRule, num_questions: int) -> None:
+        self.rule, self.num_questions = rule, num_questions
+        self.records: dict[str, Record] = {}
+        self.order = list(range(num_questions))
+        random.Random(rule.seed).shuffle(self.order)
+        self.expected = rule.population  # candidates that will have raced: rejected ones do not
+        self.head = self.order  # of `likely`: asked first, in this order
+        self._calibrated = rule.mode != "likely" or rule.calibration == 0
+        self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
+
+    def enter(self, candidate: str) -> None:
+        """Candidates arrive in an order, which breaks ties. Entering twice is once."""
+        self.records.setdefault(candidate, Record(len(self.records)))
+
+    def forget(self, candidate: str) -> None:
+        """Its answers are void (the engine died); it keeps its place and is asked anew."""
+        if (record := self.records.get(candidate)) is None:
+            return
+        for question, right in record.outcomes.items():
+            self._asked[question] -= 1
+            self._wrong[question] -= not right
+        self.records[candidate] = Record(record.rank)
+
+    def next_wave(self, candidate: str) -> list[int]:
+        """Questions to ask now; empty once it is decided, or when all are asked.
+
+        May be called again before all answers are recorded, so that the engine's batch stays full.
+        """
+        self.enter(candidate)
+        if self.standing(candidate) != "racing":
+            return []
+        issued = self.records[candidate].issued
+        waiting = [q for q in self._preferred() if q not in issued]
+        full = self.rule.mode == "full"
+        wave = waiting if full else waiting[: self.rule.wave - len(issued) % self.rule.wave]
+        issued.update(wave)
+        return wave
+
+    def record(self, candidate: str, outcomes: Mapping[int, bool]) -> None:
+        """Right or wrong, by question. A question counts once."""
+        record = self.records[candidate]
+        for question, right in outcomes.items():
+            assert question in record.issued and question not in record.outcomes, question
+            record.outcomes[question] = bool(right)
+            record.correct += bool(right)
+            self._asked[question] += 1
+            self._wrong[question] += not right
+        self._calibrate()
+
+    def standing(self, candidate: str) -> Standing:
+        """Where a candidate stands, by all that is recorded now."""
+        record = self.records[candidate]
+        if len(record.outcomes) == self.num_questions:
+            return "complete"
+        if self.rule.mode == "full" or not self._calibrated:
+            return "racing"
+        record.out = record.out or self._is_out(record)
+        return "out" if record.out else "in" if self._is_in(record) else "racing"
+
+    def winners(self) -> list[str]:
+        """The top K so far, best first: those that are in or complete."""
+        done = {c: r for c, r in self.records.items() if not r.out}
+        return sorted(done, key=lambda c: (-done[c].correct, done[c].rank))[: self.rule.most]
+
+    # ---- when it is decided
+
+    def _preferred(self) -> list[int]:
+        """In `sure`, hardest first by what was recorded; in `likely` the head, then the rest."""
+        if self.rule.mode != "sure":
+            head = set(self.head)
+            return [*self.head, *(q for q in self.order if q not in head)]
+        share = (self._wrong + 1) / (self._asked + 2)
+        return [int(q) for q in np.argsort(-share, kind="stable")]
+
+    def _calibrate(self) -> None:
+        """Choose the head with which the first candidates would have been decided soonest.
+
+        By those only that were asked everything, and in other orders than the race's: a sample is
+        fair to a candidate if neither it nor the order had a part in choosing what is sampled.
+        """
+        first = [r for r in self.records.values() if r.rank < self.rule.calibration]
+        complete = [r for r in first if len(r.outcomes) == self.num_questions]
+        if self._calibrated or len(complete) < self.rule.calibration:
+            return
+        rows = np.array([[r.outcomes[q] for q in range(self.num_questions)] for r in complete])
+        hardest = [int(q) for q in np.argsort(rows.mean(axis=0), kind="stable")]
+        sizes = [round(share * self.num_questions) for share in HEADS]
+        size = min(sizes, key=lambda size: self._cost(rows, hardest[:size]))
+        self.head = [q for q in self.order if q in set(hardest[:size])]
+        self._calibrated = True
+
+    def _cost(self, rows: np.ndarray, head: list[int]) -> int:
+        """Questions that these candidates would have been asked with a head, at the best one's bar."""
+        needed = int(rows.sum(axis=1).max()) - (self.num_questions - len(head))
+        if needed <= 0:
+            return rows.size * NUM_REPLAYS
+        looks, draw = -(-len(head) // self.rule.wave), random.Random(f"{self.rule.seed} replays")
+        ends = np.minimum(np.arange(1, looks + 1) * self.rule.wave, len(head))
+        limits, cost = (
+            boundaries(len(head), self.rule.wave, self.rule.most_lost(self.expected))[needed],
+            0,
+        )
+        for _ in range(NUM_REPLAYS):
+            order = draw.sample(head, len(head))
+            right = np.cumsum(rows[:, order], axis=1)[:, ends - 1]
+            out = (right <= limits) | (right + len(head) - ends < needed)
+            cost += int(np.where(out.any(axis=1), ends[out.argmax(axis=1)], rows.shape[1]).sum())
+        return cost
+
+    def _needed(self, record: Record) -> int:
+        """Correct answers without which K others are better: the K-th best of what they have."""
+        others = (
+            r.correct + (r.rank < record.rank) for r in self.records.values() if r is not record
+        )
+        best = heapq.nlargest(self.rule.most, others)
+        return best[-1] if len(best) == self.rule.most else 0
+
+    def _is_out(self, record: Record) -> bool:
+        needed = self._needed(record)
+        if record.high(self.num_questions) < needed:
+            return True  # also where more is needed than there are questions
+        return self.rule.mode == "likely" and self._is_unlikely(record, needed)
+
+    def _is_unlikely(self, record: Record, needed: int) -> bool:
+        """By the complete waves of the head only: what answers first is no fair sample."""
+        asked = itertools.takewhile(record.outcomes.__contains__, self.head)
+        marks = [record.outcomes[q] for q in asked]
+        looks = len(marks) // self.rule.wave + (len(marks) == len(self.head))
+        # all that is not of the head counts as right, unless it was asked
+        right = record.correct - sum(record.outcomes.get(q, False) for q in self.head)
+        unasked = self.num_questions - len(self.head) - self._outside(record)
+        needed -= right + unasked
+        if not (looks and 0 < needed <= len(self.head)):
+            return False
+        limits = boundaries(len(self.head), self.rule.wave, self.rule.most_lost(self.expected))[
+            needed
+        ]
+        look = min(looks, len(limits))
+        return sum(marks[: look * self.rule.wave]) <= limits[look - 1]
+
+    def _outside(self, record: Record) -> int:
+        """Questions that were answered and are not of the head."""
+        return len(record.outcomes) - sum(q in record.outcomes for q in self.head)
+
+    def _is_in(self, record: Record) -> bool:
+        """Fewer than K others can still be better; those to come count as all right."""
+        if self.rule.population is None:
+            return False
+        rivals = self.rule.population - len(self.records)
+        for other in self.records.values():
+            if other is not record:
+                best = other.high(self.num_questions) + (other.rank < record.rank)
+                rivals += best > record.correct
+        return rivals < (self.rule.least or self.rule.most)
+
+
+@functools.lru_cache(maxsize=8)
+def boundaries(num_questions: int, wave: int, loss: float) -> np.ndarray:
+    """[needed, look]: with so few right answers after that wave a candidate is out; -1 is never.
+
+    Exact: of a candidate that has just `needed` right answers, asked in a uniform order, the share
+    that any look puts out is at most `loss`; one that has more is put out less often. What the looks
+    may spend together grows with the questions asked, faster at first: early stops save most.
+
+    Limits never fall as more is needed. The bar of a race only rises, and ends no higher than what
+    the top K have, so every look puts out less than the looks at that last bar would.
+    """
+    needed = np.arange(num_questions + 1)
+    alive = np.diag(np.ones(num_questions + 1))  # [needed, right ones still to come]
+    spent, asked, columns = np.zeros(len(needed)), 0, []
+    while asked < num_questions:
+        step = min(wave, num_questions - asked)
+        alive = advance(alive, num_questions - asked, step)
+        asked += step
+        allowed = loss * (1 - (1 - asked / num_questions) ** 2)
+        tail = spent[:, None] + np.cumsum(alive[:, ::-1], axis=1)[:, ::-1]
+        first = (tail > allowed).sum(axis=1)  # put out: as many as this, or more, still to come
+        spent = np.append(tail, spent[:, None], axis=1)[needed, first]
+        alive[needed[None, :] >= first[:, None]] = 0.0
+        columns.append(np.maximum(needed - first, -1))
+    limits = np.stack(columns, axis=1)
+    return np.minimum.accumulate(limits[::-1], axis=0)[::-1]
+
+
+def advance(alive: np.ndarray, left: int, step: int) -> np.ndarray:
+    """`step` more of `left` questions are answered: hypergeometric, by the right ones to come."""
+    after, to_come = np.zeros_like(alive), np.arange(alive.shape[1])
+    for right in range(min(step, len(to_come) - 1) + 1):
+        ways = log_choose(to_come, right) + log_choose(left - to_come, step - right)
+        share = alive * np.exp(ways - log_choose(np.array(left), step))
+        after[:, : len(to_come) - right] += share[:, right:]
+    return after
+
+
+@functools.cache
+def log_factorials(largest: int) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, largest + 1)))])
+
+
+def log_choose(n: np.ndarray, k: int) -> np.ndarray:
+    """log of n over k; -inf where there is no way."""
+    safe = np.maximum(n, k)
+    table = log_factorials(1 << int(safe.max()).bit_length())
+    return np.where(n >= k, table[safe] - table[k] - table[safe - k], -np.inf)

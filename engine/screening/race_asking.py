@@ -1,0 +1,72 @@
+"""One candidate's part in a race, asked of a live engine: questions in waves, the batch kept full."""
+
+from __future__ import annotations
+
+from ..records.candidate import Candidate
+from ..records.score import Sample, judge
+from ..records.store import Store
+from ..resident.client import Worker
+from ..resident.messages import Completion
+from ..tasks.task import Task
+from .race import Race, RaceRule
+
+
+def open_race(
+    mode: str, top: int | None, seed: int, task: Task, population: int | None
+) -> Race | None:
+    """The race of a screening of so many programs; None where every question is asked."""
+    if mode == "full":
+        return None
+    assert top is not None, "a race is for the top K"
+    rule = RaceRule(mode, most=top, population=population, seed=seed)
+    return Race(rule, len(task.split("dev")))
+
+
+def enter(race: Race, candidate: Candidate) -> None:
+    """A candidate begins. Programs that are rejected or duplicates never do: what of the population
+    will have raced is estimated once, by what of it was gone through when calibration was full."""
+    race.enter(candidate.id)
+    rule = race.rule
+    if rule.population and len(race.records) == rule.calibration:
+        seen = max(candidate.ordinal, rule.calibration)  # the base is the one of ordinal 0
+        race.expected = round(rule.population * rule.calibration / seen)
+
+
+def recall(race: Race, store: Store, task: Task) -> None:
+    """Enter what was decided before, in the order in which it was."""
+    position = {question.index: i for i, question in enumerate(task.split("dev"))}
+    for candidate in store.candidates():
+        if candidate.status in ("scored", "stopped") and candidate.source is not None:
+            enter(race, candidate)
+            outcomes = {position[i]: right for i, right in store.outcomes(candidate.id).items()}
+            race.records[candidate.id].issued.update(outcomes)
+            race.record(candidate.id, outcomes)
+
+
+def ask_in_race(worker: Worker, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
+    """The answers that the race needed, by question; fewer than all where it was decided before."""
+    questions, samples = task.split("dev"), dict[int, Sample]()
+    name = candidate.id
+    race.forget(name)
+    enter(race, candidate)
+    asked = race.next_wave(name)
+
+    def feed(finished: list[tuple[int, Completion]]) -> list[str] | None:
+        outcomes = {}
+        for number, completion in finished:
+            question = asked[number]
+            samples[question] = judge(task, questions[question], completion.text)
+            outcomes[question] = samples[question].correct
+        race.record(name, outcomes)
+        if race.standing(name) in ("in", "out"):
+            return None
+        low = len(asked) - len(samples) <= race.rule.wave // 2
+        more = race.next_wave(name) if low else []
+        asked.extend(more)
+        return [questions[question].prompt for question in more]
+
+    prompts = [questions[question].prompt for question in asked]
+    limits = {"max_new_tokens": task.max_new_tokens, "stop": task.stop}
+    if prompts:
+        worker.generate_fed("target", prompts, feed, **limits)
+    return [samples[question] for question in sorted(samples)]

@@ -1,0 +1,96 @@
+"""Who is whose duplicate: equal texts or plans, or float32 updates within 1e-5 of their norm.
+
+The store tells who has the same text or plan, or a like norm and sketch (survey.py), in O(log n). Likeness
+only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
+copied. A program that changes nothing is a duplicate of the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..plans.plan import MergePlan
+from ..plans.survey import Survey, Surveyor
+from ..records.candidate import BASE, Candidate
+from ..records.store import Store
+
+TOLERANCE = 1e-5
+SPREAD = 6.0  # a random direction sees a difference as up to so many times its length
+
+
+@dataclass(frozen=True)
+class Known:
+    """A candidate that a later one may repeat, before the store knows it as scored."""
+
+    id: str
+    plan: MergePlan
+    survey: Survey
+
+
+@dataclass
+class Twins:
+    """Looks for the candidate that a new one repeats. `plan_of` makes a stored one's plan again."""
+
+    store: Store
+    surveyor: Surveyor
+    plan_of: Callable[[str], MergePlan | None]
+    recent: dict[str, Known] = field(default_factory=dict)  # prepared, not yet decided
+
+    def same_text(self, candidate: Candidate) -> Candidate | None:
+        """The first decided candidate of the very same text and parameters.
+
+        Not one that was stopped for its time or memory: those depend on the machine's other work.
+        """
+        known = self.store.decided_as(candidate.id)
+        return None if known is None or known.kind in ("timeout", "memory") else known
+
+    def same_plan(self, plan: MergePlan) -> str | None:
+        """The first candidate of the very same plan."""
+        if found := self.store.scored_as(plan.fingerprint):
+            return found
+        return next(
+            (k.id for k in self.recent.values() if k.plan.fingerprint == plan.fingerprint), None
+        )
+
+    def same_update(self, plan: MergePlan, survey: Survey) -> str | None:
+        """The first candidate whose updates are the same, confirmed over all tensors."""
+        if survey.norm == 0.0:
+            return BASE
+        for name, theirs in self.alike(survey):
+            known = self.recent.get(name)
+            other = known.plan if known else self.plan_of(name)
+            if theirs and other is not None and self.confirmed(other, plan, survey.norm):
+                return name
+        return None
+
+    def alike(self, survey: Survey) -> Iterable[tuple[str, Sequence[float]]]:
+        """Candidates of like norm and sketch, the earliest first."""
+        room = 2 * TOLERANCE * survey.norm
+        low, high = survey.norm - room, survey.norm + room
+        found = self.store.scored_near(low, high)
+        found += [
+            (k.id, list(k.survey.sketch))
+            for k in self.recent.values()
+            if low <= k.survey.norm <= high
+        ]
+        return [(name, sketch) for name, sketch in found if near(sketch, survey)]
+
+    def confirmed(self, plan: MergePlan, other: MergePlan, norm: float) -> bool:
+        """Whether two plans' updates differ by at most 1e-5 of their norm."""
+        if plan.tensors.keys() != other.tensors.keys():
+            return False
+        room, square = (TOLERANCE * norm) ** 2, 0.0
+        for name in plan.tensors:
+            square += self.surveyor.distance(plan, other, name)
+            if not square <= room:
+                return False
+        return True
+
+
+def near(sketch: Sequence[float], survey: Survey) -> bool:
+    """Near enough to be worth a confirmation."""
+    room = SPREAD * TOLERANCE * survey.norm
+    return len(sketch) == len(survey.sketch) and all(
+        abs(a - b) <= room for a, b in zip(sketch, survey.sketch, strict=True)
+    )

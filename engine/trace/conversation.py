@@ -1,0 +1,188 @@
+"""One child's questions and its result, verified and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...kernels.errors import BackendError
+from ..errors import Rejection
+from ..program import Program
+from ..sandbox.box import AnswerError
+from ..sandbox.job import Job
+from ..sandbox.protocol import BadFrame, printable, reply_rejection
+from .bounds import MAX_ANSWER_ELEMENTS
+from .draws import draw_keys, seed_text
+from .graph import TraceGraph
+from .replay import TORCH_ERRORS, first_line
+from .verify import GraphFault, GraphReader
+from .wire import pack_tensor
+
+Answer = Callable[[TraceGraph], list[Tensor]]
+MAX_DRAWS = 1000  # in one trace, that are keyed here
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then.
+
+    `draw_keys`: the keys of its draws where they follow from the tensor's name alone (draws.py)."""
+
+    graph: TraceGraph
+    num_asks: int
+    output: str  # what it printed, cut and escaped
+    view: str
+    seconds: float
+    cpu_s: float  # of the child
+    draw_keys: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TraceJob:
+    """One program for one tensor. `answer` gives the values of a question's outputs, on the CPU."""
+
+    program: Program
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    seed: int
+    tensor_name: str
+    answer: Answer | None = None
+    tag: Any = None
+
+
+class Conversation:
+    """Verifies what one child says, as it comes, and answers its questions."""
+
+    def __init__(self, job: TraceJob) -> None:
+        self.job = job
+        self.reader: GraphReader | None = None
+        self.first_shape = job.shape
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._answer(self._reader(question.get("shape")), question)
+        except GraphFault as fault:
+            raise AnswerError(fault.rejection) from None
+        except BackendError:
+            raise
+        except TORCH_ERRORS as error:  # eager raises it too: the program may catch it
+            text = first_line(error)
+            if "can't allocate memory" in text:
+                raise AnswerError(Rejection("memory", text)) from None
+            return {"error": text}
+
+    def _reader(self, shape: Any) -> GraphReader:
+        """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
+        own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
+        if shape not in (list(own), list(flat)):
+            raise GraphFault("violation", f"malformed graph: inputs of shape {str(shape)[:80]}")
+        wanted = own if shape == list(own) else flat
+        if self.reader is None or self.reader.shape != wanted:
+            if self.reader is not None and wanted == own:
+                raise GraphFault("violation", "malformed graph: from the flat view back to its own")
+            self.reader = GraphReader(self.job.names, wanted)
+        return self.reader
+
+    def _answer(self, reader: GraphReader, question: dict[str, Any]) -> dict[str, Any]:
+        reader.extend(question.get("nodes"))
+        if self.job.answer is None:
+            raise GraphFault(
+                "unsupported", "a value of the weights was asked for, and there are none"
+            )
+        if "sizes" in question:
+            return self._sizes(reader, question["sizes"])
+        outputs = question.get("outputs")
+        if not isinstance(outputs, list) or not 0 < len(outputs) <= MAX_ANSWER_ELEMENTS:
+            raise GraphFault("violation", "malformed question")
+        graph = reader.graph(outputs)
+        check_answerable(graph)
+        return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
+
+    def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
+        if reader.metas[reader.graph([index]).outputs[0]] is not None:
+            raise GraphFault("violation", "malformed question: that size is known")
+        assert self.job.answer is not None
+        if (counted := reader.mask_count(index)) is not None:
+            (count,) = self.job.answer(counted)
+            results = reader.chosen(index, int(count))
+        else:
+            results = self.job.answer(reader.graph([index]))
+        reader.set_sizes(index, results)
+        dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
+        return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}
+
+    def result(self, done: Job) -> Traced | Rejection:
+        if rejection := rejection_of(done, self.job.program):
+            return rejection
+        reply = done.result
+        assert isinstance(reply, dict)
+        try:
+            graph = self._final(reply)
+        except GraphFault as fault:
+            return fault.rejection
+        view = "own" if graph.shape == self.job.shape else "flat"
+        printed = printable(reply.get("printed", ""))
+        keys = self._draw_keys(reply, graph)
+        return Traced(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
+
+    def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
+        """() where nothing was drawn, None where what was drawn is of this tensor alone."""
+        count, used = (
+            reply.get("draws"),
+            {n.kwargs["draw"] for n in graph.nodes if "draw" in n.kwargs},
+        )
+        if reply.get("drew_otherwise") is not False or not isinstance(count, int):
+            return None
+        if not 0 <= count <= MAX_DRAWS:  # a child may say anything
+            return None
+        keys = draw_keys(seed_text(self.job.seed, self.job.tensor_name), count)
+        return tuple(keys) if used <= set(keys) else None
+
+    def _final(self, reply: dict[str, Any]) -> TraceGraph:
+        reader = self._reader(reply.get("shape"))
+        reader.extend(reply.get("nodes"))
+        graph = reader.graph([reply.get("result")])
+        node = graph.nodes[graph.outputs[0]]
+        if node.shape != graph.shape or node.dtype is None or not node.dtype.is_floating_point:
+            raise GraphFault("shape", f"the result is {node.dtype} {node.shape}, not {graph.shape}")
+        return graph
+
+
+def check_answerable(graph: TraceGraph) -> None:
+    """All of a question's numbers together fit into an answer."""
+    total = 0
+    for output in graph.outputs:
+        node = graph.nodes[output]
+        total += MAX_ANSWER_ELEMENTS + 1 if node.shape is None else int(np.prod(node.shape))
+        if total > MAX_ANSWER_ELEMENTS:
+            what = f"a question for {node.op} {node.shape}"
+            limit = f"more than {MAX_ANSWER_ELEMENTS} numbers in one answer"
+            raise GraphFault("violation", f"{what}: {limit}")
+
+
+def request_of(job: TraceJob) -> dict[str, Any]:
+    return {
+        "code": job.program.code,
+        "params": dict(job.program.params),
+        "names": list(job.names),
+        "shape": list(job.shape),
+        "seed": seed_text(job.seed, job.tensor_name),
+    }
+
+
+def rejection_of(done: Job, program: Program) -> Rejection | None:
+    """Why a job gave nothing, its line as a line of the program's text."""
+    rejection = done.result if isinstance(done.result, Rejection) else None
+    if isinstance(done.result, dict):
+        rejection = reply_rejection(done.result)
+    if rejection is None:
+        return None
+    return replace(rejection, line=program.line_of(rejection.line))
+
+
+def refuse_question(question: dict[str, Any]) -> dict[str, Any]:
+    raise BadFrame("a question in the eager tier")

@@ -1,0 +1,133 @@
+"""The child's graph under construction: hash-consed nodes, and their packing for the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..allowed import is_allowed, unsupported
+from ..bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
+from ..tree import found
+from ..wire import pack_tensor
+
+
+class Unsupported(BaseException):
+    """Beyond the tracer. Not an Exception, so that a program's `except Exception` lets it pass."""
+
+
+class TooLarge(Unsupported):
+    """A tensor beyond the bound on intermediates."""
+
+
+class TooMuchWork(Unsupported):
+    """A timeout that is known beforehand."""
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One value; `meta` is a meta tensor, a list of them, or None while its size is asked for."""
+
+    index: int
+    op: Any  # "input", "const", "item", or an overload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    meta: Any
+
+    def __repr__(self) -> str:
+        return f"%{self.index}"
+
+
+class Recorder:
+    """Nodes so far; equal operations on equal arguments are one node."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.num_sent = 0
+        self._known: dict[str, Node] = {}
+        self._budget = Budget()
+
+    def add(self, op: Any, args: Any, kwargs: Any, meta: Any) -> Node:
+        key = f"{op}{list(args)}{kwargs}"  # repr is exact, and tells 1, 1.0 and True apart
+        if key not in self._known:
+            if len(self.nodes) >= MAX_NODES:
+                raise Unsupported(
+                    f"more than {MAX_NODES} operations: use operations on whole tensors, not loops "
+                    "over their parts"
+                )
+            self._check(str(op), args, kwargs, found(meta, Tensor))
+            self._known[key] = Node(len(self.nodes), op, tuple(args), kwargs, meta)
+            self.nodes.append(self._known[key])
+        return self._known[key]
+
+    def _check(self, op: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
+        """What the verifier would refuse, here, where the program's line is known."""
+        if not is_allowed(op):
+            raise Unsupported(unsupported(op))
+        if op == "input":
+            self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
+        if why := self._budget.fits(op, outputs):
+            raise TooLarge(why)
+        inputs = [t for node in found((args, kwargs), Node) for t in found(node.meta, Tensor)]
+        if why := self._budget.charge(op, args, inputs, outputs):
+            raise TooMuchWork(why)
+
+    def const(self, real: Tensor) -> Node:
+        """A real tensor as a node; one number all over is a `full`."""
+        if real.numel() > MAX_CONSTANT_ELEMENTS:
+            raise Unsupported(
+                f"a constant of {real.numel()} numbers, at most {MAX_CONSTANT_ELEMENTS}: make it "
+                "by torch operations on the tensors in model_dict"
+            )
+        numbers = real.flatten().tolist()
+        meta = torch.empty(real.shape, dtype=real.dtype, device="meta")
+        if numbers and all(x == numbers[0] for x in numbers):
+            shape, kwargs = list(real.shape), {"dtype": real.dtype}
+            return self.add(torch.ops.aten.full.default, (shape, numbers[0]), kwargs, meta)
+        return self.add("const", (Constant(real),), {}, meta)
+
+    def news(self) -> list[Any]:
+        """The nodes that were not yet sent, packed."""
+        fresh, self.num_sent = self.nodes[self.num_sent :], len(self.nodes)
+        return [packed_node(node) for node in fresh]
+
+
+class Constant:
+    """A real tensor as an argument; its repr is its content, for hash-consing."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value.detach().clone()
+
+    def __repr__(self) -> str:
+        return f"{self.value.dtype}{list(self.value.shape)}{self.value.flatten().tolist()}"
+
+
+def packed_node(node: Node) -> list[Any]:
+    """[op, args, kwargs, shape, dtype] as plain data; shape is None for several results."""
+    one = isinstance(node.meta, Tensor)
+    shape = list(node.meta.shape) if one else None
+    dtype = str(node.meta.dtype).removeprefix("torch.") if one else None
+    return [str(node.op), packed(list(node.args)), packed(node.kwargs), shape, dtype]
+
+
+def packed(x: Any) -> Any:
+    """An argument as plain data; floats by hexadecimal text, so that inf and nan survive."""
+    if isinstance(x, Node):
+        return {"n": x.index}
+    if isinstance(x, Constant):
+        return {"c": pack_tensor(x.value)}
+    if isinstance(x, bool) or x is None or isinstance(x, (int, str)):
+        return x
+    if isinstance(x, float):
+        return {"f": x.hex()}
+    if isinstance(x, complex):
+        return {"z": [x.real.hex(), x.imag.hex()]}
+    if isinstance(x, torch.dtype):
+        return {"t": str(x).removeprefix("torch.")}
+    if isinstance(x, (list, tuple)):
+        return [packed(y) for y in x]
+    if isinstance(x, dict):
+        return {str(k): packed(y) for k, y in x.items()}
+    raise Unsupported(f"an argument of type {type(x).__name__}")

@@ -1,0 +1,87 @@
+"""Ops that the lazy mode treats by a rule of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..ops import CAST, RESHAPE, aten
+from .lazy import Lazy, LazyMode
+
+
+def all_true(mode: LazyMode, compare: Any, x: Tensor, *rest: Any, **kwargs: Any) -> bool:
+    with mode:
+        return bool(compare(x, *rest, **kwargs).all())
+
+
+def equal(mode: LazyMode, x: Tensor, y: Tensor) -> bool:
+    return x.shape == y.shape and all_true(mode, torch.eq, x, y)
+
+
+def allclose(mode: LazyMode, *args: Any, **kwargs: Any) -> bool:
+    return all_true(mode, torch.isclose, *args, **kwargs)
+
+
+def number(mode: LazyMode, x: Tensor) -> Any:
+    return mode.real(x).item()
+
+
+def copy(mode: LazyMode, x: Tensor, **kwargs: Any) -> Lazy:
+    """clone and casts: only a change of dtype is an op."""
+    meta, value = mode.shape_of(CAST, (x,), kwargs), mode.read(x)
+    if meta.dtype != x.dtype:
+        value = mode.emit(CAST, (value,), {"dtype": meta.dtype})
+    return mode.wrap(value, meta)
+
+
+def unsafe_view(mode: LazyMode, x: Tensor, shape: Any) -> Lazy:
+    meta = mode.shape_of(aten._unsafe_view.default, (x, shape), {})
+    return mode.wrap(mode.emit(RESHAPE, (mode.read(x), list(meta.shape))), meta)
+
+
+def parts(mode: LazyMode, x: Lazy, sizes: Any, dim: int = 0) -> list[Tensor]:
+    """split and split_with_sizes as slices, so that writes to parts go back."""
+    if isinstance(sizes, int):
+        step = max(1, sizes)
+        sizes = [min(step, x.shape[dim] - i) for i in range(0, x.shape[dim], step)]
+    ends = np.cumsum(sizes).tolist()
+    with mode:
+        return [x.narrow(dim, end - n, n) for n, end in zip(sizes, ends, strict=True)]
+
+
+def rows(mode: LazyMode, x: Lazy, dim: int = 0) -> list[Tensor]:
+    with mode:
+        return [x.select(dim, i) for i in range(x.shape[dim])]
+
+
+def check_errors(mode: LazyMode, info: Tensor, name: str, *, is_matrix: bool) -> None:
+    """Did a matrix resist (singular, not positive definite)? Raises as eager does."""
+    with _disable_current_modes():
+        aten._linalg_check_errors(mode.real(info), name, is_matrix=is_matrix)
+
+
+def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
+    """x[0] = 0 arrives as a fill with a 0-dim tensor."""
+    return mode.store(x, number)
+
+
+RULES: dict[Any, Any] = {
+    aten.fill_.Tensor: fill,
+    aten._local_scalar_dense.default: number,
+    aten.equal.default: equal,
+    aten.allclose.default: allclose,
+    aten._linalg_check_errors.default: check_errors,
+    aten.clone.default: copy,
+    CAST: copy,
+    aten._unsafe_view.default: unsafe_view,
+    aten.copy_.default: LazyMode.store,
+    aten.index_put_.default: LazyMode.put,
+    aten._index_put_impl_.default: LazyMode.put,
+    aten.split.Tensor: parts,
+    aten.split_with_sizes.default: parts,
+    aten.unbind.int: rows,
+}

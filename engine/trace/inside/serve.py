@@ -1,0 +1,208 @@
+"""What runs inside the locked child: one program, on lazy or on real tensors, one reply.
+
+The handler of the zygote: `preload()` before the files close, `serve(request, memory)` after the
+child is locked in. Nothing here is trusted by the engine; the reply is verified on arrival.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import itertools
+import linecache
+import mmap
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...sandbox import protocol
+from ...sandbox.guard import CHANNEL
+from ..draws import drew_otherwise, seed_all
+from ..ops import use_native_shapes
+from ..torch_start import leave_compiler_out
+from .attempts import attempted, watched
+from .faults import WrongShape, rejection_of
+from .lazy import LazyMode
+from .program import FILENAME, load
+from .recorder import Node, Recorder, Unsupported
+from .rules import RULES
+from .surface import Surface
+from .values import Values
+
+MAX_OUTPUT_CHARACTERS = 4096
+
+
+class Output(io.TextIOBase):
+    """Keeps the first characters that a program prints."""
+
+    def __init__(self) -> None:
+        self.kept = ""
+
+    def write(self, text: str) -> int:
+        self.kept += text[: MAX_OUTPUT_CHARACTERS - len(self.kept)]
+        return len(text)
+
+
+def preload() -> None:
+    """Import what programs name, warm up one small op per kind; afterwards no file opens."""
+    given = set(os.environ)
+    import collections  # noqa: F401
+    import copy  # noqa: F401
+    import decimal  # noqa: F401
+    import encodings.idna  # noqa: F401
+    import fractions  # noqa: F401
+    import heapq  # noqa: F401
+    import html  # noqa: F401
+    import statistics  # noqa: F401
+    import zoneinfo  # noqa: F401
+
+    import numpy.fft
+    import numpy.ma
+    import numpy.polynomial  # noqa: F401
+    import torch.nn.functional as F
+    import torch.utils._device
+    import torch.utils.checkpoint
+    import torch.utils.serialization
+
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    use_native_shapes()
+    leave_compiler_out()
+    x = torch.randn(8, 8, requires_grad=True)
+    torch.einsum("ij,jk->ik", x, x).sum().backward()
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        t = x.detach().to(dtype)
+        _ = t @ t, F.softmax(t, -1), t.sort(), t.norm(), repr(t)
+    warm_up()
+    for name in set(os.environ) - given:  # torch leaves a folder with the user's name in it
+        del os.environ[name]
+
+
+def warm_up() -> None:
+    """Trace one program, so that children inherit warm caches."""
+    source = (
+        "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n"
+        "    m = torch.stack([a, b]).median(0).values\n    m += a.norm() * b.clamp(-1, 1)\n"
+        "    return torch.where(m > 0, m, 0.5 * b)\n"
+    )
+    request = {"code": source, "params": {}, "names": ["a", "b"], "shape": [4, 6], "seed": "0"}
+    trace_view(request, (4, 6), lambda question: {})
+
+
+# ---- one request -----------------------------------------------------------------------------------
+
+
+def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
+    """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}.
+
+    A child may serve one program for several tensors, one after the other.
+    """
+    output, attempts = Output(), watched()
+    attempts.clear()
+    sys.stdout = sys.stderr = output
+    torch.set_default_dtype(torch.float32)  # what the program set when it was called before
+    torch.set_grad_enabled(True)
+    linecache.cache[FILENAME] = (
+        len(request["code"]),
+        None,
+        request["code"].splitlines(True),
+        FILENAME,
+    )
+    faulthandler.register(signal.SIGUSR1, CHANNEL, all_threads=False)
+    try:
+        reply = run_eager(request, memory) if memory is not None else trace(request)
+    except BaseException as error:
+        reply = rejection_of(error)
+    if attempts:
+        reply = attempted(attempts)
+    return {**reply, "printed": output.kept}
+
+
+def trace(request: dict[str, Any]) -> dict[str, Any]:
+    """The graph; in the tensor's own shape, else, where torch refuses dimensions, as a vector."""
+    shape, ask = tuple(request["shape"]), asker()
+    try:
+        return {**trace_view(request, shape, ask), "view": "own"}
+    except (RuntimeError, IndexError, ValueError):
+        if len(shape) < 2:
+            raise
+        first = sys.exc_info()[1]
+        assert first is not None
+    flat = shape[0] * shape[1]
+    try:
+        return {**trace_view(request, (flat,), ask), "view": "flat"}
+    except Exception:
+        raise first from None
+
+
+def asker() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Asks the engine; the engine counts too, but here the line is known."""
+    numbers = itertools.count(1)
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        if next(numbers) > protocol.MAX_ASKS:
+            raise Unsupported(
+                f"more than {protocol.MAX_ASKS} questions for values of the weights: stack them and "
+                "read them at once (.tolist()), or use torch.where"
+            )
+        protocol.send(CHANNEL, {"ask": question})
+        return protocol.receive(CHANNEL)["answer"]
+
+    return ask
+
+
+def trace_view(request: dict[str, Any], shape: tuple[int, ...], asker: Any) -> dict[str, Any]:
+    asker_with_view = lambda question: asker({**question, "shape": list(shape)})  # noqa: E731
+    recorder = Recorder()
+    mode = LazyMode(Values(recorder, asker_with_view), RULES)
+    inputs = {name: mode.input(name, shape) for name in request["names"]}
+    seed_all(request["seed"])
+    with Surface(mode), mode:
+        function = load(request["code"])
+        result = function(inputs, torch.device("cpu"), **request["params"])
+    node = result_node(mode, result, shape)
+    return {
+        "status": "ok",
+        "shape": list(shape),
+        "nodes": recorder.news(),
+        "result": node.index,
+        "draws": mode.draws,
+        "drew_otherwise": drew_otherwise(request["seed"], mode.draws),
+    }
+
+
+def result_node(mode: LazyMode, result: Any, shape: tuple[int, ...]) -> Node:
+    if not isinstance(result, torch.Tensor):
+        raise WrongShape(f"merge_models returned {type(result).__name__}, not a tensor")
+    if tuple(result.shape) != shape:
+        raise WrongShape(f"the result has shape {tuple(result.shape)}, the tensor {shape}")
+    if not result.dtype.is_floating_point:
+        with mode:
+            result = result.to(torch.float32)
+    value = mode.read(result)
+    return value if isinstance(value, Node) else mode.recorder.const(value)
+
+
+def run_eager(request: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
+    """The last resort: the function on real tensors, in shared memory, the result written back."""
+    shape, count = tuple(request["shape"]), int(np.prod(request["shape"]))
+    inputs = {}
+    for i, name in enumerate(request["names"]):
+        view = torch.frombuffer(memory, dtype=torch.float32, count=count, offset=4 * count * i)
+        inputs[name] = view.clone().reshape(shape)
+    seed_all(request["seed"])
+    result = load(request["code"])(inputs, torch.device("cpu"), **request["params"])
+    if not isinstance(result, torch.Tensor):
+        raise WrongShape(f"merge_models returned {type(result).__name__}, not a tensor")
+    if tuple(result.shape) != shape:
+        raise WrongShape(f"the result has shape {tuple(result.shape)}, the tensor {shape}")
+    offset = 4 * count * len(request["names"])
+    out = torch.frombuffer(memory, dtype=torch.float32, count=count, offset=offset)
+    with torch.no_grad():
+        out.copy_(result.detach().float().reshape(-1))
+    return {"status": "ok"}

@@ -1,0 +1,134 @@
+"""Values on demand: what Python wants to know of the weights is asked of the engine.
+
+Asked for are the *statistics at the edge* (small results of something large) below the wanted node,
+plus every other scalar recorded since, so that `sorted(ws, key=torch.norm)` is one question. What
+lies above the edge is computed here by torch in float32, as eager does, and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bounds import MAX_ANSWER_ELEMENTS
+from ..ops import run
+from ..tree import found, mapped
+from ..wire import unpack_tensor
+from .recorder import Constant, Node, Recorder, Unsupported
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Values:
+    """Answers so far; `ask` sends a question and waits."""
+
+    def __init__(self, recorder: Recorder, ask: Ask) -> None:
+        self.recorder, self._ask = recorder, ask
+        self.known: dict[Node, Any] = {}
+        self.input_sizes: set[int] = set()
+        self._scanned = 0
+
+    def of(self, node: Node) -> Any:
+        """A node's value; one question for all that is missing below it."""
+        if not self.is_statistic(node):
+            count = node.meta.numel() if isinstance(node.meta, Tensor) else 0
+            raise Unsupported(
+                f"Python wants all {count} numbers of a tensor (at most {MAX_ANSWER_ELEMENTS}): "
+                "use torch operations on it"
+            )
+        if need := self.edges([node]):
+            fresh, self._scanned = self.recorder.nodes[self._scanned :], len(self.recorder.nodes)
+            spare = self.edges([n for n in fresh if is_scalar(n)])
+            need += [n for n in spare if n not in need and is_scalar(n)]
+            self.learn(need)
+        return replay([node], self.known)[0]
+
+    def learn(self, need: Sequence[Node]) -> None:
+        for part in answerable_parts(need):
+            question = {"nodes": self.recorder.news(), "outputs": [n.index for n in part]}
+            answers = self.asked(question)["values"]
+            for node, answer in zip(part, answers, strict=True):
+                self.known[node] = unpack_tensor(answer)
+
+    def asked(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer; what torch raised on the real numbers is raised here."""
+        answer = self._ask(question)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def sizes(self, node: Node, several: bool) -> Any:
+        """Meta tensors of an op whose sizes rest on values."""
+        answer = self.asked({"nodes": self.recorder.news(), "sizes": node.index})
+        metas = [
+            torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+            for shape, dtype in answer["sizes"]
+        ]
+        return metas if several else metas[0]
+
+    def is_statistic(self, node: Node) -> bool:
+        """Small, and not one of the inputs."""
+        metas = found(node.meta, Tensor)
+        small = all(
+            m.numel() <= MAX_ANSWER_ELEMENTS and m.numel() not in self.input_sizes for m in metas
+        )
+        return bool(metas) and small and node.op != "input" and "draw" not in node.kwargs
+
+    def edges(self, todo: list[Node]) -> list[Node]:
+        """The unknown statistics of something large on which these statistics rest."""
+        need: list[Node] = []
+        seen = set(self.known)
+        todo = list(todo)
+        while todo:
+            node = todo.pop(0)
+            if node in seen:
+                continue
+            seen.add(node)
+            parents = found((node.args, node.kwargs), Node)
+            if all(map(self.is_statistic, parents)):
+                todo += parents
+            elif isinstance(node.meta, Tensor):
+                need.append(node)
+            else:  # several results: each item is asked for by itself
+                need += [n for n in self.recorder.nodes if n.op == "item" and n.args[0] is node]
+        return list(dict.fromkeys(need))
+
+
+def answerable_parts(need: Sequence[Node]) -> Iterator[list[Node]]:
+    """Groups of nodes whose numbers fit into one answer."""
+    part: list[Node] = []
+    room = MAX_ANSWER_ELEMENTS
+    for node in need:
+        if part and node.meta.numel() > room:
+            yield part
+            part, room = [], MAX_ANSWER_ELEMENTS
+        part.append(node)
+        room -= max(1, node.meta.numel())
+    yield part
+
+
+def is_scalar(node: Node) -> bool:
+    return isinstance(node.meta, Tensor) and node.meta.dim() == 0
+
+
+def replay(wanted: Sequence[Node], known: dict[Node, Any]) -> list[Any]:
+    """Values of small nodes from what is known, by torch, kept in `known`."""
+    todo, seen = list(wanted), set(known)
+    while todo:
+        if (node := todo.pop()) not in seen:
+            seen.add(node)
+            todo += found((node.args, node.kwargs), Node)
+    for node in sorted(seen - set(known), key=lambda n: n.index):
+        args = mapped(known.__getitem__, node.args, Node)
+        if node.op == "const":
+            constant = args[0]
+            assert isinstance(constant, Constant)
+            known[node] = constant.value
+        elif node.op == "item":
+            known[node] = args[0][args[1]]
+        else:
+            known[node] = run(node.op, args, mapped(known.__getitem__, node.kwargs, Node))
+    return [known[node] for node in wanted]

@@ -1,0 +1,172 @@
+"""Rewrites that never change a float32 result beyond the contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..ir import ELEMENTWISE, Builder, Graph, Node, Op, Space, join
+from ..reference import ELEMENTWISE_FORMS
+
+# ---- simplify: constants folded, neutral operations dropped, equal nodes made once ----------------
+
+
+def simplify(graph: Graph) -> Graph:
+    """Rebuild node by node; a rule may answer a node with an existing one."""
+    builder, new = Builder(), list[int]()
+    for node in graph.nodes:
+        new.append(simplified(builder, node, tuple(new[a] for a in node.args)))
+    return builder.graph(*(new[output] for output in graph.outputs))
+
+
+def simplified(b: Builder, node: Node, args: tuple[int, ...]) -> int:
+    if node.op in ELEMENTWISE:
+        numbers = [number(b, a) for a in args]
+        if all(n is not None for n in numbers):
+            return b.const(fold(node.op, [n for n in numbers if n is not None]))
+        if (rule := RULES.get(node.op)) and (found := rule(b, args, numbers)) is not None:
+            return found
+    space = None if node.op in ELEMENTWISE else node.space
+    return b.add(node.op, *args, attrs=node.attrs, space=space)
+
+
+def number(b: Builder, index: int) -> float | None:
+    """The constant that a node is, or None."""
+    node = b.nodes[index]
+    return node.attrs[0] if node.op is Op.CONST else None
+
+
+def fold(op: Op, numbers: Sequence[float]) -> float:
+    """In float32, as the kernel would."""
+    return float(ELEMENTWISE_FORMS[op](*(torch.tensor(n, dtype=torch.float32) for n in numbers)))
+
+
+Numbers = list[float | None]
+Rule = Callable[[Builder, tuple[int, ...], Numbers], int | None]
+
+
+def add_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    for mine, other in ((0, 1), (1, 0)):
+        if numbers[mine] == 0.0:
+            return args[other]
+    return None
+
+
+def sub_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    if numbers[1] == 0.0:
+        return args[0]
+    return b.add(Op.NEG, args[1]) if numbers[0] == 0.0 else None
+
+
+def mul_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    for mine, other in ((0, 1), (1, 0)):
+        factor = numbers[mine]
+        if factor is None:
+            continue
+        if factor == 1.0:
+            return args[other]
+        if factor == -1.0:
+            return b.add(Op.NEG, args[other])
+        return merged_factor(b, factor, args[other])
+    return None
+
+
+def merged_factor(b: Builder, factor: float, index: int) -> int | None:
+    """c1 * (c2 * x) as (c1 c2) * x, where the product is an ordinary number."""
+    node = b.nodes[index]
+    if node.op is not Op.MUL:
+        return None
+    for mine, other in ((0, 1), (1, 0)):
+        if (second := number(b, node.args[mine])) is None:
+            continue
+        product = fold(Op.MUL, [factor, second])
+        if math.isfinite(product) and abs(product) > 1e-30:
+            return b.add(Op.MUL, node.args[other], b.const(product))
+    return None
+
+
+def div_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    divisor = numbers[1]
+    if divisor == 1.0:
+        return args[0]
+    if divisor and math.isfinite(divisor) and math.frexp(abs(divisor))[0] == 0.5:
+        return b.add(Op.MUL, args[0], b.const(1.0 / divisor))  # a power of two: exact
+    return None
+
+
+def neg_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    inner = b.nodes[args[0]]
+    return inner.args[0] if inner.op is Op.NEG else None
+
+
+def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    inner = b.nodes[args[0]]
+    if inner.op is Op.ABS:
+        return args[0]
+    return b.add(Op.ABS, inner.args[0]) if inner.op is Op.NEG else None
+
+
+def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    _condition, yes, no = args
+    whole = join(*(b.nodes[a].space for a in args))
+    if yes == no and b.nodes[yes].space is whole:  # a smaller one would change a sum over it
+        return yes
+    if numbers[0] is None:
+        return None
+    chosen = yes if numbers[0] != 0.0 else no
+    return chosen if b.nodes[chosen].space is Space.FULL else None
+
+
+def extreme_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    return args[0] if args[0] == args[1] else None
+
+
+def max_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    same = extreme_rule(b, args, numbers)
+    return chosen_by_truth(b, *args) if same is None else same
+
+
+def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
+    """(c and yes) or (not c and no), all of them truth values, is `yes if c else no`."""
+    for one, other in ((x, y), (y, x)):
+        first, second = b.nodes[one], b.nodes[other]
+        if first.op is not Op.MUL or second.op is not Op.MUL:
+            return None
+        for c, yes in (first.args, first.args[::-1]):
+            for denied, no in (second.args, second.args[::-1]):
+                if is_not(b, denied, c) and all(is_truth(b, v) for v in (c, yes, no)):
+                    return b.add(Op.WHERE, c, yes, no)
+    return None
+
+
+def is_not(b: Builder, index: int, of: int) -> bool:
+    """Whether a node is `of == 0`."""
+    node = b.nodes[index]
+    return node.op is Op.EQ and of in node.args and any(number(b, a) == 0.0 for a in node.args)
+
+
+def is_truth(b: Builder, index: int) -> bool:
+    """Whether a node is 0 or 1 for all inputs."""
+    node = b.nodes[index]
+    if node.op in (Op.LT, Op.LE, Op.EQ, Op.NE, Op.IN_RANGE):
+        return True
+    if node.op is Op.CONST:
+        return node.attrs[0] in (0.0, 1.0)
+    if node.op in (Op.MUL, Op.MAX, Op.MIN):
+        return all(is_truth(b, a) for a in node.args)
+    return node.op is Op.WHERE and all(is_truth(b, a) for a in node.args[1:])
+
+
+RULES: dict[Op, Rule] = {
+    Op.ADD: add_rule,
+    Op.SUB: sub_rule,
+    Op.MUL: mul_rule,
+    Op.DIV: div_rule,
+    Op.NEG: neg_rule,
+    Op.ABS: abs_rule,
+    Op.WHERE: where_rule,
+    Op.MAX: max_rule,
+    Op.MIN: extreme_rule,
+}

@@ -1,0 +1,121 @@
+"""From a canonical graph to a plan: by depth of reductions over the weights.
+
+A node's depth is the number of sweeps that must have run before it can be computed. At each depth
+there is one Sweep (all reductions of FULL values of that depth) and one Host step (the small values
+that a FULL expression or a deeper step needs). Every constant becomes a parameter slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..ir import REDUCTIONS, Graph, Op, Space
+from ..stages import Apply, Host, Plan, Stage, Sweep
+from .subgraphs import subgraph
+
+OWN = "+"
+
+
+def stage_merge(graph: Graph) -> Plan:
+    """Plan of one update."""
+    return Stager(graph).plan(merge=True)
+
+
+def stage_values(graph: Graph) -> Plan:
+    """Plan of small values, one output slot each."""
+    assert all(graph.nodes[o].space is not Space.FULL for o in graph.outputs), "a FULL answer"
+    return Stager(graph).plan(merge=False)
+
+
+class Stager:
+    """One graph's way to its plan; the state is the slot of every small value known so far."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.depth = depths(graph)
+        self.slot: dict[int, int] = {}
+        self.params: list[float] = []
+        for index, node in enumerate(graph.nodes):
+            if node.op is Op.CONST:
+                self.slot[index] = len(self.params)
+                self.params.append(node.attrs[0])
+        self.num_slots = len(self.params)
+
+    def plan(self, merge: bool) -> Plan:
+        stages: list[Stage] = []
+        for depth in range(max(self.depth, default=0) + 1):
+            stages += self.sweeps(depth) + self.hosts(depth, merge)
+        outputs = ()
+        if merge:
+            stages.append(Apply(self.extract(self.graph.outputs)))
+        else:
+            outputs = tuple(self.slot[o] for o in self.graph.outputs)
+        return Plan(tuple(stages), tuple(self.params), self.num_slots, outputs)
+
+    def sweeps(self, depth: int) -> list[Stage]:
+        found = [
+            i for i in range(len(self.graph.nodes)) if self.swept(i) and self.depth[i] == depth
+        ]
+        if not found:
+            return []
+        keys = tuple(key_of(expression(self.graph, i)) for i in found)
+        graph = self.extract(found)
+        return [Sweep(graph, self.new_slots(found), keys)]
+
+    def hosts(self, depth: int, merge: bool) -> list[Stage]:
+        """One step for the small values of this depth that something outside the step reads."""
+        nodes = self.graph.nodes
+        small = {
+            i
+            for i, node in enumerate(nodes)
+            if self.depth[i] == depth and node.space is not Space.FULL and i not in self.slot
+        }
+        wanted = {
+            a
+            for i, node in enumerate(nodes)
+            for a in node.args
+            if a in small and (node.space is Space.FULL or self.swept(i) or self.depth[i] > depth)
+        }
+        wanted |= {o for o in self.graph.outputs if o in small}
+        if not wanted:
+            return []
+        found = sorted(wanted)
+        graph = self.extract(found)
+        return [Host(graph, self.new_slots(found))]
+
+    def swept(self, index: int) -> bool:
+        node = self.graph.nodes[index]
+        return node.op in REDUCTIONS and self.graph.nodes[node.args[0]].space is Space.FULL
+
+    def new_slots(self, indices: Iterable[int]) -> tuple[int, ...]:
+        slots = []
+        for index in indices:
+            self.slot[index] = self.num_slots
+            slots.append(self.num_slots)
+            self.num_slots += 1
+        return tuple(slots)
+
+    def extract(self, outputs: Iterable[int]) -> Graph:
+        """The part of the graph above these nodes, cut at values that have a slot."""
+        return subgraph(self.graph, tuple(outputs), self.slot)
+
+
+def depths(graph: Graph) -> list[int]:
+    """Per node, the number of sweeps on which it rests."""
+    found: list[int] = []
+    for node in graph.nodes:
+        deepest = max((found[a] for a in node.args), default=0)
+        over_weights = node.op in REDUCTIONS and graph.nodes[node.args[0]].space is Space.FULL
+        found.append(deepest + over_weights)
+    return found
+
+
+def expression(graph: Graph, index: int) -> Graph:
+    """One value alone, constants in place: its fingerprint names the statistic."""
+    return subgraph(graph, (index,), {})
+
+
+def key_of(statistic: Graph) -> str:
+    """Its name in a memo; with OWN at the end where a program's constants are in it."""
+    constants = any(node.op is Op.CONST for node in statistic.nodes)
+    return statistic.fingerprint + OWN * constants

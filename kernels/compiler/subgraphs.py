@@ -1,0 +1,61 @@
+"""Cuts graphs: what an output needs, what a stage may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..ir import ELEMENTWISE, Builder, Graph, Node, Op
+
+
+def subgraph(graph: Graph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> Graph:
+    """The nodes that the outputs need, in order; what has a slot becomes a PARAM leaf."""
+    builder, new = Builder(), dict[int, int]()
+    for index in needs(graph, outputs, slot):
+        node = graph.nodes[index]
+        if index in slot:
+            new[index] = builder.add(Op.PARAM, attrs=(slot[index],), space=node.space)
+        else:
+            space = None if node.op in ELEMENTWISE else node.space
+            args = (new[a] for a in node.args)
+            new[index] = builder.add(node.op, *args, attrs=node.attrs, space=space)
+    return builder.graph(*(new[o] for o in outputs))
+
+
+def needs(graph: Graph, outputs: Iterable[int], known: Container[int] = ()) -> list[int]:
+    """Indices that the outputs rest on, ascending; what is known rests on nothing."""
+    seen, todo = set[int](), list(outputs)
+    while todo:
+        if (index := todo.pop()) not in seen:
+            seen.add(index)
+            if index not in known:
+                todo += graph.nodes[index].args
+    return sorted(seen)
+
+
+def drop_unused(graph: Graph) -> Graph:
+    """Without the nodes that no output rests on."""
+    kept = needs(graph, graph.outputs)
+    new = {old: i for i, old in enumerate(kept)}
+    nodes = tuple(
+        Node(n.op, tuple(new[a] for a in n.args), n.attrs, n.space)
+        for n in (graph.nodes[old] for old in kept)
+    )
+    return Graph(nodes, tuple(new[o] for o in graph.outputs))
+
+
+def part(graph: Graph, outputs: Sequence[int]) -> Graph:
+    """The same graph with only what these outputs need, so that use counts are right."""
+    return drop_unused(Graph(graph.nodes, tuple(outputs)))
+
+
+def grouped(graph: Graph, kind: Callable[[int], Any], most: int) -> list[tuple[Any, list[int]]]:
+    """The outputs by kind, at most so many together: what a backend computes in one pass."""
+    groups: dict[Any, list[int]] = {}
+    for output in dict.fromkeys(graph.outputs):
+        groups.setdefault(kind(output), []).append(output)
+    return [
+        (key, outputs[i : i + most])
+        for key, outputs in groups.items()
+        for i in range(0, len(outputs), most)
+    ]

@@ -1,0 +1,92 @@
+"""Bytecode of each kind of call: merge, update, statistics, columns, gathers, histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import combinations_with_replacement
+
+from ..ir import Graph, Op
+from .encode import REDUCTION_KINDS, Code, Encoder, Machine, Statistics
+from .lanes import encode_moments, encode_products, moments_of, products_of
+
+# ---- whole programs -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def encode(graph: Graph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
+    """The code of a graph for one of PURPOSES."""
+    return PURPOSES[purpose](Encoder(graph, bf16), machine)
+
+
+def encode_merge(encoder: Encoder, machine: Machine) -> Code:
+    """base + update into the output, rounded to its format."""
+    update = encoder.value(encoder.graph.outputs[0])
+    encoder.end("TRUE__STORE_MERGED", a=update, c=encoder.base())
+    return encoder.code(machine)
+
+
+def encode_update(encoder: Encoder, machine: Machine) -> Code:
+    """The float32 update alone."""
+    encoder.end("STORE", a=encoder.value(encoder.graph.outputs[0]))
+    return encoder.code(machine)
+
+
+def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
+    """Reductions into lanes; `lanes` of the code says where each output is."""
+    outputs = list(encoder.graph.outputs)
+    found = Statistics(encoder.graph.outputs)
+    encode_products(encoder, found, products_of(encoder, outputs), moments_of(encoder, outputs))
+    encode_moments(encoder, found, [o for o in outputs if o not in found.lane])
+    return encoder.code(machine, found)
+
+
+def encode_moments_of(encoder: Encoder, machine: Machine) -> Code:
+    """Sums of the outputs, then of the products of all pairs (x before y), in double lanes."""
+    outputs = encoder.graph.outputs
+    found, values = Statistics(()), [encoder.value(output) for output in outputs]
+    for value in values:
+        encoder.end("WIDE_SUM", a=value, k=found.take(None))
+    if len(values) == 3:
+        registers = dict(zip("abc", values, strict=True))
+        encoder.end("WIDE_GRAM3", **registers, k=found.take(*[None] * 6))
+    else:
+        for x, y in combinations_with_replacement(values, 2):
+            encoder.end("WIDE_DOT", a=x, b=y, k=found.take(None))
+    return encoder.code(machine, found)
+
+
+def encode_columns(encoder: Encoder, machine: Machine) -> Code:
+    """Reductions by column, output k into column accumulator k."""
+    found = Statistics(encoder.graph.outputs)
+    names = {Op.REDUCE_SUM: "SUM", Op.REDUCE_MAX: "LARGEST", Op.REDUCE_MIN: "SMALLEST"}
+    for output in encoder.graph.outputs:
+        node = encoder.graph.nodes[output]
+        k = found.take(output, kind=REDUCTION_KINDS[node.op])
+        encoder.end(f"COLUMN_{names[node.op]}", a=encoder.value(node.args[0]), k=k)
+    return encoder.code(machine, found)
+
+
+def encode_gather(encoder: Encoder, machine: Machine) -> Code:
+    """Keys, inside a bracket, of what the order statistics, all outputs, run over."""
+    (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
+    encoder.end("GATHER", a=encoder.value(value))
+    return encoder.code(machine)
+
+
+def encode_histogram(encoder: Encoder, machine: Machine) -> Code:
+    """Counts of one digit of the keys of the same."""
+    (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
+    encoder.end("HISTOGRAM", a=encoder.value(value))
+    return encoder.code(machine)
+
+
+PURPOSES: dict[str, Callable[[Encoder, Machine], Code]] = {
+    "merge": encode_merge,
+    "update": encode_update,
+    "reductions": encode_reductions,
+    "moments": encode_moments_of,
+    "columns": encode_columns,
+    "gather": encode_gather,
+    "histogram": encode_histogram,
+}

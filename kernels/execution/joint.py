@@ -1,0 +1,148 @@
+"""Sweeps of many plans in one: what each still lacks of a tensor's statistics, and one graph of it all.
+
+The statistics that programs ask of one tensor are mostly the same, or rest on the same expressions, so
+their sweeps are joined node by node; slots that hold the same number become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compiler.staging import OWN
+from ..compiler.subgraphs import needs
+from ..ir import ELEMENTWISE, Builder, Graph, Node, Op
+from ..stages import Sweep
+from .moments import degree, forms_of, keys_of, summed, symmetric
+
+if TYPE_CHECKING:
+    from ..tensors import TensorSet
+from ..tensors import Memo, Slots
+
+
+@dataclass
+class Missing:
+    """One plan's sweep of one tensor, until its slots are filled."""
+
+    sweep: Sweep
+    tensors: TensorSet
+    slots: Slots
+    memo: Memo
+    found: dict[str, Tensor] = field(default_factory=dict)
+
+    def recall(self) -> None:
+        """A memo may forget at any time: what it has is held from here on."""
+        self.found = {key: self.memo[key] for key in self.sweep.keys if key in self.memo}
+
+    @property
+    def wanted(self) -> list[tuple[str, int]]:
+        """Key and output of what is not there yet."""
+        pairs = zip(self.sweep.keys, self.sweep.graph.outputs, strict=True)
+        return [(key, output) for key, output in pairs if key not in self.found]
+
+    def keep(self, found: dict[str, Tensor]) -> None:
+        """Note what was found. The memo refuses what is too large: the smallest are given first."""
+        fresh = [(key, found[key]) for key, _ in self.wanted if key in found] if found else []
+        self.found.update(fresh)
+        with suppress(ValueError):
+            self.memo.update(sorted(fresh, key=lambda item: item[1].numel()))
+
+    def fill(self) -> None:
+        for slot, key in zip(self.sweep.slots, self.sweep.keys, strict=True):
+            self.slots[slot] = self.found[key].float()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """One graph of several sweeps of a tensor; `keys` of its outputs, `slots` of its parameters."""
+
+    graph: Graph
+    keys: tuple[str, ...]
+    slots: Slots
+
+
+def join_sweeps(group: Sequence[Missing]) -> Joined:
+    """What a tensor's sweeps lack, each statistic once."""
+    if len(group) == 1:
+        (one,) = group
+        keys, outputs = zip(*one.wanted, strict=True)
+        return Joined(Graph(one.sweep.graph.nodes, outputs), keys, one.slots)
+    joiner = Joiner()
+    for one in group:
+        joiner.take(one)
+    graph = joiner.builder.graph(*joiner.outputs.values())
+    return Joined(graph, tuple(joiner.outputs), joiner.slots)
+
+
+@dataclass
+class Joiner:
+    builder: Builder = field(default_factory=Builder)
+    outputs: dict[str, int] = field(default_factory=dict)
+    slots: Slots = field(default_factory=list)
+    numbers: dict[object, int] = field(default_factory=dict)
+
+    def take(self, one: Missing) -> None:
+        fresh = [(key, output) for key, output in one.wanted if key not in self.outputs]
+        nodes, new = one.sweep.graph.nodes, dict[int, int]()
+        for index in needs(one.sweep.graph, tuple(output for _, output in fresh)):
+            new[index] = self.node(nodes[index], new, one.slots)
+        self.outputs.update((key, new[output]) for key, output in fresh)
+
+    def node(self, node: Node, new: dict[int, int], slots: Slots) -> int:
+        attrs = node.attrs
+        if node.op is Op.PARAM:
+            attrs = (self.slot(slots[attrs[0]]),)
+        space = None if node.op in ELEMENTWISE else node.space
+        return self.builder.add(node.op, *(new[a] for a in node.args), attrs=attrs, space=space)
+
+    def slot(self, value: Tensor | None) -> int:
+        """Of this number or vector in the joined graph."""
+        assert value is not None, "a slot is read before it is filled"
+        same = id(value) if value.dim() else float(value).hex()
+        if same not in self.numbers:
+            self.numbers[same] = len(self.slots)
+            self.slots.append(value)
+        return self.numbers[same]
+
+
+def by_algebra(graph: Graph, key: str, output: int) -> bool:
+    """Whether moments may give a statistic. Only one that numbers of the program's own enter: the
+    others are the same for every program, and paid once by their sweep."""
+    return key.endswith(OWN) and degree(graph, output) is not None
+
+
+def from_moments(one: Missing, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
+    """What the moments of the tensor give of a sweep."""
+    graph, names = one.sweep.graph, list(one.tensors.experts)
+    eligible = [(key, output) for key, output in one.wanted if by_algebra(graph, key, output)]
+    if not eligible:
+        return {}
+    moments = known_moments(one.tensors, one.memo, make)
+    forms = forms_of(graph, [output for _, output in eligible], names, one.slots)
+    numbers, lengths = moments.numpy(), moments.diagonal().sqrt().numpy()
+    with np.errstate(all="ignore"):  # what is not finite is swept
+        values = [summed(form, numbers, lengths) for form in forms]
+    return {
+        key: torch.tensor(value, dtype=torch.float32)
+        for (key, _), value in zip(eligible, values, strict=True)
+        if value is not None
+    }
+
+
+def known_moments(tensors: TensorSet, memo: Memo, make: Callable[[TensorSet], Tensor]) -> Tensor:
+    """The tensor's moments, [K + 1, K + 1] float64, from the memo or kept there."""
+    keys = keys_of(list(tensors.experts))
+    if all(key in memo for key in keys):
+        numel, *products = (float(memo[key]) for key in keys)
+        return symmetric(products, int(numel), len(tensors.experts) + 1)
+    moments = make(tensors)
+    upper = moments[tuple(torch.triu_indices(*moments.shape))]
+    with suppress(ValueError):
+        memo.update(zip(keys, upper.unbind(), strict=True))
+    return moments

@@ -1,0 +1,138 @@
+"""Statistics of blends without reading a weight again.
+
+Much of what programs ask with numbers of their own is a sum of products of blends of the task vectors,
+x = c_0 + sum c_i t_i: norms, dot products, cosines, means, variances. With the *moments*
+M_ij = sum v_i v_j of v = (1, t_1, ..., t_K), made once for a tensor in double precision, each is
+sum q_ij M_ij, whatever the numbers. Terms that cancel would leave little of even that: what is not
+certain to be as exact as a sweep (`TOLERANCE`) is swept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations_with_replacement
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compiler.subgraphs import needs
+from ..ir import Graph, Node, Op, Space
+
+EPSILON = 1e-12  # of the moments, relative to their terms' magnitudes
+TOLERANCE = 1e-7  # of a statistic; a tenth of what the numerics contract allows
+# Beyond these a float32 pass would have lost or overflowed what exact numbers do not.
+MOST_FACTOR, LEAST_SQUARE, MOST_SQUARE = 1e15, 1e-30, 1e30
+
+Form = (
+    np.ndarray
+)  # [K + 1, K + 1] float64: the sum of q_ij v_i v_j; row 0 alone where it is a blend
+PREFIX = "moment"
+
+
+def symmetric(products: Sequence[float], numel: int, size: int) -> Tensor:
+    """[size, size] float64 from its upper triangle without the first number, `numel`."""
+    found = torch.empty(size, size, dtype=torch.float64)
+    pairs = combinations_with_replacement(range(size), 2)
+    for (i, j), value in zip(pairs, [float(numel), *products], strict=True):
+        found[i, j] = found[j, i] = value
+    return found
+
+
+def keys_of(names: Sequence[str]) -> list[str]:
+    """A memo's names of the upper triangle's numbers, in order."""
+    vectors = ["1", *(f"t {name}" for name in names)]
+    return [f"{PREFIX}|{x}|{y}" for x, y in combinations_with_replacement(vectors, 2)]
+
+
+@lru_cache(maxsize=4096)
+def degree(graph: Graph, output: int) -> int | None:
+    """1 or 2 where the output is the sum over everything of a polynomial in the task vectors of that
+    degree, whose coefficients are numbers; else None."""
+    node = graph.nodes[output]
+    if node.op is not Op.REDUCE_SUM or node.space is not Space.SCALAR:
+        return None
+    found: dict[int, int | None] = {}
+    for index in needs(graph, node.args):
+        args = [found[a] for a in graph.nodes[index].args]
+        found[index] = None if None in args else degree_of(graph.nodes[index], args)  # pyright: ignore
+    whole = found[node.args[0]]
+    return whole if whole in (1, 2) else None
+
+
+def degree_of(node: Node, args: Sequence[int]) -> int | None:
+    if node.op is Op.INPUT:
+        return 1
+    if node.op in (Op.CONST, Op.PARAM):
+        return 0 if node.space is Space.SCALAR else None
+    if node.op in (Op.ADD, Op.SUB, Op.NEG):
+        return max(args)
+    if node.op is Op.MUL and sum(args) <= 2:
+        return sum(args)
+    return args[0] if node.op is Op.DIV and args[1] == 0 else None
+
+
+def forms_of(
+    graph: Graph, outputs: Sequence[int], names: Sequence[str], slots: Sequence[Tensor | None]
+) -> list[Form]:
+    """What each output sums, with the numbers of this call; for outputs of some `degree`."""
+    summands = tuple(graph.nodes[output].args[0] for output in outputs)
+    found: dict[int, Form] = {}
+    with np.errstate(all="ignore"):  # what is not finite is swept
+        for index in needs(graph, summands):
+            node = graph.nodes[index]
+            found[index] = combined(node, [found[a] for a in node.args], names, slots)
+    return [found[summand] for summand in summands]
+
+
+def combined(
+    node: Node, args: list[Form], names: Sequence[str], slots: Sequence[Tensor | None]
+) -> Form:
+    if node.op is Op.NEG:
+        return -args[0]
+    if node.op is Op.ADD:
+        return args[0] + args[1]
+    if node.op is Op.SUB:
+        return args[0] - args[1]
+    if node.op is Op.DIV:
+        return args[0] / args[1][0, 0]
+    if node.op is Op.MUL:
+        x, y = args
+        if is_number(y):
+            return x * y[0, 0]
+        return y * x[0, 0] if is_number(x) else np.outer(x[0], y[0])
+    found = np.zeros((len(names) + 1,) * 2)
+    if node.op is Op.INPUT:
+        found[0, 1 + list(names).index(node.attrs[0])] = 1.0
+    else:
+        value = node.attrs[0] if node.op is Op.CONST else slots[node.attrs[0]]
+        found[0, 0] = float(value)
+    return found
+
+
+def is_number(form: Form) -> bool:
+    return not form.ravel()[1:].any()
+
+
+def summed(form: Form, moments: np.ndarray, lengths: np.ndarray) -> float | None:
+    """The sum; `lengths`: sqrt(M_ii). None where a sweep would be more exact.
+
+    The error is at most EPSILON of the terms' magnitudes, each at most sqrt(M_ii M_jj). It may be
+    TOLERANCE of the sum of |what is summed|, which is no less than |the sum| and, of a blend x, no
+    less than its norm.
+    """
+    sizes = np.abs(form)
+    bound = float(lengths @ sizes @ lengths)
+    value = float(np.vdot(form, moments))
+    if bound == 0.0:
+        return 0.0
+    if not math.isfinite(value) or sizes.max() > MOST_FACTOR:
+        return None
+    if form[1:].any():
+        ordinary = LEAST_SQUARE * moments[0, 0] <= abs(value) <= MOST_SQUARE
+        return value if ordinary and EPSILON * bound <= TOLERANCE * abs(value) else None
+    square = float(form[0] @ moments @ form[0])
+    surely = math.sqrt(max(0.0, square - EPSILON * float(sizes[0] @ lengths) ** 2))
+    return value if EPSILON * bound <= TOLERANCE * max(surely, abs(value)) else None

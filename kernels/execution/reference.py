@@ -1,0 +1,37 @@
+"""The float64 backend: slow, and the definition of every other."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ..ir import Graph
+from ..reference import evaluate
+from ..tensors import Slots, TensorSet
+from .backend import Backend
+
+
+@final
+class ReferenceBackend(Backend):
+    """float64 on whole tensors: slow, memory hungry, and right by definition."""
+
+    name = "reference"
+
+    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        return [value.float() for value in self._evaluate(graph, tensors, slots)]
+
+    def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
+        (update,) = self._evaluate(graph, tensors, slots)
+        return update.expand(tensors.shape2d).float().reshape(tensors.base.shape).contiguous()
+
+    def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
+        (update,) = self._evaluate(graph, tensors, slots)
+        merged = tensors.base.double() + update.expand(tensors.shape2d).reshape(out.shape)
+        out.copy_(merged.to(out.dtype))
+        return bool(out.isfinite().all())
+
+    def _evaluate(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+        inputs = {name: tensors.vector(name, torch.float64) for name in tensors.experts}
+        return evaluate(graph, inputs, tensors.shape2d, slots, torch.float64)

@@ -1,0 +1,131 @@
+"""Kernels compiled ahead, in processes that need no GPU, and what their machine code is like.
+
+Launching looks for exactly these entries in Triton's cache (the same source, argument types, alignment
+of addresses, constants and options), so a kernel that was compiled here costs its first launch nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+from ..compiler.subgraphs import grouped, part
+from ..ir import Graph, Space
+from ..stages import Apply, Plan, Sweep
+from .body import Kernel
+from .cache import load_source
+from .codegen import FINISH_BLOCK, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
+from .launch import import_triton
+
+POINTERS = {
+    "table": "*i64",
+    "chunk_row": "*i32",
+    "numbers": "*fp32",
+    "flags": "*i32",
+    "pivots": "*i32",
+    "low": "*i32",
+    "high": "*i32",
+    "starts": "*i64",
+    "taken": "*i32",
+}
+FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
+
+
+def kernels_of(plan: Plan, dtype: str = "bf16") -> Iterator[Kernel]:
+    """All kernels of a plan whose checkpoints have one format."""
+    for stage in plan.stages:
+        if isinstance(stage, Apply):
+            yield generate(stage.graph, "apply", formats(stage.graph, dtype))
+        elif isinstance(stage, Sweep):
+            yield from sweeps_of(stage.graph, dtype)
+
+
+def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
+    for (space, ranked), outputs in grouped(graph, partial(shared_kernel, graph), MOST_REDUCTIONS):
+        wanted = part(graph, outputs)
+        if not ranked:
+            kind = {Space.SCALAR: "total", Space.ROW: "rows", Space.COL: "columns"}[space]
+            yield generate(wanted, kind, formats(wanted, dtype))
+        elif space is Space.SCALAR:
+            yield generate(wanted, "below", formats(wanted, dtype))
+            yield generate(wanted, "collect", formats(wanted, dtype))
+        else:
+            values = part(wanted, wanted.nodes[wanted.outputs[0]].args)
+            yield generate(values, "apply", formats(values, dtype), merged=False)
+
+
+def formats(graph: Graph, dtype: str) -> tuple[str, ...]:
+    return (dtype,) * (1 + len(inputs_of(graph)))
+
+
+def source_of(plan: Plan, dtype: str = "bf16") -> str:
+    """The plan's generated kernels, as they are written to the cache."""
+    return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
+
+
+def compile_ahead(kernel: Kernel, arch: int = 90, whole: bool = True) -> Any:
+    """The kernel's compiled form for sm_`arch`, from the cache or into it. Needs no GPU."""
+    function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
+    sizes = {**spec.sizes, "WHOLE": whole}
+    return compile_function(function, POINTERS, sizes, spec.options, arch)
+
+
+def compile_finish(kernel: Kernel, arch: int) -> Any:
+    """What adds up the partial results of a kernel of totals."""
+    num = len(kernel.sums) + len(kernel.extremes)
+    sizes = {"NUM": num, "NUM_SUMS": len(kernel.sums), "BLOCK": FINISH_BLOCK}
+    function = load_source(kernel.source).finish
+    return compile_function(function, FINISH_POINTERS, sizes, {"enable_fp_fusion": False}, arch)
+
+
+def compile_function(
+    function: Any,
+    pointers: Mapping[str, str],
+    sizes: Mapping[str, int],
+    options: dict[str, Any],
+    arch: int,
+) -> Any:
+    triton = import_triton(interpret=False)
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types = {name: pointers.get(name, "constexpr") for name in function.arg_names}
+    constants = {(function.arg_names.index(name),): value for name, value in sizes.items()}
+    aligned = {
+        (i,): [["tt.divisibility", 16]] for i, t in enumerate(types.values()) if t.startswith("*")
+    }
+    source = ASTSource(function, types, constexprs=constants, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+
+
+class AheadCompiler:
+    """Worker processes that fill Triton's cache while other work goes on.
+
+    `prepare` is called first in each of them. They end with the thread that submits, where `prepare`
+    asks the kernel for it.
+    """
+
+    def __init__(
+        self, arch: int, num_processes: int = 2, prepare: Callable[[], None] | None = None
+    ) -> None:
+        self.arch = arch
+        context = get_context("spawn")
+        self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
+
+    def submit(self, plan: Plan, dtype: str = "bf16") -> list[Future[None]]:
+        return [
+            self._pool.submit(compile_quietly, kernel, self.arch)
+            for kernel in kernels_of(plan, dtype)
+        ]
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def compile_quietly(kernel: Kernel, arch: int) -> None:
+    compile_ahead(kernel, arch)
+    if kernel.kind == "total":
+        compile_finish(kernel, arch)

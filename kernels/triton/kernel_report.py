@@ -1,0 +1,60 @@
+"""Reports registers, spills and access widths of a plan's kernels."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..stages import Plan
+from .body import Kernel
+from .compile_ahead import compile_ahead, kernels_of, source_of
+from .launch import import_triton
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """Of one compiled kernel; accesses are counts of global loads and stores by width."""
+
+    kind: str
+    ptx: str
+    registers: int
+    spill_bytes: int
+    shared_bytes: int
+    wide_accesses: int  # 16 bytes
+    narrow_accesses: int  # 2 bytes
+    seconds: float
+
+
+def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
+    """Registers, spills and access widths, by the disassemblers of Triton's own wheel."""
+    began = time.monotonic()
+    compiled = compile_ahead(kernel, arch, whole)
+    seconds = time.monotonic() - began
+    triton = import_triton(interpret=False)
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    cubin = next(path for name, path in compiled.metadata_group.items() if name.endswith(".cubin"))
+    usage = run([str(tools / "cuobjdump"), "--dump-resource-usage", cubin])
+    code = run([str(tools / "nvdisasm"), "-c", cubin])
+    registers, stack, local, shared = (
+        int(found[1]) if (found := re.search(rf"{word}:(\d+)", usage)) else 0
+        for word in ("REG", "STACK", "LOCAL", "SHARED")
+    )
+    wide = len(re.findall(r"\b(?:LDG|STG)\S*\.128", code))
+    narrow = len(re.findall(r"\b(?:LDG|STG)\S*\.U16", code))
+    ptx = compiled.asm["ptx"]
+    return KernelReport(kernel.kind, ptx, registers, stack + local, shared, wide, narrow, seconds)
+
+
+def run(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def show_source(plan: Plan, form: str) -> str:
+    """What `trace --show triton|ptx` prints."""
+    if form == "triton":
+        return source_of(plan)
+    return "\n\n".join(report(kernel).ptx for kernel in kernels_of(plan))

@@ -1,0 +1,186 @@
+"""Exact k-th values on the device, by narrowing an interval of keys until it holds few or one.
+
+Keys are int32 in the order of the floats. A sorted sample suggests pivots around the rank; one pass
+counts the keys below each, which leaves an interval; when few keys are in it, a second pass collects
+them and they are sorted. Otherwise the interval is split evenly and counted again. Counts are integers
+and what is collected is sorted: the result depends on no order of execution, and not on the sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..compiler.subgraphs import part
+from ..ir import Graph
+from ..tensors import TensorSet
+from .body import Kernel
+from .codegen import SPECS, generate, inputs_of
+from .launch import Batch, Launcher, chunks_of
+from .partials import floats_of
+from .table import to_device
+from .templates import NUM_PIVOTS
+
+SAMPLE, SAMPLE_ROWS = 1 << 16, 256
+SPREAD = (-16.0, -4.0, -1.0, 0.0, 0.0, 1.0, 4.0, 16.0)  # pivots, in standard errors of the sample
+FEW, ALWAYS_FEW = 1 / 32, 1024  # a share of the elements, and a number
+LOWEST, END = -(2**31), 2**31  # the keys are from LOWEST to below END
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What this module needs of a backend: its device, whole expressions, and launches."""
+
+    device: torch.device
+    floats: Callable[[Graph, Batch], list[Tensor]]  # float32 values of a graph's first output
+    launcher: Callable[[Kernel, Batch], Launcher]
+
+
+@dataclass
+class Interval:
+    """Keys from `low` to below `high` that hold rank `rank` (from 0) of all; counts below each."""
+
+    rank: int
+    numel: int
+    low: int = LOWEST
+    high: int = END
+    below_low: int = 0
+    below_high: int = -1
+
+    def __post_init__(self) -> None:
+        self.below_high = self.numel
+
+    @property
+    def num_inside(self) -> int:
+        return self.below_high - self.below_low
+
+    @property
+    def is_small(self) -> bool:
+        return self.high - self.low == 1 or self.num_inside <= max(ALWAYS_FEW, FEW * self.numel)
+
+    def narrow(self, pivots: Sequence[int], below: Sequence[int]) -> None:
+        for pivot, count in zip(pivots, below, strict=True):
+            if count <= self.rank and pivot > self.low:
+                self.low, self.below_low = pivot, count
+            elif count > self.rank and pivot < self.high:
+                self.high, self.below_high = pivot, count
+
+    def evenly(self) -> list[int]:
+        """Pivots inside."""
+        width = self.high - self.low
+        return [self.low + width * (j + 1) // (NUM_PIVOTS + 1) for j in range(NUM_PIVOTS)]
+
+
+def kth_values(
+    runner: Runner, graph: Graph, batch: Batch, ranks: Sequence[int]
+) -> list[list[Tensor]]:
+    """[] float32 of each of the batch's tensors and the graph's outputs (KTH nodes of one value)."""
+    intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
+    pivots = suggested(runner, graph, batch, intervals)
+    while not all(i.is_small for row in intervals for i in row):
+        counts = count_below(runner, graph, batch, pivots)
+        for row, tried, found in zip(intervals, pivots, counts, strict=True):
+            for interval, mine, below in zip(row, tried, found, strict=True):
+                interval.narrow(mine, below)
+        pivots = [[interval.evenly() for interval in row] for row in intervals]
+    keys = collected(runner, graph, batch, intervals)
+    values = floats_of(torch.tensor(keys, dtype=torch.int32))
+    return [list(row.unbind()) for row in values.unbind()]
+
+
+def suggested(
+    runner: Runner, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+) -> list[list[list[int]]]:
+    """Pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
+    values = part(graph, graph.nodes[graph.outputs[0]].args)
+    samples = runner.floats(values, sample(values, batch))
+    sizes = [one.numel() for one in samples]
+    lines = torch.full((len(sizes), max(sizes)), torch.nan, device=runner.device)
+    for line, one in zip(lines, samples, strict=True):
+        line[: one.numel()] = one.flatten()
+    places = [[around(i, size) for i in row] for row, size in zip(intervals, sizes, strict=True)]
+    at = to_device(places, torch.int64, runner.device)
+    found = lines.sort(1).values.gather(1, at.flatten(1)).reshape(at.shape)
+    keys = torch.where(found == found, keys_of(found), END - 1).to(torch.int64)
+    keys[..., SPREAD.index(0.0) + 1] += 1  # the middle one and the next: they hold all its equals
+    return keys.clamp(LOWEST, END - 1).tolist()
+
+
+def around(interval: Interval, size: int) -> list[int]:
+    """Places of the pivots in a sorted sample of `size`."""
+    share = (interval.rank + 0.5) / interval.numel
+    error = math.sqrt(size * share * (1 - share))
+    return [min(max(round(share * size + step * error), 0), size - 1) for step in SPREAD]
+
+
+def keys_of(values: Tensor) -> Tensor:
+    bits = (values + 0.0).view(torch.int32)
+    return bits ^ ((bits >> 31) & (END - 1))
+
+
+def sample(graph: Graph, batch: Batch) -> Batch:
+    """Every so many rows and columns, of vectors too. Where an element is counts for an index or a
+    draw, the sample has other values than the tensor: then it only suggests less well."""
+    sets, slots = [], []
+    for tensors, own in zip(batch.sets, batch.slots, strict=True):
+        rows, cols = tensors.shape2d
+        down = max(1, rows // SAMPLE_ROWS)
+        across = max(1, rows // down * cols // SAMPLE)
+        cut = partial(thinned, down=down, across=across)
+        experts = {n: cut(tensors.experts[n].view(rows, cols)) for n in inputs_of(graph)}
+        sets.append(TensorSet(tensors.name, cut(tensors.base.view(rows, cols)), experts))
+        slots.append([None if value is None else cut(value) for value in own])
+    return Batch(batch.members, batch.dtypes, tuple(sets), tuple(slots))
+
+
+def thinned(value: Tensor, down: int, across: int) -> Tensor:
+    """[R, C], [R, 1], [1, C] or []."""
+    if not value.dim():
+        return value
+    down = down if value.shape[0] > 1 else 1
+    return value[::down, :: across if value.shape[1] > 1 else 1].contiguous()
+
+
+def count_below(
+    runner: Runner, graph: Graph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
+) -> list[list[list[int]]]:
+    """[tensors, ranks, NUM_PIVOTS] counts; one pass."""
+    wanted = to_device(pivots, torch.int32, runner.device)
+    counts = torch.zeros_like(wanted)
+    launch = runner.launcher(generate(graph, "below", batch.dtypes), batch)
+    outs = [counts.data_ptr()] * len(batch.sets)
+    for each in launch.tables(outs, chunks_of(SPECS["below"].chunk)):
+        launch.run(each, wanted)
+    return counts.tolist()
+
+
+def collected(
+    runner: Runner, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+) -> list[list[int]]:
+    """The key of each rank: the interval's only key, or by sorting what is inside; one pass."""
+    flat = [i for row in intervals for i in row]
+    if all(i.high - i.low == 1 for i in flat):
+        return [[i.low for i in row] for row in intervals]
+    sizes = [0 if i.high - i.low == 1 else i.num_inside for i in flat]
+    bounds = [(i.low, i.high - 1) if size else (1, 0) for i, size in zip(flat, sizes, strict=True)]
+    device, width = runner.device, max(sizes)
+    low, high = (to_device(list(each), torch.int32, device) for each in zip(*bounds, strict=True))
+    out = torch.full((len(flat), width), END - 1, dtype=torch.int32, device=device)
+    starts = width * torch.arange(len(flat), device=device)
+    taken = torch.zeros(len(flat), dtype=torch.int32, device=device)
+    launch = runner.launcher(generate(graph, "collect", batch.dtypes), batch)
+    for each in launch.tables(
+        [out.data_ptr()] * len(batch.sets), chunks_of(SPECS["collect"].chunk)
+    ):
+        launch.run(each, low, high, starts, taken)
+    places = [i.rank - i.below_low if size else 0 for i, size in zip(flat, sizes, strict=True)]
+    at = to_device(places, torch.int64, device)[:, None]
+    keys = out.sort(1).values.gather(1, at).flatten().tolist()
+    keys = [key if size else i.low for i, key, size in zip(flat, keys, sizes, strict=True)]
+    num_ranks = len(graph.outputs)
+    return [keys[t : t + num_ranks] for t in range(0, len(keys), num_ranks)]

@@ -1,0 +1,81 @@
+"""Paired comparison: McNemar's exact p by counting, and the command on a store."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records.compare import compare, mcnemar
+from selfdev_engine.engine.records.score import Sample, score_of
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.selfdev.report import write_report
+
+
+@pytest.mark.parametrize(("one", "other", "p"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 7, 18 / 256)])  # fmt: skip
+def test_known_values(one, other, p):
+    assert mcnemar(one, other) == mcnemar(other, one) == p
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_p_is_the_share_of_splits_as_unequal(one, other):
+    gap = abs(one - other)
+    sides = [sum(coins) for coins in itertools.product((1, -1), repeat=one + other)]
+    assert mcnemar(one, other) == sum(abs(side) >= gap for side in sides) / len(sides)
+
+
+def test_only_shared_questions_count():
+    found = compare({0: True, 1: True, 2: False, 3: True}, {1: False, 2: False, 3: True, 9: True})
+    assert found.to_json() == {
+        "n": 3,
+        "both": 1,
+        "only_first": 1,
+        "only_second": 0,
+        "neither": 1,
+        "p": 1.0,
+        "difference": 1 / 3,
+    }
+    with pytest.raises(UsageError, match="no question in common"):
+        compare({0: True}, {1: True})
+
+
+def test_thousands_of_questions_do_not_overflow():
+    assert 0 < mcnemar(2000, 2300) < 1e-5
+
+
+def samples(right: list[bool]) -> list[Sample]:
+    return [Sample(i, "q", "p", "r", "r", ok, ok, ok) for i, ok in enumerate(right)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Store.open(tmp_path / "run.db") as store, store.transaction():
+        store.add_candidates({"id": i, "source": "x"} for i in ("base", "good", "copy", "bad"))
+        for name, right in (("base", [False] * 8), ("good", [True] * 7 + [False])):
+            rows = samples(right)
+            store.add_score(name, "jsonl:t", "dev", score_of(rows, "flexible"), rows, {})
+            store.decide(name, status="scored")
+        store.decide("copy", status="duplicate", duplicate_of="good")
+        store.decide("bad", status="rejected", kind="syntax")
+    return tmp_path
+
+
+def test_the_command_compares_candidates_of_a_run(selfdev, run):
+    found = selfdev("compare", run, "copy", "base", "--json").json
+    assert (found["n"], found["only_first"], found["p"]) == (8, 7, 2 / 128)
+    text = selfdev("compare", run, "good", "base").stdout
+    assert text.startswith("good +0.875 against base on 8 questions")
+    for words, culprit in (
+        (("bad", "base"), "'bad' has no dev"),
+        (("no", "base"), "no candidate 'no'"),
+    ):
+        wrong = selfdev("compare", run, *words)
+        assert (wrong.code, culprit in wrong.stderr) == (2, True)
+
+
+def test_the_report_compares_every_candidate_with_the_base(run):
+    (run / "config.yaml").write_text("base: x\nexperts: {y: z}\ntask: t\n")
+    page = write_report(run).read_text()
+    assert page.count("+87.5 (0.016)") == 2  # good, and copy

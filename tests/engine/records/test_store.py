@@ -1,0 +1,192 @@
+"""run.db: a step is kept whole or not at all, survives a reopening, and names what it cannot read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records.score import Sample, score_of
+from selfdev_engine.engine.records.store import Store
+
+SAMPLES = [
+    Sample(i, f"{i}+1", f"{i}+1=", str(i + 1), str(i + 1), i < 3, i < 2, i < 3) for i in range(4)
+]
+SCORE = score_of(SAMPLES, "flexible")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from selfdev_engine.engine.records.store import Store
+store = Store.open(Path(sys.argv[1]))
+with store.transaction():
+    store.add_candidates([{"id": "kept", "source": "x"}])
+with store.transaction():
+    store.add_candidates([{"id": "lost", "source": "y"}])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.db"
+
+
+def test_what_was_written_is_read_again(path):
+    with Store.open(path) as store, store.transaction():
+        rows = [
+            {"id": "b", "source": "text", "params": {"density": 0.5}},
+            {"id": "a", "source": ""},
+        ]
+        store.add_candidates(rows)
+        store.add_trace("b", "fused", None, "cafe", 2, 1.5, [0.1, -0.2])
+        linear = {"coefficients": {"x": 0.5}, "residual": 0.1}
+        store.decide("b", status="scored", linear=linear, weights_fingerprint="f00d", seconds=1.5)
+        store.add_score("b", "jsonl:t", "dev", SCORE, SAMPLES, {"engine": "e 1"})
+    with Store.open(path) as store:
+        b, a = store.candidates()  # in the order given, not by name
+        assert (b.id, b.params, b.tier, b.fingerprint) == ("b", {"density": 0.5}, "fused", "cafe")
+        assert (b.linear, b.weights_fingerprint, b.seconds) == (linear, "f00d", 1.5)
+        assert (a.id, a.status, a.tier) == ("a", None, None)
+        assert store.score("b") == SCORE
+        assert store.made_with("b") == {"engine": "e 1"}
+        assert store.score("a") is None
+        assert store.score("b", "test") is None
+        lines = list(store.samples())
+        assert [line["index"] for line in lines] == [0, 1, 2, 3]
+        assert [line["correct"] for line in lines] == [True, True, True, False]
+        assert lines[0] | {"candidate": "b", "question": "0+1", "response": "1"} == lines[0]
+
+
+def test_a_step_that_fails_leaves_nothing(path):
+    def add(store, *names):
+        with store.transaction():
+            store.add_event("sampled", n=1)
+            store.add_candidates([{"id": name, "source": "x"} for name in names])
+
+    with Store.open(path) as store:
+        with pytest.raises(sqlite3.IntegrityError):
+            add(store, "a", "b", "a")
+        assert store.candidates() == []
+        add(store, "a", "b")  # and the next step is not hindered
+        assert [c.id for c in store.candidates()] == ["a", "b"]
+
+
+def test_a_kill_in_the_middle_of_a_step_loses_only_that_step(path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    with Store.open(path) as store:
+        assert [c.id for c in store.candidates()] == ["kept"]
+        with store.transaction():
+            store.add_candidates([{"id": "next", "source": "z"}])
+        assert [c.ordinal for c in store.candidates()] == [0, 1]
+
+
+def test_a_duplicate_has_the_score_of_the_one_it_points_to(path):
+    with Store.open(path) as store:
+        store.add_candidates([{"id": "first", "source": "x"}, {"id": "again", "source": "y"}])
+        store.add_score("first", "jsonl:t", "dev", SCORE, SAMPLES, {"engine": "e 1"})
+        assert store.score("again") is None
+        store.decide("again", status="duplicate", duplicate_of="first")
+        assert store.score("again") == SCORE
+
+
+def test_best_is_the_best_program_of_the_loop(path):
+    def scored(store, name, correct, iteration=None, source="x"):
+        store.add_candidates([{"id": name, "source": source, "iteration": iteration}])
+        store.decide(name, status="scored")
+        score = replace(SCORE, score=correct / SCORE.n)
+        store.add_score(name, "jsonl:t", "dev", score, SAMPLES, {})
+
+    with Store.open(path) as store:
+        with pytest.raises(UsageError, match="no program was scored yet"):
+            store.named("best")
+        scored(store, "base", 2, source=None)
+        scored(store, "ties", 1)
+        assert store.named("best") == "ties"
+        scored(store, "i0-0", 0, iteration=0)
+        scored(store, "i0-1", 1, iteration=0)
+        scored(store, "i0-2", 1, iteration=0)
+        assert store.named("best") == "i0-1"
+        assert store.named("ties") == "ties"
+        scored(store, "best", 0)
+        assert store.named("best") == "best"
+
+
+def test_preferences_of_an_iteration_replace_those_of_a_cut_off_try(path):
+    with Store.open(path) as store:
+        store.set_preferences(1, [("a", "b", False), ("a", "c", True)])
+        store.set_preferences(2, [("d", "e", False)])
+        store.set_preferences(1, [("x", "y", False)])
+        assert store.preferences(1) == [("x", "y", False)]
+        assert store.preferences(2) == [("d", "e", False)]
+        store.set_iteration(1, {"n": 1})
+        store.set_iteration(1, {"n": 2})
+        assert store.iterations() == {1: {"n": 2}}
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b", "\ud800 alone", "'; DROP TABLE candidates; --", "é\u2028"]
+)
+def test_any_text_a_model_writes_can_be_kept(path, text):
+    with Store.open(path) as store:
+        store.add_candidates([{"id": "a", "source": text}])
+        store.decide("a", status="rejected", kind="syntax", detail="d")
+        kept = store.candidates()[0].source
+        assert kept == text.replace("\0", "").replace("\ud800", "\\ud800")
+
+
+def test_readers_look_on_while_a_run_writes(path):
+    with Store.open(path) as writer, Store.open(path) as reader:
+        writer.add_candidates([{"id": "a", "source": "x"}])
+        with writer.transaction():
+            writer.add_candidates([{"id": "b", "source": "y"}])
+            assert [c.id for c in reader.candidates()] == ["a"]
+        assert [c.id for c in reader.candidates()] == ["a", "b"]
+
+
+def test_files_that_are_no_runs_are_named(path):
+    path.write_text("not a database, but long enough to look at " * 40)
+    with pytest.raises(UsageError, match=r"run\.db.*not a run's database"):
+        Store.open(path)
+    os.unlink(path)
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA user_version = 99")
+    other.close()
+    with pytest.raises(UsageError, match="another version"):
+        Store.open(path)
+
+
+def test_look_ups_are_by_index_at_100_000_candidates(path):
+    """The statements that the store really sends, as SQLite says it would run them."""
+    count, sent = 100_000, list[str]()
+    with Store.open(path) as store, store.transaction():
+        db = store._db
+        store.add_candidates({"id": f"c{i}", "source": "x"} for i in range(count))
+        db.execute("UPDATE candidates SET status = 'scored'")
+        db.executemany(
+            "INSERT INTO traces VALUES (?, 'fused', NULL, ?, 0, ?, '[]', ?)",
+            ((f"c{i}", f"{i % 1000 if i % 2 else i}", i / count, 1 - i % 2) for i in range(count)),
+        )
+        db.execute(
+            "INSERT INTO scores SELECT id, 't', 'dev', ordinal % 100, 100, (ordinal % 100) / 100.0, "
+            "0, 1, 0, 0, '{}' FROM candidates"
+        )
+        db.set_trace_callback(sent.append)
+        assert store.scored_as("500") == "c500"
+        assert store.scored_as("1") is None  # all that have it are duplicates
+        assert [name for name, _ in store.scored_near(0.5, 0.500025)] == ["c50000", "c50002"]
+        assert [name for name, _ in store.leaders(3)] == ["c99", "c199", "c299"]
+        assert store.candidate("c77777") is not None
+        assert store.decided_as("c77777").id == "c0"  # all have one text
+        db.set_trace_callback(None)
+        plans = {q: [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {q}")] for q in sent}
+    assert len(plans) >= 5
+    for query, steps in plans.items():
+        assert not [step for step in steps if step.startswith("SCAN")], (query, steps)
+    used = " ".join(step for steps in plans.values() for step in steps)
+    assert all(f"INDEX {name}" in used for name in ("by_fingerprint", "by_norm", "by_score"))

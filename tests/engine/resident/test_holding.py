@@ -1,0 +1,131 @@
+"""What a worker merges in one call, and that it comes to the same as tensor by tensor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from runpy import run_path
+from typing import Any, cast
+
+import pytest
+import torch
+from selfdev_engine.bench.synthetic import Size, make_models
+from selfdev_engine.engine.errors import Rejected
+from selfdev_engine.engine.plans.apply import grouped
+from selfdev_engine.engine.plans.plan import MergePlan, TensorPlan
+from selfdev_engine.engine.resident import holding
+from selfdev_engine.engine.resident.model import Model
+from selfdev_engine.engine.resident.worker import Worker
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.kernels.compiler.passes import canonical
+from selfdev_engine.kernels.execution.backend import Backend
+from selfdev_engine.kernels.ir import Builder, Op
+
+parts = run_path(str(Path(__file__).parents[1] / "weights" / "memory_use.py"))
+StillEngine, plans = parts["StillEngine"], parts["plans"]
+SIZE = Size(layers=3)
+TENSOR_BYTES = SIZE.hidden * SIZE.intermediate * 2
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return make_models(tmp_path_factory.mktemp("models"), SIZE, torch.bfloat16)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[int]:
+    """How many tensors each call of the backend merged."""
+    merge_all, found = Backend.merge_all, list[int]()
+
+    def counted(self, jobs):
+        found.append(len(jobs))
+        return merge_all(self, jobs)
+
+    monkeypatch.setattr(Backend, "merge_all", counted)
+    return found
+
+
+def open_worker(models) -> Worker:
+    checkpoint = Checkpoint.open(str(models.base))
+    worker = Worker(cast(Any, None), {"apply_limit_s": 60.0})
+    worker.models["target"] = Model(StillEngine(checkpoint), checkpoint)
+    experts = {name: str(path) for name, path in models.experts.items()}
+    worker.open_bank("target", str(models.base), experts, "mlp", "cpu", None)
+    return worker
+
+
+def in_groups(monkeypatch, most_bytes: int) -> None:
+    """As on a GPU, the device aside."""
+    monkeypatch.setattr(holding, "on_gpu", lambda backend: True)
+    monkeypatch.setattr(holding, "GPU_GROUP_BYTES", most_bytes)
+
+
+def scaled(worker: Worker, factors: list[float]) -> MergePlan:
+    """Another constant for each tensor: one structure."""
+    tensors = {}
+    for name, factor in zip(worker.banks["target"].bank.selected, factors, strict=True):
+        b = Builder()
+        graph = canonical(b.graph(b.add(Op.MUL, b.input("a"), b.const(factor))))
+        tensors[name] = TensorPlan("fused", graph=graph)
+    return MergePlan(tensors, "scaled")
+
+
+def apply(worker: Worker, plan: MergePlan) -> str:
+    return worker.apply("target", plan.to_json())["weights_fingerprint"]
+
+
+def test_a_cpu_merges_few_tensors_together(models, calls, monkeypatch):
+    monkeypatch.setattr(holding, "CPU_GROUP_BYTES", 2 * TENSOR_BYTES)
+    worker = open_worker(models)
+    apply(worker, plans(worker.banks["target"].bank.selected)[0])
+    assert calls == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("most", "wanted"), [(10**9, [9]), (4 * TENSOR_BYTES, [4, 4, 1])])
+def test_tensors_of_one_structure_share_a_call(models, calls, monkeypatch, most, wanted):
+    worker = open_worker(models)
+    selected = worker.banks["target"].bank.selected
+    every = [*plans(selected), scaled(worker, [0.1 * i for i in range(1, 10)])]
+    in_groups(monkeypatch, 0)
+    alone = [apply(worker, plan) for plan in every]
+    in_groups(monkeypatch, most)
+    calls.clear()
+    assert [apply(worker, plan) for plan in every] == alone
+    assert calls == wanted * 3
+    assert worker.fingerprint("target")["weights_fingerprint"] == alone[-1]
+
+
+def test_plans_of_several_structures_do_not(models):
+    worker = open_worker(models)
+    bank = worker.banks["target"].bank
+    one, other = (next(iter(plan.tensors.values())) for plan in plans(bank.selected))
+    hybrid = TensorPlan("hybrid")
+    mixed = dict(
+        zip(bank.selected, [one, other, hybrid, one, hybrid, other, one, one, one], strict=True)
+    )
+    groups = grouped(mixed, list(mixed), bank.base, 10**9)
+    numbers = [[bank.selected.index(name) for name in group] for group in groups]
+    assert numbers == [[0, 3, 6, 7, 8], [1, 5], [2], [4]]
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_one_tensor_that_is_not_finite_is_named_and_all_is_restored(models, monkeypatch, on_gpu):
+    worker = open_worker(models)
+    if on_gpu:
+        in_groups(monkeypatch, 10**9)
+    before = worker.models["target"].fingerprint
+    plan = scaled(worker, [1.0] * 5 + [float("inf")] + [1.0] * 3)
+    fault = "holds NaN or Inf in model.layers.1.mlp.up_proj.weight"
+    with pytest.raises(Rejected, match=re.escape(fault)):
+        apply(worker, plan)
+    assert worker.models["target"].fingerprint == before
+    assert worker.fingerprint("target")["weights_fingerprint"] == before
+
+
+def test_time_is_looked_at_between_calls(models, monkeypatch):
+    worker = open_worker(models)
+    in_groups(monkeypatch, 4 * TENSOR_BYTES)
+    worker.settings["apply_limit_s"] = -1.0
+    selected = worker.banks["target"].bank.selected
+    with pytest.raises(Rejected, match=f"{selected[3]} was reached"):
+        apply(worker, plans(selected)[0])

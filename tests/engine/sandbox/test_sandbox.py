@@ -1,0 +1,769 @@
+"""The boundary: hostile replies, budgets, slots, layers; each through a real child or real bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from selfdev_engine.engine.errors import Rejection
+from selfdev_engine.engine.program import extract
+from selfdev_engine.engine.sandbox import box, guard, layers, protocol
+from selfdev_engine.engine.sandbox.protocol import (
+    FRAME_BYTES,
+    TOTAL_BYTES,
+    BadFrame,
+    Frames,
+    decode,
+    encode,
+    printable,
+    reply_rejection,
+)
+from selfdev_engine.engine.trace import verify
+from selfdev_engine.engine.trace.bounds import (
+    MAX_ANSWER_ELEMENTS,
+    MAX_CONSTANT_ELEMENTS,
+    MAX_WORK,
+    work_of,
+)
+from selfdev_engine.engine.trace.conversation import TraceJob
+from selfdev_engine.engine.trace.replay import replay
+from selfdev_engine.engine.trace.settings import TraceSettings
+from selfdev_engine.engine.trace.tracer import Tracer
+from selfdev_engine.engine.trace.verify import GraphFault, GraphReader
+
+NAMES, SHAPE = ("x", "y"), (24, 40)
+GOOD = "def merge_models(d, device):\n    x, y = d.values()\n    return 0.5 * x + y * x.norm()\n"
+HEAD = "import torch\ndef merge_models(d, device):\n    x, y = d.values()\n"
+
+
+@pytest.fixture(scope="module")
+def tracer():
+    with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=256 << 20)) as tracer:
+        yield tracer
+
+
+def trace(tracer: Tracer, code: str, shape=SHAPE, questions: list | None = None) -> Any:
+    """A verdict; `questions` collects how many numbers each answer had."""
+    vectors = {name: torch.full(shape, 0.01 * (i + 1)) for i, name in enumerate(NAMES)}
+
+    def answer(graph):
+        values = replay(graph, vectors)
+        if questions is not None:
+            questions.append(sum(v.numel() for v in values))
+        return values
+
+    return tracer.trace(extract(code), NAMES, shape, seed=0, tensor_name="t", answer=answer)
+
+
+def rejected(tracer: Tracer, body: str, **how: Any) -> Rejection:
+    result = trace(tracer, HEAD + body, **how)
+    assert isinstance(result, Rejection), result
+    return result
+
+
+# ---- frames
+
+
+def test_frames_are_cut_wherever_the_bytes_are_split():
+    stream = encode({"a": 1}) + encode({"b": "ü"}) + encode({"c": [None, True, 0.5]})
+    for step in (1, 2, 3, 7, len(stream)):
+        frames, bodies = Frames(), []
+        for i in range(0, len(stream), step):
+            bodies += frames.feed(stream[i : i + step])
+        assert [decode(body) for body in bodies] == [{"a": 1}, {"b": "ü"}, {"c": [None, True, 0.5]}]
+
+
+def test_frames_are_bounded():
+    with pytest.raises(BadFrame, match="frame of"):
+        Frames().feed((FRAME_BYTES + 1).to_bytes(4, "little"))
+    frames, chunk = Frames(), (1 << 20).to_bytes(4, "little") + bytes(1 << 20)
+    for _ in range(TOTAL_BYTES // len(chunk)):
+        assert len(frames.feed(chunk)) == 1
+    with pytest.raises(BadFrame, match="flood"):
+        frames.feed(chunk)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"null", b"[]", b"3", b'"x"', b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1'),
+        *(b"\xff\xfe", b'{"\xc3": 1}', b"[" * 400_000, b'{"a":' * 100_000, b"9" * 5000),
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_only_an_object_in_json_is_a_message(body: bytes):
+    with pytest.raises(BadFrame):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"status": "rejected", "kind": "fine", "line": 1},
+        {"status": "rejected", "kind": ["timeout"], "line": 1},
+        {"status": "rejected", "kind": "timeout", "line": "1"},
+        {"status": "rejected", "kind": "timeout", "line": True},
+        {"status": "rejected", "kind": "timeout", "line": -1},
+        {"status": "rejected", "kind": "timeout", "line": 10**40},
+        {"status": None},
+        {},
+    ],
+)
+def test_a_malformed_rejection_is_a_violation(reply: dict[str, Any]):
+    rejection = reply_rejection(reply)
+    assert rejection is not None and rejection.kind == "violation"
+
+
+def test_a_childs_text_drives_no_terminal_and_no_database():
+    detail = "\x1b[2J\x1b]0;x\x07 \ud800 \x00 \u202e \u200b" + "y" * 10**6
+    rejection = reply_rejection({"status": "rejected", "kind": "runtime", "detail": detail})
+    assert rejection is not None
+    assert rejection.detail.isprintable() and len(rejection.detail) < 5000
+    assert printable({"nested": [detail]}).isprintable()
+    rejection.detail.encode()
+
+
+# ---- graphs
+
+
+def reader() -> GraphReader:
+    reader = GraphReader(NAMES, SHAPE)
+    reader.extend([["input", ["x"], {}, [24, 40], "float32"]])
+    return reader
+
+
+X, HUGE = {"n": 0}, 10**400
+NUMBER = {"dtype": "float32", "shape": [1], "data": "AACAPw=="}
+FORGED = {
+    "an unknown input": ["input", ["z"], {}, None, None],
+    "an input of another shape": ["input", ["x"], {}, [24, 41], "float32"],
+    "a wrong shape": ["aten.neg.default", [X], {}, [1], "float32"],
+    "a wrong dtype": ["aten.neg.default", [X], {}, [24, 40], "float64"],
+    "a shape of text": ["aten.neg.default", [X], {}, "24,40", "float32"],
+    "no such overload": ["aten.neg.nobody", [X], {}, None, None],
+    "an in-place form": ["aten.mul.out", [X, X], {}, None, None],
+    "a later node": ["aten.neg.default", [{"n": 1}], {}, None, None],
+    "a negative node": ["aten.neg.default", [{"n": -1}], {}, None, None],
+    "a node by truth": ["aten.neg.default", [{"n": False}], {}, None, None],
+    "a plain float": ["aten.mul.Scalar", [X, 0.5], {}, None, None],
+    "a huge integer": ["aten.mul.Scalar", [X, HUGE], {}, None, None],
+    "a huge dimension": ["aten.sum.dim_IntList", [X, [HUGE]], {}, None, None],
+    "a huge size": ["aten.expand.default", [X, [2**62, 24, 40]], {}, None, None],
+    "a negative size": ["aten.reshape.default", [X, [-5, -7]], {}, None, None],
+    "too many arguments": ["aten.neg.default", [X] * 9, {}, None, None],
+    "an unknown keyword": ["aten.neg.default", [X], {"nobody": 1}, None, None],
+    "a device": ["aten.full.default", [[3], 1], {"device": "cuda"}, None, None],
+    "pinned memory": ["aten.full.default", [[3], 1], {"pin_memory": True}, None, None],
+    "a generator": ["aten.rand.default", [[99]], {"draw": 1, "generator": 1}, None, None],
+    "a draw without a seed": ["aten.rand.default", [[99]], {}, None, None],
+    "a seed of text": ["aten.rand.default", [[99]], {"draw": "1"}, None, None],
+    "a negative seed": ["aten.rand.default", [[99]], {"draw": -1}, None, None],
+    "a huge seed": ["aten.rand.default", [[99]], {"draw": HUGE}, None, None],
+    "a seed where nothing is drawn": ["aten.neg.default", [X], {"draw": 1}, None, None],
+    "an unknown tag": ["aten.neg.default", [{"z": 1}], {}, None, None],
+    "two tags": ["aten.neg.default", [{"n": 0, "f": "0x1p0"}], {}, None, None],
+    "a bad float": ["aten.mul.Scalar", [X, {"f": "import os"}], {}, None, None],
+    "a bad dtype": ["aten._to_copy.default", [X], {"dtype": {"t": "qint8"}}, None, None],
+    "a dtype by attribute": ["aten._to_copy.default", [X], {"dtype": {"t": "save"}}, None, None],
+    "an item of one result": ["item", [X, 0], {}, None, None],
+    "an item of a number": ["item", [0, 0], {}, None, None],
+    "an empty item": ["item", [], {}, None, None],
+    "a constant as an argument": ["aten.mul.Tensor", [X, {"c": NUMBER}], {}, None, None],
+    "an empty constant": ["const", [], {}, None, None],
+    "a constant that is none": ["const", [1], {}, None, None],
+    "a short constant": ["const", [{"c": {**NUMBER, "shape": [2]}}], {}, None, None],
+    "a long constant": ["const", [{"c": {**NUMBER, "shape": [2**40]}}], {}, None, None],
+    "a constant of a huge shape": ["const", [{"c": {**NUMBER, "shape": [HUGE]}}], {}, None, None],
+    "a constant of no base64": ["const", [{"c": {**NUMBER, "data": "!!"}}], {}, None, None],
+    "a constant of a bad dtype": ["const", [{"c": {**NUMBER, "dtype": "object"}}], {}, None, None],
+    "deep arguments": ["aten.neg.default", [[[[[[[[[[[1]]]]]]]]]]], {}, None, None],
+    "many arguments": ["aten.cat.default", [[X] * 5000], {}, None, None],
+    "too few fields": ["aten.neg.default", [X]],
+    "an op that is a number": [3, [X], {}, None, None],
+    "arguments that are none": ["aten.neg.default", None, None, None, None],
+    "keywords in a list": ["aten.neg.default", [X], [1], None, None],
+    "no list": "aten.neg.default",
+}
+
+
+@pytest.mark.parametrize("node", FORGED.values(), ids=FORGED.keys())
+def test_a_forged_node_is_a_violation(node: Any):
+    with pytest.raises(GraphFault) as fault:
+        reader().extend([node])
+    assert fault.value.rejection.kind == "violation"
+    assert len(fault.value.rejection.detail) < 500
+
+
+@pytest.mark.parametrize("op", ["aten.set_.source_Storage", "os.system", "aten", "", "prims.x.y"])
+def test_an_op_that_is_not_on_the_list_is_unsupported(op: str):
+    with pytest.raises(GraphFault) as fault:
+        reader().extend([[op, [X], {}, None, None]])
+    assert fault.value.rejection.kind == "unsupported"
+
+
+@pytest.mark.parametrize("outputs", [[1], [-1], [True], ["0"], [0.0], [None], [HUGE]])
+def test_an_output_is_a_node(outputs: list[Any]):
+    with pytest.raises(GraphFault, match="output"):
+        reader().graph(outputs)
+
+
+def test_the_number_of_nodes_is_bounded():
+    one = ["aten.mul.Scalar", [X, 2], {}, None, None]
+    with pytest.raises(GraphFault, match="too many"):
+        reader().extend([one] * 20_000)
+
+
+def test_a_node_of_unknown_size_is_not_used():
+    graph = reader()
+    graph.extend([["aten.nonzero.default", [X], {}, None, None]])
+    with pytest.raises(GraphFault, match="unknown size"):
+        graph.extend([["aten.neg.default", [{"n": 1}], {}, None, None]])
+
+
+# ---- replies of a real child
+
+REPLIES = {
+    "nothing": (b"", "runtime"),
+    "null": (b"null", "violation"),
+    "nan": (b'{"done": {"status": NaN}}', "violation"),
+    "done without nodes": (b'{"done": {"status": "ok", "shape": [24, 40]}}', "violation"),
+    "another shape": (b'{"done": {"status": "ok", "shape": [1], "nodes": []}}', "violation"),
+    "an unknown kind": (b'{"done": {"status": "rejected", "kind": "win"}}', "violation"),
+    "bad utf-8": (b'{"done": {"status": "\xff"}}', "violation"),
+    "deep": (b"[" * 100_000, "violation"),
+    "a question without outputs": (b'{"ask": {"shape": [24, 40], "nodes": []}}', "violation"),
+    "a question of another kind": (b'{"ask": 3}', "violation"),
+    "a huge line": (
+        b'{"done": {"status": "rejected", "kind": "runtime", "line": ' + b"9" * 400 + b"}}",
+        "violation",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "kind"), REPLIES.values(), ids=REPLIES.keys())
+def test_a_forged_reply_is_a_rejection_and_the_next_is_right(
+    tracer: Tracer, body: bytes, kind: str
+):
+    send = f"    data = {encode_body(body)!r}\n    while data:\n        data = data[os.write(3, data):]\n"
+    result = trace(tracer, "import os\n" + HEAD + send + "    os._exit(0)\n")
+    assert isinstance(result, Rejection) and result.kind == kind, result
+    assert not isinstance(trace(tracer, GOOD), Rejection)
+
+
+def encode_body(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "little") + body if body else b""
+
+
+def test_a_child_that_does_not_read_holds_nobody(tracer: Tracer):
+    """It floods with questions for large answers and never reads one."""
+    assert not isinstance(trace(tracer, QUICK), Rejection)  # the zygote is up
+    nodes = [
+        ["input", ["x"], {}, None, None],
+        ["aten.sum.dim_IntList", [X, [1]], {}, None, None],
+    ]
+    ask = encode({"ask": {"nodes": nodes, "outputs": [1], "shape": [4096, 2]}})
+    more = encode({"ask": {"nodes": [], "outputs": [1], "shape": [4096, 2]}})
+    body = f"    os.write(3, {ask!r})\n    while True:\n        os.write(3, {more!r})\n"
+    hostile, good = (
+        TraceJob(extract(code), NAMES, (4096, 2), 0, "t", answer, tag=code)
+        for code, answer in (
+            ("import os\n" + HEAD + body, lambda graph: [torch.zeros(4096)] * len(graph.outputs)),
+            (GOOD, lambda graph: [torch.ones(())]),
+        )
+    )
+    began = time.monotonic()
+    results = {job.tag: result for job, result in tracer.trace_many([hostile, good])}
+    assert time.monotonic() - began < tracer.settings.timeout_s  # nobody waited for a deadline
+    assert results[hostile.tag].kind in ("violation", "unsupported")
+    assert not isinstance(results[good.tag], Rejection)
+
+
+# ---- budgets
+
+
+def test_questions_are_counted(tracer: Tracer):
+    loop = "    t = 0.0\n    for i in range({}):\n        t += (x + i).sum().item()\n    return t * x\n"
+    assert trace(tracer, HEAD + loop.format(256)).num_asks == 256
+    rejection = rejected(tracer, loop.format(257))
+    assert (rejection.kind, rejection.line) == ("unsupported", 6)
+    assert "256 questions" in rejection.detail and "tolist" in rejection.detail
+
+
+def test_an_answer_is_bounded_and_split_where_it_must_be(tracer: Tracer):
+    shape, questions = (3000, 4), list[int]()
+    body = "    return x * (x.sum(1) > y.sum(1)).any().item()\n"
+    result = trace(tracer, HEAD + body, shape=shape, questions=questions)
+    assert not isinstance(result, Rejection), result
+    assert questions == [3000, 3000]
+    rejection = rejected(tracer, "    return x * sum(x.sum(1).tolist())\n", shape=(4097, 4))
+    assert (rejection.kind, rejection.line) == ("unsupported", 4)
+    assert str(MAX_ANSWER_ELEMENTS) in rejection.detail
+
+
+def test_a_forged_question_for_more_is_a_violation(tracer: Tracer):
+    nodes = [["input", ["x"], {}, None, None], ["aten.sum.dim_IntList", [X, [1]], {}, None, None]]
+    for outputs in ([0], [1, 1], [1] * 9999):
+        ask = encode({"ask": {"nodes": nodes, "outputs": outputs, "shape": [4096, 2]}})
+        code = "import os, time\n" + HEAD + f"    os.write(3, {ask!r})\n    time.sleep(9)\n"
+        result = trace(tracer, code, shape=(4096, 2))
+        assert isinstance(result, Rejection) and result.kind == "violation", result
+
+
+def test_a_constant_is_bounded(tracer: Tracer):
+    numbers = "    t = torch.tensor([float(i % 7) for i in range({})])\n"
+    body = numbers + "    return x * (t * x.sum()).sum()\n"
+    assert not isinstance(trace(tracer, HEAD + body.format(MAX_CONSTANT_ELEMENTS)), Rejection)
+    rejection = rejected(tracer, body.format(MAX_CONSTANT_ELEMENTS + 1))
+    assert (rejection.kind, rejection.line) == ("unsupported", 5)
+    assert f"at most {MAX_CONSTANT_ELEMENTS}" in rejection.detail
+
+
+def test_an_intermediate_is_bounded(tracer: Tracer):
+    rejection = rejected(
+        tracer, "    t = torch.cat([x] * 99)\n    return t[:1024]\n", shape=(1024, 512)
+    )
+    assert (rejection.kind, rejection.line) == ("memory", 4)
+    assert "aten.cat" in rejection.detail and "at most 64 MiB" in rejection.detail
+    with pytest.raises(GraphFault) as fault:  # and again where the child is not believed
+        reader().extend([["aten.full.default", [[1 << 25], 1], {}, None, None]])
+    assert fault.value.rejection.kind == "memory"
+
+
+def test_work_is_bounded(tracer: Tracer):
+    body = "    t = x\n    for _ in range({}):\n        t = t @ t\n    return t\n"
+    assert not isinstance(trace(tracer, HEAD + body.format(140), shape=(4096, 4096)), Rejection)
+    rejection = rejected(tracer, body.format(150), shape=(4096, 4096))
+    assert (rejection.kind, rejection.line) == ("timeout", 6)
+    assert "aten.mm.default" in rejection.detail and f"{MAX_WORK:.0e}" in rejection.detail
+    graph = GraphReader(NAMES, (4096, 4096))
+    graph.extend([["input", ["x"], {}, None, None]])
+    with pytest.raises(GraphFault) as fault:
+        graph.extend([["aten.mm.default", [{"n": i}, X], {}, None, None] for i in range(150)])
+    assert fault.value.rejection.kind == "timeout"
+
+
+def test_the_time_of_verifying_is_bounded(monkeypatch):
+    monkeypatch.setattr(verify, "MAX_VERIFY_CPU_S", 0.01)
+    with pytest.raises(GraphFault, match="to verify") as fault:
+        reader().extend([["aten.cat.default", [[X] * 4000], {}, None, None]] * 9)
+    assert fault.value.rejection.kind == "timeout"
+
+
+def test_three_decompositions_of_a_projection_are_within_the_bound(tracer: Tracer):
+    body = "    t = x\n    for _ in range(3):\n        u, s, v = torch.linalg.svd(t + 1, full_matrices=False)\n        t = t + u @ torch.diag(s) @ v\n    return t\n"
+    result = trace(tracer, HEAD + body, shape=(4096, 14336))
+    assert not isinstance(result, Rejection), result
+
+
+def meta(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "output", "least", "most"),
+    [
+        ("mul", [meta(30, 50), meta(30, 50)], meta(30, 50), 1500, 5000),
+        ("mm", [meta(30, 50), meta(50, 70)], meta(30, 70), 2 * 30 * 50 * 70, 3 * 30 * 50 * 70),
+        ("bmm", [meta(4, 30, 50), meta(4, 50, 70)], meta(4, 30, 70), 840_000, 1_000_000),
+        ("addmm", [meta(70), meta(30, 50), meta(50, 70)], meta(30, 70), 210_000, 250_000),
+        ("_linalg_svd", [meta(100, 40)], meta(40), 2 * 100 * 40 * 40, 60 * 100 * 40 * 40),
+        ("sort", [meta(1024)], meta(1024), 10 * 1024, 40 * 1024),
+        ("_cdist_forward", [meta(30, 8), meta(40, 8)], meta(30, 40), 9600, 30_000),
+    ],
+)
+def test_the_estimate_is_near_the_count(name, inputs, output, least, most):
+    assert least <= work_of(name, (), inputs, [output]) <= most
+
+
+# ---- rejections that teach
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ("    return x.cuda()\n", "runtime", "`device` is an argument"),
+        ("    torch.save({'x': 1}, 'm.pt')\n", "violation", "return the merged tensor"),
+        ("    import subprocess\n    subprocess.run('ls')\n", "violation", "no processes"),
+        ("    import socket\n    socket.socket()\n", "violation", "no network"),
+        ("    open('/tmp/x', 'w')\n", "violation", "open '/tmp/x'; no files"),
+        ("    import sklearn\n", "import", "only the standard library, numpy and torch"),
+        ("    return torch.nomr(x) * x\n", "runtime", "the nearest: norm"),
+        ("    return tensor(0.5) * x\n", "runtime", "the nearest: torch.tensor"),
+        (
+            "    return torch.special.bessel_j1(x)\n",
+            "unsupported",
+            "aten.special_bessel_j1.default",
+        ),
+        ("    return torch.bincount(x.long().flatten())\n", "unsupported", "aten.bincount"),
+        ("    return x if x > 0 else y\n", "runtime", "torch.where(condition, x, y)"),
+        ("    import threading\n    threading.Thread().start()\n", "violation", "no threads"),
+    ],
+)
+def test_a_rejection_says_what_to_write_and_where(tracer: Tracer, body: str, kind: str, words: str):
+    rejection = rejected(tracer, body)
+    assert (rejection.kind, rejection.line) == (kind, 3 + body.count("\n")), rejection
+    assert words in rejection.detail
+
+
+def test_an_unsupported_op_names_the_nearest():
+    with pytest.raises(GraphFault, match=r"nearest that are: .*logaddexp"):
+        reader().extend([["aten.logaddexp3.default", [X, X], {}, None, None]])
+
+
+# ---- slots and processes
+
+
+def test_a_loop_costs_only_its_own_slot():
+    """Ten endless loops among a hundred: the others are right, and no process is left."""
+    timeout_s, slots, before = 0.5, 4, len(states_below(os.getpid()))
+    loop = "def merge_models(d, device):\n    while True:\n        pass\n"
+    with Tracer(TraceSettings(timeout_s=timeout_s, memory_bytes=64 << 20, slots=slots)) as tracer:
+        zygote = tracer._sandbox._process.pid
+        jobs = [
+            TraceJob(extract(loop if i % 10 == 0 else QUICK), NAMES, SHAPE, 0, "t", tag=i)
+            for i in range(100)
+        ]
+        began = time.monotonic()
+        results = {job.tag: result for job, result in tracer.trace_many(jobs)}
+        seconds = time.monotonic() - began
+        assert tracer._sandbox._process.pid == zygote
+        assert {i for i, r in results.items() if isinstance(r, Rejection)} == set(range(0, 100, 10))
+        assert all(results[i].kind == "timeout" for i in range(0, 100, 10))
+        good = sum(results[i].seconds for i in results if i % 10)
+        assert seconds < 10 * (timeout_s + 1.0) / slots + good + 5.0
+        left = states_below(zygote)
+        assert "Z" not in left and len(left) <= 1  # only the zygote inside its namespaces
+    left = states_below(os.getpid())
+    assert "Z" not in left and len(left) == before
+
+
+QUICK = "def merge_models(d, device):\n    return next(iter(d.values()))\n"
+
+
+def states_below(pid: int) -> list[str]:
+    """States of a process's descendants that are zygotes, children or zombies of ours."""
+    found, todo = [], [pid]
+    while todo:
+        parent = todo.pop()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                text = path.read_text()
+            except OSError:
+                continue
+            state, above = text.rsplit(")", 1)[1].split()[:2]
+            if int(above) == parent and "sandbox.zygote" in command_of(path) + state * (
+                state == "Z"
+            ):
+                found.append(state)
+                todo.append(int(path.parent.name))
+    return found
+
+
+def command_of(stat: Path) -> str:
+    try:
+        return stat.with_name("cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_no_child_pays_for_the_readers_time():
+    """The second program asks while whoever reads the first one's result is busy."""
+    asks = "import time\ndef merge_models(d, device):\n    time.sleep(0.3)\n    return d['x'] * d['x'].norm().item()\n"
+    with Tracer(TraceSettings(timeout_s=1.5, memory_bytes=64 << 20)) as tracer:
+        jobs = [
+            TraceJob(extract(code), NAMES, SHAPE, 0, "t", lambda graph: [torch.ones(())])
+            for code in (QUICK, asks)
+        ]
+        results = []
+        for _, result in tracer.trace_many(jobs):
+            results.append(result)
+            time.sleep(2.0)
+        assert not any(isinstance(result, Rejection) for result in results), results
+
+
+# ---- several tensors in one child
+
+
+def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tuple[list, int]:
+    """Results, and how many children they took."""
+    children, launch = [], tracer._sandbox._launch
+    tracer._sandbox._launch = lambda job: children.append(job) or launch(job)
+    try:
+        jobs = [
+            TraceJob(extract(code), NAMES, shape, 0, f"t{i}", lambda graph: [torch.ones(())])
+            for i, shape in enumerate(shapes)
+        ]
+        return tracer.trace_in_turn(jobs), len(children)
+    finally:
+        del tracer._sandbox._launch
+
+
+def test_tensors_in_turn_are_traced_as_each_alone(tracer: Tracer):
+    """A fresh module, the tensor's own seed and torch's defaults each time, whatever the last did."""
+    code = HEAD.replace("import torch\n", "import torch, random\ncalls = []\n") + (
+        "    calls.append(1)\n    assert len(calls) == 1 and torch.is_grad_enabled()\n"
+        "    assert torch.get_default_dtype() == torch.float32\n"
+        "    torch.set_default_dtype(torch.float64)\n    torch.set_grad_enabled(False)\n"
+        "    print(len(d))\n"
+        "    return x * torch.rand(()).item() + random.random() * y * y.norm().item()\n"
+    )
+    found, num_children = in_turn(tracer, code)
+    assert num_children == 1
+    for i, (shape, one) in enumerate(zip(((24, 40), (40, 24), (40,)), found, strict=True)):
+        alone = tracer.trace(
+            extract(code),
+            NAMES,
+            shape,
+            seed=0,
+            tensor_name=f"t{i}",
+            answer=lambda graph: [torch.ones(())],
+        )
+        assert one.graph.fingerprint == alone.graph.fingerprint
+        assert (one.num_asks, one.output) == (alone.num_asks, alone.output) == (1, "2\n")
+    assert len({one.graph.fingerprint for one in found}) == 3
+
+
+def test_a_rejection_ends_the_turn(tracer: Tracer):
+    found, num_children = in_turn(tracer, HEAD + "    return 1 / len(x.shape[1:]) * x\n")
+    assert num_children == 1
+    assert [isinstance(one, Rejection) for one in found] == [False, False, True]
+    assert (found[2].kind, found[2].line) == ("runtime", 4)
+    body = "    open('/etc/passwd').close() if x.shape[0] == 40 else 0\n    return x\n"
+    found, _ = in_turn(tracer, HEAD + body)
+    assert [one.kind for one in found if isinstance(one, Rejection)] == ["violation"]
+    assert len(found) == 2
+
+
+def test_each_tensor_has_the_time_of_one():
+    """A child that has used half of a job's time is not used again."""
+    code = HEAD + "    import time\n    time.sleep(0.8)\n    return x\n"
+    with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=64 << 20)) as tracer:
+        found, num_children = in_turn(tracer, code, ((4, 6),) * 5)
+        assert not any(isinstance(one, Rejection) for one in found), found
+        assert 1 < num_children < 5
+        late = HEAD + "    while x.shape[0] == 5:\n        pass\n    return x\n"
+        found, _ = in_turn(tracer, late, ((4, 6), (5, 6), (6, 6)))
+        assert [getattr(one, "kind", "ok") for one in found] == ["ok", "timeout"]
+
+
+def test_each_tensor_has_the_bytes_of_one(tracer: Tracer, monkeypatch):
+    monkeypatch.setattr(protocol, "TOTAL_BYTES", 20_000)
+    body = "    for _ in range(60):\n        x = x + y\n    return x\n"
+    found, num_children = in_turn(tracer, HEAD + body, ((4, 6),) * 12)
+    assert num_children == 1
+    assert len(found) == 12
+    assert not any(isinstance(one, Rejection) for one in found), found
+    (more, *_), _ = in_turn(tracer, HEAD + body.replace("60", "600"))
+    assert "flood" in more.detail
+
+
+def test_a_child_that_dies_between_two_tensors(tracer: Tracer):
+    code = HEAD + "    import os\n    if x.shape[0] == 40:\n        os._exit(3)\n    return x\n"
+    found, _ = in_turn(tracer, code)
+    assert [isinstance(one, Rejection) for one in found] == [False, True]
+    assert not isinstance(trace(tracer, QUICK), Rejection)
+
+
+def test_who_stops_listening_leaves_no_child(tracer: Tracer):
+    loop = "def merge_models(d, device):\n    while True:\n        pass\n"
+    jobs = [TraceJob(extract(code), NAMES, SHAPE, 0, "t") for code in (loop, QUICK)]
+    results = tracer.trace_many(jobs)
+    assert next(results)[0] is jobs[1]
+    results.close()
+    assert not tracer._sandbox._children
+    assert not isinstance(trace(tracer, QUICK), Rejection)
+
+
+def test_a_dead_zygote_is_replaced_and_its_programs_tried_again():
+    with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
+        assert not isinstance(trace(tracer, QUICK), Rejection)
+        before = tracer._sandbox._process
+        before.kill()
+        before.wait()
+        assert not isinstance(trace(tracer, QUICK), Rejection)
+        assert tracer._sandbox._process.pid != before.pid
+
+
+def test_a_question_that_torch_refuses_is_the_programs_fault(tracer: Tracer):
+    body = "    far = (x.abs() * 1e9).long().flatten()\n    return x.flatten().gather(0, far).sum().item() * x\n"
+    rejection = rejected(tracer, body)
+    assert rejection.kind == "runtime" and "out of bounds" in rejection.detail
+
+
+ATTACKS = Path(__file__).parents[2] / "attacks"
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("file_torch_from_file", {"violation"}),
+        ("file_torch_save_plain", {"violation"}),
+        ("process_system", {"violation"}),
+        ("network_tcp_caught", {"violation"}),
+        ("bomb_string", {"memory"}),
+        ("loop_c_sum", {"timeout"}),
+        ("reply_null", {"violation"}),
+        ("reply_flood_of_questions", {"violation"}),
+    ],
+)
+def test_the_eager_tier_is_as_closed(tracer: Tracer, name: str, kinds: set[str]):
+    code = (ATTACKS / f"{name}.py").read_text()
+    vectors = {name: torch.full(SHAPE, 0.5) for name in NAMES}
+    result = tracer.run_eager(extract(code), vectors, seed=0, tensor_name="t")
+    assert isinstance(result, Rejection) and result.kind in kinds, result
+    assert not Path("/tmp/selfdev_attack").exists() and not Path("/tmp/selfdev_attack.pt").exists()
+    assert torch.equal(
+        tracer.run_eager(extract(QUICK), vectors, seed=0, tensor_name="t"), vectors["x"]
+    )
+
+
+# ---- layers
+
+
+def test_required_layers_hold_here():
+    found = {layer["name"]: layer for layer in layers.layers()}
+    assert set(layers.REQUIRED) <= set(found)
+    assert layers.missing_layers() == []
+    for layer in found.values():
+        assert layer["ok"] or (layer["fix"] and "lost without it" in layer["detail"])
+
+
+def test_without_a_required_layer_every_trace_is_refused(selfdev, tmp_path: Path):
+    """Under a filter that forbids filters (a prctl that fails) the command refuses, and says what is missing."""
+    (tmp_path / "p.py").write_text(QUICK)
+    words = ["trace", str(tmp_path / "p.py"), "--shape", "8x8"]
+    for extra, code in (([], 2), (["--unsafe-sandbox"], 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_SECCOMP, *words, *extra, "--json"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        if code:
+            assert "seccomp" in done.stderr and "--unsafe-sandbox" in done.stderr
+
+
+WITHOUT_SECCOMP = """
+import sys
+from selfdev_engine.engine.sandbox import layers
+layers.PROBE = layers.PROBE.replace("def seccomp():", "def seccomp():\\n    raise OSError('forbidden here')\\ndef _():")
+from selfdev_engine.selfdev.cli import main
+sys.exit(main())
+"""
+
+
+def test_doctor_names_every_layer(selfdev):
+    answer = selfdev("doctor", "--json")
+    names = {check["name"] for check in answer.json["checks"]}
+    assert {f"sandbox: {name}" for name in layers.LAYERS} <= names
+
+
+def test_the_filter_is_an_allow_list_of_few_calls():
+    program, _ = guard.seccomp_filter()
+    assert len(guard.ALLOWED_CALLS) <= 30
+    assert len(program) // 8 == len(guard.ALLOWED_CALLS) + 8  # one instruction each, and eight
+    forbidden = {"open", "openat", "socket", "execve", "fork", "clone", "kill", "ptrace", "ioctl"}
+    assert not forbidden & set(guard.ALLOWED_CALLS)
+
+
+def test_a_limit_that_is_already_tighter_is_kept():
+    code = (
+        "import resource; from selfdev_engine.engine.sandbox import guard; "
+        "resource.setrlimit(resource.RLIMIT_CPU, (7, 7)); guard.limit_resources(1 << 40, 60); "
+        "print(resource.getrlimit(resource.RLIMIT_CPU), resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(7, 7) (4, 4)"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="an unprivileged user has nothing to give up")
+def test_root_is_given_up(monkeypatch):
+    """Limits on processes do not bind uid 0: with namespaces or without, a child is somebody else."""
+    everything = layers.usable_layers()
+    for granted in (everything, [name for name in everything if name != "namespaces"]):
+        monkeypatch.setattr(box, "usable_layers", lambda granted=granted: granted)
+        with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
+            assert not isinstance(trace(tracer, QUICK), Rejection)
+            pid = innermost(tracer._sandbox._process.pid)
+            status = Path(f"/proc/{pid}/status").read_text().splitlines()
+            words = {line.split()[0]: line.split()[1:] for line in status if line.split()}
+            assert set(words["Uid:"]) == set(words["Gid:"]) == {str(guard.NOBODY)}
+            assert words["Groups:"] == [] and int(words["CapEff:"][0], 16) == 0
+            assert words["NoNewPrivs:"] == ["1"]
+
+
+def innermost(pid: int) -> int:
+    """The process that forks: inside its namespaces it is a child of the one that was started."""
+    while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        pid = int(below[0])
+    return pid
+
+
+ENGINE = """
+import sys
+from selfdev_engine.engine.program import extract
+from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
+code = "def merge_models(d, device):\\n    while True:\\n        pass\\n"
+with Tracer(TraceSettings(timeout_s=600.0)) as tracer:
+    tracer._sandbox._wait_ready()
+    print(tracer._sandbox._process.pid, flush=True)
+    tracer.trace(extract(code), ("x",), (8, 8), seed=0, tensor_name="t", answer=None)
+"""
+
+
+def test_all_end_with_the_engine():
+    engine = subprocess.Popen([sys.executable, "-c", ENGINE], stdout=subprocess.PIPE, text=True)
+    assert engine.stdout is not None
+    zygote = int(engine.stdout.readline())
+    deadline = time.monotonic() + 10
+    while (
+        len(family := descendants(zygote)) < len(usable_parents()) and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    engine.kill()
+    engine.wait()
+    engine.stdout.close()
+    while alive := [p for p in (zygote, *family) if runs(p)]:
+        assert time.monotonic() < deadline + 10, alive
+        time.sleep(0.05)
+
+
+def usable_parents() -> list[str]:
+    """Below the zygote: itself inside its namespaces, where there are some, and the looping child."""
+    return ["zygote", "child"] if "namespaces" in layers.usable_layers() else ["child"]
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [p for word in below for p in (int(word), *descendants(int(word)))]
+
+
+def runs(pid: int) -> bool:
+    """Orphans may wait for whoever is process 1 here to collect them."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_zygote_that_cannot_start_is_the_hosts_fault():
+    """Not a rejection of the program: exit 2, with what the zygote said last."""
+    from selfdev_engine.engine.errors import UsageError
+    from selfdev_engine.engine.sandbox.box import Sandbox
+    from selfdev_engine.engine.sandbox.job import Job
+
+    missing = "selfdev_engine.engine.no_such_handler"
+    with (
+        Sandbox(missing, timeout_s=5, memory_bytes=1 << 28) as box,
+        pytest.raises(UsageError, match="no_such_handler"),
+    ):
+        list(box.run([Job({}, lambda question: {})]))

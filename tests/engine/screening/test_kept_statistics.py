@@ -1,0 +1,58 @@
+"""Statistics that outlive a process: the same bits, without a look at the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.engine.screening.kept_statistics import KeptMemo
+from selfdev_engine.kernels.compiler.passes import compile_values
+from selfdev_engine.kernels.cpu.backend import CpuBackend
+from selfdev_engine.kernels.ir import Builder, Op, Space
+from selfdev_engine.kernels.stages import Plan
+from selfdev_engine.kernels.tensors import TensorSet
+
+BASE = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
+TENSORS = TensorSet("w", BASE, {"a": BASE + 0.01, "b": BASE * 1.5})
+
+
+def plan_of(scale: float | None, space: Space = Space.SCALAR) -> Plan:
+    """The sum of squares of a task vector, of one that is scaled first if so."""
+    b = Builder()
+    x = b.input("b")
+    if scale:
+        x = b.add(Op.MIN, x, b.const(scale))
+    return compile_values(b.graph(b.add(Op.REDUCE_SUM, b.add(Op.MUL, x, x), space=space)))
+
+
+def refuse(*_):
+    raise AssertionError("the weights were read")
+
+
+def test_a_norm_is_read_from_the_store_the_next_time(tmp_path, monkeypatch):
+    backend, plan = CpuBackend(), plan_of(None)
+    with Store.open(tmp_path / "run.db") as store:
+        (first,) = backend.values(plan, TENSORS, KeptMemo({}, store, "w"))
+    monkeypatch.setattr(CpuBackend, "sweep", refuse)
+    with Store.open(tmp_path / "run.db") as store:
+        (again,) = backend.values(plan, TENSORS, KeptMemo({}, store, "w"))
+        assert torch.equal(first, again)
+        assert first > 0
+        with pytest.raises(AssertionError, match="weights were read"):
+            backend.values(plan, TENSORS, KeptMemo({}, store, "another tensor"))
+
+
+@pytest.mark.parametrize(("scale", "space"), [(0.25, Space.SCALAR), (None, Space.ROW)])
+def test_vectors_and_what_a_programs_constants_enter_stay_in_the_cache(tmp_path, scale, space):
+    cache = {}
+    with Store.open(tmp_path / "run.db") as store:
+        memo = KeptMemo(cache, store, "w")
+        CpuBackend().values(plan_of(scale, space), TENSORS, memo)
+        assert len(cache) == len(memo) == 1
+        assert store.statistics("w") == {}
+
+
+def test_nan_survives(tmp_path):
+    with Store.open(tmp_path / "run.db") as store:
+        KeptMemo({}, store, "w")["key"] = torch.tensor(torch.nan)
+        assert KeptMemo({}, store, "w")["key"].isnan()

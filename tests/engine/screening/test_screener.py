@@ -1,0 +1,221 @@
+"""The pipeline around a real engine (transformers, on a model of a few thousand parameters): order,
+twins in flight, and engines that die or hang under a candidate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+import pytest
+import torch
+from selfdev_engine.engine.errors import EngineGone, WorkerLost
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.engine.resident.client import Worker
+from selfdev_engine.engine.resident.messages import EngineSettings
+from selfdev_engine.engine.screen import open_screener, run_candidates
+from selfdev_engine.engine.screening.folder import add_programs
+from selfdev_engine.engine.screening.prepare import Preparer
+from selfdev_engine.engine.screening.settings import ScreenSettings
+from selfdev_engine.kernels.triton.compile_ahead import AheadCompiler
+
+BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
+PROGRAMS = {
+    "first": "3 * a + b",
+    "again": "b + a * 3",
+    "broken": "a + nobody",
+    "second": "2 * b - 5 * a",
+    "same-update": "1.000000001 * a * 3 + b + 1e-9 * a",
+    "nothing": "a - a",
+    "third": "torch.maximum(a, b) * 4",
+}
+
+
+@pytest.fixture
+def screen(small_models, tmp_path):
+    """screen(decided) -> {id: candidate}; what happens to the engine is the caller's."""
+
+    def run(programs=PROGRAMS, decided=lambda screener: None, **more):
+        settings = ScreenSettings(
+            base=str(small_models / "base"),
+            experts={"x": str(small_models / "x"), "y": str(small_models / "y")},
+            task=f"jsonl:{small_models / 'task.jsonl'}",
+            engine="transformers",
+            **more,
+        )
+
+        class Bar:
+            def update(self, done, total):
+                decided(screener)
+
+            def leaders(self, rows):
+                assert all(len(row) == 3 for row in rows)
+
+        with Store.open(tmp_path / "run.db") as store:
+            sources = [(name, BODY.format(body)) for name, body in programs.items()]
+            add_programs(store, sources, settings, tmp_path)
+            with open_screener(settings, store, tmp_path) as screener:
+                run_candidates(screener, list(programs), Bar())
+            return {c.id: c for c in store.candidates()}, {n: store.score(n) for n in programs}
+
+    return run
+
+
+def check(found, scores):
+    assert [found[n].status for n in ("first", "second", "third")] == ["scored"] * 3
+    assert (found["broken"].status, found["broken"].kind) == ("rejected", "runtime")
+    assert found["again"].duplicate_of == found["same-update"].duplicate_of == "first"
+    assert found["nothing"].duplicate_of == "base"
+    prints = {found[n].weights_fingerprint for n in ("base", "first", "second", "third")}
+    assert len(prints) == 4
+    assert all(scores[n].n == 6 for n in PROGRAMS if n != "broken")
+
+
+def test_candidates_end_as_they_should(screen):
+    check(*screen())
+
+
+@pytest.mark.parametrize("together", [3, len(PROGRAMS)])
+def test_candidates_prepared_together_end_the_same(screen, monkeypatch, together):
+    monkeypatch.setattr(Preparer, "num_together", together)
+    found, scores = screen({**PROGRAMS, "infinite": "a / 0", "too": "a / 0"})
+    check(found, scores)
+    assert [found[n].kind for n in ("infinite", "too")] == ["nonfinite"] * 2
+
+
+@pytest.mark.parametrize(("chosen", "own"), [("auto", "cpu"), ("reference", "reference")])
+def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
+    screen, monkeypatch, chosen, own
+):
+    """Also where a GPU is there, to which CUDA would open a context."""
+    told, names, open_bank = [], set(), Worker.open_bank
+
+    def open_and_note(self, base, experts, include, backend, **words):
+        told.append(backend)
+        return open_bank(self, base, experts, include, backend, **words)
+
+    def look(screener):
+        names.add(screener.planner.backend.name)
+        names.add(screener.preparer.twins.surveyor.backend.name)
+
+    monkeypatch.setattr(Worker, "open_bank", open_and_note)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check(*screen(decided=look, backend=chosen))
+    assert told == [chosen]
+    assert names == {own}
+    assert not torch.cuda.is_initialized()
+
+
+def test_kernels_for_a_gpu_are_compiled_while_the_engine_scores(screen, monkeypatch, tmp_path):
+    """As if the worker had said that it has one of sm_90."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    monkeypatch.setenv("SELFDEV_CACHE", str(tmp_path / "selfdev"))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    open_bank, submit, waiting = Worker.open_bank, AheadCompiler.submit, []
+
+    def open_on_gpu(*words, **more):
+        assert open_bank(*words, **more) is None
+        return 90
+
+    def submit_and_note(*words):
+        waiting.extend(submit(*words))
+
+    def wait(screener):
+        for done in waiting:
+            done.result()
+
+    monkeypatch.setattr(Worker, "open_bank", open_on_gpu)
+    monkeypatch.setattr(AheadCompiler, "submit", submit_and_note)
+    check(*screen(decided=wait))
+    kernels = [path.stem for path in (tmp_path / "triton").rglob("*.cubin")]
+    assert kernels == ["apply"] * len(waiting)
+    assert len(waiting) == 3  # of first, second and third; a twin needs none
+
+
+def test_a_killed_engine_costs_no_candidate(screen):
+    killed = []
+
+    def kill_once(screener):
+        if screener.store.num_decided() == 2 and not killed:
+            killed.append(screener.worker.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    check(*screen(decided=kill_once))
+    assert killed
+
+
+def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
+    """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
+    score, prepare, doomed, alone = Worker.score, Preparer.prepare, set(), Lock()
+
+    def prepare_and_note(self, candidates):
+        found = prepare(self, candidates)
+        doomed.update(p.plan.fingerprint for p in found if p.candidate.id == "second")
+        return found
+
+    def kill_and_score(worker, plan, prompts, **words):
+        with alone:  # or it would be killed while another one has the engine
+            if json.loads(plan)["fingerprint"] in doomed:
+                os.kill(worker.pid, signal.SIGKILL)
+            return score(worker, plan, prompts, **words)
+
+    monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
+    monkeypatch.setattr(Worker, "score", kill_and_score)
+    found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
+    assert (found["second"].status, scores["second"]) == ("failed", None)
+    assert "died 2 times" in found["second"].detail
+    assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
+
+
+def test_a_run_keeps_the_threads_of_its_first_score(screen, monkeypatch, tmp_path):
+    """The second engine is told, and tries nothing."""
+    told, used = [], []
+    set_threads = Worker.set_threads
+    monkeypatch.setattr(Worker, "set_threads", lambda w, n: (told.append(n), set_threads(w, n)))
+    screen({"first": PROGRAMS["first"]}, lambda screener: used.append(screener.usage.threads))
+    with Store.open(tmp_path / "run.db") as store:
+        assert told == [] and store.setting("threads") == used[0] >= 1
+        store.set_setting("threads", 3)
+    monkeypatch.setattr(Worker, "choose_threads", None)
+    programs = {name: PROGRAMS[name] for name in ("first", "second")}
+    screen(programs, lambda screener: used.append(screener.usage.threads))
+    assert told == [3] and used[-1] == 3
+
+
+def test_an_engine_that_hangs_is_ended(small_models):
+    settings = EngineSettings(engine="transformers", stall_s=2.0)
+    with Worker.start(settings) as worker:
+        worker.open_model("target", str(small_models / "base"))
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(WorkerLost, match="said nothing for 2 s"):
+            worker.fingerprint("target")
+
+
+def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
+    """Both requests are sent; the first one's turn it was."""
+    with (
+        Worker.start(EngineSettings(engine="transformers")) as worker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        worker.open_model("target", str(small_models / "base"))
+        calls = [pool.submit(worker.fingerprint, "target") for _ in range(2)]
+        assert calls[0].result() == calls[1].result()
+        os.kill(worker.pid, signal.SIGSTOP)
+        calls = [pool.submit(worker.fingerprint, "target") for _ in range(2)]
+        while worker.num_calls < 5:  # both are on their way
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGKILL)
+        faults = {type(call.exception()) for call in calls}
+        assert faults == {WorkerLost, EngineGone}
+
+
+def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
+    with Worker.start(EngineSettings(engine="transformers")) as worker:
+        worker.open_model("target", str(small_models / "base"))
+        prompts = ["9=" + "1+2" * 30, ("9=" + "1+2" * 30)[-62:]]
+        long, end = worker.generate("target", prompts, max_new_tokens=2)
+        assert long == end
+        assert worker.times.busy_s > 0

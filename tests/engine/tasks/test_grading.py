@@ -1,0 +1,254 @@
+"""Grades: numbers as people write them, LaTeX by meaning, answers that would hang a grader."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from selfdev_engine.engine.tasks.grading import grade
+from selfdev_engine.engine.tasks.grading.equal_math import equal_math
+from selfdev_engine.engine.tasks.grading.math_verify import BUILT_IN, Verifier
+from selfdev_engine.engine.tasks.grading.numeric import last_number, value
+
+HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
+needs_math_verify = pytest.mark.skipif(not HAS_MATH_VERIFY, reason="the extra `eval` is optional")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("She pays $1,234.50.", "$1,234.50"),
+        ("that is 1, 2, 3", "3"),
+        ("so 12,34", "34"),
+        ("10-5", "5"),
+        ("it is -5", "-5"),
+        ("it is \u22125", "-5"),
+        ("1{,}000 eggs", "1,000"),
+        ("a share of 3/4.", "3/4"),
+        ("25 cm^2", "25"),
+        ("16 of CO2", "16"),
+        ("only x7", "7"),
+        ("**42**", "42"),
+        ("no number", None),
+    ],
+)
+def test_the_last_number(text, number):
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("$5.00", 5),
+        ("1,000", 1000),
+        ("42.", 42),
+        ("50%", 50),
+        ("5\\%", 5),
+        ("-3/4", Fraction(-3, 4)),
+        (".5", Fraction(1, 2)),
+        ("1e3", 1000),
+        ("1/0", None),
+        ("1,2", None),
+        ("five", None),
+        ("9" * 10_000, None),
+        ("1e999999999", None),
+    ],
+)
+def test_a_whole_text_as_a_number(text, number):
+    assert value(text) == number
+
+
+@given(
+    st.integers(-(10**9), 10**9), st.sampled_from(["{}", "${:,}", "{:,}.", "{}.00", "so {} eggs"])
+)
+def test_a_number_is_itself_however_it_is_written(number, form):
+    assert grade("numbers", form.format(number), str(number)).flexible
+    assert not grade("numbers", form.format(number), str(number + 1)).flexible
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "strict", "flexible"),
+    [
+        ("18", "18", True, True),
+        (" $18.00\n", "18", True, True),
+        ("it is 18", "18", False, True),
+        ("16 - 3 = 13", "3", False, False),
+        ("Paris.", "paris", True, True),
+        ("3/4", "4", False, False),
+        ("", "18", False, False),
+        ("x" * 100_000 + " 18", "18", False, True),
+    ],
+)
+def test_numbers(response, answer, strict, flexible):
+    found = grade("numbers", response, answer)
+    assert (found.strict, found.flexible) == (strict, flexible)
+
+
+@pytest.mark.parametrize(
+    ("response", "strict", "flexible"),
+    [
+        ("so\n#### 18", True, True),
+        ("so\n#### $18", False, True),
+        ("so\n#### 18.00", False, True),
+        ("so\n####18 eggs, in 7 days", False, True),
+        ("The answer is 18. She had 3.", False, True),
+        ("**Answer:** 2 * 9 = $18 in 7 days", False, True),
+        ("so \\boxed{18} of 20", False, True),
+        ("#### 1. First\n2 * 9 = 18", False, True),
+        ("9 * 2 = 18 dollars", False, True),
+        ("so\n#### 18\n#### 20", True, True),
+        ("so\n#### 20\n#### 18", False, False),
+        ("so\n#### -18", False, False),
+        ("", False, False),
+    ],
+)
+def test_gsm8k(response, strict, flexible):
+    found = grade("gsm8k", response, "9 * 2 = <<9*2=18>>18\n#### 18")
+    assert (found.strict, found.flexible) == (strict, flexible)
+
+
+PLAIN = r"""
+\frac12 | 0.5
+-\frac{1}{2} | \frac{-1}{2}
+1\frac{3}{4} | \frac{7}{4}
+1{,}000 | 1000
+10\% | 10
+\$18.90 | 18.90
+12^\circ | 12
+5 \text{ cm}^2 | 5
+\text{5 inches} | 5
+7 cm | 7
+x \in [1,2] | [1,2]
+\text{(C)} | C
+(3, \frac{\pi}{2}) | \left( 3, \frac{\pi}{2} \right)
+\sqrt3 | \sqrt{3}
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
+\text{Monday} | monday
+"""
+BY_MEANING = r"""
+2\sqrt{3} | \sqrt{12}
+x^2+2x+1 | (x+1)^2
+\frac{\sqrt{2}}{2} | \frac{1}{\sqrt{2}}
+1, -2 | -2, 1
+1 \pm \sqrt{19} | 1+\sqrt{19}, 1-\sqrt{19}
+y = 2x+3 | y=3+2x
+2^{10} | 1024
+(2,3) \cup (4,5) | (4,5)\cup(2,3)
+"""
+UNLIKE = r"""
+\frac12 | \frac21
+(1,2) | (2,1)
+[1,2] | (1,2)
+12 | 1,2
+1010_2 | 1010_3
+3 | 3, 4
+x<5 | x \le 5
+6+5i | 6-5i
+2\pi | 2
+1/3 | 0.33
+7 | 7 \text{ and } 8
+(C) | (D)
+"""
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    rows = [tuple(part.strip() for part in line.split(" | ")) for line in text.strip().split("\n")]
+    return [(a, b) for a, b in rows] + [(b, a) for a, b in rows]
+
+
+@pytest.mark.parametrize(("x", "y"), pairs(PLAIN))
+def test_latex_that_is_the_same_but_for_its_spelling(x, y):
+    assert equal_math(x, y)
+
+
+@needs_math_verify
+@pytest.mark.parametrize(("x", "y"), pairs(BY_MEANING))
+def test_latex_that_means_the_same(x, y):
+    assert equal_math(x, y)
+
+
+@pytest.mark.parametrize(("x", "y"), pairs(UNLIKE))
+def test_latex_that_differs(x, y):
+    assert not equal_math(x, y)
+
+
+@pytest.mark.parametrize(
+    ("response", "strict", "flexible"),
+    [
+        (" $\\dfrac{1}{2}$", True, True),
+        ("so \\boxed{\\frac12}", False, True),
+        ("\\[ x = \\boxed{0.5}. \\] Done in 3 steps.", False, True),
+        ("The final answer is $1/2$. I hope it is correct.", True, True),
+        ("so $x = \\frac{1}{2}$", True, True),
+        ("so $x = 2/4$", False, True),
+        ("so $x = \\frac{1}{3}$", False, False),
+        ("\\boxed{", False, False),
+        ("\\boxed{}", False, False),
+        ("", False, False),
+    ],
+)
+def test_math(response, strict, flexible):
+    found = grade("math", response, "Thus $x = \\boxed{\\frac{1}{2}}$.")
+    assert (found.strict, found.flexible) == (strict, flexible)
+
+
+@needs_math_verify
+@pytest.mark.parametrize("answer", ["(10^{10})!", "9^{9^{9^{9}}}"])
+def test_an_answer_that_hangs_is_wrong_in_time_and_the_next_one_is_graded(answer):
+    verifier = Verifier(answer_s=1.0)
+    assert verifier.same("2^3", "8")
+    began = time.monotonic()
+    assert not verifier.same(answer, "3")
+    assert time.monotonic() - began < 5
+    assert verifier.num_killed == 1
+    assert verifier.same("\\sqrt{12}", "2\\sqrt{3}")
+    assert "math-verify" in verifier.version
+    verifier.close()
+
+
+DEAF = "import time; print('ready', flush=True); time.sleep(60)"
+DYING = "import os; print('ready', flush=True); input(); os._exit(1)"
+
+
+@needs_math_verify
+@pytest.mark.parametrize("code", [DEAF, DYING])
+def test_a_child_that_does_not_answer_is_ended(code):
+    verifier = Verifier([sys.executable, "-c", code], answer_s=0.3)
+    for turn in (1, 2):
+        assert not verifier.same(str(turn), "x")
+        assert verifier.num_killed == turn
+
+
+@needs_math_verify
+def test_the_child_is_started_again_after_a_kill_from_outside():
+    verifier = Verifier()
+    assert verifier.same("2^3", "8")
+    assert verifier._process is not None
+    os.kill(verifier._process.pid, signal.SIGKILL)
+    verifier._process.wait()
+    assert verifier.same("2^4", "16")
+    verifier.close()
+
+
+def test_nothing_is_started_without_math_verify(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    verifier = Verifier()
+    assert verifier.version == BUILT_IN
+    assert not verifier.same("2^3", "8")
+    assert verifier._process is None
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit", ["\\(", "$a", "$$", "answer ", "#### ", "1,000,", "\\boxed{", "\\frac", "- "]
+)
+def test_a_long_answer_without_sense_is_graded_in_time(unit):
+    for grading in ("numbers", "gsm8k", "math"):
+        assert not grade(grading, unit * (100_000 // len(unit)), "18").flexible

@@ -1,0 +1,196 @@
+"""Tasks: splits, prompts, YAML, and errors that name file and line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+
+import datasets
+import pytest
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.tasks.load import grading_of, load_task
+from selfdev_engine.engine.tasks.task import SealedTest
+
+DRAWN = [2, 28, 67, 79, 82]  # the first five of the 100 of GSM8K's 1319
+
+
+def lines(path, *rows):
+    path.write_text(
+        "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
+    )
+    return path
+
+
+def test_a_jsonl_task_in_its_own_order(tmp_path):
+    path = lines(
+        tmp_path / "t.jsonl",
+        {"question": "1+1", "answer": 2},
+        {"question": "two\u2028lines", "answer": "x", "split": "test"},
+        {"question": "2+2", "answer": "4", "prompt": "Q: 2+2="},
+    )
+    task = load_task(f"jsonl:{path}")
+    assert [(q.index, q.prompt, q.answer) for q in task.split("dev")] == [
+        (0, "1+1", "2"),
+        (2, "Q: 2+2=", "4"),
+    ]
+    assert [q.question for q in task.unsealed().split("test")] == ["two\u2028lines"]
+    assert (task.metric, task.max_new_tokens) == ("flexible", 64)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((), "holds no questions"),
+        (({"question": "a", "answer": "b"}, "{half"), r"t\.jsonl:2: not JSON"),
+        (({"question": "a"},), r"t\.jsonl:1: lacks 'answer'"),
+        (({"question": "a", "answer": "b", "split": "train"},), r":1: split is 'train'"),
+        (("[1]",), r":1: not a JSON object"),
+        (("[" * 100_000,), r":1: not JSON"),
+        (({"question": "a", "answer": " "},), r":1: 'answer' is empty"),
+        (({"question": "", "answer": "b"},), r":1: 'question' is empty"),
+        (({"question": "a", "answer": None},), r":1: 'answer' is null"),
+        (({"question": "a", "answer": "b", "prompt": 0.5}, {}), r":2: lacks 'question'"),
+    ],
+)
+def test_a_fault_names_file_and_line(tmp_path, rows, message):
+    path = lines(tmp_path / "t.jsonl", *rows)
+    with pytest.raises(UsageError, match=message):
+        load_task(f"jsonl:{path}")
+
+
+def test_a_yaml_task(tmp_path):
+    lines(tmp_path / "t.jsonl", {"question": "1+1", "answer": "2"})
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "path: t.jsonl\ntemplate: 'Q {question} A'\nstop: ';'\nmetric: strict\nmax_new_tokens: 8\n"
+    )
+    task = load_task(f"jsonl:{path}")
+    assert task.questions[0].prompt == "Q 1+1 A"
+    assert (task.stop, task.metric, task.max_new_tokens) == ((";",), "strict", 8)
+    path.write_text("path: t.jsonl\ntemplat: x\n")
+    with pytest.raises(UsageError, match="unknown key 'templat'"):
+        load_task(f"jsonl:{path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path: t.jsonl\ntemplat: x\n", "unknown key 'templat'; there are path"),
+        ("path: t.jsonl\ntemplate: x\n", "template: must contain {question}"),
+        ("path: t.jsonl\nmax_new_tokens: 0\n", "max_new_tokens: input should be greater"),
+        ("path: t.jsonl\nmax_new_tokens: many\n", "max_new_tokens: input should be a valid int"),
+        ("path: t.jsonl\nmetric: best\n", "metric: input should be 'strict' or 'flexible'"),
+        ("path: t.jsonl\nstop: ['']\n", "an empty stop string"),
+        ("template: '{question}'\n", "path: field required"),
+        ("- path\n", "a mapping with `path` is wanted"),
+        ("a: [\n", "not YAML"),
+    ],
+)
+def test_a_fault_in_a_yaml_names_file_and_key(tmp_path, text, message):
+    lines(tmp_path / "t.jsonl", {"question": "1+1", "answer": "2"})
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(f"{path}: ") + ".*" + re.escape(message)):
+        load_task(f"jsonl:{path}")
+
+
+def test_a_yaml_says_how_saved_answers_are_graded(tmp_path):
+    (tmp_path / "t.yaml").write_text("path: absent.jsonl\nextract: math\n")
+    assert grading_of(f"jsonl:{tmp_path / 't.yaml'}") == "math"
+    assert grading_of("jsonl:absent.jsonl") == "numbers"
+
+
+def test_a_question_of_100_kb_is_taken_whole(tmp_path):
+    path = lines(tmp_path / "t.jsonl", {"question": "x" * 100_000, "answer": 2})
+    assert len(load_task(f"jsonl:{path}").questions[0].prompt) == 100_000
+
+
+# ---- the paper's tasks ---------------------------------------------------------------------------------
+
+KINDS = ["Algebra", "Geometry", "Precalculus", "Prealgebra", "Number Theory", "Statistics", "Logic"]
+
+
+def row(name: str, kind: str, i: int) -> dict[str, str]:
+    if name == "gsm8k":
+        return {"question": f"{kind} {i}?", "answer": f"so\n#### {i}"}
+    solution = f"so \\boxed{{{i}}}"
+    return {"problem": f"{kind} {i}?", "solution": solution, "type": KINDS[i * i % 1000 % 7]}
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name, count in (("gsm8k", 150), ("math", 1400)):
+        (tmp_path / name).mkdir()
+        for split, rows in (("train", 60), ("test", count)):
+            path = tmp_path / name / f"{split}.jsonl"
+            lines(path, *(row(name, split, i) for i in range(rows)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "dev", "test"), [("gsm8k", 100, 50), ("math", 600, 800)])
+def test_published_tasks_are_split_by_a_fixed_draw(data, name, dev, test):
+    task = load_task(name, data).unsealed()
+    assert (len(task.split("dev")), len(task.split("test"))) == (dev, test)
+    assert not {q.index for q in task.split("dev")} & {q.index for q in task.split("test")}
+    assert task.split("dev") == load_task(name, data).split("dev")
+    assert (task.metric, task.max_new_tokens) == ("strict", 256)
+
+
+def test_the_draw_of_gsm8k_is_the_recorded_one(tmp_path):
+    (tmp_path / "gsm8k").mkdir()
+    lines(tmp_path / "gsm8k/train.jsonl", *(row("gsm8k", "train", i) for i in range(5)))
+    lines(tmp_path / "gsm8k/test.jsonl", *(row("gsm8k", "test", i) for i in range(1319)))
+    indices = [q.index for q in load_task("gsm8k", tmp_path).split("dev")]
+    assert (len(indices), indices[:5]) == (100, DRAWN)
+
+
+def test_100_of_each_of_the_six_largest_subjects_of_math(data):
+    rows = [json.loads(line) for line in (data / "math/test.jsonl").read_text().splitlines()]
+    sizes = Counter(row["type"] for row in rows)
+    dev = Counter(rows[q.index]["type"] for q in load_task("math", data).split("dev"))
+    assert set(dev.values()) == {100}
+    assert sizes.keys() - dev.keys() == {min(sizes, key=lambda s: sizes[s])}
+
+
+def test_dev_shares_its_beginning_and_test_has_the_harness_s_shots(data):
+    for name in ("gsm8k", "math"):
+        task = load_task(name, data).unsealed()
+        (head,) = {q.prompt.split("test ")[0] for q in task.split("dev")}
+        assert [f" {i}?" in head for i in range(7)] == [i < 5 for i in range(7)]
+        assert len({q.prompt.split("test ")[0] for q in task.split("test")}) > 40
+        drawn = load_task(name, data, "harness").unsealed()
+        assert drawn.split("test") == task.split("test")
+        assert len({q.prompt.split("test ")[0] for q in drawn.split("dev")}) > 40
+
+
+def test_the_version_changes_with_what_decides_a_score(data):
+    task = load_task("gsm8k", data)
+    assert task.version == load_task("gsm8k", data).version != load_task("math", data).version
+    assert task.version != replace(task, stop=("x",)).version
+    assert task.version != load_task("gsm8k", data, "fixed").version
+
+
+def test_reading_test_questions_in_a_search_raises(data):
+    task = load_task("gsm8k", data)
+    assert task.has_test
+    with pytest.raises(SealedTest, match="gsm8k"):
+        task.split("test")
+    assert {q.split for q in task.questions} == {"dev"}
+    assert {q.split for q in task.unsealed().questions} == {"dev", "test"}
+
+
+def test_absent_data_is_named(data, tmp_path, monkeypatch):
+    (data / "gsm8k/train.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"gsm8k/train\.jsonl is not there"):
+        load_task("gsm8k", data)
+    lines(data / "gsm8k/train.jsonl", row("gsm8k", "train", 0))
+    with pytest.raises(UsageError, match="train has 1 questions, 5 are shown"):
+        load_task("gsm8k", data)
+    lines(data / "math/test.jsonl", {"problem": "1?", "solution": "just 1"})
+    with pytest.raises(UsageError, match=r"test\.jsonl:1: the solution has no \\boxed"):
+        load_task("math", data)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match=r"--data DIR with gsm8k/train\.jsonl"):
+        load_task("gsm8k")
