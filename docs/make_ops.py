@@ -17,7 +17,7 @@ from selfdev_engine.engine.lower import supported_ops
 from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace import allowed
-from selfdev_engine.engine.trace.conversation import TraceJob
+from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.ops import ASKED
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
@@ -170,7 +170,8 @@ def measured(tracer: Tracer, texts: list[str]) -> list[tuple[str, str]]:
         return answer_question(question, tensors, get_backend("auto"), {})  # type: ignore[arg-type]
 
     jobs = [
-        TraceJob(extract(text), NAMES, SHAPE, 0, "t", answer, tag=i) for i, text in enumerate(texts)
+        TraceRequest(extract(text), NAMES, SHAPE, 0, "t", answer, tag=i)
+        for i, text in enumerate(texts)
     ]
     found = [("", "")] * len(texts)
     for job, result in tracer.trace_many(jobs):

@@ -9,7 +9,7 @@ from typing import Any
 
 from .records.score import provenance
 from .resident.ask import evaluate
-from .resident.client import Worker, choose_engine
+from .resident.client import Client, choose_engine
 from .resident.messages import EngineSettings
 from .tasks.load import load_task
 from .weights.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ def evaluate_model(
     task = task.unsealed() if split == "test" else task
     folder = Checkpoint.open(model).folder
     settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
-    with Worker.start(settings) as worker:
+    with Client.start(settings) as worker:
         worker.open_model("target", str(folder))
         score, samples = evaluate(worker, "target", task, split, progress)
         live, answered_by = worker.fingerprint("target"), worker.engine

@@ -17,7 +17,7 @@ from ..kernels.backends import get_backend
 from ..kernels.compiler.passes import canonical, compile_graph
 from ..kernels.compiler.printing import describe
 from ..kernels.errors import BackendError
-from ..kernels.stages import Plan, num_passes, plan_bytes
+from ..kernels.stages import KernelPlan, num_passes, plan_bytes
 from ..kernels.tensors import TensorSet
 from .errors import Rejected, Rejection, UsageError
 from .lower import lower
@@ -37,7 +37,7 @@ class Meaning:
     """A traced program for one shape: its plan where it is fused, else why it is not."""
 
     trace: TraceGraph | None
-    plan: Plan | None
+    plan: KernelPlan | None
     fingerprint: str
     reason: str | None
     view: str = "own"

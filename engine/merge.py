@@ -20,7 +20,7 @@ from .output.folder import check_out, put_in_place, scratch_beside
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
 from .plans.cost import cost
-from .plans.plan import MergePlan
+from .plans.plan import Plan
 from .plans.planner import Planner
 from .program import Program
 from .sandbox.box import Sandbox
@@ -100,7 +100,7 @@ def merge_to_folder(
 
 
 def report_of(
-    plan: MergePlan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
+    plan: Plan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
 ) -> MergeReport:
     costs = [cost(name, p, writer.bank.base) for name, p in plan.tensors.items()]
     return MergeReport(

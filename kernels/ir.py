@@ -119,7 +119,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Graph:
+class KernelGraph:
     """Nodes in an order in which arguments come first, and the indices of the results."""
 
     nodes: tuple[Node, ...]
@@ -142,13 +142,13 @@ class Graph:
         return {"nodes": rows, "outputs": list(self.outputs)}
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> Graph:
+    def from_json(data: dict[str, Any]) -> KernelGraph:
         """The graph that `to_json` wrote. Verify it before use (`verify.verify`)."""
         nodes = tuple(
             Node(Op(op), tuple(args), tuple(_unpack(a) for a in attrs), Space(space))
             for op, args, attrs, space in data["nodes"]
         )
-        return Graph(nodes, tuple(data["outputs"]))
+        return KernelGraph(nodes, tuple(data["outputs"]))
 
     @property
     def fingerprint(self) -> str:
@@ -200,5 +200,5 @@ class Builder:
     def input(self, name: str) -> int:
         return self.add(Op.INPUT, attrs=(name,), space=Space.FULL)
 
-    def graph(self, *outputs: int) -> Graph:
-        return Graph(tuple(self.nodes), tuple(outputs))
+    def graph(self, *outputs: int) -> KernelGraph:
+        return KernelGraph(tuple(self.nodes), tuple(outputs))

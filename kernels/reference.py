@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import philox
-from .ir import ELEMENTWISE, REDUCTIONS, Graph, Node, Op, Space
+from .ir import ELEMENTWISE, REDUCTIONS, KernelGraph, Node, Op, Space
 
 UNARY: dict[Op, Callable[[Tensor], Tensor]] = {
     Op.NEG: torch.neg,
@@ -70,7 +70,7 @@ def size_of(space: Space, shape: tuple[int, int]) -> tuple[int, ...]:
 
 
 def evaluate(
-    graph: Graph,
+    graph: KernelGraph,
     inputs: Mapping[str, Tensor],
     shape: tuple[int, int],
     slots: Sequence[Tensor | None] = (),

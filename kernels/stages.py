@@ -14,20 +14,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .ir import Graph, Op
+from .ir import KernelGraph, Op
 
 
-def structure(plan: Plan) -> tuple[Graph, ...]:
+def structure(plan: KernelPlan) -> tuple[KernelGraph, ...]:
     """What plans must share to run together: all but the lifted constants."""
     return tuple(stage.graph for stage in plan.stages)
 
 
-def num_passes(plan: Plan) -> int:
+def num_passes(plan: KernelPlan) -> int:
     """How often the weights are read."""
     return sum(not isinstance(stage, Host) for stage in plan.stages)
 
 
-def plan_bytes(plan: Plan, shape: tuple[int, int], itemsizes: Mapping[str, int]) -> tuple[int, int]:
+def plan_bytes(
+    plan: KernelPlan, shape: tuple[int, int], itemsizes: Mapping[str, int]
+) -> tuple[int, int]:
     """Bytes (read, written) for one tensor [R, C]; `itemsizes` by expert name and "base".
 
     A pass reads the base and the experts it uses once; small vectors are not counted.
@@ -45,27 +47,27 @@ def plan_bytes(plan: Plan, shape: tuple[int, int], itemsizes: Mapping[str, int])
 
 @dataclass(frozen=True)
 class Sweep:
-    graph: Graph  # outputs: reduction nodes over element-wise expressions
+    graph: KernelGraph  # outputs: reduction nodes over element-wise expressions
     slots: tuple[int, ...]  # slots[i] receives outputs[i]
     keys: tuple[str, ...]  # keys[i] names the statistic: equal keys, equal meaning, any candidate
 
 
 @dataclass(frozen=True)
 class Host:
-    graph: Graph  # no FULL value in it
+    graph: KernelGraph  # no FULL value in it
     slots: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Apply:
-    graph: Graph  # one output, the update; element-wise only
+    graph: KernelGraph  # one output, the update; element-wise only
 
 
 Stage = Sweep | Host | Apply
 
 
 @dataclass(frozen=True)
-class Plan:
+class KernelPlan:
     """What a backend executes. Structure and numbers apart: one kernel serves many constants."""
 
     stages: tuple[Stage, ...]  # Apply, where there is one, comes last

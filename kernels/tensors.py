@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .stages import Plan
+from .stages import KernelPlan
 
 if TYPE_CHECKING:
     pass
@@ -53,7 +53,7 @@ class TensorSet:
 class Job:
     """One tensor's plan, and where its result goes (the base's dtype and shape)."""
 
-    plan: Plan
+    plan: KernelPlan
     tensors: TensorSet
     out: Tensor
     memo: Memo | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ir import BINARY, ELEMENTWISE, REDUCTIONS, TERNARY, UNARY, Graph, Node, Op, Space, join
+from .ir import BINARY, ELEMENTWISE, REDUCTIONS, TERNARY, UNARY, KernelGraph, Node, Op, Space, join
 
 MAX_NODES = 20_000
 RANDOM_KINDS = ("uniform", "normal")
@@ -18,7 +18,7 @@ class GraphError(ValueError):
     """A graph that breaks a rule; the message names the node and the rule."""
 
 
-def verify(graph: Graph, *, max_nodes: int = MAX_NODES) -> None:
+def verify(graph: KernelGraph, *, max_nodes: int = MAX_NODES) -> None:
     """Raise GraphError at the first node that breaks a rule."""
     if len(graph.nodes) > max_nodes:
         raise GraphError(f"{len(graph.nodes)} nodes, at most {max_nodes} are allowed")
@@ -30,7 +30,7 @@ def verify(graph: Graph, *, max_nodes: int = MAX_NODES) -> None:
             raise GraphError(f"output {output} is no node")
 
 
-def node_fault(graph: Graph, index: int, node: Node) -> str | None:
+def node_fault(graph: KernelGraph, index: int, node: Node) -> str | None:
     """What is wrong with one node, or None."""
     if not all(isinstance(a, int) and 0 <= a < index for a in node.args):
         return f"arguments {node.args} are not all earlier nodes"

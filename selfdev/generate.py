@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..engine.resident.client import Worker
+from ..engine.resident.client import Client
 from .prompts import program_text, stops
 
 
@@ -29,7 +29,7 @@ def waves(total: int, wave: int, done: int) -> Iterator[range]:
 
 
 def sample_wave(
-    worker: Worker,
+    worker: Client,
     key: str,
     plan: SamplingPlan,
     iteration: int,

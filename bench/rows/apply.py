@@ -22,8 +22,8 @@ from ...kernels.compiler.passes import canonical, compile_graph
 from ...kernels.compiler.staging import stage_merge
 from ...kernels.cpu.backend import CpuBackend
 from ...kernels.cpu.purposes import encode
-from ...kernels.ir import Builder, Graph, Op
-from ...kernels.stages import Plan, plan_bytes
+from ...kernels.ir import Builder, KernelGraph, Op
+from ...kernels.stages import KernelPlan, plan_bytes
 from ...kernels.tensors import Job, TensorSet
 from ..registry import Row
 from ..timing import copier, timed
@@ -39,11 +39,11 @@ Rival = Callable[[TensorSet], torch.Tensor]
 WEIGHTS, CUTS, LIMIT, SCALE = (0.3, 0.25, 0.2), (4e-4, 5e-4, 3e-4), 2e-3, 1.1
 
 
-def program() -> Plan:
+def program() -> KernelPlan:
     return compile_graph(source_graph())
 
 
-def source_graph() -> Graph:
+def source_graph() -> KernelGraph:
     """Trim each task vector, weigh, add, clamp, scale: 15 ops."""
     b = Builder()
     total = None

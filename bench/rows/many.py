@@ -16,8 +16,8 @@ import torch
 from ...kernels.backends import get_backend
 from ...kernels.compiler.passes import compile_values
 from ...kernels.execution.backend import Backend
-from ...kernels.ir import Builder, Graph, Op, Space
-from ...kernels.stages import Plan
+from ...kernels.ir import Builder, KernelGraph, Op, Space
+from ...kernels.stages import KernelPlan
 from ...kernels.tensors import TensorSet
 from ..registry import BenchError, Row
 from ..timing import Times, reader, timed
@@ -40,7 +40,7 @@ def blend(b: Builder, vectors: Sequence[int], index: int) -> int:
     return b.add(Op.ADD, b.add(Op.ADD, parts[0], parts[1]), parts[2])
 
 
-def candidate(index: int) -> Graph:
+def candidate(index: int) -> KernelGraph:
     """Its blend's sum, square, products with the task vectors, and square distance to the first."""
     b = Builder()
     vectors = [b.input(name) for name in "abc"]
@@ -50,7 +50,7 @@ def candidate(index: int) -> Graph:
     return totals(b, shared(b, vectors) + summed)
 
 
-def other(index: int) -> Graph:
+def other(index: int) -> KernelGraph:
     """Its blend's size, and how much is above a threshold; 4 counts more."""
     b = Builder()
     vectors = [b.input(name) for name in "abc"]
@@ -60,7 +60,7 @@ def other(index: int) -> Graph:
     return totals(b, shared(b, vectors) + summed)
 
 
-def totals(b: Builder, summed: Sequence[int]) -> Graph:
+def totals(b: Builder, summed: Sequence[int]) -> KernelGraph:
     return b.graph(*(b.add(Op.REDUCE_SUM, x, space=Space.SCALAR) for x in summed))
 
 
@@ -83,7 +83,9 @@ def check(backend: Backend, tensors: TensorSet) -> None:
                     raise BenchError(f"bench many: {float(value)} is not {float(term.sum())}")
 
 
-def together(backend: Backend, plans: Sequence[Plan], tensors: TensorSet) -> Callable[[], object]:
+def together(
+    backend: Backend, plans: Sequence[KernelPlan], tensors: TensorSet
+) -> Callable[[], object]:
     def run() -> object:
         memo: dict[str, torch.Tensor] = {}
         return backend.values_all(plans, [tensors] * len(plans), [memo] * len(plans))

@@ -13,7 +13,7 @@ import torch
 from ...kernels.backends import get_backend
 from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import Builder, Op, Space
-from ...kernels.stages import Plan, plan_bytes
+from ...kernels.stages import KernelPlan, plan_bytes
 from ...kernels.tensors import TensorSet
 from ..registry import Row
 from ..timing import reader, timed
@@ -23,7 +23,7 @@ RANK = round(0.8 * ROWS * COLS)
 X_SORT, X_KTHVALUE = 30.0, 10.0
 
 
-def program(rank: int) -> Plan:
+def program(rank: int) -> KernelPlan:
     b = Builder()
     size = b.add(Op.ABS, b.input("a"))
     return compile_values(b.graph(b.add(Op.KTH, size, attrs=(rank,), space=Space.SCALAR)))

@@ -14,7 +14,7 @@ import torch
 
 from ...kernels.backends import get_backend
 from ...kernels.compiler.passes import compile_values
-from ...kernels.ir import Builder, Graph, Op, Space
+from ...kernels.ir import Builder, KernelGraph, Op, Space
 from ...kernels.stages import plan_bytes
 from ...kernels.tensors import TensorSet
 from ..registry import Row
@@ -25,7 +25,7 @@ TARGET = 0.50
 GPU_SETS = 24  # 1.4 B elements
 
 
-def statistics_graph() -> Graph:
+def statistics_graph() -> KernelGraph:
     """6 products, 3 sums, 3 sums of magnitudes."""
     b = Builder()
     values = [b.input(name) for name in "abc"]

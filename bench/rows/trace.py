@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...engine.errors import Rejection
 from ...engine.program import Program, extract
-from ...engine.trace.conversation import TraceJob
+from ...engine.trace.conversation import TraceRequest
 from ...engine.trace.settings import TraceSettings
 from ...engine.trace.tracer import Tracer
 from ..registry import Row
@@ -33,9 +33,9 @@ BODIES = (
 EMPTY = "def merge_models(model_dict, device):\n    return next(iter(model_dict.values()))\n"
 
 
-def jobs(sources: list[Program]) -> Iterator[TraceJob]:
+def jobs(sources: list[Program]) -> Iterator[TraceRequest]:
     for source in sources:
-        yield TraceJob(source, ("a", "b", "c"), SHAPE, seed=0, tensor_name="t", answer=None)
+        yield TraceRequest(source, ("a", "b", "c"), SHAPE, seed=0, tensor_name="t", answer=None)
 
 
 @dataclass(frozen=True)

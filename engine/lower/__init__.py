@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...kernels.ir import Graph
+from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
@@ -20,7 +20,7 @@ from .value import COLS, ROWS, NotFusable, Value
 __all__ = ["NotFusable", "lower", "supported_ops"]
 
 
-def lower(trace: TraceGraph) -> Graph:
+def lower(trace: TraceGraph) -> KernelGraph:
     """The kernel graph with one output per output of the trace. Raises NotFusable."""
     scope = Scope(trace.shape)
     values: dict[int, object] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..program import Program
 from ..weights.bank import Bank
 
 
-def model_card(program: Program, bank: Bank, plan: MergePlan, weights_fingerprint: str) -> str:
+def model_card(program: Program, bank: Bank, plan: Plan, weights_fingerprint: str) -> str:
     """README.md of the folder, with the hub's metadata at its head."""
     models = [bank.base.folder.name, *(c.folder.name for c in bank.experts.values())]
     head = ["---", "library_name: transformers", "tags:", "- merge", "- selfdev-engine"]

@@ -14,7 +14,7 @@ import torch
 from ...kernels.execution.backend import Backend
 from ..errors import UsageError
 from ..plans.apply import merge_tensors
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.checkpoint import INDEX, Entry
 from ..weights.fingerprint import TensorPrint, new_digest
@@ -47,7 +47,7 @@ class Writer:
     """
 
     def __init__(
-        self, bank: Bank, plan: MergePlan, backend: Backend, folder: Path, memory: int | None
+        self, bank: Bank, plan: Plan, backend: Backend, folder: Path, memory: int | None
     ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
         self.slots = make_slots(bank, list(plan.tensors), memory)

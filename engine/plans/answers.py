@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ...kernels.compiler.passes import compile_values
 from ...kernels.execution.backend import Backend
-from ...kernels.ir import Graph
-from ...kernels.stages import Plan
+from ...kernels.ir import KernelGraph
+from ...kernels.stages import KernelPlan
 from ...kernels.tensors import Memo, TensorSet
 from ..lower import lower
 from ..lower.value import NotFusable
@@ -38,7 +38,7 @@ class LargeAnswer(Exception):
     """An answer that is no number or vector of the kernels' spaces."""
 
 
-def values_plan(graph: Graph) -> Plan:
+def values_plan(graph: KernelGraph) -> KernelPlan:
     from ...kernels.ir import Space
 
     if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):

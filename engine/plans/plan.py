@@ -18,8 +18,8 @@ from typing import Any
 
 from ...kernels.compiler.passes import canonical
 from ...kernels.compiler.staging import stage_merge
-from ...kernels.ir import Graph, Node, Op
-from ...kernels.stages import Plan
+from ...kernels.ir import KernelGraph, Node, Op
+from ...kernels.stages import KernelPlan
 from ...kernels.verify import verify
 from ..trace.graph import TraceGraph
 from ..trace.packing import pack, parse
@@ -33,7 +33,7 @@ class TensorPlan:
     """What is done to one tensor. `reason` says what forced it below the fused tier."""
 
     tier: str
-    graph: Graph | None = None
+    graph: KernelGraph | None = None
     trace: TraceGraph | None = None
     eager_file: str | None = None  # holds the float32 update under the tensor's name
     reason: str | None = None
@@ -46,7 +46,7 @@ class TensorPlan:
         return self.trace.fingerprint if self.trace else str(self.eager_file)
 
     @cached_property
-    def kernel(self) -> Plan:
+    def kernel(self) -> KernelPlan:
         """What a fused plan runs; looked up once, as graphs are compared node by node."""
         assert self.graph is not None, f"a {self.tier} plan has no kernels"
         return compiled(self.graph)
@@ -73,7 +73,7 @@ class TensorPlan:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TensorPlan:
         """Verified again: a worker trusts no one."""
-        graph = Graph.from_json(data["graph"]) if data["graph"] else None
+        graph = KernelGraph.from_json(data["graph"]) if data["graph"] else None
         if graph:
             verify(graph)
         trace = parse(data["trace"]) if data["trace"] else None
@@ -83,7 +83,7 @@ class TensorPlan:
 
 
 @dataclass(frozen=True)
-class MergePlan:
+class Plan:
     """Plans by tensor name. Tensors that no expert changed are not in it."""
 
     tensors: Mapping[str, TensorPlan]
@@ -114,10 +114,10 @@ class MergePlan:
         }
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> MergePlan:
+    def from_json(data: Mapping[str, Any]) -> Plan:
         plans = [TensorPlan.from_json(plan) for plan in data["plans"]]
         tensors = {name: plans[i] for name, i in data["tensors"].items()}
-        return MergePlan(tensors, data["fingerprint"])
+        return Plan(tensors, data["fingerprint"])
 
 
 def rekeyed(node: Node, keys: Mapping[int, int]) -> Node:
@@ -128,6 +128,6 @@ def rekeyed(node: Node, keys: Mapping[int, int]) -> Node:
 
 
 @lru_cache(maxsize=256)
-def compiled(graph: Graph) -> Plan:
+def compiled(graph: KernelGraph) -> KernelPlan:
     """The kernel plan of a graph that is canonical, as those of a TensorPlan are."""
     return stage_merge(graph)

@@ -16,13 +16,13 @@ from ..errors import Rejection
 from ..lower import lower
 from ..lower.value import NotFusable
 from ..program import Program
-from ..trace.conversation import Traced, TraceJob
+from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
 from ..trace.tracer import Tracer
 from ..weights.bank import Bank
 from .answers import answer_question
-from .plan import MergePlan, TensorPlan
+from .plan import Plan, TensorPlan
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Planner:
     seed: int
     scratch: Path
 
-    def plan(self, program: Program) -> MergePlan | Rejection:
+    def plan(self, program: Program) -> Plan | Rejection:
         """Trace, lower, and choose tiers for every selected tensor that an expert changed."""
         plans: dict[str, TensorPlan] = {}
         distinct: dict[str, TensorPlan] = {}
@@ -58,7 +58,7 @@ class Planner:
                 num_asks += traced.num_asks
                 plans[name] = unified(self.tensor_plan(traced), distinct)
         ordered = {name: plans[name] for name in self.bank.selected if name in plans}
-        return MergePlan(ordered, fingerprint_of(ordered), num_asks)
+        return Plan(ordered, fingerprint_of(ordered), num_asks)
 
     def keys_of(self, name: str, traced: Sequence[int]) -> dict[int, int]:
         """For each key of the draws that were traced, this tensor's own."""
@@ -73,25 +73,25 @@ class Planner:
                 groups.setdefault(self.bank.base.shape(name), []).append(name)
         return list(groups.values())
 
-    def job(self, program: Program, name: str) -> TraceJob:
+    def job(self, program: Program, name: str) -> TraceRequest:
         def answer(question: TraceGraph) -> list[Tensor]:
             tensors = self.bank.tensors(name)
             return answer_question(question, tensors, self.backend, self.bank.memo(name))
 
         shape = self.bank.base.shape(name)
-        return TraceJob(program, tuple(self.bank.experts), shape, self.seed, name, answer)
+        return TraceRequest(program, tuple(self.bank.experts), shape, self.seed, name, answer)
 
-    def trace(self, program: Program, names: Sequence[str]) -> list[Traced | Rejection]:
+    def trace(self, program: Program, names: Sequence[str]) -> list[Trace | Rejection]:
         """For each tensor, up to the first rejection."""
         return self.tracer.trace_in_turn([self.job(program, name) for name in names])
 
-    def tensor_plan(self, traced: Traced) -> TensorPlan:
+    def tensor_plan(self, traced: Trace) -> TensorPlan:
         try:
             return TensorPlan("fused", graph=canonical(lower(traced.graph)), view=traced.view)
         except NotFusable as error:
             return TensorPlan("hybrid", trace=traced.graph, reason=str(error), view=traced.view)
 
-    def without_trace(self, program: Program, why: Rejection) -> MergePlan | Rejection:
+    def without_trace(self, program: Program, why: Rejection) -> Plan | Rejection:
         """The eager tier for what cannot be traced; every other rejection stands."""
         if why.kind != "unsupported" or not self.tracer.settings.eager_tier:
             return why
@@ -112,7 +112,7 @@ class Planner:
         )
         save_file(updates, file)
         plan = TensorPlan("eager", eager_file=str(file), reason=why.detail)
-        return MergePlan(dict.fromkeys(updates, plan), fingerprint_of(updates))
+        return Plan(dict.fromkeys(updates, plan), fingerprint_of(updates))
 
 
 def unified(plan: TensorPlan, distinct: dict[str, TensorPlan]) -> TensorPlan:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ...kernels.compiler.passes import compile_values
-from ...kernels.ir import ELEMENTWISE, Builder, Graph, Op, Space
-from ...kernels.stages import Plan
+from ...kernels.ir import ELEMENTWISE, Builder, KernelGraph, Op, Space
+from ...kernels.stages import KernelPlan
 
 # ---- sums over an update as graphs ------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
-def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) -> Plan:
+def rest_plan(graph: KernelGraph, names: tuple[str, ...], guess: tuple[float, ...]) -> KernelPlan:
     """A plan for |r|^2 and each <r, t_j> of r = u - sum g_j t_j."""
     builder = Builder()
     rest = add_update(builder, graph, names)
@@ -23,7 +23,7 @@ def rest_plan(graph: Graph, names: tuple[str, ...], guess: tuple[float, ...]) ->
     return compile_values(builder.graph(*outputs))
 
 
-def distance_plan(graph: Graph, other: Graph, names: tuple[str, ...]) -> Plan:
+def distance_plan(graph: KernelGraph, other: KernelGraph, names: tuple[str, ...]) -> KernelPlan:
     """A plan for |u - v|^2."""
     builder = Builder()
     updates = (add_update(builder, g, names) for g in (graph, other))
@@ -31,7 +31,7 @@ def distance_plan(graph: Graph, other: Graph, names: tuple[str, ...]) -> Plan:
     return compile_values(builder.graph(total(builder, rest, rest)))
 
 
-def add_update(builder: Builder, graph: Graph, names: tuple[str, ...]) -> int:
+def add_update(builder: Builder, graph: KernelGraph, names: tuple[str, ...]) -> int:
     """Have the builder hold a graph too; its update as a FULL value."""
     new = list[int]()
     for node in graph.nodes:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ...kernels.execution.backend import Backend
-from ...kernels.stages import Plan
+from ...kernels.stages import KernelPlan
 from ..errors import Rejected, Rejection
 from ..weights.bank import Bank
 from .apply import update_of
-from .plan import MergePlan
+from .plan import Plan
 from .sums import distance_plan, rest_plan
 
 
@@ -83,14 +83,14 @@ class Surveyor:
     backend: Backend
     _sampled: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def survey(self, plan: MergePlan) -> Survey:
+    def survey(self, plan: Plan) -> Survey:
         """Raises Rejected (nonfinite)."""
         (found,) = self.survey_all([plan])
         if isinstance(found, Rejected):
             raise found
         return found
 
-    def survey_all(self, plans: Sequence[MergePlan]) -> list[Survey | Rejected]:
+    def survey_all(self, plans: Sequence[Plan]) -> list[Survey | Rejected]:
         """Of many plans, tensor by tensor: fused ones share its passes."""
         pieces = self.pieces(plans)
         works = [Work(p, own, self.guess(own)) for p, own in zip(plans, pieces, strict=True)]
@@ -137,7 +137,7 @@ class Surveyor:
             except Rejected as rejected:
                 yield work, rejected
 
-    def values(self, plans: Sequence[Plan], name: str) -> list[list[float]]:
+    def values(self, plans: Sequence[KernelPlan], name: str) -> list[list[float]]:
         count = len(plans)
         sets, memos = [self.bank.tensors(name)] * count, [self.bank.memo(name)] * count
         found = self.backend.values_all(plans, sets, memos)
@@ -158,12 +158,12 @@ class Surveyor:
                 products[j] += u @ (expert.reshape(-1)[piece].float() - below).double()
         return Moments(square, products)
 
-    def update(self, plan: MergePlan, name: str) -> Tensor:
+    def update(self, plan: Plan, name: str) -> Tensor:
         """The float32 update of one tensor."""
         tensors = self.bank.tensors(name)
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
-    def distance(self, plan: MergePlan, other: MergePlan, name: str) -> float:
+    def distance(self, plan: Plan, other: Plan, name: str) -> float:
         """|u - v|^2 of two plans' updates of one tensor."""
         graphs = plan.tensors[name].graph, other.tensors[name].graph
         if graphs[0] is not None and graphs[1] is not None:
@@ -175,7 +175,7 @@ class Surveyor:
 
     # ---- the sample
 
-    def pieces(self, plans: Sequence[MergePlan]) -> list[dict[str, Tensor]]:
+    def pieces(self, plans: Sequence[Plan]) -> list[dict[str, Tensor]]:
         """Of each plan, the first elements of a few tensors' updates; float64."""
         found: list[dict[str, Tensor]] = [{} for _ in plans]
         for name in dict.fromkeys(name for plan in plans for name in sampled_names(plan)):
@@ -234,7 +234,7 @@ class Surveyor:
 class Work:
     """One plan's survey under way: what its tensors came to so far."""
 
-    plan: MergePlan
+    plan: Plan
     pieces: dict[str, Tensor]
     guess: Tensor
     rejected: Rejected | None = None
@@ -251,6 +251,6 @@ class Work:
             self.gram, self.rest = self.gram + gram, self.rest + rest
 
 
-def sampled_names(plan: MergePlan) -> list[str]:
+def sampled_names(plan: Plan) -> list[str]:
     names = list(plan.tensors)
     return names[:: max(1, -(-len(names) // NUM_SAMPLED_TENSORS))]

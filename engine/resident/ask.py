@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from ..errors import UsageError
 from ..records.score import Sample, Score, judge, score_of
 from ..tasks.task import Task
-from .client import Worker
+from .client import Client
 from .messages import Completion
 
 
 def evaluate(
-    worker: Worker,
+    worker: Client,
     key: str,
     task: Task,
     split: str,
@@ -23,7 +23,7 @@ def evaluate(
 
 
 def ask(
-    worker: Worker,
+    worker: Client,
     key: str,
     task: Task,
     split: str,

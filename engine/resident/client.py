@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import EngineGone, MissingExtra, Rejected, Rejection, UsageError, WorkerLost
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from .messages import Completion, EngineSettings, Feed, Times
 
 MODULE = f"{__package__}.worker"
@@ -50,7 +50,7 @@ def choose_engine(name: str) -> str:
     return "vllm" if importlib.util.find_spec("vllm") else "transformers"
 
 
-class Worker:
+class Client:
     """A worker process; a context manager. Calls are synchronous; threads may overlap theirs."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Worker:
         self.engine = ""  # what answers, with its version; known once a model is open
 
     @staticmethod
-    def start(settings: EngineSettings, log: Path | None = None) -> Worker:
+    def start(settings: EngineSettings, log: Path | None = None) -> Client:
         """Returns at once; the engine is imported meanwhile. MissingExtra where there is none."""
         if importlib.util.find_spec(settings.engine) is None:
             raise MissingExtra(settings.engine, "cpu" if settings.engine == "vllm" else "train")
@@ -86,7 +86,7 @@ class Worker:
                 env={**os.environ, **ENVIRONMENT},
             )
         theirs.close()
-        worker = Worker(process, ours, log, settings.stall_s)
+        worker = Client(process, ours, log, settings.stall_s)
         worker._send(asdict(settings))
         return worker
 
@@ -129,7 +129,7 @@ class Worker:
     def set_threads(self, threads: int) -> None:
         self._call("set_threads", threads=threads)
 
-    def apply(self, plan: MergePlan, key: str = "target") -> str:
+    def apply(self, plan: Plan, key: str = "target") -> str:
         """Swap a model's weights to base + update; their fingerprint. May raise Rejected."""
         return self._call("apply", key=key, plan=plan.to_json())["weights_fingerprint"]
 
@@ -297,7 +297,7 @@ class Worker:
             self._process.kill()
             self._process.wait()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(

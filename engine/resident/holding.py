@@ -11,7 +11,7 @@ import torch
 from ...kernels.execution.backend import Backend
 from ...kernels.tensors import TensorSet
 from ..plans.apply import grouped
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.stream import Slot, make_slots, slot_bytes, stream
@@ -40,7 +40,7 @@ class Holding:
         room_bytes = SETS // PROCESSES * slot_bytes(bank, on_disk)
         return Holding(bank, backend, make_slots(bank, on_disk, room_bytes))
 
-    def batches(self, plan: MergePlan) -> Iterator[Sequence[TensorSet]]:
+    def batches(self, plan: Plan) -> Iterator[Sequence[TensorSet]]:
         """The plan's tensors by what goes into one call: those in memory, then those from disk,
         each of which is gone once the next is asked for."""
         on_disk = [name for name in plan.tensors if self.bank.homes[name] is Home.DISK]

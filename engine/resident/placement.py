@@ -45,7 +45,7 @@ class Unplaceable(RuntimeError):
     """A loader that computes weights, or leaves some out: this model cannot be swapped in place."""
 
 
-class Recorder(TorchDispatchMode):
+class LoadRecorder(TorchDispatchMode):
     """Watches one `load_weights`."""
 
     def __init__(self, live: Mapping[str, Tensor]) -> None:
@@ -158,7 +158,7 @@ class Placement:
 def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> Placement:
     """The placement of a checkpoint in a live model. Raises Unplaceable."""
     live = {name: p.data for name, p in model.named_parameters()}
-    recorder = Recorder(live | dict(model.named_buffers()))
+    recorder = LoadRecorder(live | dict(model.named_buffers()))
     with torch.no_grad(), recorder:
         model.load_weights(recorder.stream(metas))
     if recorder.faults:

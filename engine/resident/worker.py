@@ -24,7 +24,7 @@ import torch
 from ..errors import EngineError, Rejected, Rejection, UsageError
 from ..plans.apply import merge_tensors
 from ..plans.backends import open_backend
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..sandbox.guard import die_with_parent
 from ..weights.bank import Bank
 from ..weights.checkpoint import Checkpoint
@@ -104,7 +104,7 @@ class Worker:
     def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
         """Make the model its base plus this plan's update."""
         began, model = time.perf_counter(), self.models[key]
-        parsed = MergePlan.from_json(plan)
+        parsed = Plan.from_json(plan)
         try:
             self._apply(model, self.banks[key], parsed)
         except BaseException:
@@ -113,7 +113,7 @@ class Worker:
         self.swap_s += time.perf_counter() - began
         return {"weights_fingerprint": model.fingerprint}
 
-    def _apply(self, model: Model, held: Holding, plan: MergePlan) -> None:
+    def _apply(self, model: Model, held: Holding, plan: Plan) -> None:
         deadline = time.monotonic() + self.settings["apply_limit_s"]
         for sets in held.batches(plan):
             names = [tensors.name for tensors in sets]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...kernels.execution.joint import by_algebra
-from ...kernels.ir import Graph
-from ...kernels.stages import Plan, Stage, Sweep
-from ..plans.plan import MergePlan, compiled
+from ...kernels.ir import KernelGraph
+from ...kernels.stages import KernelPlan, Stage, Sweep
+from ..plans.plan import Plan, compiled
 from ..sandbox.guard import die_with_parent
 from ..weights.bank import Bank
 
@@ -37,7 +37,7 @@ class Ahead:
     formats: tuple[str, ...]  # of tensors whose base and experts have one; others wait for a launch
     arch: int | None = None
     _compiler: AheadCompiler | None = None
-    _submitted: set[tuple[type[Stage], Graph]] = field(default_factory=set)
+    _submitted: set[tuple[type[Stage], KernelGraph]] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)  # statistics that the worker will remember
 
     @staticmethod
@@ -47,7 +47,7 @@ class Ahead:
         alike = {FORMATS[kind.pop()] for kind in kinds if len(kind) == 1}
         return Ahead(tuple(sorted(alike)))
 
-    def submit(self, plan: MergePlan) -> None:
+    def submit(self, plan: Plan) -> None:
         """The kernels of a plan that the worker will be given after those before."""
         if self.arch is None:
             return
@@ -61,7 +61,7 @@ class Ahead:
                 for name in self.formats if wanted.stages else ():
                     self._compiler.submit(wanted, name)
 
-    def _new_of(self, plan: Plan) -> Plan:
+    def _new_of(self, plan: KernelPlan) -> KernelPlan:
         """The plan without what was submitted. A sweep's kernel is of the statistics that are neither
         remembered from earlier plans nor had by algebra."""
         stages = list[Stage]()
@@ -74,7 +74,7 @@ class Ahead:
                     if k not in self._known and not by_algebra(stage.graph, k, o)
                 )
                 self._known.update(stage.keys)
-                stage = replace(stage, graph=Graph(stage.graph.nodes, missing))
+                stage = replace(stage, graph=KernelGraph(stage.graph.nodes, missing))
             kernel = type(stage), stage.graph
             if stage.graph.outputs and kernel not in self._submitted:
                 self._submitted.add(kernel)

@@ -23,7 +23,7 @@ from ..records.candidate import BASE, Candidate
 from ..records.score import Sample, Score, provenance, score_of
 from ..records.store import Store
 from ..resident.ask import evaluate, graded
-from ..resident.client import Worker, choose_engine
+from ..resident.client import Client, choose_engine
 from ..resident.messages import EngineSettings
 from ..resident.threads import MOST_PROMPTS
 from ..tasks.task import Task
@@ -63,7 +63,7 @@ class Screener:
         self.task, self.store, self._log = task, store, log
         self.preparer = Preparer(planner, store)
         self.ahead = Ahead.of(bank)
-        self._worker: Worker | None = None
+        self._worker: Client | None = None
         self._ready = False  # target and bank are open
         self._others: set[str] = set()
         self._opening, self._grading = Lock(), Lock()
@@ -78,7 +78,7 @@ class Screener:
     # ---- the engine: started when first needed, stopped for training, started again
 
     @property
-    def worker(self) -> Worker:
+    def worker(self) -> Client:
         self.start_engine()
         assert self._worker is not None
         if not self._ready:
@@ -94,7 +94,7 @@ class Screener:
             self.usage.engine = self._worker.engine
         return self._worker
 
-    def _keep_threads(self, worker: Worker) -> None:
+    def _keep_threads(self, worker: Client) -> None:
         """As many as before; at a run's first start, those that are found the fastest."""
         if self.usage.threads:
             return worker.set_threads(self.usage.threads)
@@ -121,7 +121,7 @@ class Screener:
                 memory_bytes=cache_share(self.settings.memory_bytes),
                 seed=self.settings.seed,
             )
-            self._worker = Worker.start(chosen, self._log)
+            self._worker = Client.start(chosen, self._log)
             self._ready = False
 
     def stop_engine(self) -> None:
@@ -207,7 +207,7 @@ class Screener:
             self._worker = None
             raise
 
-    def _raced(self, worker: Worker, prepared: Prepared) -> Answers:
+    def _raced(self, worker: Client, prepared: Prepared) -> Answers:
         assert self.race and prepared.plan
         before = worker.times
         prints = worker.apply(prepared.plan)
@@ -216,7 +216,7 @@ class Screener:
         self.usage.count(spent)
         return Answers(prints, score_of(samples, self.task.metric), samples, spent.busy_s)
 
-    def _scored(self, worker: Worker, plan: str) -> Answers:
+    def _scored(self, worker: Client, plan: str) -> Answers:
         task = self.task
         prompts = [question.prompt for question in task.split("dev")]
         limits = {"max_new_tokens": task.max_new_tokens, "stop": task.stop}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import Rejected, Rejection
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..plans.planner import Planner
 from ..plans.survey import Survey, Surveyor
 from ..program import extract
@@ -74,16 +74,16 @@ class Preparer:
             self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
         return replace(prepared, survey=survey, twin=twin)
 
-    def plan(self, candidate: Candidate) -> MergePlan | Rejection:
+    def plan(self, candidate: Candidate) -> Plan | Rejection:
         assert candidate.source is not None
         try:
             return self.planner.plan(extract(candidate.source, candidate.params))
         except Rejected as error:
             return error.rejection
 
-    def _stored_plan(self, name: str) -> MergePlan | None:
+    def _stored_plan(self, name: str) -> Plan | None:
         candidate = self.store.candidate(name)
         if candidate is None or candidate.source is None:
             return None
         plan = self.plan(candidate)
-        return plan if isinstance(plan, MergePlan) else None
+        return plan if isinstance(plan, Plan) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Rejection
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..plans.survey import Survey
 from ..records.candidate import Candidate
 from ..records.score import Sample, Score
@@ -22,7 +22,7 @@ class Prepared:
 
     candidate: Candidate
     seconds: float
-    plan: MergePlan | None = None
+    plan: Plan | None = None
     survey: Survey | None = None
     twin: str | None = None
     like: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..records.candidate import Candidate
 from ..records.score import Sample, judge
 from ..records.store import Store
-from ..resident.client import Worker
+from ..resident.client import Client
 from ..resident.messages import Completion
 from ..tasks.task import Task
 from .race import Race, RaceRule
@@ -43,7 +43,7 @@ def recall(race: Race, store: Store, task: Task) -> None:
             race.record(candidate.id, outcomes)
 
 
-def ask_in_race(worker: Worker, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
+def ask_in_race(worker: Client, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
     """The answers that the race needed, by question; fewer than all where it was decided before."""
     questions, samples = task.split("dev"), dict[int, Sample]()
     name = candidate.id

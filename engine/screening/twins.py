@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..plans.plan import MergePlan
+from ..plans.plan import Plan
 from ..plans.survey import Survey, Surveyor
 from ..records.candidate import BASE, Candidate
 from ..records.store import Store
@@ -24,7 +24,7 @@ class Known:
     """A candidate that a later one may repeat, before the store knows it as scored."""
 
     id: str
-    plan: MergePlan
+    plan: Plan
     survey: Survey
 
 
@@ -34,7 +34,7 @@ class Twins:
 
     store: Store
     surveyor: Surveyor
-    plan_of: Callable[[str], MergePlan | None]
+    plan_of: Callable[[str], Plan | None]
     recent: dict[str, Known] = field(default_factory=dict)  # prepared, not yet decided
 
     def same_text(self, candidate: Candidate) -> Candidate | None:
@@ -45,7 +45,7 @@ class Twins:
         known = self.store.decided_as(candidate.id)
         return None if known is None or known.kind in ("timeout", "memory") else known
 
-    def same_plan(self, plan: MergePlan) -> str | None:
+    def same_plan(self, plan: Plan) -> str | None:
         """The first candidate of the very same plan."""
         if found := self.store.scored_as(plan.fingerprint):
             return found
@@ -53,7 +53,7 @@ class Twins:
             (k.id for k in self.recent.values() if k.plan.fingerprint == plan.fingerprint), None
         )
 
-    def same_update(self, plan: MergePlan, survey: Survey) -> str | None:
+    def same_update(self, plan: Plan, survey: Survey) -> str | None:
         """The first candidate whose updates are the same, confirmed over all tensors."""
         if survey.norm == 0.0:
             return BASE
@@ -76,7 +76,7 @@ class Twins:
         ]
         return [(name, sketch) for name, sketch in found if near(sketch, survey)]
 
-    def confirmed(self, plan: MergePlan, other: MergePlan, norm: float) -> bool:
+    def confirmed(self, plan: Plan, other: Plan, norm: float) -> bool:
         """Whether two plans' updates differ by at most 1e-5 of their norm."""
         if plan.tensors.keys() != other.tensors.keys():
             return False

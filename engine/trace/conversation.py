@@ -27,7 +27,7 @@ MAX_DRAWS = 1000  # in one trace, that are keyed here
 
 
 @dataclass(frozen=True)
-class Traced:
+class Trace:
     """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then.
 
     `draw_keys`: the keys of its draws where they follow from the tensor's name alone (draws.py)."""
@@ -42,7 +42,7 @@ class Traced:
 
 
 @dataclass(frozen=True)
-class TraceJob:
+class TraceRequest:
     """One program for one tensor. `answer` gives the values of a question's outputs, on the CPU."""
 
     program: Program
@@ -57,7 +57,7 @@ class TraceJob:
 class Conversation:
     """Verifies what one child says, as it comes, and answers its questions."""
 
-    def __init__(self, job: TraceJob) -> None:
+    def __init__(self, job: TraceRequest) -> None:
         self.job = job
         self.reader: GraphReader | None = None
         self.first_shape = job.shape
@@ -115,7 +115,7 @@ class Conversation:
         dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
         return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}
 
-    def result(self, done: Job) -> Traced | Rejection:
+    def result(self, done: Job) -> Trace | Rejection:
         if rejection := rejection_of(done, self.job.program):
             return rejection
         reply = done.result
@@ -127,7 +127,7 @@ class Conversation:
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""))
         keys = self._draw_keys(reply, graph)
-        return Traced(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
+        return Trace(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
 
     def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
         """() where nothing was drawn, None where what was drawn is of this tensor alone."""
@@ -164,7 +164,7 @@ def check_answerable(graph: TraceGraph) -> None:
             raise GraphFault("violation", f"{what}: {limit}")
 
 
-def request_of(job: TraceJob) -> dict[str, Any]:
+def request_of(job: TraceRequest) -> dict[str, Any]:
     return {
         "code": job.program.code,
         "params": dict(job.program.params),

@@ -23,15 +23,13 @@ from ..sandbox.protocol import reply_rejection
 from .conversation import (
     Answer,
     Conversation,
-    Traced,
-    TraceJob,
+    Trace,
+    TraceRequest,
     refuse_question,
     rejection_of,
     request_of,
 )
 from .settings import TraceSettings, open_sandbox
-
-__all__ = ["TraceJob", "TraceSettings", "Traced", "Tracer"]
 
 
 class Tracer:
@@ -51,24 +49,26 @@ class Tracer:
         seed: int,
         tensor_name: str,
         answer: Answer | None,
-    ) -> Traced | Rejection:
+    ) -> Trace | Rejection:
         """The program's graph for a tensor of this shape, or why there is none."""
-        job = TraceJob(program, tuple(names), tuple(shape), seed, tensor_name, answer)
+        job = TraceRequest(program, tuple(names), tuple(shape), seed, tensor_name, answer)
         ((_, result),) = self.trace_many([job])
         return result
 
-    def trace_many(self, jobs: Iterable[TraceJob]) -> Iterator[tuple[TraceJob, Traced | Rejection]]:
+    def trace_many(
+        self, jobs: Iterable[TraceRequest]
+    ) -> Iterator[tuple[TraceRequest, Trace | Rejection]]:
         """Results as they finish, `settings.slots` in flight."""
         for done in self._sandbox.run((self._job(job) for job in jobs), self.settings.slots):
             job, conversation = done.tag
             yield job, conversation.result(done)
 
-    def trace_in_turn(self, jobs: Sequence[TraceJob]) -> list[Traced | Rejection]:
+    def trace_in_turn(self, jobs: Sequence[TraceRequest]) -> list[Trace | Rejection]:
         """One program for several tensors, mostly in one child: a fork costs more than a trace.
 
         Ends with the first rejection.
         """
-        found: list[Traced | Rejection] = []
+        found: list[Trace | Rejection] = []
         while len(found) < len(jobs):
             for done in self._sandbox.run([self._job(*jobs[len(found) :])], 1):
                 _, conversation = done.tag
@@ -77,7 +77,7 @@ class Tracer:
                     return found
         return found
 
-    def _job(self, job: TraceJob, *others: TraceJob) -> Job:
+    def _job(self, job: TraceRequest, *others: TraceRequest) -> Job:
         conversation = Conversation(job)
 
         def follow(reply: dict[str, Any]) -> Job | None:
@@ -91,7 +91,7 @@ class Tracer:
     ) -> Tensor | Rejection:
         """The function on real tensors, inside the sandbox; float32, of the vectors' shape."""
         shape = tuple(next(iter(vectors.values())).shape)
-        job = TraceJob(program, tuple(vectors), shape, seed, tensor_name)
+        job = TraceRequest(program, tuple(vectors), shape, seed, tensor_name)
         data = [v.float().contiguous().numpy().tobytes() for v in vectors.values()]
         descriptor = os.memfd_create("task-vectors")
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from ..ir import COMMUTATIVE, ELEMENTWISE, Builder, Graph, Op
+from ..ir import COMMUTATIVE, ELEMENTWISE, Builder, KernelGraph, Op
 
 # ---- order: arguments of commutative ops by meaning, then one numbering for one graph -------------
 
 
-def digests(graph: Graph, constants: bool = True) -> list[str]:
+def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
     """A hash of each node's meaning, whatever its number and the order of commutative arguments.
 
     Without `constants`, of its structure alone.
@@ -25,7 +25,7 @@ def digests(graph: Graph, constants: bool = True) -> list[str]:
     return found
 
 
-def order(graph: Graph) -> Graph:
+def order(graph: KernelGraph) -> KernelGraph:
     """Sort commutative arguments; number nodes as a walk from the outputs meets them.
 
     By structure first: 0.3 a + 0.7 b and 0.4 a + 0.6 b are one kernel with other parameters.

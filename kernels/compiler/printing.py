@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..ir import LEAVES, Graph, Op
-from ..stages import Plan
+from ..ir import LEAVES, KernelGraph, Op
+from ..stages import KernelPlan
 
 # ---- printing -------------------------------------------------------------------------------------
 
 
-def describe(plan: Plan) -> str:
+def describe(plan: KernelPlan) -> str:
     """The plan as commented Python, one assignment a node."""
     lines = [f"# {len(plan.params)} constants, {plan.num_slots} slots"]
     lines += [f"s{i} = {value!r}" for i, value in enumerate(plan.params)]
@@ -35,7 +35,7 @@ HEADINGS = {
 }
 
 
-def name_of(graph: Graph, index: int) -> str:
+def name_of(graph: KernelGraph, index: int) -> str:
     node = graph.nodes[index]
     if node.op is Op.INPUT:
         return f"task_vector[{node.attrs[0]!r}]"
@@ -48,7 +48,7 @@ def name_of(graph: Graph, index: int) -> str:
     return f"v{index}"
 
 
-def text_of(graph: Graph, index: int) -> str:
+def text_of(graph: KernelGraph, index: int) -> str:
     node = graph.nodes[index]
     words = [name_of(graph, a) for a in node.args] + [repr(a) for a in node.attrs]
     return f"{node.op.value}({', '.join(words)})  # {node.space.value}"

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..ir import ELEMENTWISE, Builder, Graph, Node, Op, Space, join
+from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
 from ..reference import ELEMENTWISE_FORMS
 
 # ---- simplify: constants folded, neutral operations dropped, equal nodes made once ----------------
 
 
-def simplify(graph: Graph) -> Graph:
+def simplify(graph: KernelGraph) -> KernelGraph:
     """Rebuild node by node; a rule may answer a node with an existing one."""
     builder, new = Builder(), list[int]()
     for node in graph.nodes:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..ir import REDUCTIONS, Graph, Op, Space
-from ..stages import Apply, Host, Plan, Stage, Sweep
+from ..ir import REDUCTIONS, KernelGraph, Op, Space
+from ..stages import Apply, Host, KernelPlan, Stage, Sweep
 from .subgraphs import subgraph
 
 OWN = "+"
 
 
-def stage_merge(graph: Graph) -> Plan:
+def stage_merge(graph: KernelGraph) -> KernelPlan:
     """Plan of one update."""
     return Stager(graph).plan(merge=True)
 
 
-def stage_values(graph: Graph) -> Plan:
+def stage_values(graph: KernelGraph) -> KernelPlan:
     """Plan of small values, one output slot each."""
     assert all(graph.nodes[o].space is not Space.FULL for o in graph.outputs), "a FULL answer"
     return Stager(graph).plan(merge=False)
@@ -30,7 +30,7 @@ def stage_values(graph: Graph) -> Plan:
 class Stager:
     """One graph's way to its plan; the state is the slot of every small value known so far."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: KernelGraph) -> None:
         self.graph = graph
         self.depth = depths(graph)
         self.slot: dict[int, int] = {}
@@ -41,7 +41,7 @@ class Stager:
                 self.params.append(node.attrs[0])
         self.num_slots = len(self.params)
 
-    def plan(self, merge: bool) -> Plan:
+    def plan(self, merge: bool) -> KernelPlan:
         stages: list[Stage] = []
         for depth in range(max(self.depth, default=0) + 1):
             stages += self.sweeps(depth) + self.hosts(depth, merge)
@@ -50,7 +50,7 @@ class Stager:
             stages.append(Apply(self.extract(self.graph.outputs)))
         else:
             outputs = tuple(self.slot[o] for o in self.graph.outputs)
-        return Plan(tuple(stages), tuple(self.params), self.num_slots, outputs)
+        return KernelPlan(tuple(stages), tuple(self.params), self.num_slots, outputs)
 
     def sweeps(self, depth: int) -> list[Stage]:
         found = [
@@ -95,12 +95,12 @@ class Stager:
             self.num_slots += 1
         return tuple(slots)
 
-    def extract(self, outputs: Iterable[int]) -> Graph:
+    def extract(self, outputs: Iterable[int]) -> KernelGraph:
         """The part of the graph above these nodes, cut at values that have a slot."""
         return subgraph(self.graph, tuple(outputs), self.slot)
 
 
-def depths(graph: Graph) -> list[int]:
+def depths(graph: KernelGraph) -> list[int]:
     """Per node, the number of sweeps on which it rests."""
     found: list[int] = []
     for node in graph.nodes:
@@ -110,12 +110,12 @@ def depths(graph: Graph) -> list[int]:
     return found
 
 
-def expression(graph: Graph, index: int) -> Graph:
+def expression(graph: KernelGraph, index: int) -> KernelGraph:
     """One value alone, constants in place: its fingerprint names the statistic."""
     return subgraph(graph, (index,), {})
 
 
-def key_of(statistic: Graph) -> str:
+def key_of(statistic: KernelGraph) -> str:
     """Its name in a memo; with OWN at the end where a program's constants are in it."""
     constants = any(node.op is Op.CONST for node in statistic.nodes)
     return statistic.fingerprint + OWN * constants

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..ir import ELEMENTWISE, Builder, Graph, Node, Op
+from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
 
 
-def subgraph(graph: Graph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> Graph:
+def subgraph(graph: KernelGraph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> KernelGraph:
     """The nodes that the outputs need, in order; what has a slot becomes a PARAM leaf."""
     builder, new = Builder(), dict[int, int]()
     for index in needs(graph, outputs, slot):
@@ -22,7 +22,7 @@ def subgraph(graph: Graph, outputs: tuple[int, ...], slot: Mapping[int, int]) ->
     return builder.graph(*(new[o] for o in outputs))
 
 
-def needs(graph: Graph, outputs: Iterable[int], known: Container[int] = ()) -> list[int]:
+def needs(graph: KernelGraph, outputs: Iterable[int], known: Container[int] = ()) -> list[int]:
     """Indices that the outputs rest on, ascending; what is known rests on nothing."""
     seen, todo = set[int](), list(outputs)
     while todo:
@@ -33,7 +33,7 @@ def needs(graph: Graph, outputs: Iterable[int], known: Container[int] = ()) -> l
     return sorted(seen)
 
 
-def drop_unused(graph: Graph) -> Graph:
+def drop_unused(graph: KernelGraph) -> KernelGraph:
     """Without the nodes that no output rests on."""
     kept = needs(graph, graph.outputs)
     new = {old: i for i, old in enumerate(kept)}
@@ -41,15 +41,17 @@ def drop_unused(graph: Graph) -> Graph:
         Node(n.op, tuple(new[a] for a in n.args), n.attrs, n.space)
         for n in (graph.nodes[old] for old in kept)
     )
-    return Graph(nodes, tuple(new[o] for o in graph.outputs))
+    return KernelGraph(nodes, tuple(new[o] for o in graph.outputs))
 
 
-def part(graph: Graph, outputs: Sequence[int]) -> Graph:
+def part(graph: KernelGraph, outputs: Sequence[int]) -> KernelGraph:
     """The same graph with only what these outputs need, so that use counts are right."""
-    return drop_unused(Graph(graph.nodes, tuple(outputs)))
+    return drop_unused(KernelGraph(graph.nodes, tuple(outputs)))
 
 
-def grouped(graph: Graph, kind: Callable[[int], Any], most: int) -> list[tuple[Any, list[int]]]:
+def grouped(
+    graph: KernelGraph, kind: Callable[[int], Any], most: int
+) -> list[tuple[Any, list[int]]]:
     """The outputs by kind, at most so many together: what a backend computes in one pass."""
     groups: dict[Any, list[int]] = {}
     for output in dict.fromkeys(graph.outputs):

@@ -21,8 +21,8 @@ from ..compiler.subgraphs import grouped, needs, part
 from ..errors import BackendError
 from ..execution.backend import Backend
 from ..execution.moments import symmetric
-from ..ir import Builder, Graph, Op, Space
-from ..stages import Plan
+from ..ir import Builder, KernelGraph, Op, Space
+from ..stages import KernelPlan
 from ..tensors import Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine
 from .purposes import encode
@@ -62,12 +62,12 @@ class CpuBackend(Backend):
 
     # ---- the three things a backend does
 
-    def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
+    def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
         return self.apply_all(graph, [tensors], [slots], [out])[0]
 
     def apply_all(
         self,
-        graph: Graph,
+        graph: KernelGraph,
         sets: Sequence[TensorSet],
         slots: Sequence[Slots],
         outs: Sequence[Tensor],
@@ -83,13 +83,13 @@ class CpuBackend(Backend):
         places, dtypes = [o.data_ptr() for o in outs], [DTYPES[o.dtype] for o in outs]
         return [bool(f) for f in self._module.apply([call for call, _ in calls], places, dtypes)]
 
-    def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
+    def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
         call = self._call(self.code(graph, "update", tensors), graph, tensors, slots)
         out = torch.empty(tensors.base.shape, dtype=torch.float32)
         self._run([call], [out])
         return out
 
-    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         found: dict[int, Tensor] = {}
         groups = sweeps_of(graph)
         for by_row in (False, True):
@@ -116,7 +116,7 @@ class CpuBackend(Backend):
 
     # ---- reductions: each gets a graph of its outputs only
 
-    def _all(self, graphs: list[Graph], tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def _all(self, graphs: list[KernelGraph], tensors: TensorSet, slots: Slots) -> list[Tensor]:
         """The graphs' programs share one walk; their outputs, one graph after the other."""
         if not graphs:
             return []
@@ -131,7 +131,7 @@ class CpuBackend(Backend):
             lanes = lanes[len(code.kinds) :]
         return found
 
-    def _rows(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def _rows(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         code = self.code(graph, "reductions", tensors)
         call, kept = self._call(code, graph, tensors, slots, rows=True)
         out = torch.empty(len(code.kinds), tensors.shape2d[0])
@@ -139,7 +139,7 @@ class CpuBackend(Backend):
         del kept
         return [out[lane][:, None].clone() for lane in code.lanes]
 
-    def _columns(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def _columns(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         code = self.code(graph, "columns", tensors)
         call, kept = self._call(code, graph, tensors, slots, rows=True)
         out = torch.empty(len(code.kinds), tensors.shape2d[1])
@@ -147,7 +147,7 @@ class CpuBackend(Backend):
         del kept
         return [out[lane][None, :].clone() for lane in code.lanes]
 
-    def _kth(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def _kth(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         """Exact; ranks of one expression share a pass (kernels/cpu/order.cpp)."""
         space = graph.nodes[graph.outputs[0]].space
         wanted = [graph.nodes[output].attrs[0] for output in graph.outputs]
@@ -169,19 +169,19 @@ class CpuBackend(Backend):
 
     # ---- calling the VM
 
-    def prepare(self, plan: Plan, tensors: TensorSet) -> None:
+    def prepare(self, plan: KernelPlan, tensors: TensorSet) -> None:
         """All that precedes the first tile of a plan without sweeps: encode, fill in, hand over."""
         assert len(plan.stages) == 1, "a plan with sweeps reads the weights before its last pass"
         graph, (slots,) = plan.stages[0].graph, self.run_stages([plan], [tensors], [None])
         self._call(self.code(graph, "merge", tensors), graph, tensors, slots)
 
-    def code(self, graph: Graph, purpose: str, tensors: TensorSet) -> Code:
+    def code(self, graph: KernelGraph, purpose: str, tensors: TensorSet) -> Code:
         """Encoded once for a graph and the formats it is read from."""
         bf16 = frozenset(n for n, t in tensors.experts.items() if t.dtype is torch.bfloat16)
         return encode(graph, purpose, bf16, self._machine)
 
     def _call(
-        self, code: Code, graph: Graph, tensors: TensorSet, slots: Slots, rows: bool = False
+        self, code: Code, graph: KernelGraph, tensors: TensorSet, slots: Slots, rows: bool = False
     ) -> tuple[Any, list[Tensor]]:
         """The call, and the tensors that must outlive it."""
 
@@ -213,14 +213,14 @@ def filled(slot: Tensor | None) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def vectors_graph(names: tuple[str, ...]) -> Graph:
+def vectors_graph(names: tuple[str, ...]) -> KernelGraph:
     """The task vectors themselves."""
     builder = Builder()
     return builder.graph(*map(builder.input, names))
 
 
 @lru_cache(maxsize=512)
-def sweeps_of(graph: Graph) -> list[tuple[str, bool, list[int], Graph]]:
+def sweeps_of(graph: KernelGraph) -> list[tuple[str, bool, list[int], KernelGraph]]:
     """The outputs by what can share a program: how they are run, whether by rows, which, and a graph
     of them alone."""
 
@@ -234,7 +234,7 @@ def sweeps_of(graph: Graph) -> list[tuple[str, bool, list[int], Graph]]:
     return [(how, rows, outputs, part(graph, outputs)) for (how, rows, _), outputs in groups]
 
 
-def by_rows(graph: Graph, output: int) -> bool:
+def by_rows(graph: KernelGraph, output: int) -> bool:
     """Whether the expression below this reduction reads a ROW or COL vector."""
     nodes = (graph.nodes[i] for i in needs(graph, graph.nodes[output].args))
     return any(n.op is Op.PARAM and n.space is not Space.SCALAR for n in nodes)

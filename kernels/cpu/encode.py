@@ -11,9 +11,9 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..ir import BINARY, UNARY, Graph, Node, Op, Space
+from ..ir import BINARY, UNARY, KernelGraph, Node, Op, Space
 from .fusion import fuse
-from .instructions import Insn, Number, Program, allocate, pack
+from .instructions import Insn, Instructions, Number, allocate, pack
 
 BF16, F16, F32 = range(3)
 SUM_KIND, MAX_KIND, MIN_KIND = range(3)
@@ -59,9 +59,9 @@ class Machine:
 class Encoder:
     """Emits one program; every register is written once."""
 
-    graph: Graph
+    graph: KernelGraph
     bf16: frozenset[str]  # experts in that format
-    program: Program = field(default_factory=list)
+    program: Instructions = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     vectors: list[int] = field(default_factory=list)
     ranges: list[int] = field(default_factory=list)

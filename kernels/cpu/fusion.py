@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from .instructions import Insn, Program
+from .instructions import Insn, Instructions
 
 Only = Callable[[int | None], Insn | None]  # what wrote a register, if nobody else reads it
 Rule = Callable[[Insn, Only], tuple[Insn, list[Insn]] | None]  # the new one, those it swallows
@@ -15,14 +15,14 @@ Rule = Callable[[Insn, Only], tuple[Insn, list[Insn]] | None]  # the new one, th
 # ---- fusion ---------------------------------------------------------------------------------------
 
 
-def fuse(program: Program, known: Mapping[str, int]) -> Program:
+def fuse(program: Instructions, known: Mapping[str, int]) -> Instructions:
     """In order of worth; `known` are the VM's instructions."""
     for rule in (absolute_threshold, add_scaled, read_in_passing, pair):
         program = rewrite(program, rule, known)
     return program
 
 
-def rewrite(program: Program, rule: Rule, known: Mapping[str, int]) -> Program:
+def rewrite(program: Instructions, rule: Rule, known: Mapping[str, int]) -> Instructions:
     """One walk: each instruction may swallow those that wrote what only it reads."""
     reads = Counter(r for insn in program for r in insn.reads)
     written: dict[int, Insn] = {}
@@ -31,7 +31,7 @@ def rewrite(program: Program, rule: Rule, known: Mapping[str, int]) -> Program:
     def only(register: int | None) -> Insn | None:
         return written.get(register) if register is not None and reads[register] == 1 else None
 
-    found: Program = []
+    found: Instructions = []
     for insn in program:
         if (merged := rule(insn, only)) and merged[0].op in known:
             insn, swallowed = merged

@@ -47,18 +47,18 @@ class Insn:
         return [r for r in (self.a, self.b, self.c, self.e) if r is not None]
 
 
-Program = list[Insn]
+Instructions = list[Insn]
 
 
 # ---- registers, bytes -----------------------------------------------------------------------------
 
 
-def allocate(program: Program) -> tuple[Program, int]:
+def allocate(program: Instructions) -> tuple[Instructions, int]:
     """Real registers: a value's last reader gives its register back, and may write to it."""
     last = {r: i for i, insn in enumerate(program) for r in insn.reads}
     real: dict[int, int] = {}
     free: list[int] = []
-    found: Program = []
+    found: Instructions = []
     for i, insn in enumerate(program):
         read = {name: real[r] for name in REGISTERS if (r := getattr(insn, name)) is not None}
         free += [real.pop(r) for r in dict.fromkeys(insn.reads) if last[r] == i]
@@ -72,7 +72,7 @@ def allocate(program: Program) -> tuple[Program, int]:
 
 
 def pack(
-    program: Program, opcodes: Mapping[str, int]
+    program: Instructions, opcodes: Mapping[str, int]
 ) -> tuple[bytes, tuple[tuple[int, Number], ...]]:
     """The instructions' bytes, and for each immediate its place in them."""
     words, numbers = [], []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations_with_replacement
 
-from ..ir import Graph, Op
+from ..ir import KernelGraph, Op
 from .encode import REDUCTION_KINDS, Code, Encoder, Machine, Statistics
 from .lanes import encode_moments, encode_products, moments_of, products_of
 
@@ -14,7 +14,7 @@ from .lanes import encode_moments, encode_products, moments_of, products_of
 
 
 @lru_cache(maxsize=512)
-def encode(graph: Graph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
+def encode(graph: KernelGraph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
     """The code of a graph for one of PURPOSES."""
     return PURPOSES[purpose](Encoder(graph, bf16), machine)
 

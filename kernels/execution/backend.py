@@ -17,9 +17,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ..ir import Graph
+from ..ir import KernelGraph
 from ..reference import evaluate
-from ..stages import Apply, Host, Plan, Stage, Sweep, structure
+from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
 from ..tensors import Job, Memo, Slots, TensorSet
 from .joint import Joined, Missing, from_moments, join_sweeps, known_moments
 
@@ -32,26 +32,26 @@ class Backend(ABC):
     name: str
 
     @abstractmethod
-    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         """The reductions that are the graph's outputs, float32: [], [R, 1] or [1, C]."""
 
     @abstractmethod
-    def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
+    def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
         """Write base + update into `out`; whether all results are finite."""
 
     @abstractmethod
-    def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
+    def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
         """The update alone, float32, in the base's shape."""
 
     def sweep_all(
-        self, graph: Graph, sets: Sequence[TensorSet], slots: Sequence[Slots]
+        self, graph: KernelGraph, sets: Sequence[TensorSet], slots: Sequence[Slots]
     ) -> list[list[Tensor]]:
         """`sweep` of many tensors; one after the other where a backend knows nothing better."""
         return [self.sweep(graph, *one) for one in zip(sets, slots, strict=True)]
 
     def apply_all(
         self,
-        graph: Graph,
+        graph: KernelGraph,
         sets: Sequence[TensorSet],
         slots: Sequence[Slots],
         outs: Sequence[Tensor],
@@ -60,7 +60,9 @@ class Backend(ABC):
         return [self.apply(graph, *one) for one in zip(sets, slots, outs, strict=True)]
 
     @final
-    def merge(self, plan: Plan, tensors: TensorSet, out: Tensor, memo: Memo | None = None) -> bool:
+    def merge(
+        self, plan: KernelPlan, tensors: TensorSet, out: Tensor, memo: Memo | None = None
+    ) -> bool:
         """out = base + update (out: the base's dtype and shape); False if a result is NaN or Inf."""
         (finite,) = self.merge_all([Job(plan, tensors, out, memo)])
         return finite
@@ -77,14 +79,14 @@ class Backend(ABC):
         return self.apply_all(_apply_of(jobs[0].plan), sets, slots, outs)
 
     @final
-    def update(self, plan: Plan, tensors: TensorSet, memo: Memo | None = None) -> Tensor:
+    def update(self, plan: KernelPlan, tensors: TensorSet, memo: Memo | None = None) -> Tensor:
         """The float32 update (M - M0 before any cast), in the base's shape."""
         (slots,) = self.run_stages([plan], [tensors], [memo])
         return self.expression(_apply_of(plan), tensors, slots)
 
     @final
     def starts(
-        self, plans: Sequence[Plan], tensors: TensorSet, memo: Memo | None, num_rows: int
+        self, plans: Sequence[KernelPlan], tensors: TensorSet, memo: Memo | None, num_rows: int
     ) -> list[Tensor]:
         """The first rows of each plan's update, [num_rows, C] float32; only sweeps read the rest."""
         slots = self.run_stages(plans, [tensors] * len(plans), [memo] * len(plans))
@@ -93,13 +95,15 @@ class Backend(ABC):
         return [self.expression(_apply_of(p), first, _cut(own, num_rows)) for p, own in pairs]
 
     @final
-    def values(self, plan: Plan, tensors: TensorSet, memo: Memo | None = None) -> list[Tensor]:
+    def values(
+        self, plan: KernelPlan, tensors: TensorSet, memo: Memo | None = None
+    ) -> list[Tensor]:
         """The plan's outputs, float32: [], [R, 1] or [1, C]."""
         return self.values_all([plan], [tensors], [memo])[0]
 
     @final
     def values_all(
-        self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
+        self, plans: Sequence[KernelPlan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[list[Tensor]]:
         """`values` of many plans. Those of one tensor share its passes, tensors their launches."""
         slots = self.run_stages(plans, sets, memos)
@@ -107,7 +111,7 @@ class Backend(ABC):
         return [[v for o in plan.outputs if (v := own[o]) is not None] for plan, own in found]
 
     def run_stages(
-        self, plans: Sequence[Plan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
+        self, plans: Sequence[KernelPlan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[Slots]:
         """Fill each plan's slots: lifted constants, then sweeps and host steps in order.
 
@@ -137,7 +141,7 @@ class Backend(ABC):
         for one in waiting:
             if one.wanted:
                 by_tensor.setdefault(id(one.tensors), []).append(one)
-        by_graph: dict[Graph, list[tuple[list[Missing], Joined]]] = {}
+        by_graph: dict[KernelGraph, list[tuple[list[Missing], Joined]]] = {}
         for group in by_tensor.values():
             joined = join_sweeps(group)
             by_graph.setdefault(joined.graph, []).append((group, joined))
@@ -188,12 +192,12 @@ def _cut(slots: Slots, num_rows: int) -> Slots:
     return [s[:num_rows] if s is not None and s.dim() and s.shape[1] == 1 else s for s in slots]
 
 
-def _constants(plan: Plan) -> Slots:
+def _constants(plan: KernelPlan) -> Slots:
     lifted = torch.tensor(plan.params, dtype=torch.float32).unbind()
     return [*lifted, *[None] * (plan.num_slots - len(lifted))]
 
 
-def _apply_of(plan: Plan) -> Graph:
+def _apply_of(plan: KernelPlan) -> KernelGraph:
     last = plan.stages[-1]
     assert isinstance(last, Apply), "a plan of values has nothing to merge"
     return last.graph

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..compiler.staging import OWN
 from ..compiler.subgraphs import needs
-from ..ir import ELEMENTWISE, Builder, Graph, Node, Op
+from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
 from ..stages import Sweep
 from .moments import degree, forms_of, keys_of, summed, symmetric
 
@@ -62,7 +62,7 @@ class Missing:
 class Joined:
     """One graph of several sweeps of a tensor; `keys` of its outputs, `slots` of its parameters."""
 
-    graph: Graph
+    graph: KernelGraph
     keys: tuple[str, ...]
     slots: Slots
 
@@ -72,7 +72,7 @@ def join_sweeps(group: Sequence[Missing]) -> Joined:
     if len(group) == 1:
         (one,) = group
         keys, outputs = zip(*one.wanted, strict=True)
-        return Joined(Graph(one.sweep.graph.nodes, outputs), keys, one.slots)
+        return Joined(KernelGraph(one.sweep.graph.nodes, outputs), keys, one.slots)
     joiner = Joiner()
     for one in group:
         joiner.take(one)
@@ -111,7 +111,7 @@ class Joiner:
         return self.numbers[same]
 
 
-def by_algebra(graph: Graph, key: str, output: int) -> bool:
+def by_algebra(graph: KernelGraph, key: str, output: int) -> bool:
     """Whether moments may give a statistic. Only one that numbers of the program's own enter: the
     others are the same for every program, and paid once by their sweep."""
     return key.endswith(OWN) and degree(graph, output) is not None

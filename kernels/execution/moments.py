@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.subgraphs import needs
-from ..ir import Graph, Node, Op, Space
+from ..ir import KernelGraph, Node, Op, Space
 
 EPSILON = 1e-12  # of the moments, relative to their terms' magnitudes
 TOLERANCE = 1e-7  # of a statistic; a tenth of what the numerics contract allows
@@ -48,7 +48,7 @@ def keys_of(names: Sequence[str]) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def degree(graph: Graph, output: int) -> int | None:
+def degree(graph: KernelGraph, output: int) -> int | None:
     """1 or 2 where the output is the sum over everything of a polynomial in the task vectors of that
     degree, whose coefficients are numbers; else None."""
     node = graph.nodes[output]
@@ -75,7 +75,7 @@ def degree_of(node: Node, args: Sequence[int]) -> int | None:
 
 
 def forms_of(
-    graph: Graph, outputs: Sequence[int], names: Sequence[str], slots: Sequence[Tensor | None]
+    graph: KernelGraph, outputs: Sequence[int], names: Sequence[str], slots: Sequence[Tensor | None]
 ) -> list[Form]:
     """What each output sums, with the numbers of this call; for outputs of some `degree`."""
     summands = tuple(graph.nodes[output].args[0] for output in outputs)

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ..ir import Graph
+from ..ir import KernelGraph
 from ..reference import evaluate
 from ..tensors import Slots, TensorSet
 from .backend import Backend
@@ -19,19 +19,19 @@ class ReferenceBackend(Backend):
 
     name = "reference"
 
-    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         return [value.float() for value in self._evaluate(graph, tensors, slots)]
 
-    def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
+    def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
         (update,) = self._evaluate(graph, tensors, slots)
         return update.expand(tensors.shape2d).float().reshape(tensors.base.shape).contiguous()
 
-    def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
+    def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
         (update,) = self._evaluate(graph, tensors, slots)
         merged = tensors.base.double() + update.expand(tensors.shape2d).reshape(out.shape)
         out.copy_(merged.to(out.dtype))
         return bool(out.isfinite().all())
 
-    def _evaluate(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def _evaluate(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         inputs = {name: tensors.vector(name, torch.float64) for name in tensors.experts}
         return evaluate(graph, inputs, tensors.shape2d, slots, torch.float64)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..compiler.subgraphs import grouped, part
 from ..execution.backend import Backend
-from ..ir import Graph, Space
+from ..ir import KernelGraph, Space
 from ..tensors import Slots, TensorSet
 from .body import Kernel
 from .cache import load_source
@@ -64,12 +64,12 @@ class TritonBackend(Backend):
 
     # ---- what a backend does
 
-    def apply(self, graph: Graph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
+    def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
         return self.apply_all(graph, [tensors], [slots], [out])[0]
 
     def apply_all(
         self,
-        graph: Graph,
+        graph: KernelGraph,
         sets: Sequence[TensorSet],
         slots: Sequence[Slots],
         outs: Sequence[Tensor],
@@ -88,15 +88,15 @@ class TritonBackend(Backend):
         raised = torch.stack([flags[j] for j in range(len(sets))]).tolist()
         return [not flag for flag in raised]
 
-    def expression(self, graph: Graph, tensors: TensorSet, slots: Slots) -> Tensor:
+    def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
         (batch,) = self.batches(graph, [tensors], [slots])
         return self.floats(graph, batch)[0].cpu()
 
-    def sweep(self, graph: Graph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
+    def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         return self.sweep_all(graph, [tensors], [slots])[0]
 
     def sweep_all(
-        self, graph: Graph, sets: Sequence[TensorSet], slots: Sequence[Slots]
+        self, graph: KernelGraph, sets: Sequence[TensorSet], slots: Sequence[Slots]
     ) -> list[list[Tensor]]:
         found: list[dict[int, Tensor]] = [{} for _ in sets]
         kind = partial(shared_kernel, graph)
@@ -120,7 +120,7 @@ class TritonBackend(Backend):
 
     def batches(
         self,
-        graph: Graph,
+        graph: KernelGraph,
         sets: Sequence[TensorSet],
         slots: Sequence[Slots],
         most: int | None = MOST_ELEMENTS,
@@ -156,7 +156,7 @@ class TritonBackend(Backend):
 
     # ---- the element-wise pass
 
-    def floats(self, graph: Graph, batch: Batch) -> list[Tensor]:
+    def floats(self, graph: KernelGraph, batch: Batch) -> list[Tensor]:
         """The graph's FULL output, float32, on the device."""
         outs = [torch.empty(s.base.shape, device=self.device) for s in batch.sets]
         self.apply_kernel(generate(graph, "apply", batch.dtypes, merged=False), batch, outs)
@@ -173,7 +173,7 @@ class TritonBackend(Backend):
 
     # ---- reductions
 
-    def totals(self, graph: Graph, batch: Batch) -> Results:
+    def totals(self, graph: KernelGraph, batch: Batch) -> Results:
         """Over whole tensors: chunks, then `finish`."""
         kernel, num_owners = generate(graph, "total", batch.dtypes), len(batch.sets)
         size, launch = len(kernel.sums) + len(kernel.extremes), self.launcher(kernel, batch)
@@ -204,7 +204,7 @@ class TritonBackend(Backend):
         function[shape](partials, bounds, out, **sizes, enable_fp_fusion=False)
         return out
 
-    def vectors(self, graph: Graph, batch: Batch) -> Results:
+    def vectors(self, graph: KernelGraph, batch: Batch) -> Results:
         """Over rows, or over columns: [R, 1] or [1, C] of each output."""
         by_row = graph.nodes[graph.outputs[0]].space is Space.ROW
         kernel = generate(graph, "rows" if by_row else "columns", batch.dtypes)
@@ -226,7 +226,7 @@ class TritonBackend(Backend):
             for values in stacked
         ]
 
-    def ranks(self, graph: Graph, batch: Batch) -> Results:
+    def ranks(self, graph: KernelGraph, batch: Batch) -> Results:
         """k-th values of one expression. Along rows or columns torch selects, on the device."""
         space = graph.nodes[graph.outputs[0]].space
         wanted = [graph.nodes[o].attrs[0] for o in graph.outputs]
@@ -234,7 +234,7 @@ class TritonBackend(Backend):
             runner = Runner(self.device, self.floats, self.launcher)
             found: list[list[Tensor]] = [[] for _ in batch.sets]
             for k in range(0, len(wanted), MOST_RANKS):
-                some = Graph(graph.nodes, graph.outputs[k : k + MOST_RANKS])
+                some = KernelGraph(graph.nodes, graph.outputs[k : k + MOST_RANKS])
                 values = kth_values(runner, some, batch, wanted[k : k + MOST_RANKS])
                 found = [[*a, *b] for a, b in zip(found, values, strict=True)]
             return lambda: found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..ir import ELEMENTWISE, REDUCTIONS, Graph, Node, Op, Space
+from ..ir import ELEMENTWISE, REDUCTIONS, KernelGraph, Node, Op, Space
 from .forms import FORMS, number
 
 CELLS = ("first", "stop", "num_cols", "params", "chunk", "owner")  # columns behind the addresses
@@ -57,7 +57,7 @@ class Kernel:
 class Body:
     """One kernel's lines. Value j of the graph is the variable `vj`; the base is `x`."""
 
-    graph: Graph
+    graph: KernelGraph
     kernel: Kernel
     dtypes: tuple[str, ...]  # of base and inputs
     merged: bool

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from ..ir import Graph, Op, Space
+from ..ir import KernelGraph, Op, Space
 from .body import Body, Kernel
 from .templates import TEMPLATES
 
@@ -62,7 +62,7 @@ FINISH_BLOCK = 1024  # partial results that are added at a time
 
 
 @lru_cache(maxsize=1024)
-def generate(graph: Graph, kind: str, dtypes: tuple[str, ...], merged: bool = True) -> Kernel:
+def generate(graph: KernelGraph, kind: str, dtypes: tuple[str, ...], merged: bool = True) -> Kernel:
     """The kernel of a graph; `dtypes`: of base and inputs, in the order of first use.
 
     `apply` takes one output (`merged`: add the base, round), `below` and `collect` k-th values of one expression,
@@ -79,16 +79,16 @@ def generate(graph: Graph, kind: str, dtypes: tuple[str, ...], merged: bool = Tr
     return replace(plain, source=source)
 
 
-def inputs_of(graph: Graph) -> tuple[str, ...]:
+def inputs_of(graph: KernelGraph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n.attrs[0] for n in graph.nodes if n.op is Op.INPUT))
 
 
-def slots_of(graph: Graph, space: Space) -> tuple[int, ...]:
+def slots_of(graph: KernelGraph, space: Space) -> tuple[int, ...]:
     found = (n.attrs[0] for n in graph.nodes if n.op is Op.PARAM and n.space is space)
     return tuple(dict.fromkeys(found))
 
 
-def shared_kernel(graph: Graph, output: int) -> tuple[Space, tuple[int, ...] | None]:
+def shared_kernel(graph: KernelGraph, output: int) -> tuple[Space, tuple[int, ...] | None]:
     """What reductions must share to be one kernel: the direction; for k-th values, their argument."""
     node = graph.nodes[output]
     return node.space, node.args if node.op is Op.KTH else None

@@ -13,8 +13,8 @@ from multiprocessing import get_context
 from typing import Any
 
 from ..compiler.subgraphs import grouped, part
-from ..ir import Graph, Space
-from ..stages import Apply, Plan, Sweep
+from ..ir import KernelGraph, Space
+from ..stages import Apply, KernelPlan, Sweep
 from .body import Kernel
 from .cache import load_source
 from .codegen import FINISH_BLOCK, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
@@ -34,7 +34,7 @@ POINTERS = {
 FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
 
 
-def kernels_of(plan: Plan, dtype: str = "bf16") -> Iterator[Kernel]:
+def kernels_of(plan: KernelPlan, dtype: str = "bf16") -> Iterator[Kernel]:
     """All kernels of a plan whose checkpoints have one format."""
     for stage in plan.stages:
         if isinstance(stage, Apply):
@@ -43,7 +43,7 @@ def kernels_of(plan: Plan, dtype: str = "bf16") -> Iterator[Kernel]:
             yield from sweeps_of(stage.graph, dtype)
 
 
-def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
+def sweeps_of(graph: KernelGraph, dtype: str) -> Iterator[Kernel]:
     for (space, ranked), outputs in grouped(graph, partial(shared_kernel, graph), MOST_REDUCTIONS):
         wanted = part(graph, outputs)
         if not ranked:
@@ -57,11 +57,11 @@ def sweeps_of(graph: Graph, dtype: str) -> Iterator[Kernel]:
             yield generate(values, "apply", formats(values, dtype), merged=False)
 
 
-def formats(graph: Graph, dtype: str) -> tuple[str, ...]:
+def formats(graph: KernelGraph, dtype: str) -> tuple[str, ...]:
     return (dtype,) * (1 + len(inputs_of(graph)))
 
 
-def source_of(plan: Plan, dtype: str = "bf16") -> str:
+def source_of(plan: KernelPlan, dtype: str = "bf16") -> str:
     """The plan's generated kernels, as they are written to the cache."""
     return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
 
@@ -115,7 +115,7 @@ class AheadCompiler:
         context = get_context("spawn")
         self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
 
-    def submit(self, plan: Plan, dtype: str = "bf16") -> list[Future[None]]:
+    def submit(self, plan: KernelPlan, dtype: str = "bf16") -> list[Future[None]]:
         return [
             self._pool.submit(compile_quietly, kernel, self.arch)
             for kernel in kernels_of(plan, dtype)

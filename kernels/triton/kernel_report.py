@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..stages import Plan
+from ..stages import KernelPlan
 from .body import Kernel
 from .compile_ahead import compile_ahead, kernels_of, source_of
 from .launch import import_triton
@@ -53,7 +53,7 @@ def run(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def show_source(plan: Plan, form: str) -> str:
+def show_source(plan: KernelPlan, form: str) -> str:
     """What `trace --show triton|ptx` prints."""
     if form == "triton":
         return source_of(plan)

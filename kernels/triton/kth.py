@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.subgraphs import part
-from ..ir import Graph
+from ..ir import KernelGraph
 from ..tensors import TensorSet
 from .body import Kernel
 from .codegen import SPECS, generate, inputs_of
@@ -37,7 +37,7 @@ class Runner:
     """What this module needs of a backend: its device, whole expressions, and launches."""
 
     device: torch.device
-    floats: Callable[[Graph, Batch], list[Tensor]]  # float32 values of a graph's first output
+    floats: Callable[[KernelGraph, Batch], list[Tensor]]  # float32 values of a graph's first output
     launcher: Callable[[Kernel, Batch], Launcher]
 
 
@@ -77,7 +77,7 @@ class Interval:
 
 
 def kth_values(
-    runner: Runner, graph: Graph, batch: Batch, ranks: Sequence[int]
+    runner: Runner, graph: KernelGraph, batch: Batch, ranks: Sequence[int]
 ) -> list[list[Tensor]]:
     """[] float32 of each of the batch's tensors and the graph's outputs (KTH nodes of one value)."""
     intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
@@ -94,7 +94,7 @@ def kth_values(
 
 
 def suggested(
-    runner: Runner, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+    runner: Runner, graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[list[int]]]:
     """Pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
     values = part(graph, graph.nodes[graph.outputs[0]].args)
@@ -123,7 +123,7 @@ def keys_of(values: Tensor) -> Tensor:
     return bits ^ ((bits >> 31) & (END - 1))
 
 
-def sample(graph: Graph, batch: Batch) -> Batch:
+def sample(graph: KernelGraph, batch: Batch) -> Batch:
     """Every so many rows and columns, of vectors too. Where an element is counts for an index or a
     draw, the sample has other values than the tensor: then it only suggests less well."""
     sets, slots = [], []
@@ -147,7 +147,7 @@ def thinned(value: Tensor, down: int, across: int) -> Tensor:
 
 
 def count_below(
-    runner: Runner, graph: Graph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
+    runner: Runner, graph: KernelGraph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[list[int]]]:
     """[tensors, ranks, NUM_PIVOTS] counts; one pass."""
     wanted = to_device(pivots, torch.int32, runner.device)
@@ -160,7 +160,7 @@ def count_below(
 
 
 def collected(
-    runner: Runner, graph: Graph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+    runner: Runner, graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[int]]:
     """The key of each rank: the interval's only key, or by sorting what is inside; one pass."""
     flat = [i for row in intervals for i in row]

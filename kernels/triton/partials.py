@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..ir import Graph, Op
+from ..ir import KernelGraph, Op
 from .body import Kernel
 
 LOWEST = float(-(2**31))
@@ -21,7 +21,9 @@ def floats_of(keys: Tensor) -> Tensor:
     return torch.where(keys == HIGHEST, torch.nan, bits.view(torch.float32))
 
 
-def rounded(graph: Graph, kernel: Kernel, found: Sequence[Sequence[float]]) -> list[list[Tensor]]:
+def rounded(
+    graph: KernelGraph, kernel: Kernel, found: Sequence[Sequence[float]]
+) -> list[list[Tensor]]:
     """[] float32 of each of the graph's outputs, from each tensor's totals."""
     cut = len(kernel.sums)
     sums = torch.tensor([totals[:cut] for totals in found], dtype=torch.float32)
@@ -40,7 +42,7 @@ def added_up(partial: Tensor, kernel: Kernel) -> Tensor:
     return torch.cat((sums, partial[:, cut:].amax(0))) if kernel.extremes else sums
 
 
-def decoded(graph: Graph, kernel: Kernel, output: int, values: Tensor) -> Tensor:
+def decoded(graph: KernelGraph, kernel: Kernel, output: int, values: Tensor) -> Tensor:
     """One output's vector, on the CPU."""
     bits = values[(*kernel.sums, *kernel.extremes).index(output)].contiguous().cpu()
     if output in kernel.sums:

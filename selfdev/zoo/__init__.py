@@ -119,7 +119,7 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
     """By model and task, over the dev lines, as `eval` scores them; one live engine for all models, one
     batch for all questions."""
     from ...engine.resident.ask import graded
-    from ...engine.resident.client import Worker, choose_engine
+    from ...engine.resident.client import Client, choose_engine
     from ...engine.resident.messages import EngineSettings
     from ...engine.tasks.load import load_task
     from ...engine.tasks.task import MAX_NEW_TOKENS
@@ -128,7 +128,7 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
     asked = {name: task.split("dev") for name, task in tasks.items()}
     prompts = [question.prompt for questions in asked.values() for question in questions]
     found: dict[str, Any] = {}
-    with Worker.start(EngineSettings(engine=choose_engine("auto")), fresh / "engine.log") as worker:
+    with Client.start(EngineSettings(engine=choose_engine("auto")), fresh / "engine.log") as worker:
         worker.open_model("target", str(fresh / zoo["base"]))
         for model, place in {"base": zoo["base"], **zoo["experts"]}.items():
             worker.load_weights("target", str(fresh / place))

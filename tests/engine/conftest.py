@@ -28,7 +28,7 @@ from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.plans.apply import update_of
 from selfdev_engine.engine.plans.plan import TensorPlan
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.trace.conversation import Traced
+from selfdev_engine.engine.trace.conversation import Trace
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
 from selfdev_engine.kernels.backends import get_backend
@@ -169,7 +169,7 @@ class Judge:
     def eager(text: str, tensors: TensorSet, seed: int) -> torch.Tensor:
         return eager(extract(text).code, dict(tensors.experts), torch.float32, seed)
 
-    def trace(self, text: str, tensors: TensorSet) -> Traced | Rejection:
+    def trace(self, text: str, tensors: TensorSet) -> Trace | Rejection:
         def answer(question: Any) -> list[torch.Tensor]:
             return answer_question(question, tensors, self.backend, {})
 

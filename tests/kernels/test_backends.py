@@ -15,7 +15,7 @@ from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
 from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
 from selfdev_engine.kernels.errors import BackendError
-from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
+from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.stages import num_passes, plan_bytes
 
@@ -27,7 +27,7 @@ UNARY = [Op.NEG, Op.ABS, Op.SIGN, Op.TANH, Op.EXP, Op.ATAN, Op.ERF, Op.SIN]
 BINARY = [Op.ADD, Op.SUB, Op.MUL, Op.MAX, Op.MIN]
 
 
-def sweep_and_apply() -> Graph:
+def sweep_and_apply() -> KernelGraph:
     """Norms, a row maximum, column sums, a k-th value, masks: all kinds of stages."""
     b = Builder()
     x, y, z = (b.input(name) for name in "abc")
@@ -42,7 +42,7 @@ def sweep_and_apply() -> Graph:
     return b.graph(b.add(Op.ADD, b.add(Op.ADD, total, scaled), b.add(Op.MUL, mean, x)))
 
 
-def exact(graph: Graph, tensors) -> torch.Tensor:
+def exact(graph: KernelGraph, tensors) -> torch.Tensor:
     inputs = {name: tensors.vector(name, torch.float64) for name in tensors.experts}
     (update,) = evaluate(graph, inputs, tensors.shape2d)
     return update.expand(tensors.shape2d).reshape(tensors.base.shape)
@@ -88,7 +88,7 @@ def test_the_comparison_refuses_cheats(make_tensors, update_error):
 
 
 @st.composite
-def graphs(draw) -> Graph:
+def graphs(draw) -> KernelGraph:
     """Random graphs of ops that do not blow up, with reductions in between."""
     b = Builder()
     number = draw(st.floats(-2, 2, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3))
@@ -145,7 +145,7 @@ def test_sums_have_the_same_bits_everywhere(make_tensors, isa):
         assert CpuBackend(threads, isa).values(plan, tensors) == wanted
 
 
-def two_sums() -> Graph:
+def two_sums() -> KernelGraph:
     b = Builder()
     x, y = b.input("a"), b.input("b")
     dot = b.add(Op.REDUCE_SUM, b.add(Op.MUL, x, y), space=ALL)

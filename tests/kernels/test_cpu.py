@@ -18,7 +18,7 @@ from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
 from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
 from selfdev_engine.kernels.cpu.encode import below
 from selfdev_engine.kernels.cpu.fusion import FIRSTS, SECONDS
-from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
+from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import ELEMENTWISE_FORMS, evaluate
 from selfdev_engine.kernels.tensors import Job, TensorSet
 
@@ -42,7 +42,7 @@ CHEAP = [Op.ADD, Op.SUB, Op.MUL, Op.MAX, Op.MIN, Op.LT, Op.LE, Op.EQ]
 
 
 @st.composite
-def cheap_graphs(draw) -> Graph:
+def cheap_graphs(draw) -> KernelGraph:
     """Long chains of what is fused: cheap ops on experts and numbers, thresholds, choices."""
     b = Builder()
     values = [b.input(name) for name in "abc"]
@@ -110,7 +110,7 @@ def test_products_in_passing_are_their_parts(make_tensors, shape, sums):
 
     tensors, graph = make_tensors(shape), statistics_graph()
     if not sums:
-        graph = Graph(graph.nodes, graph.outputs[:6])
+        graph = KernelGraph(graph.nodes, graph.outputs[:6])
     plan, name = compile_values(graph), "DELTA_GRAM3_MOMENTS" if sums else "DELTA_GRAM3"
     code = CpuBackend().code(plan.stages[0].graph, "reductions", tensors)
     assert [insn.op for insn in code.program] == ["LOAD", name]
@@ -233,7 +233,7 @@ def test_functions_of_two_are_within_one_unit_in_the_last_place(op):
 # ---- the same bits for any number of threads and any build ----------------------------------------
 
 
-def everything() -> Graph:
+def everything() -> KernelGraph:
     """Draws, masks, transcendental functions, statistics of all spaces, order statistics."""
     b = Builder()
     x, y, z = (b.input(name) for name in "abc")
@@ -264,7 +264,7 @@ def test_a_statistic_has_the_same_bits_alone_and_in_a_group(make_tensors):
     tensors, graph = make_tensors((5, 40_001)), statistics_graph()
     together = CpuBackend().values(compile_values(graph), tensors)
     for output, value in zip(graph.outputs, together, strict=True):
-        (alone,) = CpuBackend().values(compile_values(Graph(graph.nodes, (output,))), tensors)
+        (alone,) = CpuBackend().values(compile_values(KernelGraph(graph.nodes, (output,))), tensors)
         assert torch.equal(alone, value)
 
 

@@ -12,7 +12,7 @@ from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, com
 from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
 from selfdev_engine.kernels.execution.backend import Backend
 from selfdev_engine.kernels.execution.moments import PREFIX, degree, forms_of, summed
-from selfdev_engine.kernels.ir import Builder, Graph, Op, Space
+from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.tensors import TensorSet
 
@@ -32,12 +32,12 @@ def blend(b: Builder, numbers: list[float]) -> int:
     return x
 
 
-def exact(graph: Graph, tensors: TensorSet) -> list[float]:
+def exact(graph: KernelGraph, tensors: TensorSet) -> list[float]:
     inputs = {name: tensors.vector(name, torch.float64) for name in tensors.experts}
     return [float(v) for v in evaluate(graph, inputs, tensors.shape2d)]
 
 
-def sizes(graph: Graph, tensors: TensorSet) -> list[float]:
+def sizes(graph: KernelGraph, tensors: TensorSet) -> list[float]:
     """Of each output, the sum of the magnitudes of what it sums."""
     b, new = Builder(), []
     for node in graph.nodes:
@@ -91,7 +91,7 @@ def test_sums_of_blends_are_as_exact_as_the_contract(make_tensors, found, plain,
         assert abs(float(value) - wanted) <= 1e-6 * room
 
 
-def of_difference(scale: float) -> Graph:
+def of_difference(scale: float) -> KernelGraph:
     """|scale (a - b)|^2"""
     b = Builder()
     x, y = (b.add(Op.MUL, b.input(name), b.const(scale)) for name in "ab")
@@ -158,7 +158,7 @@ def test_only_sums_of_products_are_polynomials(build):
 # ---- many plans -----------------------------------------------------------------------------------
 
 
-def candidate(i: int) -> Graph:
+def candidate(i: int) -> KernelGraph:
     """Statistics that all share, its own, and one that rests on both."""
     b = Builder()
     x, y, z = (b.input(name) for name in "abc")

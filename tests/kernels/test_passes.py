@@ -7,11 +7,11 @@ import itertools
 import pytest
 import torch
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
-from selfdev_engine.kernels.ir import Builder, Graph, Op
+from selfdev_engine.kernels.ir import Builder, KernelGraph, Op
 from selfdev_engine.kernels.reference import evaluate
 
 
-def blend(numbers, order=(0, 1, 2)) -> Graph:
+def blend(numbers, order=(0, 1, 2)) -> KernelGraph:
     """x a + y b + max(z c, w), its terms added in an order."""
     builder = Builder()
     terms = []

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
-from selfdev_engine.kernels.ir import BINARY, UNARY, Builder, Graph, Op, Space
+from selfdev_engine.kernels.ir import BINARY, UNARY, Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.tensors import Job, TensorSet
 
@@ -32,13 +32,15 @@ def moved(tensors: TensorSet) -> TensorSet:
     return TensorSet(tensors.name, tensors.base.to(TRITON.device), experts)
 
 
-def exact(graph: Graph, tensors: TensorSet, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def exact(
+    graph: KernelGraph, tensors: TensorSet, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
     inputs = {name: tensors.vector(name, dtype).cpu() for name in tensors.experts}
     (update,) = evaluate(graph, inputs, tensors.shape2d, dtype=dtype)
     return update.expand(tensors.shape2d).reshape(tensors.base.shape)
 
 
-def all_stages() -> Graph:
+def all_stages() -> KernelGraph:
     """Reductions of all kinds and directions, two levels of them, a k-th value, masks, a draw."""
     b = Builder()
     x, y, z = (b.input(name) for name in "abc")
@@ -85,7 +87,7 @@ def guarded(out: torch.Tensor, whole: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 @st.composite
-def graphs(draw) -> Graph:
+def graphs(draw) -> KernelGraph:
     b = Builder()
     number = draw(st.floats(-2, 2, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3))
     values = [b.input(name) for name in "abc"] + [b.const(number)]
@@ -250,7 +252,7 @@ def test_sums_are_close_to_float64(make_tensors):
     assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
 
 
-def candidate(index: int) -> Graph:
+def candidate(index: int) -> KernelGraph:
     """A statistic that all share, sums of its own blend, and one that rests on one of them."""
     b = Builder()
     x, y = b.input("a"), b.input("b")

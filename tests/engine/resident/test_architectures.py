@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.merge import merge_to_folder
-from selfdev_engine.engine.plans.plan import MergePlan
+from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.resident.client import Worker
+from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.vllm_engine import check_version
 from selfdev_engine.engine.trace.settings import TraceSettings
@@ -102,7 +102,7 @@ def make_models(folder, name: str):
     return folder / name
 
 
-def merged(folder, tracer) -> MergePlan:
+def merged(folder, tracer) -> Plan:
     """The merge of all tensors, on disk in `merged`, and its plan."""
     experts = {n: str(folder / n) for n in "xy"}
     program = extract(PROGRAM)
@@ -111,7 +111,7 @@ def merged(folder, tracer) -> MergePlan:
     )
     bank = Bank.open(str(folder / "base"), experts, "all")
     plan = Planner(bank, tracer, get_backend("cpu"), 0, folder).plan(program)
-    assert isinstance(plan, MergePlan), plan
+    assert isinstance(plan, Plan), plan
     return plan
 
 
@@ -146,7 +146,7 @@ def fresh(folders, plans, tmp_path_factory):
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     settings = EngineSettings(memory_bytes=16 << 20)
-    with Worker.start(settings, tmp_path_factory.mktemp("worker") / "log") as worker:
+    with Client.start(settings, tmp_path_factory.mktemp("worker") / "log") as worker:
         yield worker
 
 

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from selfdev_engine.engine.plans.plan import MergePlan
+from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.resident.ask import evaluate
-from selfdev_engine.engine.resident.client import Worker
+from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.tasks.load import load_task
 from selfdev_engine.engine.trace.settings import TraceSettings
@@ -42,13 +42,13 @@ def private_bytes(pid: int) -> int:
 
 
 @pytest.fixture
-def plans(zoo, tmp_path) -> list[MergePlan]:
+def plans(zoo, tmp_path) -> list[Plan]:
     experts = {name: str(path) for name, path in zoo.experts.items()}
     bank = Bank.open(str(zoo.base), experts, "mlp", keep=True)
     with Tracer(TraceSettings()) as tracer:
         planner = Planner(bank, tracer, get_backend("cpu"), 0, tmp_path)
         found = [planner.plan(extract(BODY.format(program))) for program in PROGRAMS]
-    made = [plan for plan in found if isinstance(plan, MergePlan)]
+    made = [plan for plan in found if isinstance(plan, Plan)]
     assert [plan.tier for plan in made] == ["fused", "fused", "fused", "hybrid"]
     return made
 
@@ -56,7 +56,7 @@ def plans(zoo, tmp_path) -> list[MergePlan]:
 def test_300_cycles_neither_grow_nor_drift(zoo, plans, tmp_path):
     task = load_task(f"jsonl:{zoo.tasks['mixed']}")
     first: dict[int, tuple] = {}
-    with Worker.start(EngineSettings(), tmp_path / "engine.log") as worker:
+    with Client.start(EngineSettings(), tmp_path / "engine.log") as worker:
         base = worker.open_model("target", str(zoo.base))
         assert base == folder_fingerprint(zoo.base)
         places = {name: str(path) for name, path in zoo.experts.items()}

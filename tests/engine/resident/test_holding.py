@@ -12,7 +12,7 @@ import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.plans.apply import grouped
-from selfdev_engine.engine.plans.plan import MergePlan, TensorPlan
+from selfdev_engine.engine.plans.plan import Plan, TensorPlan
 from selfdev_engine.engine.resident import holding
 from selfdev_engine.engine.resident.model import Model
 from selfdev_engine.engine.resident.worker import Worker
@@ -60,17 +60,17 @@ def in_groups(monkeypatch, most_bytes: int) -> None:
     monkeypatch.setattr(holding, "GPU_GROUP_BYTES", most_bytes)
 
 
-def scaled(worker: Worker, factors: list[float]) -> MergePlan:
+def scaled(worker: Worker, factors: list[float]) -> Plan:
     """Another constant for each tensor: one structure."""
     tensors = {}
     for name, factor in zip(worker.banks["target"].bank.selected, factors, strict=True):
         b = Builder()
         graph = canonical(b.graph(b.add(Op.MUL, b.input("a"), b.const(factor))))
         tensors[name] = TensorPlan("fused", graph=graph)
-    return MergePlan(tensors, "scaled")
+    return Plan(tensors, "scaled")
 
 
-def apply(worker: Worker, plan: MergePlan) -> str:
+def apply(worker: Worker, plan: Plan) -> str:
     return worker.apply("target", plan.to_json())["weights_fingerprint"]
 
 

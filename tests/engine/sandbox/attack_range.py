@@ -176,14 +176,14 @@ class Gunner:
 
     def job(self, code: str) -> Any:
         from selfdev_engine.engine.program import extract
-        from selfdev_engine.engine.trace.conversation import TraceJob
+        from selfdev_engine.engine.trace.conversation import TraceRequest
         from selfdev_engine.engine.trace.replay import replay
 
         def answer(graph: Any) -> Any:
             return replay(graph, self.inputs)
 
         names = tuple(self.inputs)
-        return self.tracer._job(TraceJob(extract(code), names, (24, 40), 0, "t", answer))
+        return self.tracer._job(TraceRequest(extract(code), names, (24, 40), 0, "t", answer))
 
     def run(self, jobs: list[Any], slots: int) -> Iterator[tuple[Any, Any]]:
         """(job, verdict) as they end; job.result is what the child said."""

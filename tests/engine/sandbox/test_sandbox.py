@@ -31,7 +31,7 @@ from selfdev_engine.engine.trace.bounds import (
     MAX_WORK,
     work_of,
 )
-from selfdev_engine.engine.trace.conversation import TraceJob
+from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.replay import replay
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
@@ -271,7 +271,7 @@ def test_a_child_that_does_not_read_holds_nobody(tracer: Tracer):
     more = encode({"ask": {"nodes": [], "outputs": [1], "shape": [4096, 2]}})
     body = f"    os.write(3, {ask!r})\n    while True:\n        os.write(3, {more!r})\n"
     hostile, good = (
-        TraceJob(extract(code), NAMES, (4096, 2), 0, "t", answer, tag=code)
+        TraceRequest(extract(code), NAMES, (4096, 2), 0, "t", answer, tag=code)
         for code, answer in (
             ("import os\n" + HEAD + body, lambda graph: [torch.zeros(4096)] * len(graph.outputs)),
             (GOOD, lambda graph: [torch.ones(())]),
@@ -426,7 +426,7 @@ def test_a_loop_costs_only_its_own_slot():
     with Tracer(TraceSettings(timeout_s=timeout_s, memory_bytes=64 << 20, slots=slots)) as tracer:
         zygote = tracer._sandbox._process.pid
         jobs = [
-            TraceJob(extract(loop if i % 10 == 0 else QUICK), NAMES, SHAPE, 0, "t", tag=i)
+            TraceRequest(extract(loop if i % 10 == 0 else QUICK), NAMES, SHAPE, 0, "t", tag=i)
             for i in range(100)
         ]
         began = time.monotonic()
@@ -477,7 +477,7 @@ def test_no_child_pays_for_the_readers_time():
     asks = "import time\ndef merge_models(d, device):\n    time.sleep(0.3)\n    return d['x'] * d['x'].norm().item()\n"
     with Tracer(TraceSettings(timeout_s=1.5, memory_bytes=64 << 20)) as tracer:
         jobs = [
-            TraceJob(extract(code), NAMES, SHAPE, 0, "t", lambda graph: [torch.ones(())])
+            TraceRequest(extract(code), NAMES, SHAPE, 0, "t", lambda graph: [torch.ones(())])
             for code in (QUICK, asks)
         ]
         results = []
@@ -496,7 +496,7 @@ def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tu
     tracer._sandbox._launch = lambda job: children.append(job) or launch(job)
     try:
         jobs = [
-            TraceJob(extract(code), NAMES, shape, 0, f"t{i}", lambda graph: [torch.ones(())])
+            TraceRequest(extract(code), NAMES, shape, 0, f"t{i}", lambda graph: [torch.ones(())])
             for i, shape in enumerate(shapes)
         ]
         return tracer.trace_in_turn(jobs), len(children)
@@ -572,7 +572,7 @@ def test_a_child_that_dies_between_two_tensors(tracer: Tracer):
 
 def test_who_stops_listening_leaves_no_child(tracer: Tracer):
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
-    jobs = [TraceJob(extract(code), NAMES, SHAPE, 0, "t") for code in (loop, QUICK)]
+    jobs = [TraceRequest(extract(code), NAMES, SHAPE, 0, "t") for code in (loop, QUICK)]
     results = tracer.trace_many(jobs)
     assert next(results)[0] is jobs[1]
     results.close()

@@ -9,14 +9,14 @@ from selfdev_engine.engine.screening.kept_statistics import KeptMemo
 from selfdev_engine.kernels.compiler.passes import compile_values
 from selfdev_engine.kernels.cpu.backend import CpuBackend
 from selfdev_engine.kernels.ir import Builder, Op, Space
-from selfdev_engine.kernels.stages import Plan
+from selfdev_engine.kernels.stages import KernelPlan
 from selfdev_engine.kernels.tensors import TensorSet
 
 BASE = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
 TENSORS = TensorSet("w", BASE, {"a": BASE + 0.01, "b": BASE * 1.5})
 
 
-def plan_of(scale: float | None, space: Space = Space.SCALAR) -> Plan:
+def plan_of(scale: float | None, space: Space = Space.SCALAR) -> KernelPlan:
     """The sum of squares of a task vector, of one that is scaled first if so."""
     b = Builder()
     x = b.input("b")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from selfdev_engine.engine.errors import EngineGone, WorkerLost
 from selfdev_engine.engine.records.store import Store
-from selfdev_engine.engine.resident.client import Worker
+from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.screen import open_screener, run_candidates
 from selfdev_engine.engine.screening.folder import add_programs
@@ -91,7 +91,7 @@ def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
     screen, monkeypatch, chosen, own
 ):
     """Also where a GPU is there, to which CUDA would open a context."""
-    told, names, open_bank = [], set(), Worker.open_bank
+    told, names, open_bank = [], set(), Client.open_bank
 
     def open_and_note(self, base, experts, include, backend, **words):
         told.append(backend)
@@ -101,7 +101,7 @@ def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
         names.add(screener.planner.backend.name)
         names.add(screener.preparer.twins.surveyor.backend.name)
 
-    monkeypatch.setattr(Worker, "open_bank", open_and_note)
+    monkeypatch.setattr(Client, "open_bank", open_and_note)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     check(*screen(decided=look, backend=chosen))
     assert told == [chosen]
@@ -114,7 +114,7 @@ def test_kernels_for_a_gpu_are_compiled_while_the_engine_scores(screen, monkeypa
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     monkeypatch.setenv("SELFDEV_CACHE", str(tmp_path / "selfdev"))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    open_bank, submit, waiting = Worker.open_bank, AheadCompiler.submit, []
+    open_bank, submit, waiting = Client.open_bank, AheadCompiler.submit, []
 
     def open_on_gpu(*words, **more):
         assert open_bank(*words, **more) is None
@@ -127,7 +127,7 @@ def test_kernels_for_a_gpu_are_compiled_while_the_engine_scores(screen, monkeypa
         for done in waiting:
             done.result()
 
-    monkeypatch.setattr(Worker, "open_bank", open_on_gpu)
+    monkeypatch.setattr(Client, "open_bank", open_on_gpu)
     monkeypatch.setattr(AheadCompiler, "submit", submit_and_note)
     check(*screen(decided=wait))
     kernels = [path.stem for path in (tmp_path / "triton").rglob("*.cubin")]
@@ -149,7 +149,7 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
 def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch):
     """Whoever is given the weights of `second` is killed; those that wait behind it are scored."""
-    score, prepare, doomed, alone = Worker.score, Preparer.prepare, set(), Lock()
+    score, prepare, doomed, alone = Client.score, Preparer.prepare, set(), Lock()
 
     def prepare_and_note(self, candidates):
         found = prepare(self, candidates)
@@ -163,7 +163,7 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
             return score(worker, plan, prompts, **words)
 
     monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
-    monkeypatch.setattr(Worker, "score", kill_and_score)
+    monkeypatch.setattr(Client, "score", kill_and_score)
     found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
     assert (found["second"].status, scores["second"]) == ("failed", None)
     assert "died 2 times" in found["second"].detail
@@ -173,13 +173,13 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
 def test_a_run_keeps_the_threads_of_its_first_score(screen, monkeypatch, tmp_path):
     """The second engine is told, and tries nothing."""
     told, used = [], []
-    set_threads = Worker.set_threads
-    monkeypatch.setattr(Worker, "set_threads", lambda w, n: (told.append(n), set_threads(w, n)))
+    set_threads = Client.set_threads
+    monkeypatch.setattr(Client, "set_threads", lambda w, n: (told.append(n), set_threads(w, n)))
     screen({"first": PROGRAMS["first"]}, lambda screener: used.append(screener.usage.threads))
     with Store.open(tmp_path / "run.db") as store:
         assert told == [] and store.setting("threads") == used[0] >= 1
         store.set_setting("threads", 3)
-    monkeypatch.setattr(Worker, "choose_threads", None)
+    monkeypatch.setattr(Client, "choose_threads", None)
     programs = {name: PROGRAMS[name] for name in ("first", "second")}
     screen(programs, lambda screener: used.append(screener.usage.threads))
     assert told == [3] and used[-1] == 3
@@ -187,7 +187,7 @@ def test_a_run_keeps_the_threads_of_its_first_score(screen, monkeypatch, tmp_pat
 
 def test_an_engine_that_hangs_is_ended(small_models):
     settings = EngineSettings(engine="transformers", stall_s=2.0)
-    with Worker.start(settings) as worker:
+    with Client.start(settings) as worker:
         worker.open_model("target", str(small_models / "base"))
         os.kill(worker.pid, signal.SIGSTOP)
         with pytest.raises(WorkerLost, match="said nothing for 2 s"):
@@ -197,7 +197,7 @@ def test_an_engine_that_hangs_is_ended(small_models):
 def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
     """Both requests are sent; the first one's turn it was."""
     with (
-        Worker.start(EngineSettings(engine="transformers")) as worker,
+        Client.start(EngineSettings(engine="transformers")) as worker,
         ThreadPoolExecutor(2) as pool,
     ):
         worker.open_model("target", str(small_models / "base"))
@@ -213,7 +213,7 @@ def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
 
 
 def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
-    with Worker.start(EngineSettings(engine="transformers")) as worker:
+    with Client.start(EngineSettings(engine="transformers")) as worker:
         worker.open_model("target", str(small_models / "base"))
         prompts = ["9=" + "1+2" * 30, ("9=" + "1+2" * 30)[-62:]]
         long, end = worker.generate("target", prompts, max_new_tokens=2)

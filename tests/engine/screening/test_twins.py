@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from selfdev_engine.engine.errors import Rejected, UsageError
-from selfdev_engine.engine.plans.plan import MergePlan
+from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.plans.survey import Survey, Surveyor
 from selfdev_engine.engine.program import extract
@@ -46,9 +46,9 @@ def plan_of(folder, tmp_path_factory):
     with Tracer(TraceSettings(timeout_s=5.0)) as tracer:
         planner = Planner(bank, tracer, backend, 0, tmp_path_factory.mktemp("scratch"))
 
-        def plan(expression: str) -> MergePlan:
+        def plan(expression: str) -> Plan:
             found = planner.plan(extract(BODY.format(expression)))
-            assert isinstance(found, MergePlan), found
+            assert isinstance(found, Plan), found
             return found
 
         plan.bank, plan.backend = bank, backend

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from selfdev_engine.engine.plans.plan import MergePlan, TensorPlan
+from selfdev_engine.engine.plans.plan import Plan, TensorPlan
 from selfdev_engine.engine.plans.survey import Surveyor
 from selfdev_engine.engine.resident.engine import LiveEngine
 from selfdev_engine.engine.resident.model import Model
@@ -54,7 +54,7 @@ class StillEngine(LiveEngine):
         return None
 
 
-def plans(names: tuple[str, ...]) -> list[MergePlan]:
+def plans(names: tuple[str, ...]) -> list[Plan]:
     """A weighted sum, and one that needs a norm and a median of each tensor."""
     made = []
     for scale in (0.4, None):
@@ -68,7 +68,7 @@ def plans(names: tuple[str, ...]) -> list[MergePlan]:
         median = b.add(Op.KTH, b.add(Op.ABS, z), attrs=(1000,), space=Space.SCALAR)
         kept = b.add(Op.MUL, z, b.const(0.3) if scale else median)
         graph = canonical(b.graph(b.add(Op.ADD, b.add(Op.MUL, x, factor), b.add(Op.MAX, y, kept))))
-        made.append(MergePlan(dict.fromkeys(names, TensorPlan("fused", graph=graph)), str(scale)))
+        made.append(Plan(dict.fromkeys(names, TensorPlan("fused", graph=graph)), str(scale)))
     return made
 
 
