@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from .methods import load_method
@@ -26,7 +27,15 @@ def baseline_candidates(name: str, num_experts: int) -> list[dict[str, Any]]:
     ]
 
 
-def expert_candidates(names: list[str]) -> list[dict[str, Any]]:
+def expert_candidates(names: Sequence[str]) -> list[dict[str, Any]]:
     """Each expert's own task vector, whole: what the merge is compared with."""
     text = "def merge_models(model_dict, device, expert=''):\n    return model_dict[expert].to(device)\n"
     return [{"id": f"expert-{n}", "source": text, "params": {"expert": n}} for n in names]
+
+
+def known_candidates(experts: Sequence[str], methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows for the store: every expert, then every setting of these methods."""
+    rows = expert_candidates(experts)
+    for name in methods:
+        rows += baseline_candidates(name, len(experts))
+    return rows

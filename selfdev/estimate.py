@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.tasks.load import load_task
 from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
 from ..engine.weights.checkpoint import Checkpoint
-from .baselines import baseline_candidates
+from .baselines import known_candidates
 from .config import RunConfig
 
 PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
@@ -22,8 +22,7 @@ def plan_run(config: RunConfig) -> dict[str, Any]:
     sizes = {name: weights_bytes(place) for name, place in models.items()}
     known = [size for size in sizes.values() if size is not None]
     sampled = config.iterations * config.samples
-    fixed = 1 + len(config.experts)
-    fixed += sum(len(baseline_candidates(n, len(config.experts))) for n in config.baselines)
+    fixed = 1 + len(known_candidates(list(config.experts), config.baselines))
     questions = dev_questions(config)
     candidates = sampled + fixed
     return {

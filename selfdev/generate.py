@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.resident.client import Client
+from .config import RunConfig
 from .prompts import program_text, stops
 
 
@@ -15,11 +17,26 @@ class SamplingPlan:
     """What an iteration asks of the generator."""
 
     prompt: str
+    iteration: int
+    samples: int
+    wave: int  # samples per transaction
     temperature: float
     top_p: float
     max_new_tokens: int
-    wave: int
-    seed: int
+    seed: int  # of the whole run
+
+
+def sampling_plan(config: RunConfig, prompt: str, iteration: int) -> SamplingPlan:
+    return SamplingPlan(
+        prompt=prompt,
+        iteration=iteration,
+        samples=config.samples,
+        wave=config.generation.wave,
+        temperature=config.temperature_of(iteration),
+        top_p=config.generation.top_p,
+        max_new_tokens=config.generation.max_new_tokens,
+        seed=config.seed,
+    )
 
 
 def waves(total: int, wave: int, done: int) -> Iterator[range]:
@@ -32,12 +49,11 @@ def sample_wave(
     worker: Client,
     key: str,
     plan: SamplingPlan,
-    iteration: int,
     numbers: Sequence[int],
     progress: Callable[[int], None],
-) -> list[tuple[str, str]]:
-    """[(completion, program text)] of these sample numbers."""
-    seeds = [seed_of(plan.seed, iteration, number) for number in numbers]
+) -> list[str]:
+    """The program texts of these sample numbers, in their order."""
+    seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
     answers = worker.generate(
         key,
         [plan.prompt] * len(numbers),
@@ -48,7 +64,16 @@ def sample_wave(
         seeds=seeds,
         progress=progress,
     )
-    return [(answer.text, program_text(plan.prompt, answer.text)) for answer in answers]
+    return [program_text(plan.prompt, answer.text) for answer in answers]
+
+
+def sampled_rows(
+    iteration: int, numbers: Sequence[int], texts: Sequence[str], fingerprint: str
+) -> Iterator[dict[str, Any]]:
+    """Rows for the store; `fingerprint` is that of the weights that wrote them."""
+    for number, text in zip(numbers, texts, strict=True):
+        name = f"i{iteration}-{number}"
+        yield {"id": name, "source": text, "iteration": iteration, "generator": fingerprint}
 
 
 def seed_of(run_seed: int, iteration: int, number: int) -> int:

@@ -10,8 +10,6 @@ Every step is a transaction in run.db; `resume` goes on after the last one. Sear
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +17,7 @@ import yaml
 
 from ..engine.errors import UsageError
 from ..engine.records.candidate import BASE, Candidate
-from ..engine.records.score import Score
+from ..engine.records.score import Sample, Score
 from ..engine.records.store import Store
 from ..engine.resident.ask import evaluate
 from ..engine.screen import check_inputs, open_screener
@@ -28,13 +26,14 @@ from ..engine.screening.pipeline import Screener
 from ..engine.screening.settings import ScreenSettings
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
-from .baselines import baseline_candidates, expert_candidates
+from .baselines import known_candidates
 from .config import RunConfig
-from .generate import SamplingPlan, sample_wave, waves
-from .preferences import Pair, Scored, elites_of, make_pairs
-from .prompts import in_chat, load_prompt, program_text
+from .generate import sample_wave, sampled_rows, sampling_plan, waves
+from .learning import prefer, train_settings
+from .prompts import in_chat, load_prompt
 from .report import write_report
-from .train import TrainSettings, check_extra, train
+from .results import iteration_summary, names_to_test, run_result
+from .train import check_extra, train
 
 GENERATOR = "generator"
 NUM_ENGINES = 2  # what is screened, and what writes
@@ -43,7 +42,7 @@ NUM_ENGINES = 2  # what is screened, and what writes
 class Progress(Protocol):
     """`stage(label, total)`, then `update(done)`."""
 
-    def stage(self, label: str, total: int | None = None) -> Any: ...
+    def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
 
 
@@ -141,9 +140,7 @@ class Loop:
     def score_known(self) -> None:
         self.progress.stage("base", 1)
         self.screener.score_base()
-        rows = expert_candidates(list(self.config.experts))
-        for name in self.config.baselines:
-            rows += baseline_candidates(name, len(self.config.experts))
+        rows = known_candidates(list(self.config.experts), self.config.baselines)
         known = {c.id for c in self.store.candidates()}
         with self.store.transaction():
             self.store.add_candidates(row for row in rows if row["id"] not in known)
@@ -171,55 +168,36 @@ class Loop:
         if record.get("done"):
             return
         fingerprint = self.sample(iteration)
-        candidates = self.store.candidates(iteration)
-        first = first_of_each_text(candidates)
-        with self.store.transaction():
-            for candidate in candidates:
-                twin = first[candidate.source or ""]
-                if twin != candidate.id and candidate.status is None:
-                    self.store.decide(candidate.id, status="copy", duplicate_of=twin)
+        decide_copies(self.store, iteration)
         unique = [c for c in self.store.candidates(iteration) if c.status != "copy"]
         self.screen(f"iteration {iteration}: score", unique)
         trained = self.learn(iteration) if iteration < self.config.iterations else {}
-        summary = {**self.summary(iteration, fingerprint), **trained, "done": True}
+        summary = {
+            **iteration_summary(self.store, self.config, iteration, fingerprint),
+            **trained,
+            "done": True,
+        }
         with self.store.transaction():
             self.store.set_iteration(iteration, summary)
 
     def sample(self, iteration: int) -> str:
-        """All samples of an iteration are in the store; the fingerprint of who wrote them."""
-        config = self.config
+        """Draw the samples of an iteration that the store lacks; the writer's fingerprint."""
         done = len(self.store.candidates(iteration))
         writer = self.writer_folder(iteration)
         fingerprint = folder_fingerprint(writer)
-        plan = SamplingPlan(
-            self.prompt,
-            config.temperature_of(iteration),
-            config.generation.top_p,
-            config.generation.max_new_tokens,
-            config.generation.wave,
-            config.seed,
-        )
-        self.progress.stage(f"iteration {iteration}: sample", config.samples)
-        for numbers in waves(config.samples, plan.wave, done):
+        plan = sampling_plan(self.config, self.prompt, iteration)
+        self.progress.stage(f"iteration {iteration}: sample", plan.samples)
+        for numbers in waves(plan.samples, plan.wave, done):
             self.hold(writer)
             texts = sample_wave(
                 self.screener.worker,
                 GENERATOR,
                 plan,
-                iteration,
                 numbers,
                 lambda n, start=numbers[0]: self.progress.update(start + n),
             )
             with self.store.transaction():
-                self.store.add_candidates(
-                    {
-                        "id": f"i{iteration}-{number}",
-                        "source": text,
-                        "iteration": iteration,
-                        "generator": fingerprint,
-                    }
-                    for number, (_, text) in zip(numbers, texts, strict=True)
-                )
+                self.store.add_candidates(sampled_rows(iteration, numbers, texts, fingerprint))
         return fingerprint
 
     def hold(self, writer: Path) -> None:
@@ -239,122 +217,30 @@ class Loop:
     def learn(self, iteration: int) -> dict[str, Any]:
         """Preferences of this iteration, a DPO stage on them, the next writer on disk."""
         out = self.writer_folder(iteration + 1)
-        pairs = self.prefer(iteration)
+        pairs = prefer(self.store, self.config, iteration)
         if out.exists():
             log = self.store.setting(f"training {iteration}") or {}
             return {"pairs": len(pairs), "dpo_steps": log.get("steps", 0), "training": log}
-        if not any(not pair.held_out for pair in pairs):
-            raise UsageError(
-                f"iteration {iteration} gives no preference pairs: too few programs run or all "
-                "score alike; raise `samples`, or widen `preferences`"
-            )
+        writer = self.writer_folder(iteration)
+        settings = train_settings(
+            self.store, self.config, iteration, pairs, self.prompt, writer, out
+        )
         self.progress.stage(f"iteration {iteration}: train", self.config.dpo.max_steps)
         self.screener.stop_engine()
-        log = train(self.train_settings(iteration, pairs, out), self.progress.update)
+        log = train(settings, self.progress.update)
         with self.store.transaction():
             self.store.set_setting(f"training {iteration}", log)
         self.screener.start_engine()
         return {"pairs": len(pairs), "dpo_steps": log["steps"], "training": log}
 
-    def prefer(self, iteration: int) -> list[Pair]:
-        """The pairs, kept in the store."""
-        scored = self.scored(iteration)
-        earlier = [self.scored(i) for i in range(1, iteration)]
-        invalid = [c.id for c in self.store.candidates(iteration) if c.status == "rejected"]
-        settings, seed = self.config.preferences, self.config.seed * 1000 + iteration
-        pairs = make_pairs(scored, elites_of(earlier, settings), invalid, settings, seed)
-        with self.store.transaction():
-            self.store.set_preferences(
-                iteration, ((p.chosen, p.rejected, p.held_out) for p in pairs)
-            )
-        return pairs
-
-    def scored(self, iteration: int) -> list[Scored]:
-        """The distinct programs of an iteration that ran, with their dev scores."""
-        found = []
-        for c in self.store.candidates(iteration):
-            if c.status in ("scored", "duplicate") and (score := self.store.score(c.id)):
-                found.append(Scored(c.id, c.source or "", score.score))
-        return found
-
-    def train_settings(self, iteration: int, pairs: list[Pair], out: Path) -> TrainSettings:
-        sources = {c.id: c.source or "" for c in self.store.candidates()}
-
-        def texts(held_out: bool) -> list[tuple[str, str]]:
-            return [
-                (self.completion(sources[p.chosen]), self.completion(sources[p.rejected]))
-                for p in pairs
-                if p.held_out == held_out
-            ]
-
-        return TrainSettings(
-            generator=str(self.writer_folder(iteration)),
-            out=str(out),
-            prompt=self.prompt,
-            pairs=texts(False),
-            held_out=texts(True),
-            dpo=self.config.dpo.model_dump(),
-            seed=self.config.seed + iteration,
-        )
-
-    def completion(self, source: str) -> str:
-        """What the generator wrote after the prompt."""
-        return source.removeprefix(program_text(self.prompt, ""))
-
-    # ---- what is told
-
-    def summary(self, iteration: int, fingerprint: str) -> dict[str, Any]:
-        candidates = self.store.candidates(iteration)
-        distinct = [c for c in candidates if c.status != "copy"]
-        scores = [s.score for s in self.scored(iteration)]
-        ran = {c.id for c in distinct if c.status in ("scored", "duplicate")}
-        valid = sum(c.id in ran or c.duplicate_of in ran for c in candidates)
-        rejected = Counter(c.kind for c in distinct if c.status == "rejected")
-        return {
-            "iteration": iteration,
-            "sampled": len(candidates),
-            "unique": len(distinct),
-            "valid": valid,
-            "rejected": dict(rejected),
-            "best": max(scores, default=None),
-            "mean": sum(scores) / len(scores) if scores else None,
-            "pairs": 0,
-            "dpo_steps": 0,
-            "generator_fingerprint": fingerprint,
-            "temperature": self.config.temperature_of(iteration),
-        }
+    # ---- the end
 
     def finish(self) -> dict[str, Any]:
-        """Test scores of the best programs and of what they are compared with."""
-        ranked = self.ranked([c for c in self.store.candidates() if c.iteration is not None])
-        baselines = {name: self.best_of(name) for name in self.config.baselines}
-        experts = {name: f"expert-{name}" for name in self.config.experts}
-        top = ranked[: self.config.test.top]
-        compared = [BASE, *experts.values(), *(b for b in baselines.values() if b)]
-        if self.config.test.top and self.task.has_test:
-            self.test(list(dict.fromkeys([*compared, *top])))
-        records = [self.store.iterations()[i] for i in sorted(self.store.iterations())]
-        return {
-            "run": str(self.folder),
-            "iterations": [{k: v for k, v in r.items() if k != "done"} for r in records],
-            "base": self.row(BASE),
-            "experts": {name: self.row(row) for name, row in experts.items()},
-            "baselines": {name: self.row(row) for name, row in baselines.items() if row},
-            "best": self.row(ranked[0]) if ranked else None,
-            "tested": [self.row(name) for name in top],
-        }
-
-    def ranked(self, candidates: list[Candidate]) -> list[str]:
-        """Scored ones by dev score, best first; the earlier one of equals."""
-        scores = {c.id: self.store.score(c.id) for c in candidates if c.status == "scored"}
-        return sorted((i for i in scores), key=lambda i: -(s.score if (s := scores[i]) else 0.0))
-
-    def best_of(self, method: str) -> str | None:
-        """The method's setting that is best on dev."""
-        mine = [c for c in self.store.candidates() if c.id.split("-")[0] == method]
-        decided = [c.id for c in mine if c.status in ("scored", "duplicate")]
-        scores = {name: self.store.score(name) for name in decided}
-        return max(decided, key=lambda n: s.score if (s := scores[n]) else 0.0, default=None)
+        """Score the best programs and what they are compared with on the test split."""
+        names = names_to_test(self.store, self.config)
+        if names and self.task.has_test:
+            self.test(names)
+        return run_result(self.store, self.config, self.folder)
 
     def test(self, names: list[str]) -> None:
         """Score on the test split, once each; the only place that reads it."""
@@ -364,37 +250,31 @@ class Loop:
             if self.store.score(name, "test"):
                 continue
             candidate = self.store.candidate(name)
-            assert candidate is not None
-            target = candidate.duplicate_of or name
+            target = (candidate and candidate.duplicate_of) or name
             if self.store.score(target, "test") is None:
-                score, samples = self.ask_test(target)
+                score, samples = ask_test(self.screener, target)
                 with self.store.transaction():
                     self.screener.add_score(target, "test", score, samples)
         self.progress.update(len(names))
 
-    def ask_test(self, name: str) -> tuple[Score, list[Any]]:
-        worker, candidate = self.screener.worker, self.store.candidate(name)
-        assert candidate is not None
-        if name == BASE:
-            worker.restore()
-        else:
-            plan = self.screener.preparer.plan(candidate)
-            worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
-        return evaluate(worker, "target", self.task.unsealed(), "test")
 
-    def row(self, name: str) -> dict[str, Any]:
-        """{id, dev, test} with scores or null."""
-        dev, test = self.store.score(name), self.store.score(name, "test")
-        return {
-            "id": name,
-            "dev": asdict(dev) if dev else None,
-            "test": asdict(test) if test else None,
-        }
-
-
-def first_of_each_text(candidates: list[Candidate]) -> dict[str, str]:
-    """The first id of every distinct program text, spaces at line ends aside."""
+def decide_copies(store: Store, iteration: int) -> None:
+    """Every later program of the very same text is a copy of the first one."""
     first: dict[str, str] = {}
-    for candidate in candidates:
-        first.setdefault(candidate.source or "", candidate.id)
-    return first
+    with store.transaction():
+        for candidate in store.candidates(iteration):
+            twin = first.setdefault(candidate.source or "", candidate.id)
+            if twin != candidate.id and candidate.status is None:
+                store.decide(candidate.id, status="copy", duplicate_of=twin)
+
+
+def ask_test(screener: Screener, name: str) -> tuple[Score, list[Sample]]:
+    """Put a scored candidate's weights in place and ask the test questions."""
+    candidate = screener.store.candidate(name)
+    assert candidate is not None
+    if name == BASE:
+        screener.worker.restore()
+    else:
+        plan = screener.preparer.plan(candidate)
+        screener.worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
+    return evaluate(screener.worker, "target", screener.task.unsealed(), "test")

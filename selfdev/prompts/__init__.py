@@ -69,6 +69,11 @@ def program_text(prompt: str, completion: str) -> str:
     return head + opened + completion
 
 
+def completion_of(prompt: str, program: str) -> str:
+    """What the model wrote after the prompt: `program_text`, undone."""
+    return program.removeprefix(program_text(prompt, ""))
+
+
 def stops(prompt: str) -> tuple[str, ...]:
     """Where a completion ends: at the end of the code block that the prompt opened."""
     return (FENCE_END,) if opening(prompt).startswith(FENCE) else ()

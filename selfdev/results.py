@@ -1,0 +1,99 @@
+"""What a run reports, read from its store: a summary of each iteration and the final result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..engine.records.candidate import BASE, Candidate
+from ..engine.records.store import Store
+from .config import RunConfig
+from .learning import scored_programs
+
+
+def iteration_summary(
+    store: Store, config: RunConfig, iteration: int, fingerprint: str
+) -> dict[str, Any]:
+    """Counts and dev scores of one iteration. `fingerprint` is that of the generator's weights."""
+    candidates = store.candidates(iteration)
+    distinct = [c for c in candidates if c.status != "copy"]
+    scores = [s.score for s in scored_programs(store, iteration)]
+    ran = {c.id for c in distinct if c.status in ("scored", "duplicate")}
+    valid = sum(c.id in ran or c.duplicate_of in ran for c in candidates)
+    rejected = Counter(c.kind for c in distinct if c.status == "rejected")
+    return {
+        "iteration": iteration,
+        "sampled": len(candidates),
+        "unique": len(distinct),
+        "valid": valid,
+        "rejected": dict(rejected),
+        "best": max(scores, default=None),
+        "mean": sum(scores) / len(scores) if scores else None,
+        "pairs": 0,
+        "dpo_steps": 0,
+        "generator_fingerprint": fingerprint,
+        "temperature": config.temperature_of(iteration),
+    }
+
+
+def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
+    """The object that `run --json` prints: iterations, known models, the best programs."""
+    programs = ranked_programs(store)
+    baselines = best_baselines(store, config)
+    return {
+        "run": str(folder),
+        "iterations": [
+            {key: value for key, value in record.items() if key != "done"}
+            for record in store.iterations().values()
+        ],
+        "base": scores_of(store, BASE),
+        "experts": {name: scores_of(store, f"expert-{name}") for name in config.experts},
+        "baselines": {name: scores_of(store, best) for name, best in baselines.items()},
+        "best": scores_of(store, programs[0]) if programs else None,
+        "tested": [scores_of(store, name) for name in programs[: config.test.top]],
+    }
+
+
+def names_to_test(store: Store, config: RunConfig) -> list[str]:
+    """The best sampled programs and the models they are compared with; none if `test.top` is 0."""
+    if not config.test.top:
+        return []
+    known = [BASE, *(f"expert-{name}" for name in config.experts)]
+    known += best_baselines(store, config).values()
+    return list(dict.fromkeys([*known, *ranked_programs(store)[: config.test.top]]))
+
+
+def ranked_programs(store: Store) -> list[str]:
+    """Ids of the sampled programs by dev score, best first. The earlier of two equals is first."""
+    sampled = [c for c in store.candidates() if c.iteration is not None and c.status == "scored"]
+    scores = {c.id: dev_score(store, c.id) for c in sampled}
+    return sorted(scores, key=lambda name: -scores[name])
+
+
+def best_baselines(store: Store, config: RunConfig) -> dict[str, str]:
+    """For each baseline method, the id of its setting with the best dev score, if one ran."""
+    candidates = store.candidates()
+    best = {name: best_setting(store, candidates, name) for name in config.baselines}
+    return {name: found for name, found in best.items() if found}
+
+
+def best_setting(store: Store, candidates: list[Candidate], method: str) -> str | None:
+    mine = [c for c in candidates if c.id.split("-")[0] == method]
+    decided = [c.id for c in mine if c.status in ("scored", "duplicate")]
+    return max(decided, key=lambda name: dev_score(store, name), default=None)
+
+
+def dev_score(store: Store, name: str) -> float:
+    score = store.score(name)
+    return score.score if score else 0.0
+
+
+def scores_of(store: Store, name: str) -> dict[str, Any]:
+    """{id, dev, test}; a split that was not scored is null."""
+    dev, test = store.score(name), store.score(name, "test")
+    return {
+        "id": name,
+        "dev": dev.to_json() if dev else None,
+        "test": test.to_json() if test else None,
+    }
