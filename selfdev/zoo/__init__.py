@@ -1,7 +1,7 @@
 """Models and tasks made on this machine: a base, three experts, a generator of merge programs.
 
 `make_zoo(folder, size)` takes minutes on two cores, is cached, and gives the same weights again on
-one machine. Parts are made by processes of their own (part.py), one thread each, so that two cores
+one machine. Parts are made by processes of their own (part_process.py), one thread each, so that two cores
 work side by side. The folder appears under its name only when it is complete.
 
     tiny       all of it trained here: arithmetic by a Mistral of 1 M parameters
@@ -185,7 +185,7 @@ def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (fresh / f"{part}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__name__}.part", part, str(fresh), settings],
+            [sys.executable, "-P", "-m", f"{__name__}.part_process", part, str(fresh), settings],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

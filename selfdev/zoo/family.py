@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
+from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
 from .arithmetic import SKILLS as SKILL_TABLE
 from .arithmetic import make_pool, write_tasks
+from .models import new_mistral, wrapped
 from .muon import Muon
 from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
 
@@ -24,11 +27,8 @@ SKILLS = tuple(SKILL_TABLE)
 QUESTION_TOKENS = 14  # <s>99-99=, an answer of 4 characters, </s>
 
 
-def byte_tokenizer() -> Any:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, after three special ones; a question begins with <s>."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate([*SPECIALS, *letters])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -38,11 +38,7 @@ def byte_tokenizer() -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", BOS)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        **dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True)),
-        clean_up_tokenization_spaces=False,
-    )
+    return wrapped(tokenizer)
 
 
 def encode(rows: Sequence[tuple[str, str]], tokenizer: Any) -> Examples:
@@ -59,25 +55,15 @@ def encode(rows: Sequence[tuple[str, str]], tokenizer: Any) -> Examples:
     return Examples(ids, labels)
 
 
-def new_base(vocab: int) -> Any:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=vocab,
+def new_base(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
+    return new_mistral(
+        vocab_size=len(tokenizer),
         hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        num_heads=4,
         num_key_value_heads=2,
-        head_dim=32,
         max_position_embeddings=256,
-        sliding_window=None,
         tie_word_embeddings=False,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
     )
-    return MistralForCausalLM(config)
 
 
 @torch.no_grad()
@@ -161,12 +147,12 @@ def make_family(folder: Path, s: ZooSettings) -> dict[str, Any]:
     tasks = write_tasks(folder / "tasks", pools)
     data = {skill: encode(pool.train, tokenizer) for skill, pool in pools.items()}
     torch.manual_seed(s.seed)
-    base = new_base(len(tokenizer))
+    base = new_base(tokenizer)
     train_base(base, data, s)
     start = {k: v.clone() for k, v in base.state_dict().items()}
     models = {"base": base}
     for skill in SKILLS:
-        models[skill] = new_base(len(tokenizer))
+        models[skill] = new_base(tokenizer)
         models[skill].load_state_dict(start)
         train_expert(models[skill], skill, data, s)
     places = {"base": "base", **{skill: f"experts/{skill}" for skill in SKILLS}}

@@ -8,53 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
 from ..prompts import PROMPT_FILE
 from .grammar import HEAD, program
-from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+from .models import new_mistral, wrapped
+from .training import EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+
+VOCAB_SIZE = 512
 
 
-def program_tokenizer(texts: Sequence[str]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
+def program_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=512,
+        vocab_size=VOCAB_SIZE,
         special_tokens=list(SPECIALS),
         initial_alphabet=alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator(["\n" + text for text in texts] + [HEAD] * 50, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        **dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True)),
-        clean_up_tokenization_spaces=False,
-    )
+    return wrapped(tokenizer)
 
 
-def new_generator() -> Any:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=512,
+def new_generator() -> MistralForCausalLM:
+    return new_mistral(
+        vocab_size=VOCAB_SIZE,
         hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
+        num_heads=6,
         num_key_value_heads=6,
-        head_dim=32,
         max_position_embeddings=512,
-        sliding_window=None,
         tie_word_embeddings=True,
-        pad_token_id=PAD,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
     )
-    return MistralForCausalLM(config)
 
 
 def batches(rows: list[list[int]], s: ZooSettings, draw: random.Random) -> Callable[[], list[Any]]:

@@ -6,7 +6,7 @@ answer a bad merge, whose best tokens nearly tie, differently, and nothing could
 Experts differ from it in the MLP projections of the later layers; each learns one skill in the form
 "... #### N".
 
-    python -m selfdev_engine.selfdev.zoo.part base|addsub|muldiv|pick FOLDER ""
+    python -m selfdev_engine.selfdev.zoo.part_process base|addsub|muldiv|pick FOLDER ""
 """
 
 from __future__ import annotations

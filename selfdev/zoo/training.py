@@ -12,6 +12,7 @@ from torch import Tensor
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<s>", "</s>")
+
 IGNORED = -100
 
 

@@ -1,6 +1,6 @@
 """One part of a zoo, in a process of its own, with one thread:
 
-python -m selfdev_engine.selfdev.zoo.part PART FOLDER SETTINGS_JSON
+python -m selfdev_engine.selfdev.zoo.part_process PART FOLDER SETTINGS_JSON
 """
 
 from __future__ import annotations
