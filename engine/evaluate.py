@@ -1,4 +1,4 @@
-"""Score a checkpoint as it is (the `eval` command): one engine, one task, one split."""
+"""Scores a checkpoint as it is (the `eval` command): one engine, one task, one split."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .errors import UsageError
 from .records.score import provenance
 from .resident.ask import evaluate
 from .resident.client import Client, choose_engine
 from .resident.messages import EngineSettings
 from .tasks.load import load_task
 from .weights.checkpoint import Checkpoint
-from .weights.fingerprint import folder_fingerprint
 
 
 def evaluate_model(
@@ -30,9 +30,13 @@ def evaluate_model(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The `eval` command's object. UsageError for a missing model, task or split."""
+    folder = Checkpoint.open(model).folder
     task = load_task(task_name, data, shots)
     task = task.unsealed() if split == "test" else task
-    folder = Checkpoint.open(model).folder
+    if not task.split(split):
+        raise UsageError(f"--task {task.name}: has no {split} questions")
+    from .weights.fingerprint import folder_fingerprint  # torch: only once the input is good
+
     settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
     with Client.start(settings) as worker:
         worker.open_model("target", str(folder))

@@ -19,8 +19,8 @@ from .output.card import model_card
 from .output.folder import check_out, put_in_place, scratch_beside
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
-from .plans.cost import cost
-from .plans.plan import Plan
+from .plans.cost import Cost, cost_of
+from .plans.plan import Plan, TensorPlan
 from .plans.planner import Planner
 from .program import Program
 from .sandbox.box import Sandbox
@@ -77,39 +77,38 @@ def merge_to_folder(
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
-    check_out(out, bank, overwrite)
+    check_out(out, bank.selection, overwrite)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
         plan = Planner(bank, tracer, asked, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
-        bank.release()
+        bank.residency.release()
         if asked.name != kernels.name:
-            bank.forget()
+            bank.memos.forget()
         fresh = scratch / "folder"
         fresh.mkdir()
         writer = Writer(bank, plan, kernels, fresh, memory_bytes)
         prints = writer.write(progress or (lambda done, total: None))
+        if isinstance(prints, Rejection):
+            raise Rejected(prints)
         digest = weights_fingerprint(prints)
-        (fresh / "README.md").write_text(model_card(program, bank, plan, digest))
+        (fresh / "README.md").write_text(model_card(program, bank.selection, plan, digest))
         put_in_place(fresh, out)
     return report_of(plan, writer, digest, out, kernels.name, time.monotonic() - began)
-
-
-# ---- what is said ------------------------------------------------------------------------------------
 
 
 def report_of(
     plan: Plan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
 ) -> MergeReport:
-    costs = [cost(name, p, writer.bank.base) for name, p in plan.tensors.items()]
+    costs = [tensor_cost(writer.bank, name, p) for name, p in plan.tensors.items()]
     return MergeReport(
         status="ok",
         tier=plan.tier,
         reason=plan.reason,
-        ops=max((ops for ops, _, _ in costs), default=0),
-        passes=max((passes for _, passes, _ in costs), default=0),
-        bytes=sum(moved for _, _, moved in costs),
+        ops=max((cost.ops for cost in costs), default=0),
+        passes=max((cost.passes for cost in costs), default=0),
+        bytes=sum(cost.bytes for cost in costs),
         fingerprint=plan.fingerprint,
         weights_fingerprint=digest,
         out=str(out),
@@ -120,3 +119,9 @@ def report_of(
         bytes_written=writer.bytes_written,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
     )
+
+
+def tensor_cost(bank: Bank, name: str, plan: TensorPlan) -> Cost:
+    models = {"base": bank.selection.base, **bank.selection.experts}
+    itemsizes = {model: c.dtype(name).itemsize for model, c in models.items()}
+    return cost_of(plan, bank.selection.base.shape(name), itemsizes)

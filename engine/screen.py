@@ -10,9 +10,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 
@@ -20,22 +19,39 @@ from .plans.backends import driver_backend, open_backend
 from .plans.planner import Planner
 from .records.candidate import BASE
 from .records.store import Store
-from .resident.client import choose_engine
-from .resident.sizes import base_dtype, cache_bytes
-from .screening.folder import add_programs, open_folder, state_population, write_samples
+from .screening.folder import (
+    DATABASE,
+    POPULATION,
+    add_programs,
+    comparable,
+    completed,
+    open_folder,
+    state_population,
+    write_samples,
+)
+from .screening.inputs import check_inputs, open_selection, open_task
 from .screening.kept_statistics import KeptMemo
-from .screening.pipeline import Screener
-from .screening.read_programs import read_programs
+from .screening.outcomes import Outcomes, to_json
+from .screening.pipeline import THREADS, Screener
+from .screening.prepare import Preparer
+from .screening.race_asking import open_race, recall
+from .screening.session import EngineSession
 from .screening.settings import ScreenSettings
-from .tasks.load import load_task
-from .tasks.task import Task
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
-from .weights.bank import Bank
-from .weights.budget import bank_share, cache_share
+from .weights.bank import Bank, Keep
+from .weights.budget import bank_share
 
 NUM_LEADERS = 5
 SWITCH_S = 0.0005
+
+
+class Progress(Protocol):
+    """What a screening tells whoever watches it."""
+
+    def stage(self, label: str, total: int | None = None) -> object: ...
+    def update(self, done: int, total: int | None = None) -> None: ...
+    def leaders(self, rows: Sequence[Sequence[str]]) -> None: ...
 
 
 @contextmanager
@@ -48,43 +64,56 @@ def open_screener(
     """
     task = open_task(settings)
     backend = open_backend(driver_backend(settings.backend))
-    bank = open_bank(settings, num_engines)
-    bank = replace(bank, keeps=lambda name, cache: KeptMemo(cache, store, name))
-    trace = TraceSettings(
-        timeout_s=settings.trace_timeout_s,
-        eager_tier=settings.eager_tier,
-        unsafe=settings.unsafe_sandbox,
-    )
+    bank = open_bank(settings, num_engines, lambda name, cache: KeptMemo(cache, store, name))
+    use_few_threads()
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        tracer = stack.enter_context(Tracer(trace_settings(settings)))
+        planner = Planner(bank, tracer, backend, settings.seed, scratch)
+        log, threads = folder / "engine.log", store.setting(THREADS)
+        session = EngineSession(settings, bank, task, log, threads)
+        experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
+        outcomes = Outcomes(store, settings.task, experts, num_questions)
+        population = store.setting(POPULATION)
+        race = open_race(settings.race, settings.top, settings.seed, task, population)
+        if race:
+            recall(race, store, task)
+        screener = Screener(session, Preparer(planner, store), outcomes, task, race)
+        stack.callback(screener.close)
+        yield screener
+
+
+def use_few_threads() -> None:
+    """Leave the cores to the engine."""
     # The driver's own tensors are small and the kernels have a pool of their own: OpenMP's threads,
     # waiting for each other beside a busy engine, take 14 ms for a conversion that takes 0.1.
     torch.set_num_threads(1)
     # A thread that has the engine's answer waits for the interpreter no longer than this, or the
     # engine idles while the next programs are surveyed (the default is 5 ms, at each message).
     sys.setswitchinterval(SWITCH_S)
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        tracer = stack.enter_context(Tracer(trace))
-        planner = Planner(bank, tracer, backend, settings.seed, scratch)
-        screener = Screener(settings, bank, planner, task, store, folder / "engine.log")
-        stack.callback(screener.ahead.close)
-        stack.callback(screener.stop_engine)
-        yield screener
+
+
+def trace_settings(settings: ScreenSettings) -> TraceSettings:
+    return TraceSettings(
+        timeout_s=settings.trace_timeout_s,
+        eager_tier=settings.eager_tier,
+        unsafe=settings.unsafe_sandbox,
+    )
 
 
 def screen_programs(
-    places: Sequence[str], settings: ScreenSettings, folder: Path, bar: Any
-) -> dict[str, Any]:
-    """The `screen` command: its JSON object."""
+    programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path, bar: Progress
+) -> dict[str, object]:
+    """The `screen` command's JSON object. `programs` are (id, text), as read_programs gives them."""
     began = time.monotonic()
-    programs = read_programs(places)
-    check_inputs(settings)
-    open_folder(folder, settings)
-    with Store.open(folder / "run.db") as store:
+    check_machine(settings)
+    open_folder(folder, comparable(settings), "resume", completed)
+    with Store.open(folder / DATABASE) as store:
         state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:
-            screener.start_engine()
+            screener.session.start()
             bar.stage("screen", len(programs))
             run_candidates(screener, [name for name, _ in programs], bar)
             if settings.log_samples:
@@ -92,13 +121,13 @@ def screen_programs(
             return {
                 "run": str(folder),
                 "seconds": time.monotonic() - began,
-                "engine": screener.usage.to_json(),
-                "base": screener.result(BASE),
-                "candidates": [screener.result(name) for name, _ in programs],
+                "engine": screener.session.usage.to_json(),
+                "base": to_json(store, BASE),
+                "candidates": [to_json(store, name) for name, _ in programs],
             }
 
 
-def run_candidates(screener: Screener, names: Sequence[str], bar: Any) -> None:
+def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> None:
     """Decide what is not yet decided, in order."""
     screener.score_base()
     done = len(names) - sum(1 for _ in screener.store.undecided(names))
@@ -121,23 +150,16 @@ def board(store: Store) -> list[tuple[str, str, str]]:
     ]
 
 
-def open_task(settings: ScreenSettings) -> Task:
-    """The questions of a run. UsageError for what cannot be read."""
-    return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
-
-
-def open_bank(settings: ScreenSettings, num_engines: int) -> Bank:
+def open_bank(settings: ScreenSettings, num_engines: int, keep: Keep | None = None) -> Bank:
     """The driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
     num_copies = 2 if on_gpu else 1  # the worker's is pinned memory there
     share = bank_share(settings.memory_bytes, num_engines, num_copies)
-    return Bank.open(settings.base, settings.experts, settings.include).within(share)
+    return Bank.within(open_selection(settings), share, keep=keep)
 
 
-def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
-    """What can be wrong is said before a folder is made."""
-    open_task(settings)
+def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
+    """What can be wrong is said before a folder is made: inputs, the backend here, --memory."""
+    check_inputs(settings)
     open_backend(settings.backend)  # the worker's: looked for here, where it makes no context
-    base, most_bytes = open_bank(settings, num_engines).base, cache_share(settings.memory_bytes)
-    if choose_engine(settings.engine) == "vllm":
-        cache_bytes(base, base_dtype(base), 1, most_bytes)
+    open_bank(settings, num_engines)

@@ -7,8 +7,9 @@ says nothing (arXiv 2410.15639), the choice is ours and has a name here.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,7 +44,7 @@ class Trace(Section):
 
 class Engine(Section):
     dtype: Literal["base"] = "base"
-    max_model_len: Literal["auto"] | int = "auto"
+    max_model_len: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     memory: Literal["auto"] | str = "auto"
 
 
@@ -137,6 +138,17 @@ def load_config(path: Path) -> RunConfig:
     except ValidationError as error:
         raise UsageError(f"{path}: {fault_of(error)}") from None
     return resolved(config, path.parent)
+
+
+def completed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an older run, with the defaults of settings that it did not know.
+
+    UsageError where it has one that this version does not know.
+    """
+    try:
+        return RunConfig(**found).model_dump(mode="json")
+    except ValidationError as error:
+        raise UsageError(f"config.yaml of the run: {fault_of(error)}") from None
 
 
 def fault_of(error: ValidationError) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from ..engine.errors import UsageError
-from ..engine.merge import MergeReport, merge_to_folder
 from ..engine.program import extract
 from ..engine.records.candidate import BASE
 from ..engine.records.store import Store
+
+if TYPE_CHECKING:
+    from ..engine.merge import MergeReport
 
 
 def export(
@@ -28,11 +31,13 @@ def export(
     UsageError for an unknown one.
     """
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    with Store.open(folder / "run.db") as store:
+    with Store.read(folder / "run.db") as store:
         candidate = store.named(candidate)
         found = store.candidate(candidate)
     if found is None or found.source is None or candidate == BASE:
         raise UsageError(f"{folder}: has no candidate {candidate!r} with a program")
+    from ..engine.merge import merge_to_folder  # torch: only once the candidate is known
+
     return merge_to_folder(
         extract(found.source, found.params),
         base=config["base"],

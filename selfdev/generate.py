@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.resident.client import Client
+from ..engine.resident.messages import Sampling
 from .config import RunConfig
 from .prompts import program_text, stops
 
@@ -46,7 +47,7 @@ def waves(total: int, wave: int, done: int) -> Iterator[range]:
 
 
 def sample_wave(
-    worker: Client,
+    client: Client,
     key: str,
     plan: SamplingPlan,
     numbers: Sequence[int],
@@ -54,16 +55,10 @@ def sample_wave(
 ) -> list[str]:
     """The program texts of these sample numbers, in their order."""
     seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
-    answers = worker.generate(
-        key,
-        [plan.prompt] * len(numbers),
-        max_new_tokens=plan.max_new_tokens,
-        temperature=plan.temperature,
-        top_p=plan.top_p,
-        stop=stops(plan.prompt),
-        seeds=seeds,
-        progress=progress,
-    )
+    stop = tuple(stops(plan.prompt))
+    sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
+    prompts = [plan.prompt] * len(numbers)
+    answers = client.generate(key, prompts, sampling, seeds, progress)
     return [program_text(plan.prompt, answer.text) for answer in answers]
 
 

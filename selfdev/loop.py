@@ -9,31 +9,25 @@ Every step is a transaction in run.db; `resume` goes on after the last one. Sear
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
-from ..engine.errors import UsageError
-from ..engine.records.candidate import BASE, Candidate
-from ..engine.records.score import Sample, Score
-from ..engine.records.store import Store
-from ..engine.resident.ask import evaluate
-from ..engine.screen import check_inputs, open_screener
-from ..engine.screening.folder import write_samples
+from ..engine.records.candidate import Candidate, Status
+from ..engine.records.store import PRODUCT_VERSION, Store
+from ..engine.screen import check_machine, open_screener
+from ..engine.screening.folder import DATABASE, open_folder, write_samples
 from ..engine.screening.pipeline import Screener
-from ..engine.screening.settings import ScreenSettings
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
-from .config import RunConfig
+from .config import RunConfig, completed
 from .generate import sample_wave, sampled_rows, sampling_plan, waves
+from .inputs import check_run_inputs, screen_settings
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
 from .results import iteration_summary, names_to_test, run_result
-from .train import check_extra, train
+from .train import train
 
 GENERATOR = "generator"
 NUM_ENGINES = 2  # what is screened, and what writes
@@ -58,13 +52,13 @@ def run_loop(
     progress: Progress,
 ) -> dict[str, Any]:
     """The `run` command's object. UsageError for bad input; nothing is half-written."""
-    check_extra()
     settings = screen_settings(config, memory_bytes, data, unsafe_sandbox)
-    check_inputs(settings, NUM_ENGINES)
-    load_prompt(config.generation.prompt, Checkpoint.open(config.generator_place).folder)
-    open_run(config, folder, resume, overwrite)
+    check_run_inputs(config, settings)
+    check_machine(settings, NUM_ENGINES)
+    existing = "resume" if resume else "replace" if overwrite else "refuse"
+    open_folder(folder, config.model_dump(mode="json"), existing, completed)
     with (
-        Store.open(folder / "run.db") as store,
+        Store.open(folder / DATABASE) as store,
         open_screener(settings, store, folder, NUM_ENGINES) as screener,
     ):
         store.set_setting("unsafe_sandbox", unsafe_sandbox)
@@ -74,43 +68,6 @@ def run_loop(
         write_samples(store, folder / "samples.jsonl")
     write_report(folder)
     return result
-
-
-def screen_settings(
-    config: RunConfig, memory_bytes: int | None, data: Path | None, unsafe: bool
-) -> ScreenSettings:
-    return ScreenSettings(
-        base=config.base,
-        experts=dict(config.experts),
-        task=config.task,
-        include=config.include,
-        seed=config.seed,
-        data=str(data) if data else None,
-        shots=config.shots,
-        memory_bytes=memory_bytes,
-        unsafe_sandbox=unsafe,
-        trace_timeout_s=config.trace.timeout_s,
-        eager_tier=config.trace.eager_tier,
-    )
-
-
-def open_run(config: RunConfig, folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make the run folder, or see that it may be gone on with."""
-    wanted = config.model_dump(mode="json")
-    path = folder / "config.yaml"
-    if path.exists() and overwrite and not resume:
-        shutil.rmtree(folder)
-    if path.exists() and not resume:
-        raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
-    if path.exists() and yaml.safe_load(path.read_text()) != wanted:
-        raise UsageError(f"--run {folder}: holds a run of another config; name another folder")
-    if folder.exists() and not path.exists() and any(folder.iterdir()):
-        raise UsageError(f"--run {folder}: holds files that are no run")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(wanted, sort_keys=False))
-    except OSError as error:
-        raise UsageError(f"--run {folder}: cannot be written: {error.strerror}") from None
 
 
 class Loop:
@@ -129,7 +86,7 @@ class Loop:
         self.writer: Path | None = None  # whose weights the generator's engine holds
 
     def run(self) -> dict[str, Any]:
-        self.screener.start_engine()
+        self.screener.session.start()
         self.score_known()
         for iteration in range(1, self.config.iterations + 1):
             self.iterate(iteration)
@@ -149,7 +106,7 @@ class Loop:
 
     def screen(self, label: str, candidates: list[Candidate]) -> None:
         """Decide those of these candidates that are not yet decided."""
-        waiting = [c for c in candidates if c.status is None]
+        waiting = [c for c in candidates if c.is_open(PRODUCT_VERSION)]
         self.progress.stage(label, len(candidates))
         done = len(candidates) - len(waiting)
 
@@ -169,7 +126,7 @@ class Loop:
             return
         fingerprint = self.sample(iteration)
         decide_copies(self.store, iteration)
-        unique = [c for c in self.store.candidates(iteration) if c.status != "copy"]
+        unique = [c for c in self.store.candidates(iteration) if c.status is not Status.COPY]
         self.screen(f"iteration {iteration}: score", unique)
         trained = self.learn(iteration) if iteration < self.config.iterations else {}
         summary = {
@@ -190,7 +147,7 @@ class Loop:
         for numbers in waves(plan.samples, plan.wave, done):
             self.hold(writer)
             texts = sample_wave(
-                self.screener.worker,
+                self.screener.session.client,
                 GENERATOR,
                 plan,
                 numbers,
@@ -202,10 +159,10 @@ class Loop:
 
     def hold(self, writer: Path) -> None:
         """The generator's engine is up and holds these weights."""
-        if self.screener.open_model(GENERATOR, self.generator):
+        if self.screener.session.open_model(GENERATOR, self.generator):
             self.writer = self.generator
         if self.writer != writer:
-            self.screener.worker.load_weights(GENERATOR, str(writer))
+            self.screener.session.client.load_weights(GENERATOR, str(writer))
             self.writer = writer
 
     def writer_folder(self, iteration: int) -> Path:
@@ -226,11 +183,11 @@ class Loop:
             self.store, self.config, iteration, pairs, self.prompt, writer, out
         )
         self.progress.stage(f"iteration {iteration}: train", self.config.dpo.max_steps)
-        self.screener.stop_engine()
+        self.screener.session.stop()
         log = train(settings, self.progress.update)
         with self.store.transaction():
             self.store.set_setting(f"training {iteration}", log)
-        self.screener.start_engine()
+        self.screener.session.start()
         return {"pairs": len(pairs), "dpo_steps": log["steps"], "training": log}
 
     # ---- the end
@@ -252,9 +209,10 @@ class Loop:
             candidate = self.store.candidate(name)
             target = (candidate and candidate.duplicate_of) or name
             if self.store.score(target, "test") is None:
-                score, samples = ask_test(self.screener, target)
+                score, samples = self.screener.score_test(target)
+                made_with = self.screener.made_with
                 with self.store.transaction():
-                    self.screener.add_score(target, "test", score, samples)
+                    self.screener.outcomes.add_score(target, "test", score, samples, made_with)
         self.progress.update(len(names))
 
 
@@ -265,16 +223,4 @@ def decide_copies(store: Store, iteration: int) -> None:
         for candidate in store.candidates(iteration):
             twin = first.setdefault(candidate.source or "", candidate.id)
             if twin != candidate.id and candidate.status is None:
-                store.decide(candidate.id, status="copy", duplicate_of=twin)
-
-
-def ask_test(screener: Screener, name: str) -> tuple[Score, list[Sample]]:
-    """Put a scored candidate's weights in place and ask the test questions."""
-    candidate = screener.store.candidate(name)
-    assert candidate is not None
-    if name == BASE:
-        screener.worker.restore()
-    else:
-        plan = screener.preparer.plan(candidate)
-        screener.worker.apply(plan)  # type: ignore[arg-type]  # it was scored before: it has a plan
-    return evaluate(screener.worker, "target", screener.task.unsealed(), "test")
+                store.decide(candidate.id, status=Status.COPY, duplicate_of=twin)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[1]
-FOLDERS = ("kernels", "engine", "selfdev", "bench")
+FOLDERS = ("kernels", "engine", "selfdev", "bench", "api")
 SOURCES = [path for folder in FOLDERS for path in (REPO / folder).rglob("*.py")]
 
 # Each room and its floor: a module imports its own room and rooms of lower floors only.
@@ -41,6 +41,7 @@ ROOMS = {
     "engine/explain": 18,
     "selfdev": 19,
     "bench": 20,
+    "api": 21,
 }
 DOORS = {  # what may lie directly in a top folder
     "engine": "__init__.py errors.py program.py merge.py screen.py evaluate.py explain.py",
@@ -63,6 +64,31 @@ def test_base_imports_need_no_extra(module: str):
     code = (
         f"import sys, selfdev_engine.{module}; "
         "assert not {'vllm', 'trl', 'ray', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+LIGHT = (  # what only looks at headers, configs and run.db
+    *("engine.records.store", "engine.records.compare", "engine.screening.inputs"),
+    *("engine.screening.folder", "engine.resident.client", "engine.weights.selection"),
+    *("engine.output.folder", "engine.evaluate", "selfdev.config", "selfdev.inputs"),
+    *("selfdev.report", "selfdev.export", "kernels.backends"),
+)
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_only_reads_loads_no_torch(module: str):
+    code = f"import sys, selfdev_engine.{module}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_the_door_is_light_and_complete():
+    """`import selfdev_engine` loads nothing else; every name that it offers is there."""
+    code = (
+        "import sys; before = set(sys.modules); import selfdev_engine as sd; "
+        "new = {n for n in set(sys.modules) - before if 'selfdev' in n or n == 'torch'}; "
+        "assert new == {'selfdev_engine'}, new; assert sorted(sd.__all__) == sorted(sd.NAMES); "
+        "assert sd.__version__; [getattr(sd, name) for name in sd.__all__]"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 

@@ -36,6 +36,9 @@ SOURCE = """def merge_models(model_dict, device):
 class Quiet:
     """No bar within a bar."""
 
+    def stage(self, label: str, total: int | None = None) -> None:
+        return None
+
     def update(self, done: int, total: int | None = None) -> None:
         return None
 
@@ -97,7 +100,7 @@ def screened(
             screener.score_base()
             warm_up(screener, names[:2])
             run_candidates(screener, names, Quiet())
-            usage = screener.usage
+            usage = screener.session.usage
         scores = [store.score(name) for name in names]
     counts = [score.correct for score in scores if score]
     assert len(counts) == len(sources), "a program was not scored"
@@ -107,7 +110,8 @@ def screened(
 def warm_up(screener: Screener, names: list[str]) -> None:
     """The first candidates pay for caches and compiled kernels; they are not counted."""
     run_candidates(screener, names, Quiet())
-    screener.usage.wall_s = screener.usage.busy_s = screener.usage.swap_s = 0.0
+    usage = screener.session.usage
+    usage.wall_s = usage.busy_s = usage.swap_s = 0.0
 
 
 def on_disk(source: str, correct: int, models: dict[str, Any], task: str, out: Path) -> float:

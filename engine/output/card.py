@@ -6,15 +6,18 @@ import json
 
 from ..plans.plan import Plan
 from ..program import Program
-from ..weights.bank import Bank
+from ..weights.selection import Selection
 
 
-def model_card(program: Program, bank: Bank, plan: Plan, weights_fingerprint: str) -> str:
+def model_card(program: Program, selection: Selection, plan: Plan, weights_fingerprint: str) -> str:
     """README.md of the folder, with the hub's metadata at its head."""
-    models = [bank.base.folder.name, *(c.folder.name for c in bank.experts.values())]
+    models = [
+        selection.base.folder.name,
+        *(c.folder.name for c in selection.experts.values()),
+    ]
     head = ["---", "library_name: transformers", "tags:", "- merge", "- selfdev-engine"]
     head += ["base_model:", *(f"- {json.dumps(name)}" for name in models), "---"]
-    experts = [f"| {name} | `{c.folder}` |" for name, c in bank.experts.items()]
+    experts = [f"| {name} | `{c.folder}` |" for name, c in selection.experts.items()]
     params = ", ".join(f"{key}={value!r}" for key, value in program.params.items())
     fence = "`" * 4
     return "\n".join(
@@ -28,10 +31,10 @@ def model_card(program: Program, bank: Bank, plan: Plan, weights_fingerprint: st
             "",
             "| model | folder |",
             "| --- | --- |",
-            f"| base | `{bank.base.folder}` |",
+            f"| base | `{selection.base.folder}` |",
             *experts,
             "",
-            f"Tensors: `{bank.include}`. Parameters: {params or 'none'}. Tier: {plan.tier}.",
+            f"Tensors: `{selection.include}`. Parameters: {params or 'none'}. Tier: {plan.tier}.",
             f"Program {plan.fingerprint}, weights {weights_fingerprint}.",
             "",
             f"{fence}python",

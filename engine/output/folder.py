@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UsageError
-from ..weights.bank import Bank
-
-# ---- where it goes -----------------------------------------------------------------------------------
+from ..weights.selection import Selection
 
 
-def check_out(out: Path, bank: Bank, overwrite: bool) -> None:
+def check_out(out: Path, selection: Selection, overwrite: bool) -> None:
     """UsageError before anything is paid for."""
-    models = {"the base": bank.base, **{f"expert {n}": c for n, c in bank.experts.items()}}
+    models = {"the base": selection.base}
+    models |= {f"expert {name}": found for name, found in selection.experts.items()}
     for model, checkpoint in models.items():
         if out.exists() and checkpoint.folder.samefile(out):
             raise UsageError(f"--out {out}: is the folder of {model} ({checkpoint.folder.name})")

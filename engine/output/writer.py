@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from ...kernels.execution.backend import Backend
-from ..errors import UsageError
+from ..errors import Rejection, UsageError
 from ..plans.apply import merge_tensors
 from ..plans.plan import Plan
 from ..weights.bank import Bank
-from ..weights.checkpoint import INDEX, Entry
 from ..weights.fingerprint import TensorPrint, new_digest
+from ..weights.headers import INDEX, Entry
 from ..weights.stream import make_slots, stream
 from .disk import Disk, write_all
 
@@ -37,9 +37,6 @@ COPY_BYTES = 8 << 20
 Progress = Callable[[int, int], None]
 
 
-# ---- what is written ---------------------------------------------------------------------------------
-
-
 class Writer:
     """Writes the merged tensors and copies all else.
 
@@ -50,32 +47,34 @@ class Writer:
         self, bank: Bank, plan: Plan, backend: Backend, folder: Path, memory: int | None
     ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
-        self.slots = make_slots(bank, list(plan.tensors), memory)
+        self.slots = make_slots(bank.residency, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
         self.disk = Disk()
 
-    def write(self, progress: Progress) -> dict[str, TensorPrint]:
-        """All files but the model card; the fingerprints of all tensors."""
-        base = self.bank.base
+    def write(self, progress: Progress) -> dict[str, TensorPrint] | Rejection:
+        """Write all files but the model card; the fingerprints of all tensors."""
+        base = self.bank.selection.base
         copy_companions(base.folder, self.folder)
         with ExitStack() as stack:
             files = {file: stack.enter_context(self._open(file)) for file in base.files}
             stack.enter_context(self.disk)
             with ThreadPoolExecutor(2, "writer") as writer:
                 copied = writer.submit(self._copy_others, files)
-                self._merge(files, writer, progress)
+                why = self._merge(files, writer, progress)
                 copied.result()
+            if why:
+                return why
             self.disk.finish(files.values())
         return self.prints
 
     @property
     def bytes_written(self) -> int:
-        return sum(entry.size_bytes for entry in self.bank.base.entries.values())
+        return sum(entry.size_bytes for entry in self.bank.selection.base.entries.values())
 
     @property
     def bytes_read(self) -> int:
-        """Of the files: the whole base, and the experts where they are merged."""
-        experts = self.bank.experts.values()
+        """Bytes of the whole base, and of the experts where they are merged."""
+        experts = self.bank.selection.experts.values()
         merged = sum(e.entries[name].size_bytes for e in experts for name in self.plan.tensors)
         return self.bytes_written + merged
 
@@ -86,7 +85,7 @@ class Writer:
         try:
             size = file.stat().st_size
             os.posix_fallocate(descriptor, 0, size)
-            starts = (e.start for e in self.bank.base.entries.values() if e.file == file)
+            starts = (e.start for e in self.bank.selection.base.entries.values() if e.file == file)
             with file.open("rb") as source:
                 write_all(descriptor, source.read(min(starts, default=size)), 0)
             yield descriptor
@@ -95,28 +94,30 @@ class Writer:
 
     def _merge(
         self, files: Mapping[Path, int], writer: ThreadPoolExecutor, progress: Progress
-    ) -> None:
-        names = list(self.plan.tensors)
-        for done, (tensors, slot) in enumerate(stream(self.bank, names, self.slots)):
-            entry = self.bank.base.entries[tensors.name]
-            out = slot.out(entry.shape, entry.dtype)
-            merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
+    ) -> Rejection | None:
+        base, names = self.bank.selection.base, list(self.plan.tensors)
+        for done, (tensors, slot) in enumerate(stream(self.bank.residency, names, self.slots)):
+            entry = base.entries[tensors.name]
+            out = slot.out(entry.shape, base.dtype(tensors.name))
+            if why := merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out]):
+                return why
             slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
             progress(done + 1, len(names))
+        return None
 
     def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
         """Write a merged tensor at its place. Runs in a writer's thread."""
         data = tensor.reshape(-1).view(torch.uint8).numpy()
-        self.disk.write(descriptor, data, self.bank.base.entries[name].start)
+        self.disk.write(descriptor, data, self.bank.selection.base.entries[name].start)
         self.prints[name] = TensorPrint.of(tensor)
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
         """The base's other tensors, one after the other. Runs in a writer's thread."""
         buffer = memoryview(bytearray(COPY_BYTES))
-        for name, entry in self.bank.base.entries.items():
+        for name, entry in self.bank.selection.base.entries.items():
             if name not in self.plan.tensors:
                 digest = self._copy(entry, files[entry.file], buffer)
-                self.prints[name] = TensorPrint.named(entry.dtype, entry.shape, digest)
+                self.prints[name] = TensorPrint(entry.dtype, entry.shape, digest)
 
     def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
         """A tensor's bytes to the same place of another file; their digest."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...kernels.compiler.passes import compile_values
 from ...kernels.execution.backend import Backend
-from ...kernels.ir import KernelGraph
+from ...kernels.ir import KernelGraph, Space
 from ...kernels.stages import KernelPlan
 from ...kernels.tensors import Memo, TensorSet
 from ..lower import lower
@@ -39,8 +39,6 @@ class LargeAnswer(Exception):
 
 
 def values_plan(graph: KernelGraph) -> KernelPlan:
-    from ...kernels.ir import Space
-
     if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
         raise LargeAnswer
     return compile_values(graph)

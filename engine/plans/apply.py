@@ -1,4 +1,4 @@
-"""Plans carried out, in whatever tier; NaN and Inf are found here."""
+"""Runs plans of any tier on tensors; finds NaN and Inf."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from torch import Tensor
 from ...kernels.execution.backend import Backend
 from ...kernels.stages import structure
 from ...kernels.tensors import Job, Memo, TensorSet
-from ..errors import Rejected, Rejection
+from ..errors import Rejection
 from ..trace.replay import TORCH_ERRORS, first_line, replay
 from ..weights.bank import Bank
 from ..weights.checkpoint import Checkpoint
 from .answers import task_vectors
-from .plan import TensorPlan
-
-GROUP_ELEMENTS = 1 << 20  # merged by one call: more than a core's cache holds gains nothing
+from .plan import Eager, Fused, Hybrid, TensorPlan
 
 
 def update_of(
     plan: TensorPlan, tensors: TensorSet, backend: Backend, memo: Memo | None = None
-) -> Tensor:
-    """The float32 update, in the base's shape."""
-    if plan.graph is not None:
-        return backend.update(plan.kernel, tensors, memo)
-    if plan.trace is not None:
-        try:
-            (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
-        except TORCH_ERRORS as error:
-            raise Rejected(Rejection("runtime", f"{tensors.name}: {first_line(error)}")) from error
-        return update.float().reshape(tensors.base.shape).contiguous()
-    assert plan.eager_file is not None
-    with safe_open(plan.eager_file, "pt") as file:
-        return file.get_tensor(tensors.name)
+) -> Tensor | Rejection:
+    """The float32 update, in the base's shape; `runtime` where torch refuses the real numbers."""
+    match plan:
+        case Fused():
+            return backend.update(plan.kernel, tensors, memo)
+        case Hybrid():
+            return replayed(plan, tensors)
+        case Eager():
+            with safe_open(plan.file, "pt") as file:
+                return file.get_tensor(tensors.name)
+
+
+def replayed(plan: Hybrid, tensors: TensorSet) -> Tensor | Rejection:
+    try:
+        (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
+    except TORCH_ERRORS as error:
+        return Rejection("runtime", f"{tensors.name}: {first_line(error)}")
+    return update.float().reshape(tensors.base.shape).contiguous()
 
 
 def merge_tensors(
@@ -43,34 +46,47 @@ def merge_tensors(
     bank: Bank,
     backend: Backend,
     outs: Sequence[Tensor],
-) -> None:
-    """out = base + update of each tensor, rounded once: fused plans of one structure in one call.
+) -> Rejection | None:
+    """Write out = base + update for each tensor, rounded once; fused plans of one structure in one call.
 
-    Raises Rejected (nonfinite), or UsageError where the checkpoint itself holds NaN or Inf; other
-    outs are written then, too.
+    Returns why a result cannot be used (`nonfinite`, or `runtime` in torch); other outs may be written
+    then, too. UsageError where the checkpoint itself holds NaN or Inf.
     """
     jobs = list[Job]()
     for tensors, out in zip(sets, outs, strict=True):
         plan = plans[tensors.name]
-        if plan.graph is not None:
+        if isinstance(plan, Fused):
             jobs.append(Job(plan.kernel, tensors, out, bank.memo(tensors.name)))
-        else:
-            here = on_host(tensors)
-            out.copy_((here.base.float() + update_of(plan, here, backend)).to(out.dtype))
-            check_result(tensors.name, bool(out.isfinite().all()), bank)
-    if jobs:
-        for job, finite in zip(jobs, backend.merge_all(jobs), strict=True):
-            check_result(job.tensors.name, finite, bank)
+        elif why := merge_on_host(plan, tensors, bank, backend, out):
+            return why
+    flags = backend.merge_all(jobs) if jobs else []
+    rejected = (
+        nonfinite(job.tensors.name, bank, "result")
+        for job, finite in zip(jobs, flags, strict=True)
+        if not finite
+    )
+    return next(rejected, None)
 
 
-def check_result(name: str, finite: bool, bank: Bank) -> None:
-    if not finite:
-        bank.check_finite(name)
-        raise Rejected(Rejection("nonfinite", f"the result holds NaN or Inf in {name}"))
+def merge_on_host(
+    plan: TensorPlan, tensors: TensorSet, bank: Bank, backend: Backend, out: Tensor
+) -> Rejection | None:
+    here = on_host(tensors)
+    update = update_of(plan, here, backend)
+    if isinstance(update, Rejection):
+        return update
+    out.copy_((here.base.float() + update).to(out.dtype))
+    return None if out.isfinite().all() else nonfinite(tensors.name, bank, "result")
+
+
+def nonfinite(name: str, bank: Bank, what: str) -> Rejection:
+    """The program's fault, unless a checkpoint holds NaN or Inf itself: that is a UsageError."""
+    bank.check_finite(name)
+    return Rejection("nonfinite", f"the {what} holds NaN or Inf in {name}")
 
 
 def on_host(tensors: TensorSet) -> TensorSet:
-    """For what torch computes: a trace's numbers are on the host. Copied only from a device."""
+    """The tensors for torch, since a trace's numbers are on the host. Copied only from a device."""
     experts = {name: expert.cpu() for name, expert in tensors.experts.items()}
     return TensorSet(tensors.name, tensors.base.cpu(), experts)
 
@@ -78,15 +94,15 @@ def on_host(tensors: TensorSet) -> TensorSet:
 def grouped(
     plans: Mapping[str, TensorPlan], names: Sequence[str], base: Checkpoint, most_bytes: int
 ) -> list[list[str]]:
-    """Names that go into one call: fused plans of one structure, their results of so many bytes
-    together. None are joined with 0."""
+    """Group names that go into one call: fused plans of one structure, whose results have at most so
+    many bytes together. With 0 each is alone."""
     if not most_bytes:
         return [[name] for name in names]
     groups: dict[object, list[list[str]]] = {}
     sizes: dict[object, int] = {}
     for name in names:
         plan, size = plans[name], base.entries[name].size_bytes
-        key = name if plan.graph is None else structure(plan.kernel)
+        key = structure(plan.kernel) if isinstance(plan, Fused) else name
         sizes[key] = sizes.get(key, most_bytes) + size
         if sizes[key] > most_bytes:
             groups.setdefault(key, []).append([])

@@ -1,21 +1,33 @@
-"""What a plan costs: operations, passes over the weights, bytes."""
+"""What a plan costs on one tensor; `trace` and `merge` say the same."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from ...kernels.stages import num_passes, plan_bytes
-from ..weights.checkpoint import Checkpoint
-from .plan import TensorPlan
+from .plan import Fused, TensorPlan
 
 
-def cost(name: str, plan: TensorPlan, base: Checkpoint) -> tuple[int, int, int]:
-    """Ops, passes, and bytes that the plan's passes move for one tensor."""
-    *rows, cols = base.shape(name) or (1,)
-    shape = (rows[0] if rows else 1, cols)
-    itemsize = base.dtype(name).itemsize
-    if plan.graph is None:
-        ops = len(plan.trace.nodes) if plan.trace else 0
-        return ops, 1, 2 * itemsize * shape[0] * cols
-    kernel = plan.kernel
-    sizes = {n.attrs[0]: itemsize for n in plan.graph.nodes if n.op.value == "input"}
-    moved = sum(plan_bytes(kernel, shape, {**sizes, "base": itemsize}))
-    return len(plan.graph.nodes), num_passes(kernel), moved
+@dataclass(frozen=True)
+class Cost:
+    """`ops` are nodes of the trace, `passes` are over the weights, `bytes` all reads plus the write.
+
+    A tensor that torch computes takes one pass, which reads base and experts whole. An eager plan
+    has no trace, hence no ops.
+    """
+
+    ops: int
+    passes: int
+    bytes: int
+
+
+def cost_of(plan: TensorPlan, shape: tuple[int, ...], itemsizes: Mapping[str, int]) -> Cost:
+    """The cost for one tensor; `itemsizes` in bytes, by expert name and "base"."""
+    *rows, cols = shape or (1,)
+    if isinstance(plan, Fused):
+        moved = sum(plan_bytes(plan.kernel, (math.prod(rows), cols), itemsizes))
+        return Cost(plan.num_ops, num_passes(plan.kernel), moved)
+    moved = math.prod(shape) * (sum(itemsizes.values()) + itemsizes["base"])
+    return Cost(plan.num_ops, 1, moved)

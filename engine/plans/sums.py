@@ -8,8 +8,6 @@ from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import ELEMENTWISE, Builder, KernelGraph, Op, Space
 from ...kernels.stages import KernelPlan
 
-# ---- sums over an update as graphs ------------------------------------------------------------------
-
 
 @lru_cache(maxsize=256)
 def rest_plan(graph: KernelGraph, names: tuple[str, ...], guess: tuple[float, ...]) -> KernelPlan:

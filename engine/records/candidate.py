@@ -1,4 +1,4 @@
-"""A candidate, as run.db keeps it."""
+"""A candidate: a merge program under evaluation, as run.db keeps it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,43 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from ..errors import Rejection
 
-BASE = "base"
+BASE = "base"  # the id of the base, which is scored first
+BEST = "best"  # stands for the best candidate where none has this id
 
-BEST = "best"  # in place of an id, where no candidate is called so
+
+class Status(StrEnum):
+    """How a candidate ended; a candidate without a status waits."""
+
+    SCORED = "scored"  # asked all questions
+    STOPPED = "stopped"  # a race ended before the last question
+    DUPLICATE = "duplicate"  # has the score of the candidate that it repeats
+    REJECTED = "rejected"  # the program's fault
+    FAILED = "failed"  # an accident or a bug of ours; tried again by the next version
+    COPY = "copy"  # in a loop, the same text as an earlier sample
+
+    @property
+    def has_score(self) -> bool:
+        """Whether answers of its own, or of the one it repeats, say how good it is."""
+        return self in (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it was asked itself, so that others may repeat it."""
+        return self in (Status.SCORED, Status.STOPPED)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether its program ran, and its score is on all questions."""
+        return self in (Status.SCORED, Status.DUPLICATE)
+
+
+# Outcomes that the text alone explains: a candidate of the same text has the same one.
+OF_THE_TEXT = (Status.SCORED, Status.STOPPED, Status.DUPLICATE, Status.REJECTED)
 
 
 @dataclass(frozen=True)
@@ -22,12 +52,12 @@ class Candidate:
 
     id: str
     ordinal: int
-    source: str | None
+    source: str | None  # None for the base
     params: Mapping[str, Any]
-    text: str  # a digest of source and params
+    text: str  # digest of source and params
     iteration: int | None
-    generator: str | None
-    status: str | None
+    generator: str | None  # fingerprint of the weights that wrote it
+    status: Status | None
     kind: str | None
     detail: str | None
     line: int | None
@@ -35,6 +65,7 @@ class Candidate:
     linear: dict[str, Any] | None
     weights_fingerprint: str | None
     seconds: float | None
+    failed_by: str | None  # the version of this product under which it failed
     tier: str | None
     fingerprint: str | None
 
@@ -42,16 +73,23 @@ class Candidate:
     def rejection(self) -> Rejection | None:
         return Rejection(self.kind, self.detail or "", self.line) if self.kind else None
 
+    def is_open(self, version: str) -> bool:
+        """Whether it is still to be decided; a failed one is tried once by each version."""
+        if self.status is Status.FAILED:
+            return self.failed_by != version
+        return self.status is None
+
 
 def candidate_of(row: sqlite3.Row) -> Candidate:
-    values = {key: row[key] for key in row.keys()}  # noqa: SIM118
+    values = dict(zip(row.keys(), row, strict=True))
     values["params"] = json.loads(values["params"])
     values["linear"] = json.loads(values["linear"]) if values["linear"] else None
+    values["status"] = Status(values["status"]) if values["status"] else None
     return Candidate(**values)
 
 
 def digest_of(source: str | None, params: str) -> str:
-    """Equal for equal texts; the base has none."""
+    """Name a text: equal for equal texts; the base has none."""
     if source is None:
         return ""
     return hashlib.sha256(f"{params}\n{source}".encode()).hexdigest()[:32]

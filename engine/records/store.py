@@ -1,10 +1,11 @@
 """run.db: every candidate, score and answer of a run, in SQLite; a transaction per step.
 
-No SQL elsewhere. What was written survives a kill at any time; readers may look while a run writes.
+SQL is here and in schema.py only. What was written survives a kill at any time; readers may look while a run writes.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sqlite3
 import time
@@ -14,48 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .candidate import BEST, Candidate, candidate_of, clean, digest_of
+from .candidate import BEST, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of
+from .schema import FIRST_VERSION, VERSION, create, migrate, version_of
 from .score import Sample, Score
 
-VERSION = 3
-SCHEMA = """
-CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE candidates (
-  id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
-  text TEXT NOT NULL, iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
-  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL);
-CREATE INDEX by_text ON candidates (text, ordinal);
-CREATE INDEX by_iteration ON candidates (iteration, ordinal);
-CREATE TABLE traces (
-  candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
-  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
-  scored INTEGER NOT NULL);
-CREATE INDEX by_fingerprint ON traces (scored, fingerprint);
-CREATE INDEX by_norm ON traces (scored, norm);
-CREATE TABLE scores (
-  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
-  n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
-  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
-  PRIMARY KEY (candidate, task, split));
-CREATE INDEX by_score ON scores (split, score);
-CREATE TABLE answers (
-  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
-  question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
-  flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
-CREATE TABLE statistics (
-  tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
-CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
-CREATE TABLE preferences (
-  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
-CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
-"""
+PRODUCT_VERSION = importlib.metadata.version("selfdev-engine")
 CANDIDATE = (
     "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
 )
 SCORED = (  # a look-up costs no more where a plan has thousands of duplicates: they are not in it
     "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
 )
-OUTCOME = ("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds")
+OUTCOME = (
+    *("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds"),
+    "failed_by",
+)
 
 
 class Store:
@@ -66,19 +40,28 @@ class Store:
 
     @staticmethod
     def open(path: Path) -> Store:
-        """Open or create. UsageError where the file is of another kind or version."""
-        try:
-            db = sqlite3.connect(path, isolation_level=None)
-            db.row_factory = sqlite3.Row
+        """Open or create, to write; an older version becomes today's. UsageError for another file."""
+        with naming(path):
+            db = connect(str(path))
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-            elif version != VERSION:
-                raise UsageError(f"{path}: a run of another version ({version}, not {VERSION})")
-        except sqlite3.DatabaseError as error:
-            raise UsageError(f"{path}: not a run's database: {error}") from None
+            if version_of(db) == 0:
+                create(db)
+            elif check_version(path, db) < VERSION:
+                migrate(db)
+        return Store(db, path)
+
+    @staticmethod
+    def read(path: Path) -> Store:
+        """Open to read, never changing the file; an older version is migrated in memory."""
+        with naming(path):
+            db = connect_to_read(path)
+            if check_version(path, db) < VERSION:
+                copy = connect(":memory:")
+                db.backup(copy)
+                db.close()
+                migrate(copy)
+                db = copy
         return Store(db, path)
 
     @contextmanager
@@ -142,11 +125,6 @@ class Store:
         row = self._db.execute(f"{CANDIDATE} WHERE c.id = ?", (name,)).fetchone()
         return candidate_of(row) if row else None
 
-    def num_decided(self) -> int:
-        """How many candidates have an outcome."""
-        query = "SELECT count(*) FROM candidates WHERE status IS NOT NULL"
-        return self._db.execute(query).fetchone()[0]
-
     def add_trace(
         self,
         name: str,
@@ -166,13 +144,12 @@ class Store:
         self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def decided_as(self, name: str) -> Candidate | None:
-        """The first candidate of this one's text that has an outcome which its text explains."""
+        """The first other candidate with this one's text whose outcome can be reused."""
         query = (
             f"{CANDIDATE} WHERE c.text = (SELECT text FROM candidates WHERE id = ?) AND c.id != ? "
-            "AND c.status IN ('scored', 'stopped', 'duplicate', 'rejected') "
-            "ORDER BY c.ordinal LIMIT 1"
+            f"AND c.status IN ({', '.join('?' * len(OF_THE_TEXT))}) ORDER BY c.ordinal LIMIT 1"
         )
-        row = self._db.execute(query, (name, name)).fetchone()
+        row = self._db.execute(query, (name, name, *OF_THE_TEXT)).fetchone()
         return candidate_of(row) if row else None
 
     def decide_like(self, known: str, name: str, **outcome: Any) -> None:
@@ -315,10 +292,9 @@ class Store:
         return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
-        """Those of these candidates that have no outcome yet, or failed; read one at a time."""
+        """Those of these candidates that are still to be decided; read one at a time."""
         for name in names:
-            found = self.candidate(name)
-            if found is not None and found.status in (None, "failed"):
+            if (found := self.candidate(name)) and found.is_open(PRODUCT_VERSION):
                 yield found
 
     def close(self) -> None:
@@ -329,3 +305,42 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def connect(name: str, **options: bool) -> sqlite3.Connection:
+    db = sqlite3.connect(name, isolation_level=None, **options)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Read-only. Where the folder cannot be written, no other process may write either, so the file is
+    read as it is (SQLite would need a file beside it to see a writer's changes)."""
+    uri = path.absolute().as_uri()
+    try:
+        db = connect(f"{uri}?mode=ro", uri=True)
+        version_of(db)
+    except sqlite3.OperationalError:
+        db = connect(f"{uri}?immutable=1", uri=True)
+    return db
+
+
+def check_version(path: Path, db: sqlite3.Connection) -> int:
+    """UsageError where the file is no run, or of a version that this one does not know."""
+    version = version_of(db)
+    if version == 0:
+        raise UsageError(f"{path}: not a run's database: it has no tables of a run")
+    if not FIRST_VERSION <= version <= VERSION:
+        raise UsageError(
+            f"{path}: a run of format {version}; this version reads {FIRST_VERSION} to {VERSION}"
+        )
+    return version
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """SQLite's errors, as what is wrong with the file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path}: not a run's database: {error}") from None

@@ -8,22 +8,27 @@ from ..errors import UsageError
 from ..records.score import Sample, Score, judge, score_of
 from ..tasks.task import Task
 from .client import Client
-from .messages import Completion
+from .messages import Completion, Sampling
+
+
+def greedy(task: Task) -> Sampling:
+    """How a task's questions are answered."""
+    return Sampling(task.max_new_tokens, stop=tuple(task.stop))
 
 
 def evaluate(
-    worker: Client,
+    client: Client,
     key: str,
     task: Task,
     split: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Score, list[Sample]]:
     """Ask all questions of a split, and grade the answers."""
-    return graded(task, split, ask(worker, key, task, split, progress))
+    return graded(task, split, ask(client, key, task, split, progress))
 
 
 def ask(
-    worker: Client,
+    client: Client,
     key: str,
     task: Task,
     split: str,
@@ -33,17 +38,13 @@ def ask(
     questions = task.split(split)
     if not questions:
         raise UsageError(f"--task {task.name}: has no {split} questions")
-    return worker.generate(
-        key,
-        [q.prompt for q in questions],
-        max_new_tokens=task.max_new_tokens,
-        stop=task.stop,
-        progress=(lambda done: progress(done, len(questions))) if progress else None,
-    )
+    prompts = [question.prompt for question in questions]
+    told = (lambda done: progress(done, len(questions))) if progress else None
+    return client.generate(key, prompts, greedy(task), progress=told)
 
 
 def graded(task: Task, split: str, answers: Sequence[Completion]) -> tuple[Score, list[Sample]]:
-    """The answers to all questions of a split, in their order."""
+    """Grade the answers to all questions of a split, in their order."""
     pairs = zip(task.split(split), answers, strict=True)
     samples = [judge(task, question, answer.text) for question, answer in pairs]
     return score_of(samples, task.metric), samples

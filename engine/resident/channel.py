@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TextIO
 
-from .messages import Finished
+from .messages import Finished, Json
+from .wire import Wire
+
+PROGRESS_EVERY_S = 0.1
 
 
 class Channel:
-    """JSON lines over a socket; progress is told at most ten times a second.
+    """Receives requests, sends replies and progress.
 
     A thread reads, so that whoever sends the next request does not wait until this one is answered.
     """
 
     def __init__(self, descriptor: int) -> None:
-        channel = socket.socket(fileno=descriptor)
-        self._sink = channel.makefile("w", encoding="utf-8")
-        self._lines: SimpleQueue[str] = SimpleQueue()
-        source = channel.makefile("r", encoding="utf-8")
-        Thread(target=self._read, args=(source,), daemon=True).start()
+        self._wire = Wire(socket.socket(fileno=descriptor))
+        self._messages: SimpleQueue[tuple[Json, bytes] | None] = SimpleQueue()
         self._told_at = 0.0
+        Thread(target=self._read, daemon=True).start()
 
-    def _read(self, source: TextIO) -> None:
-        while line := source.readline():
-            self._lines.put(line)
-        self._lines.put("")
+    def _read(self) -> None:
+        while message := self._wire.receive():
+            self._messages.put(message)
+        self._messages.put(None)
 
-    def receive(self) -> dict[str, Any] | None:
-        line = self._lines.get()
-        return json.loads(line) if line else None
+    def receive(self) -> tuple[Json, bytes] | None:
+        """The next request; None where the driver is gone."""
+        return self._messages.get()
 
-    def send(self, message: dict[str, Any]) -> None:
-        self._sink.write(json.dumps(message) + "\n")
-        self._sink.flush()
+    def send(self, message: Json) -> None:
+        self._wire.send(message)
 
     def feed(self, finished: Finished) -> list[str] | None:
+        """Tell the driver what finished; it says what else to ask."""
         self.send({"finished": [[number, answer.to_json()] for number, answer in finished]})
         reply = self.receive()
-        return reply["more"] if reply else None
+        return reply[0]["more"] if reply else None
 
     def progress(self, done: int) -> None:
-        if time.monotonic() - self._told_at > 0.1:
+        """Tell the driver how many prompts are answered, at most ten times a second."""
+        if time.monotonic() - self._told_at > PROGRESS_EVERY_S:
             self._told_at = time.monotonic()
             self.send({"progress": done})

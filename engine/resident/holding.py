@@ -14,6 +14,7 @@ from ..plans.apply import grouped
 from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.budget import PROCESSES, SETS, Home
+from ..weights.selection import Selection
 from ..weights.stream import Slot, make_slots, slot_bytes, stream
 
 # Of the device, beside a second model: what kernels and an engine's activations take in passing.
@@ -33,22 +34,22 @@ class Holding:
     slots: Sequence[Slot]
 
     @staticmethod
-    def of(bank: Bank, backend: Backend, memory_bytes: int | None) -> Holding:
+    def of(selection: Selection, backend: Backend, memory_bytes: int | None) -> Holding:
         """UsageError as `Bank.within`."""
-        bank = placed(bank, backend, memory_bytes)
-        on_disk = [name for name, home in bank.homes.items() if home is Home.DISK]
-        room_bytes = SETS // PROCESSES * slot_bytes(bank, on_disk)
-        return Holding(bank, backend, make_slots(bank, on_disk, room_bytes))
+        bank = placed(selection, backend, memory_bytes)
+        on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
+        room_bytes = SETS // PROCESSES * slot_bytes(bank.residency, on_disk)
+        return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))
 
     def batches(self, plan: Plan) -> Iterator[Sequence[TensorSet]]:
         """The plan's tensors by what goes into one call: those in memory, then those from disk,
         each of which is gone once the next is asked for."""
-        on_disk = [name for name in plan.tensors if self.bank.homes[name] is Home.DISK]
-        held = [name for name in plan.tensors if self.bank.homes[name] is not Home.DISK]
+        on_disk = [name for name in plan.tensors if self.bank.residency.homes[name] is Home.DISK]
+        held = [name for name in plan.tensors if self.bank.residency.homes[name] is not Home.DISK]
         most_bytes = GPU_GROUP_BYTES if on_gpu(self.backend) else CPU_GROUP_BYTES
-        for names in grouped(plan.tensors, held, self.bank.base, most_bytes):
+        for names in grouped(plan.tensors, held, self.bank.selection.base, most_bytes):
             yield [self.bank.tensors(name) for name in names]
-        for tensors, _ in stream(self.bank, on_disk, self.slots):
+        for tensors, _ in stream(self.bank.residency, on_disk, self.slots):
             yield [tensors]
 
 
@@ -65,16 +66,20 @@ def target_of(backend: Backend) -> int | None:
     return 10 * major + minor
 
 
-def placed(bank: Bank, backend: Backend, memory_bytes: int | None) -> Bank:
-    """The bank with a home for each tensor; the engine is open. UsageError as `Bank.within`.
+def placed(selection: Selection, backend: Backend, memory_bytes: int | None) -> Bank:
+    """A bank with a home for each tensor; the engine is open. UsageError as `Bank.within`.
 
     On a GPU: what is free now, less a reserve and less the room of a second model (the generator's
     engine opens later), then pinned memory. Without `memory_bytes` at most half of the machine's.
     """
     if not on_gpu(backend):
-        return bank.within(memory_bytes)
-    model_bytes = sum(entry.size_bytes for entry in bank.base.entries.values())
-    free_bytes = torch.cuda.mem_get_info()[0] - RESERVE_BYTES - model_bytes
+        return Bank.within(selection, memory_bytes)
+    model_bytes = sum(entry.size_bytes for entry in selection.base.entries.values())
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    device = torch.device("cuda", torch.cuda.current_device())
-    return bank.within(memory_bytes, device, free_bytes, machine_bytes / PINNED_SHARE)
+    return Bank.within(
+        selection,
+        memory_bytes,
+        device=torch.device("cuda", torch.cuda.current_device()),
+        device_bytes=torch.cuda.mem_get_info()[0] - RESERVE_BYTES - model_bytes,
+        host_bytes=machine_bytes / PINNED_SHARE,
+    )

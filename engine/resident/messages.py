@@ -1,4 +1,4 @@
-"""What driver and worker say to each other, as plain data."""
+"""What driver and worker say to each other, as plain data. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+Json = dict[str, Any]  # an object of a message; its fields are checked by whoever reads them
+
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Of all models that a worker holds. `memory_bytes`: of the key-value cache of each, at most.
+    """Settings of a worker, for all models that it holds.
 
-    A worker that says nothing for `stall_s` hangs and is ended; a plan that takes longer than
-    `apply_limit_s` is the rejection `timeout`.
+    `memory_bytes` is the most that the key-value cache of each may take; `max_model_len` bounds the
+    tokens of prompt and answer together. A worker that says nothing for `stall_s` hangs and is ended;
+    a plan that takes longer than `apply_limit_s` is the rejection `timeout`.
     """
 
     engine: str = "vllm"  # or "transformers", the slow definition
     memory_bytes: int | None = None
+    max_model_len: int | None = None
     max_num_seqs: int = 128
     seed: int = 0
     stall_s: float = 300.0
     apply_limit_s: float = 60.0
+
+    def to_json(self) -> Json:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,19 @@ class Times:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to answer; temperature 0 is greedy."""
+    """How to answer; temperature 0 is greedy. An answer ends before the first of `stop`."""
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Json) -> Sampling:
+        return Sampling(**{**data, "stop": tuple(data["stop"])})
 
 
 @dataclass(frozen=True)
@@ -55,10 +69,10 @@ class Completion:
     finish_reason: str  # "stop" or "length"
     num_tokens: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return asdict(self)
 
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], None]  # is told how many prompts are answered
 Finished = list[tuple[int, Completion]]  # by the prompt's number
-Feed = Callable[[Finished], list[str] | None]  # what to ask besides; None: enough, drop the rest
+Feed = Callable[[Finished], list[str] | None]  # gives what to ask besides; None drops the rest

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..errors import UsageError
+from ..errors import Rejection, UsageError
 from ..weights.checkpoint import Checkpoint
 from ..weights.fingerprint import TensorPrint, weights_fingerprint
 from .engine import LiveEngine
@@ -29,7 +29,7 @@ class Model:
         self.check_base()
 
     def check_base(self) -> None:
-        """The live weights are the checkpoint's, read back through the placement."""
+        """UsageError unless the live weights are the checkpoint's, read back through the placement."""
         for name in self.base.names:
             wanted = self.base.tensor(name).to(self.live_dtype(name))
             if self.live_print(name) != TensorPrint.of(wanted):
@@ -49,13 +49,20 @@ class Model:
         self.note(name)
 
     def note(self, name: str) -> None:
-        """What a tensor is now that it was written."""
+        """Take a tensor's fingerprint anew, now that it was written."""
         for live in self.placement.parameters(name):
             self.engine.wrote(live)
         self.prints[name] = self.live_print(name)
 
-    def merge(self, names: Sequence[str], merge_into: Callable[[list[torch.Tensor]], None]) -> None:
-        """Have tensors of the base's shapes and dtypes written, in place where that is possible."""
+    def merge(
+        self,
+        names: Sequence[str],
+        merge_into: Callable[[list[torch.Tensor]], Rejection | None],
+    ) -> Rejection | None:
+        """Have tensors of the base's shapes and dtypes written, in place where that is possible.
+
+        After a rejection some are half written: `restore` knows which.
+        """
         outs, elsewhere = list[torch.Tensor](), dict[str, torch.Tensor]()
         for name in names:
             live, dtype = self.whole[name], self.base.dtype(name)
@@ -64,14 +71,16 @@ class Model:
             else:
                 self.prints.pop(name, None)  # until it is known again
             outs.append(live)
-        merge_into(outs)
+        if why := merge_into(outs):
+            return why
         for name in names:
             if name in elsewhere:
                 self.placement.write(name, elsewhere[name])
             self.note(name)
+        return None
 
     def restore(self) -> None:
-        """The base back, bit for bit, verified."""
+        """Put the base back, bit for bit, verified."""
         for name, fingerprint in self.base_prints.items():
             if self.prints.get(name) != fingerprint:
                 self.write(name, self.base.tensor(name))

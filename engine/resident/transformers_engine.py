@@ -9,7 +9,7 @@ import torch
 
 from ..weights.checkpoint import Checkpoint
 from .engine import LiveEngine
-from .messages import Completion, Feed, Progress, Sampling
+from .messages import Completion, EngineSettings, Feed, Progress, Sampling
 from .placement import Placement, Segment
 from .sizes import base_dtype, context_of, prompt_limit
 
@@ -18,13 +18,16 @@ from .sizes import base_dtype, context_of, prompt_limit
 class TransformersEngine(LiveEngine):
     """Plain transformers, one prompt at a time: slow, and the oracle of the other one."""
 
-    def __init__(self, checkpoint: Checkpoint, seed: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
 
         self.name = f"transformers {__version__}"
-        self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
+        self.checkpoint = checkpoint
+        self.context = context_of(checkpoint, settings.max_model_len)
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=self.dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, dtype=base_dtype(checkpoint)
+        )
         self.model = model.eval()
 
     def placement(self) -> Placement:
@@ -62,7 +65,7 @@ class TransformersEngine(LiveEngine):
         return [*found, *[None] * (len(waiting) - len(found))]
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
-        limit = prompt_limit(context_of(self.checkpoint), sampling.max_new_tokens)
+        limit = prompt_limit(self.context, sampling.max_new_tokens)
         x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
         x = {key: value[:, -limit:] for key, value in x.items()}
         hot = sampling.temperature > 0

@@ -12,9 +12,9 @@ import torch
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
 from .engine import LiveEngine, metas
-from .messages import Completion, Feed, Finished, Progress, Sampling
+from .messages import Completion, EngineSettings, Feed, Finished, Progress, Sampling
 from .placement import Placement, record
-from .sizes import BLOCK_SIZE, DTYPES, base_dtype, cache_bytes, context_of, prompt_limit
+from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
 
 FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)  # releases whose worker interface this uses
 MAX_PROMPTS = 20_000  # whose tokens are kept
@@ -58,9 +58,7 @@ def check_dense(checkpoint: Checkpoint) -> None:
 class VllmEngine(LiveEngine):
     """vLLM, in-process, eager on the CPU."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, most_kv_bytes: int | None, max_num_seqs: int, seed: int
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
         os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
         from vllm import LLM
         from vllm import __version__ as version
@@ -69,16 +67,18 @@ class VllmEngine(LiveEngine):
         check_dense(checkpoint)
         self.name = f"vllm {version}"
         self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
+        context = context_of(checkpoint, settings.max_model_len)
+        num_seqs = settings.max_num_seqs
         self.llm = LLM(
             str(checkpoint.folder),
-            dtype=DTYPES[self.dtype],
+            dtype=self.dtype,
             enforce_eager=not torch.cuda.is_available(),
-            max_model_len=context_of(checkpoint),
-            max_num_seqs=max_num_seqs,
-            kv_cache_memory_bytes=cache_bytes(checkpoint, self.dtype, max_num_seqs, most_kv_bytes),
+            max_model_len=context,
+            max_num_seqs=num_seqs,
+            kv_cache_memory_bytes=cache_bytes(checkpoint, context, num_seqs, settings.memory_bytes),
             block_size=BLOCK_SIZE,
             worker_extension_cls=f"{__package__}.vllm_extension.SwapExtension",
-            seed=seed,
+            seed=settings.seed,
         )
         self._request = 0
         self._tokens: dict[str, list[int]] = {}  # of prompts that were asked before
@@ -89,7 +89,7 @@ class VllmEngine(LiveEngine):
         for module in model.modules():
             if hasattr(linear := getattr(module, "cpu_linear", None), "forget"):
                 self._packed.setdefault(module.weight.data_ptr(), []).append(linear)
-        return record(model, metas(self.checkpoint, self.dtype))
+        return record(model, metas(self.checkpoint, getattr(torch, self.dtype)))
 
     def generate(
         self,

@@ -10,14 +10,12 @@ verified first.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 import traceback
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -26,13 +24,13 @@ from ..plans.apply import merge_tensors
 from ..plans.backends import open_backend
 from ..plans.plan import Plan
 from ..sandbox.guard import die_with_parent
-from ..weights.bank import Bank
 from ..weights.checkpoint import Checkpoint
 from ..weights.fingerprint import weights_fingerprint
+from ..weights.selection import Selection
 from .channel import Channel
 from .engine import LiveEngine
 from .holding import Holding, target_of
-from .messages import Sampling
+from .messages import EngineSettings, Json, Sampling
 from .model import Model
 from .threads import choose, try_out
 from .transformers_engine import TransformersEngine
@@ -40,26 +38,20 @@ from .vllm_engine import VllmEngine
 
 
 class Worker:
-    """Methods by name; each takes and returns plain data."""
+    """Methods by name; each takes and returns plain data. `plan` is the payload of a request."""
 
-    def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, settings: EngineSettings) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
-        self.swap_s = 0.0  # of a call, its swaps
-        self.banks: dict[str, Holding] = {}  # what `apply` merges, by model
+        # What `apply` merges, by model.
+        self.banks: dict[str, Holding] = {}
+        # Seconds that a call spent on swaps.
+        self.swap_s = 0.0
 
-    def open_model(self, key: str, folder: str) -> dict[str, Any]:
+    def open_model(self, key: str, folder: str) -> Json:
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
         checkpoint = Checkpoint.open(folder)
-        if self.settings["engine"] == "vllm":
-            engine: LiveEngine = VllmEngine(
-                checkpoint,
-                self.settings["memory_bytes"],
-                self.settings["max_num_seqs"],
-                self.settings["seed"],
-            )
-        else:
-            engine = TransformersEngine(checkpoint, self.settings["seed"])
+        engine = open_engine(checkpoint, self.settings)
         self.models[key] = Model(engine, checkpoint)
         return {"weights_fingerprint": self.models[key].fingerprint, "engine": engine.name}
 
@@ -71,76 +63,71 @@ class Worker:
         include: str,
         backend: str,
         memory_bytes: int | None,
-    ) -> dict[str, Any]:
-        bank, kernels = Bank.open(base, experts, include), open_backend(backend)
-        self.banks[key] = Holding.of(bank, kernels, memory_bytes)
-        return {"selected": len(bank.selected), "target": target_of(kernels)}
+    ) -> Json:
+        selection, kernels = Selection.open(base, experts, include), open_backend(backend)
+        self.banks[key] = Holding.of(selection, kernels, memory_bytes)
+        return {"selected": len(selection.names), "target": target_of(kernels)}
 
-    def choose_threads(
-        self, key: str, prompts: list[str], sampling: dict[str, Any]
-    ) -> dict[str, Any]:
+    def choose_threads(self, key: str, prompts: list[str], sampling: Json) -> Json:
         """Try the numbers of threads that make sense; the best from now on, of all models."""
-        engine, chosen = self.models[key].engine, sampling_of(sampling)
+        engine, chosen = self.models[key].engine, Sampling.from_json(sampling)
 
         def answer(threads: int, count: int) -> None:
             self.set_threads(threads)
             engine.generate(prompts[:count], chosen, None, self.channel.progress)
             engine.reset()  # or the next trial would find its prompts in the cache
 
-        cores = len(os.sched_getaffinity(0))
-        counts = [torch.get_num_threads()]
-        if "OMP_NUM_THREADS" not in os.environ and not torch.cuda.is_available():
-            counts = sorted({1, cores})
+        counts = thread_counts()
         seconds = try_out(counts, answer) if len(counts) > 1 else {counts[0]: [0.0]}
         threads, tried = choose(seconds), {str(n): median(found) for n, found in seconds.items()}
         self.set_threads(threads)
         print(f"{threads} threads; median seconds of the trials by threads: {tried}", flush=True)
         return {"threads": threads, "seconds": tried}
 
-    def set_threads(self, threads: int) -> dict[str, Any]:
+    def set_threads(self, threads: int) -> Json:
         torch._C.set_num_threads(threads)  # vLLM puts a warning in place of torch.set_num_threads
         return {}
 
-    def apply(self, key: str, plan: dict[str, Any]) -> dict[str, Any]:
-        """Make the model its base plus this plan's update."""
+    def apply(self, key: str, plan: bytes) -> Json:
+        """Make the model its base plus this plan's update. Raises Rejected; the base is back then."""
         began, model = time.perf_counter(), self.models[key]
-        parsed = Plan.from_json(plan)
         try:
-            self._apply(model, self.banks[key], parsed)
+            if why := self._apply(model, self.banks[key], Plan.from_bytes(plan)):
+                raise Rejected(why)
         except BaseException:
             model.restore()
             raise
         self.swap_s += time.perf_counter() - began
         return {"weights_fingerprint": model.fingerprint}
 
-    def _apply(self, model: Model, held: Holding, plan: Plan) -> None:
-        deadline = time.monotonic() + self.settings["apply_limit_s"]
+    def _apply(self, model: Model, held: Holding, plan: Plan) -> Rejection | None:
+        limit_s = self.settings.apply_limit_s
+        deadline = time.monotonic() + limit_s
         for sets in held.batches(plan):
             names = [tensors.name for tensors in sets]
-            model.merge(names, partial(merge_tensors, plan.tensors, sets, held.bank, held.backend))
+            merge = partial(merge_tensors, plan.tensors, sets, held.bank, held.backend)
+            if why := model.merge(names, merge):
+                return why
             if time.monotonic() > deadline:
-                limit = f"applying it took more than {self.settings['apply_limit_s']:g} s"
-                raise Rejected(Rejection("timeout", f"{limit}; {names[-1]} was reached"))
+                limit = f"applying it took more than {limit_s:g} s"
+                return Rejection("timeout", f"{limit}; {names[-1]} was reached")
         for name in model.base.names:  # what an earlier plan changed and this one does not
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
+        return None
 
-    def score(
-        self, key: str, plan: str, prompts: list[str], sampling: dict[str, Any]
-    ) -> dict[str, Any]:
+    def score(self, key: str, plan: bytes, prompts: list[str], sampling: Json) -> Json:
         """`apply` and `generate` in one: the engine waits for nobody between them."""
-        return {
-            **self.apply(key, json.loads(plan)),
-            **self.generate(key, prompts, sampling, None, False),
-        }
+        applied = self.apply(key, plan)
+        return {**applied, **self.generate(key, prompts, sampling, None, False)}
 
-    def restore(self, key: str) -> dict[str, Any]:
+    def restore(self, key: str) -> Json:
         self.models[key].restore()
         return {"weights_fingerprint": self.models[key].fingerprint}
 
-    def load_weights(self, key: str, folder: str) -> dict[str, Any]:
-        """Another checkpoint of the same architecture into the same engine."""
+    def load_weights(self, key: str, folder: str) -> Json:
+        """Load another checkpoint of the same architecture into the same engine."""
         model, checkpoint = self.models[key], Checkpoint.open(folder)
         for name in model.base.names:
             if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
@@ -150,46 +137,47 @@ class Worker:
         model.engine.reset()
         return {"weights_fingerprint": model.fingerprint}
 
-    def fingerprint(self, key: str) -> dict[str, Any]:
-        """Of the live weights as they are now, read again."""
+    def fingerprint(self, key: str) -> Json:
+        """Read the live weights again, as they are now."""
         model = self.models[key]
-        return {
-            "weights_fingerprint": weights_fingerprint(
-                {n: model.live_print(n) for n in model.prints}
-            )
-        }
+        prints = {name: model.live_print(name) for name in model.prints}
+        return {"weights_fingerprint": weights_fingerprint(prints)}
 
     def generate(
-        self,
-        key: str,
-        prompts: list[str],
-        sampling: dict[str, Any],
-        seeds: list[int] | None,
-        fed: bool,
-    ) -> dict[str, Any]:
+        self, key: str, prompts: list[str], sampling: Json, seeds: list[int] | None, fed: bool
+    ) -> Json:
         """`fed`: the driver is told what finished, and says what else to ask."""
         engine, feed = self.models[key].engine, self.channel.feed if fed else None
-        chosen = sampling_of(sampling)
+        chosen = Sampling.from_json(sampling)
         answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
         return {"completions": [answer and answer.to_json() for answer in answers]}
 
 
-def sampling_of(words: dict[str, Any]) -> Sampling:
-    return Sampling(**{**words, "stop": tuple(words["stop"])})
+def open_engine(checkpoint: Checkpoint, settings: EngineSettings) -> LiveEngine:
+    if settings.engine == "vllm":
+        return VllmEngine(checkpoint, settings)
+    return TransformersEngine(checkpoint, settings)
 
 
-def reply_to(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+def thread_counts() -> list[int]:
+    """Numbers of threads worth trying: one and all, where neither a GPU nor the user decides."""
+    if "OMP_NUM_THREADS" in os.environ or torch.cuda.is_available():
+        return [torch.get_num_threads()]
+    return sorted({1, len(os.sched_getaffinity(0))})
+
+
+def reply_to(worker: Worker, request: Json, payload: bytes) -> Json:
     """Never raises: what went wrong is data."""
     began, worker.swap_s = time.perf_counter(), 0.0
-    said = outcome_of(worker, request)
+    said = outcome_of(worker, request, payload)
     times = {"busy_s": time.perf_counter() - began, "swap_s": worker.swap_s}
     return {"id": request["id"], "times": times, **said}
 
 
-def outcome_of(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+def outcome_of(worker: Worker, request: Json, payload: bytes) -> Json:
+    plan = {"plan": payload} if payload else {}
     try:
-        value = getattr(worker, request["method"])(**request["params"])
-        return {"value": value}
+        return {"value": getattr(worker, request["method"])(**request["params"], **plan)}
     except Rejected as error:
         return {"rejected": error.rejection.to_json()}
     except EngineError as error:
@@ -201,12 +189,11 @@ def outcome_of(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     die_with_parent()
     channel = Channel(int(sys.argv[1]))
-    settings = channel.receive()
-    if settings is None:
+    if (first := channel.receive()) is None:
         return
-    worker = Worker(channel, settings)
+    worker = Worker(channel, EngineSettings(**first[0]))
     while (request := channel.receive()) is not None:
-        channel.send(reply_to(worker, request))
+        channel.send(reply_to(worker, *request))
     os._exit(0)  # the driver is gone; an engine's own threads need not be waited for
 
 

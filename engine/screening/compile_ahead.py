@@ -1,4 +1,4 @@
-"""A worker's kernels, compiled while its engine still scores earlier candidates.
+"""Compiles a worker's kernels while its engine still scores earlier candidates.
 
 Processes without a GPU compile for the worker's and fill the cache on disk that both look into. It is
 a help only: what is not there when a kernel is launched, the launch compiles.
@@ -19,7 +19,7 @@ import torch
 from ...kernels.execution.joint import by_algebra
 from ...kernels.ir import KernelGraph
 from ...kernels.stages import KernelPlan, Stage, Sweep
-from ..plans.plan import Plan, compiled
+from ..plans.plan import Fused, Plan, compiled
 from ..sandbox.guard import die_with_parent
 from ..weights.bank import Bank
 
@@ -42,28 +42,29 @@ class Ahead:
 
     @staticmethod
     def of(bank: Bank) -> Ahead:
-        models = (bank.base, *bank.experts.values())
-        kinds = [{model.dtype(name) for model in models} for name in bank.selected]
+        models = (bank.selection.base, *bank.selection.experts.values())
+        kinds = [{model.dtype(name) for model in models} for name in bank.selection.names]
         alike = {FORMATS[kind.pop()] for kind in kinds if len(kind) == 1}
         return Ahead(tuple(sorted(alike)))
 
     def submit(self, plan: Plan) -> None:
-        """The kernels of a plan that the worker will be given after those before."""
+        """Compile the kernels of a plan that the worker will be given after those before."""
         if self.arch is None:
             return
         if self._compiler is None:
             from ...kernels.triton.compile_ahead import AheadCompiler  # not needed without a GPU
 
             self._compiler = AheadCompiler(self.arch, prepare=prepare)
-        for graph in dict.fromkeys(one.graph for one in plan.tensors.values() if one.graph):
+        fused = (one for one in plan.tensors.values() if isinstance(one, Fused))
+        for graph in dict.fromkeys(one.graph for one in fused):
             wanted = self._new_of(compiled(graph))
             with suppress(BrokenExecutor):
                 for name in self.formats if wanted.stages else ():
                     self._compiler.submit(wanted, name)
 
     def _new_of(self, plan: KernelPlan) -> KernelPlan:
-        """The plan without what was submitted. A sweep's kernel is of the statistics that are neither
-        remembered from earlier plans nor had by algebra."""
+        """The plan without what was submitted. A sweep's kernel computes only statistics that are
+        neither remembered from earlier plans nor had by algebra."""
         stages = list[Stage]()
         for stage in plan.stages:
             if isinstance(stage, Sweep):
@@ -82,14 +83,14 @@ class Ahead:
         return replace(plan, stages=tuple(stages))
 
     def close(self) -> None:
-        """What is not begun is dropped."""
+        """Drop what is not begun."""
         if self._compiler is not None:
             self._compiler.close()
             self._compiler = None
 
 
 def prepare() -> None:
-    """Of a process that compiles: it ends with the driver, which alone is interrupted."""
+    """Set up a process that compiles: it ends with the driver, which alone is interrupted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     driver = parent_process()

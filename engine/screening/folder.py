@@ -1,56 +1,131 @@
-"""The run folder of a screening: made, recognised, resumed."""
+"""The folder of a run: made, recognised, gone on with, replaced; and its programs.
+
+A run folder belongs to one set of settings, which config.yaml holds.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import yaml
 
 from ..errors import UsageError
 from ..records.candidate import BASE, clean
 from ..records.store import Store
-from ..weights.checkpoint import Checkpoint
+from ..weights.locate import locate
 from .settings import ScreenSettings
 
+CONFIG, DATABASE = "config.yaml", "run.db"
 FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
+POPULATION = "population"  # key of the store: of how many programs the best are wanted
+
+Settings = Mapping[str, object]
+Existing = Literal["resume", "refuse", "replace"]  # what to do with a run that is there
 
 
-def open_folder(folder: Path, settings: ScreenSettings) -> None:
-    """Make the run folder, or see that it belongs to the same settings."""
-    wanted = comparable(settings)
-    config = folder / "config.yaml"
+def open_folder(
+    folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
+) -> None:
+    """Make a run folder with its config.yaml, or see that the run in it has these settings.
+
+    `complete` fills in what a config of an older version lacks. Nothing is half-made: the config is
+    written beside its place and renamed. UsageError names what is in the way, and which settings differ.
+    """
+    config = folder / CONFIG
+    if config.exists() and existing == "replace":
+        check_run(folder)
+        set_aside(folder)
+    if config.exists() and existing == "refuse":
+        raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
     if config.exists():
-        if yaml.safe_load(config.read_text()) != wanted:
-            raise UsageError(
-                f"--run {folder}: holds a run with other settings; name another folder"
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
+        return check_same(folder, complete(read_config(folder)), wanted)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"--run {folder}: holds files that are no run of this command")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f"{CONFIG}.{os.getpid()}"
+        fresh.write_text(yaml.safe_dump(dict(wanted), sort_keys=False))
+        fresh.rename(config)
     except OSError as error:
-        raise UsageError(f"--run {folder}: cannot be made: {error.strerror}") from None
-    fresh = folder / f"config.yaml.{os.getpid()}"
-    fresh.write_text(yaml.safe_dump(wanted, sort_keys=False))
-    fresh.rename(config)
+        raise UsageError(f"--run {folder}: cannot be written: {error.strerror}") from None
 
 
-def comparable(settings: ScreenSettings) -> dict[str, Any]:
+def read_config(folder: Path) -> Settings:
+    """The settings of a run. UsageError where its config.yaml is damaged."""
+    config = folder / CONFIG
+    try:
+        found = yaml.safe_load(config.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{config}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{config}: not a mapping of settings")
+    return found
+
+
+def check_same(folder: Path, found: Settings, wanted: Settings) -> None:
+    """UsageError names the first setting that differs, its value there and its value now."""
+    there, now = flat(found), flat(wanted)
+    for key in dict.fromkeys((*now, *there)):
+        if there.get(key) != now.get(key):
+            raise UsageError(
+                f"--run {folder}: holds a run with other settings: {key} is "
+                f"{there.get(key, 'not set')!r} there and {now.get(key, 'not set')!r} here; "
+                "name another folder"
+            )
+
+
+def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
+    """{"dpo.beta": 0.01} of {"dpo": {"beta": 0.01}}."""
+    found: dict[str, object] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def check_run(folder: Path) -> None:
+    """UsageError unless a run of ours is there: only such a folder is ever replaced."""
+    if not (folder / DATABASE).is_file() and len(list(folder.iterdir())) > 1:
+        raise UsageError(
+            f"--run {folder}: holds files, but no run ({DATABASE}): it is not replaced; "
+            "name another folder"
+        )
+
+
+def set_aside(folder: Path) -> None:
+    """Take an old run out of the way, then delete it."""
+    old = folder.with_name(f".{folder.name}.replaced.{os.getpid()}")
+    try:
+        folder.rename(old)
+    except OSError as error:
+        raise UsageError(f"--run {folder}: cannot be replaced: {error.strerror}") from None
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# ---- a screening's settings and programs
+
+
+def comparable(settings: ScreenSettings) -> dict[str, object]:
     """Settings with absolute places, without those that change no score."""
-    plain = {k: v for k, v in asdict(settings).items() if k not in FREE}
-    plain["base"] = str(Checkpoint.open(settings.base).folder.absolute())
-    plain["experts"] = {
-        n: str(Checkpoint.open(p).folder.absolute()) for n, p in settings.experts.items()
-    }
+    plain: dict[str, object] = {k: v for k, v in asdict(settings).items() if k not in FREE}
+    plain["base"] = str(locate(settings.base).absolute())
+    plain["experts"] = {n: str(locate(p).absolute()) for n, p in settings.experts.items()}
     if settings.task.startswith("jsonl:"):
         plain["task"] = f"jsonl:{Path(settings.task.removeprefix('jsonl:')).absolute()}"
     return plain
+
+
+def completed(found: Settings) -> Settings:
+    """Settings of an older version, with the defaults of those that it did not know."""
+    defaults = ScreenSettings(base="", experts={}, task="")
+    known = {f.name: getattr(defaults, f.name) for f in fields(defaults) if f.name not in FREE}
+    return {**known, **found}
 
 
 def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:
@@ -67,7 +142,7 @@ def state_population(store: Store, count: int, settings: ScreenSettings, folder:
 def add_programs(
     store: Store, programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path
 ) -> None:
-    """New programs into the store; one that is there must be the same text."""
+    """Take new programs into the store; one that is there must be the same text."""
     known = {c.id: c for c in store.candidates()}
     for name, text in programs:
         if name in known and known[name].source != clean(text):
@@ -80,12 +155,9 @@ def add_programs(
 
 
 def write_samples(store: Store, path: Path) -> None:
-    """All answers, complete or not there."""
+    """Write all answers as JSON lines; the file is complete or not there."""
     fresh = path.with_suffix(f".{os.getpid()}")
     with fresh.open("w") as file:
         for sample in store.samples():
             file.write(json.dumps(sample) + "\n")
     fresh.rename(path)
-
-
-POPULATION = "population"  # the setting of a store: of how many programs the best are wanted

@@ -1,4 +1,4 @@
-"""What can be known of candidates without the engine: rejections, plans, surveys, whose twins they are."""
+"""Finds out what can be known of candidates without the engine: rejections, twins, surveys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..plans.survey import Survey, Surveyor
 from ..program import extract
 from ..records.candidate import Candidate
 from ..records.store import Store
-from .prepared import Prepared
-from .twins import Known, Twins
+from .twins import Twins
+from .verdicts import Duplicate, Verdict
 
 TOGETHER = 4  # candidates whose sweeps share their passes
 LARGE_BYTES = 1 << 30  # of a bank: from here on a pass costs more than to wait for others
@@ -33,53 +33,59 @@ class Preparer:
 
     @property
     def num_together(self) -> int:
-        return TOGETHER if self.planner.bank.size_bytes >= LARGE_BYTES else 1
+        """How many candidates are worth preparing together."""
+        return TOGETHER if self.planner.bank.selection.size_bytes >= LARGE_BYTES else 1
 
-    def prepare(self, candidates: Sequence[Candidate]) -> list[Prepared]:
-        """Look for twins: by text, trace, by plan, survey, by update. `seconds`: each one's share."""
+    def prepare(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict]]:
+        """Each candidate, with its share of the seconds that this took, and what is known of it.
+
+        Twins are looked for by text, then by plan, then by update.
+        """
         began = time.monotonic()
-        traced = [self._traced(candidate) for candidate in candidates]
-        fresh = {p.plan.fingerprint: p.plan for p in traced if p.plan and not p.twin}
+        planned = [self._planned(candidate) for candidate in candidates]
+        fresh = {plan.fingerprint: plan for plan in planned if isinstance(plan, Plan)}
         surveys = self.twins.surveyor.survey_all(list(fresh.values()))
         known = dict(zip(fresh, surveys, strict=True))
-        found = [self._compared(prepared, known) for prepared in traced]
-        seconds = (time.monotonic() - began) / max(1, len(found))
-        return [replace(prepared, seconds=seconds) for prepared in found]
+        verdicts = [
+            self._compared(candidate, found, known) if isinstance(found, Plan) else found
+            for candidate, found in zip(candidates, planned, strict=True)
+        ]
+        seconds = (time.monotonic() - began) / max(1, len(candidates))
+        spent = [replace(candidate, seconds=seconds) for candidate in candidates]
+        return list(zip(spent, verdicts, strict=True))
 
-    def _traced(self, candidate: Candidate) -> Prepared:
-        """Rejected, a twin by text or plan, or a plan."""
+    def _planned(self, candidate: Candidate) -> Rejection | Duplicate | Plan:
+        """Rejected, a twin by text or plan, or a plan that is new."""
         if known := self.twins.same_text(candidate):
             if known.rejection:
-                return Prepared(candidate, 0.0, rejection=known.rejection)
-            twin = known.duplicate_of or known.id
-            return Prepared(candidate, 0.0, twin=twin, like=known.id)
+                return known.rejection
+            return Duplicate(known.duplicate_of or known.id, known.id, None)
         plan = self.plan(candidate)
         if isinstance(plan, Rejection):
-            return Prepared(candidate, 0.0, rejection=plan)
-        twin = self.twins.same_plan(plan)
-        return Prepared(candidate, 0.0, plan, twin=twin, like=twin)
+            return plan
+        return self.twins.same_plan(plan) or plan
 
-    def _compared(self, prepared: Prepared, surveys: Mapping[str, Survey | Rejected]) -> Prepared:
-        """A plan with its survey, and whose update it repeats."""
-        candidate, plan = prepared.candidate, prepared.plan
-        if plan is None or prepared.twin:
-            return prepared
+    def _compared(
+        self, candidate: Candidate, plan: Plan, surveys: Mapping[str, Survey | Rejection]
+    ) -> Verdict:
+        """The plan's survey, or whose update it repeats."""
         survey = surveys[plan.fingerprint]
-        if isinstance(survey, Rejected):
-            return Prepared(candidate, 0.0, rejection=survey.rejection)
-        if twin := self.twins.same_plan(plan):  # of one prepared together with it
-            return replace(prepared, twin=twin, like=twin)
-        twin = self.twins.same_update(plan, survey)
-        if twin is None:
-            self.twins.recent[candidate.id] = Known(candidate.id, plan, survey)
-        return replace(prepared, survey=survey, twin=twin)
+        if isinstance(survey, Rejection):
+            return survey
+        # The same plan again: of a candidate that was prepared together with this one.
+        if twin := self.twins.same_plan(plan) or self.twins.same_update(survey):
+            return twin
+        self.twins.recent[candidate.id] = survey
+        return survey
 
     def plan(self, candidate: Candidate) -> Plan | Rejection:
+        """The plan of a stored program."""
         assert candidate.source is not None
         try:
-            return self.planner.plan(extract(candidate.source, candidate.params))
+            program = extract(candidate.source, candidate.params)
         except Rejected as error:
             return error.rejection
+        return self.planner.plan(program)
 
     def _stored_plan(self, name: str) -> Plan | None:
         candidate = self.store.candidate(name)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..records.candidate import Candidate
 from ..records.score import Sample, judge
 from ..records.store import Store
+from ..resident.ask import greedy
 from ..resident.client import Client
-from ..resident.messages import Completion
+from ..resident.messages import Finished
 from ..tasks.task import Task
 from .race import Race, RaceRule
+from .session import TARGET
 
 
 def open_race(
@@ -36,14 +38,14 @@ def recall(race: Race, store: Store, task: Task) -> None:
     """Enter what was decided before, in the order in which it was."""
     position = {question.index: i for i, question in enumerate(task.split("dev"))}
     for candidate in store.candidates():
-        if candidate.status in ("scored", "stopped") and candidate.source is not None:
+        if candidate.source and candidate.status and candidate.status.has_answers:
             enter(race, candidate)
             outcomes = {position[i]: right for i, right in store.outcomes(candidate.id).items()}
             race.records[candidate.id].issued.update(outcomes)
             race.record(candidate.id, outcomes)
 
 
-def ask_in_race(worker: Client, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
+def ask_in_race(client: Client, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
     """The answers that the race needed, by question; fewer than all where it was decided before."""
     questions, samples = task.split("dev"), dict[int, Sample]()
     name = candidate.id
@@ -51,7 +53,7 @@ def ask_in_race(worker: Client, race: Race, candidate: Candidate, task: Task) ->
     enter(race, candidate)
     asked = race.next_wave(name)
 
-    def feed(finished: list[tuple[int, Completion]]) -> list[str] | None:
+    def feed(finished: Finished) -> list[str] | None:
         outcomes = {}
         for number, completion in finished:
             question = asked[number]
@@ -66,7 +68,6 @@ def ask_in_race(worker: Client, race: Race, candidate: Candidate, task: Task) ->
         return [questions[question].prompt for question in more]
 
     prompts = [questions[question].prompt for question in asked]
-    limits = {"max_new_tokens": task.max_new_tokens, "stop": task.stop}
     if prompts:
-        worker.generate_fed("target", prompts, feed, **limits)
+        client.generate_fed(TARGET, prompts, feed, greedy(task))
     return [samples[question] for question in sorted(samples)]

@@ -8,7 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ScreenSettings:
-    """What decides the scores; a run folder belongs to one of these."""
+    """Everything that decides the scores of a screening; a run folder belongs to one of these.
+
+    Models are folders or hub ids. `params` are keyword arguments of every program. `shots` is for gsm8k
+    and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
+    """
 
     base: str
     experts: dict[str, str]
@@ -17,11 +21,14 @@ class ScreenSettings:
     backend: str = "auto"
     params: dict[str, Any] = field(default_factory=dict)
     race: str = "full"
-    top: int | None = None  # how many the race is for
+    top: int | None = None  # how many a race is for
     engine: str = "auto"
+    max_model_len: int | None = (
+        None  # tokens of prompt and answer; None: 4096 or what the model reads
+    )
     seed: int = 0
     data: str | None = None
-    shots: str = "auto"  # of gsm8k and math: dev as fixed, test as harness
+    shots: str = "auto"
     memory_bytes: int | None = None
     log_samples: bool = False
     unsafe_sandbox: bool = False

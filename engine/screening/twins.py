@@ -1,7 +1,7 @@
-"""Who is whose duplicate: equal texts or plans, or float32 updates within 1e-5 of their norm.
+"""Finds whose duplicate a candidate is: equal texts or plans, or float32 updates within 1e-5 of their norm.
 
-The store tells who has the same text or plan, or a like norm and sketch (survey.py), in O(log n). Likeness
-only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
+The store tells who has the same text or plan, or a like norm and sketch (plans/survey.py), in O(log n).
+Likeness only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
 copied. A program that changes nothing is a duplicate of the base.
 """
 
@@ -14,18 +14,10 @@ from ..plans.plan import Plan
 from ..plans.survey import Survey, Surveyor
 from ..records.candidate import BASE, Candidate
 from ..records.store import Store
+from .verdicts import Duplicate
 
 TOLERANCE = 1e-5
 SPREAD = 6.0  # a random direction sees a difference as up to so many times its length
-
-
-@dataclass(frozen=True)
-class Known:
-    """A candidate that a later one may repeat, before the store knows it as scored."""
-
-    id: str
-    plan: Plan
-    survey: Survey
 
 
 @dataclass
@@ -35,7 +27,8 @@ class Twins:
     store: Store
     surveyor: Surveyor
     plan_of: Callable[[str], Plan | None]
-    recent: dict[str, Known] = field(default_factory=dict)  # prepared, not yet decided
+    # Candidates that are prepared and not yet decided, so that the store does not know their plans.
+    recent: dict[str, Survey] = field(default_factory=dict)
 
     def same_text(self, candidate: Candidate) -> Candidate | None:
         """The first decided candidate of the very same text and parameters.
@@ -45,23 +38,24 @@ class Twins:
         known = self.store.decided_as(candidate.id)
         return None if known is None or known.kind in ("timeout", "memory") else known
 
-    def same_plan(self, plan: Plan) -> str | None:
+    def same_plan(self, plan: Plan) -> Duplicate | None:
         """The first candidate of the very same plan."""
         if found := self.store.scored_as(plan.fingerprint):
-            return found
-        return next(
-            (k.id for k in self.recent.values() if k.plan.fingerprint == plan.fingerprint), None
-        )
+            return Duplicate(found, found, None)
+        for name, survey in self.recent.items():
+            if survey.plan.fingerprint == plan.fingerprint:
+                return Duplicate(name, name, survey)
+        return None
 
-    def same_update(self, plan: Plan, survey: Survey) -> str | None:
+    def same_update(self, survey: Survey) -> Duplicate | None:
         """The first candidate whose updates are the same, confirmed over all tensors."""
         if survey.norm == 0.0:
-            return BASE
+            return Duplicate(BASE, None, survey)
         for name, theirs in self.alike(survey):
             known = self.recent.get(name)
             other = known.plan if known else self.plan_of(name)
-            if theirs and other is not None and self.confirmed(other, plan, survey.norm):
-                return name
+            if theirs and other is not None and self.confirmed(other, survey.plan, survey.norm):
+                return Duplicate(name, None, survey)
         return None
 
     def alike(self, survey: Survey) -> Iterable[tuple[str, Sequence[float]]]:
@@ -70,9 +64,9 @@ class Twins:
         low, high = survey.norm - room, survey.norm + room
         found = self.store.scored_near(low, high)
         found += [
-            (k.id, list(k.survey.sketch))
-            for k in self.recent.values()
-            if low <= k.survey.norm <= high
+            (name, list(known.sketch))
+            for name, known in self.recent.items()
+            if low <= known.norm <= high
         ]
         return [(name, sketch) for name, sketch in found if near(sketch, survey)]
 

@@ -11,10 +11,12 @@ import torch
 import xxhash
 from torch import Tensor
 
+from .checkpoint import Checkpoint
+
 
 @dataclass(frozen=True)
 class TensorPrint:
-    """What is fingerprinted of one checkpoint tensor."""
+    """The name of one checkpoint tensor's bits."""
 
     dtype: str  # as torch names it: bfloat16
     shape: tuple[int, ...]
@@ -22,15 +24,12 @@ class TensorPrint:
 
     @staticmethod
     def of(tensor: Tensor) -> TensorPrint:
-        return TensorPrint.named(tensor.dtype, tuple(tensor.shape), tensor_digest(tensor))
-
-    @staticmethod
-    def named(dtype: torch.dtype, shape: tuple[int, ...], digest: str) -> TensorPrint:
-        return TensorPrint(str(dtype).removeprefix("torch."), shape, digest)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return TensorPrint(dtype, tuple(tensor.shape), tensor_digest(tensor))
 
 
 def new_digest() -> xxhash.xxh3_128:
-    """For bytes that come in pieces; the digest is that of `tensor_digest`."""
+    """A digest for bytes that come in pieces; it ends as that of `tensor_digest`."""
     return xxhash.xxh3_128()
 
 
@@ -45,7 +44,7 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def weights_fingerprint(prints: Mapping[str, TensorPrint]) -> str:
-    """16 hex digits of all tensors, by sorted name."""
+    """Name all tensors together, by sorted name; 16 hex digits."""
     total = hashlib.sha256()
     for name in sorted(prints):
         one = prints[name]
@@ -54,8 +53,6 @@ def weights_fingerprint(prints: Mapping[str, TensorPrint]) -> str:
 
 
 def folder_fingerprint(folder: str | Path) -> str:
-    """Of the safetensors weights in a folder."""
-    from .checkpoint import Checkpoint
-
+    """Name the safetensors weights in a folder; 16 hex digits."""
     checkpoint = Checkpoint.open(str(folder))
     return weights_fingerprint({n: TensorPrint.of(checkpoint.tensor(n)) for n in checkpoint.names})

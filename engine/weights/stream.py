@@ -1,4 +1,4 @@
-"""Room for one tensor of base, experts and result, used again and again."""
+"""Reads tensors ahead of their use, into slots that are used again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ...kernels.tensors import TensorSet
 from ..errors import UsageError
-from .bank import Bank
+from .residency import Residency
+
+SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
 
 
 @dataclass
@@ -25,19 +27,19 @@ class Slot:
     held: str | None = None  # the tensor whose pages it holds
     _memory: Tensor | None = None
 
-    def fetch(self, bank: Bank, name: str) -> TensorSet:
+    def fetch(self, residency: Residency, name: str) -> TensorSet:
         """That tensor in place of the one before, once that one's result is written."""
-        self.release(bank)
+        self.release(residency)
         self.held = name
-        return bank.fetch(name)
+        return residency.fetch(name)
 
-    def release(self, bank: Bank) -> None:
+    def release(self, residency: Residency) -> None:
         """Wait for what is written, and raise what went wrong; then let the tensor go."""
         if self.written is not None:
             self.written.result()
             self.written = None
         if self.held is not None:
-            bank.drop(self.held)
+            residency.drop(self.held)
             self.held = None
 
     def out(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -48,38 +50,35 @@ class Slot:
         return self._memory[:size_bytes].view(dtype).reshape(shape)
 
 
-SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
-
-
-def slot_bytes(bank: Bank, names: Sequence[str]) -> int:
+def slot_bytes(residency: Residency, names: Sequence[str]) -> int:
     """Memory of one slot that holds any of these tensors, one at a time."""
-    models = (bank.base, *bank.experts.values())
+    models = residency.selection.models
     largest = [max((m.entries[n].size_bytes for n in names), default=0) for m in models]
     return sum(largest) + largest[0]
 
 
-def make_slots(bank: Bank, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
+def make_slots(residency: Residency, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
     """One slot for any of these tensors, and where it fits one to read ahead into.
 
     UsageError where not even one fits.
     """
-    first = slot_bytes(bank, names)
+    first = slot_bytes(residency, names)
     if memory_bytes is not None and first > memory_bytes:
         raise UsageError(
             f"--memory: the largest tensor needs {first / 2**20:.0f} MiB for base, experts and "
             f"result; {memory_bytes / 2**20:.0f} MiB were allowed"
         )
     left = math.inf if memory_bytes is None else memory_bytes - first
-    most_bytes = min(left, max(SMALL_BYTES, usual_bytes(bank, names)))
-    fitting = [name for name in names if slot_bytes(bank, [name]) <= most_bytes]
-    if fitting and slot_bytes(bank, fitting) <= left:
+    most_bytes = min(left, max(SMALL_BYTES, usual_bytes(residency, names)))
+    fitting = [name for name in names if slot_bytes(residency, [name]) <= most_bytes]
+    if fitting and slot_bytes(residency, fitting) <= left:
         return [Slot(), Slot(most_bytes)]
     return [Slot()]
 
 
-def usual_bytes(bank: Bank, names: Sequence[str]) -> int:
+def usual_bytes(residency: Residency, names: Sequence[str]) -> int:
     """Half of all bytes are in tensors of at most this size."""
-    sizes = sorted(slot_bytes(bank, [name]) for name in names)
+    sizes = sorted(slot_bytes(residency, [name]) for name in names)
     half, seen = sum(sizes) / 2, 0
     for size in sizes:
         seen += size
@@ -88,31 +87,31 @@ def usual_bytes(bank: Bank, names: Sequence[str]) -> int:
     return 0
 
 
-def assigned(bank: Bank, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:
+def assigned(residency: Residency, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:
     """Which slot each tensor is read into: the other one than before, if it fits."""
     first, other = slots[0], slots[-1]
     found: list[Slot] = []
     for name in names:
-        fits = slot_bytes(bank, [name]) <= other.most_bytes
+        fits = slot_bytes(residency, [name]) <= other.most_bytes
         found.append(other if fits and found and found[-1] is first else first)
     return found
 
 
 def stream(
-    bank: Bank, names: Sequence[str], slots: Sequence[Slot]
+    residency: Residency, names: Sequence[str], slots: Sequence[Slot]
 ) -> Iterator[tuple[TensorSet, Slot]]:
     """Each of these tensors with the slot that holds it, in order.
 
     The caller sets `slot.written` to what must be over before the slot is used again. At the end
     all slots are free.
     """
-    homes = assigned(bank, names, slots)
+    homes = assigned(residency, names, slots)
     with ThreadPoolExecutor(1, "reader") as reader:
         ahead: Future[TensorSet] | None = None
         for i, (name, slot) in enumerate(zip(names, homes, strict=True)):
-            tensors = (ahead or reader.submit(slot.fetch, bank, name)).result()
+            tensors = (ahead or reader.submit(slot.fetch, residency, name)).result()
             free = i + 1 < len(names) and homes[i + 1] is not slot
-            ahead = reader.submit(homes[i + 1].fetch, bank, names[i + 1]) if free else None
+            ahead = reader.submit(homes[i + 1].fetch, residency, names[i + 1]) if free else None
             yield tensors, slot
     for slot in slots:
-        slot.release(bank)
+        slot.release(residency)

@@ -119,7 +119,7 @@ def compare_command(folder: Path, first: str, second: str, split: str) -> Result
     from .run import require_run
 
     require_run(folder)
-    with Store.open(folder / "run.db") as store:
+    with Store.read(folder / "run.db") as store:
         first, second = store.named(first), store.named(second)
         found = compare_candidates(store, first, second, split)
     return {"first": first, "second": second, "split": split, **found.to_json()}

@@ -47,11 +47,16 @@ def merge_command(
     PROGRAM is a .py file, text with a fenced block, or the name of a built-in method
     (`merge ties --param density=0.3 ...`).
     """
+    from ...engine.output.folder import check_out
+    from ...engine.screening.inputs import check_backend
     from ...engine.trace.settings import TraceSettings, open_sandbox
+    from ...engine.weights.selection import Selection
     from ..methods import read_program
 
     source, models = read_program(program, parse_params(params)), parse_experts(experts)
     memory_bytes = parse_bytes(memory)
+    check_backend(backend)
+    check_out(out, Selection.open(base, models, include), overwrite)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
         with importing():  # torch, while the sandbox imports its own

@@ -76,6 +76,7 @@ def run_command(
 ) -> Result:
     """The whole loop of CONFIG: sample, trace, score, prefer, train, repeat."""
     from ..config import load_config
+    from ..inputs import check_run_inputs, screen_settings
 
     settings = load_config(config)
     if seed is not None:
@@ -84,7 +85,9 @@ def run_command(
         from ..estimate import plan_run
 
         return {"plan": plan_run(settings)}
-    from ..loop import run_loop
+    memory_bytes = parse_bytes(memory or settings.engine.memory)
+    check_run_inputs(settings, screen_settings(settings, memory_bytes, data, unsafe_sandbox))
+    from ..loop import run_loop  # torch: only once the input is known to be good
 
     with Bar() as bar:
         return run_loop(
@@ -92,7 +95,7 @@ def run_command(
             folder or Path("runs") / config.stem,
             resume=resume,
             overwrite=overwrite,
-            memory_bytes=parse_bytes(memory or settings.engine.memory),
+            memory_bytes=memory_bytes,
             data=data,
             unsafe_sandbox=unsafe_sandbox,
             progress=bar,

@@ -91,7 +91,8 @@ def screen_command(
     unsafe_sandbox: bool,
 ) -> Result:
     """Score PROGRAMS (files, folders or .jsonl) in live weights; a run folder resumes."""
-    from ...engine.screen import screen_programs
+    from ...engine.screening.inputs import check_inputs
+    from ...engine.screening.read_programs import read_programs
     from ...engine.screening.settings import ScreenSettings
 
     if race != "full" and top is None:
@@ -113,5 +114,9 @@ def screen_command(
         log_samples=log_samples,
         unsafe_sandbox=unsafe_sandbox,
     )
+    texts = read_programs(programs)
+    check_inputs(settings)
+    from ...engine.screen import screen_programs  # torch: only once the input is known to be good
+
     with Bar() as bar:
-        return screen_programs(programs, settings, folder, bar)
+        return screen_programs(texts, settings, folder, bar)

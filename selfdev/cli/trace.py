@@ -49,13 +49,15 @@ def trace_command(
 
     Numbers that the program asks for come from seeded synthetic task vectors.
     """
-    from ...engine.explain import describe_program
     from ..methods import read_program
 
     if num_experts < 1:
         raise UsageError(f"--experts {num_experts}: at least 1 is needed")
+    dimensions = parse_shape(shape)
     source = read_program(program, parse_params(params))
+    from ...engine.explain import describe_program  # torch: only once the input is known to be good
+
     report: dict[str, Any] = describe_program(
-        source, parse_shape(shape), num_experts, show=show, seed=seed, unsafe=unsafe_sandbox
+        source, dimensions, num_experts, show=show, seed=seed, unsafe=unsafe_sandbox
     )
     return report

@@ -24,7 +24,7 @@ def write_report(folder: Path) -> Path:
         import jinja2
     except ImportError:
         raise MissingExtra("jinja2", "report") from None
-    with Store.open(folder / "run.db") as store:
+    with Store.read(folder / "run.db") as store:
         facts = facts_of(store)
     config = (folder / "config.yaml").read_text()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

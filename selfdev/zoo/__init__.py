@@ -120,7 +120,7 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
     batch for all questions."""
     from ...engine.resident.ask import graded
     from ...engine.resident.client import Client, choose_engine
-    from ...engine.resident.messages import EngineSettings
+    from ...engine.resident.messages import EngineSettings, Sampling
     from ...engine.tasks.load import load_task
     from ...engine.tasks.task import MAX_NEW_TOKENS
 
@@ -132,7 +132,7 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
         worker.open_model("target", str(fresh / zoo["base"]))
         for model, place in {"base": zoo["base"], **zoo["experts"]}.items():
             worker.load_weights("target", str(fresh / place))
-            answers = iter(worker.generate("target", prompts, max_new_tokens=MAX_NEW_TOKENS))
+            answers = iter(worker.generate("target", prompts, Sampling(MAX_NEW_TOKENS)))
             scores = {
                 n: graded(t, "dev", list(islice(answers, len(asked[n])))) for n, t in tasks.items()
             }

@@ -26,7 +26,7 @@ from selfdev_engine.engine.lower import lower
 from selfdev_engine.engine.lower.value import NotFusable
 from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.plans.apply import update_of
-from selfdev_engine.engine.plans.plan import TensorPlan
+from selfdev_engine.engine.plans.plan import Hybrid
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.conversation import Trace
 from selfdev_engine.engine.trace.settings import TraceSettings
@@ -196,10 +196,9 @@ class Judge:
             plan = compile_graph(canonical(lower(traced.graph)))
             return "fused", "", self.backend.update(plan, tensors)
         except NotFusable as error:
-            try:
-                found = update_of(TensorPlan("hybrid", trace=traced.graph), tensors, self.backend)
-            except Rejected as refused:
-                return "rejected", str(refused), None
+            found = update_of(Hybrid(traced.graph, "forced"), tensors, self.backend)
+            if isinstance(found, Rejection):
+                return "rejected", f"{found.kind}: {found.detail}", None
             return "hybrid", str(error), found
 
     def verdict(

@@ -21,7 +21,7 @@ from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.resident.client import Client
-from selfdev_engine.engine.resident.messages import EngineSettings
+from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
 from selfdev_engine.engine.resident.vllm_engine import check_version
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
@@ -151,7 +151,7 @@ def worker(tmp_path_factory):
 
 
 def answers(worker, key: str) -> list[str]:
-    return [c.text for c in worker.generate(key, PROMPTS, max_new_tokens=NEW_TOKENS)]
+    return [c.text for c in worker.generate(key, PROMPTS, Sampling(NEW_TOKENS))]
 
 
 @pytest.mark.parametrize("architecture", CASES)
@@ -160,7 +160,7 @@ def test_swapped_weights_answer_as_a_fresh_engine(worker, folders, plans, fresh,
     base = worker.open_model(name, str(folder / "base"))
     experts = {n: str(folder / n) for n in "xy"}
     worker.open_bank(str(folder / "base"), experts, "all", "cpu", key=name)
-    prints = worker.apply(plans[name], key=name)
+    prints = worker.apply(plans[name].to_bytes(), key=name)
     assert prints == worker.fingerprint(name) != base
     assert answers(worker, name) == fresh[str(folder / "merged")]
     assert worker.restore(name) == worker.fingerprint(name) == base

@@ -44,7 +44,7 @@ def private_bytes(pid: int) -> int:
 @pytest.fixture
 def plans(zoo, tmp_path) -> list[Plan]:
     experts = {name: str(path) for name, path in zoo.experts.items()}
-    bank = Bank.open(str(zoo.base), experts, "mlp", keep=True)
+    bank = Bank.open(str(zoo.base), experts, "mlp", hold=True)
     with Tracer(TraceSettings()) as tracer:
         planner = Planner(bank, tracer, get_backend("cpu"), 0, tmp_path)
         found = [planner.plan(extract(BODY.format(program))) for program in PROGRAMS]
@@ -67,7 +67,7 @@ def test_300_cycles_neither_grow_nor_drift(zoo, plans, tmp_path):
             if cycle == WARM_UP:
                 before = {name: private_bytes(pid) for name, pid in pids.items()}
             which = cycle % len(plans)
-            prints = worker.apply(plans[which])
+            prints = worker.apply(plans[which].to_bytes())
             outcome = (prints, *evaluate(worker, "target", task, "dev"))
             assert outcome == first.setdefault(which, outcome), f"cycle {cycle} drifted"
         growth = {name: private_bytes(pid) - before[name] for name, pid in pids.items()}

@@ -12,8 +12,9 @@ import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.plans.apply import grouped
-from selfdev_engine.engine.plans.plan import Plan, TensorPlan
+from selfdev_engine.engine.plans.plan import Eager, Fused, Plan
 from selfdev_engine.engine.resident import holding
+from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.model import Model
 from selfdev_engine.engine.resident.worker import Worker
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
@@ -47,7 +48,7 @@ def calls(monkeypatch) -> list[int]:
 
 def open_worker(models) -> Worker:
     checkpoint = Checkpoint.open(str(models.base))
-    worker = Worker(cast(Any, None), {"apply_limit_s": 60.0})
+    worker = Worker(cast(Any, None), EngineSettings())
     worker.models["target"] = Model(StillEngine(checkpoint), checkpoint)
     experts = {name: str(path) for name, path in models.experts.items()}
     worker.open_bank("target", str(models.base), experts, "mlp", "cpu", None)
@@ -63,28 +64,28 @@ def in_groups(monkeypatch, most_bytes: int) -> None:
 def scaled(worker: Worker, factors: list[float]) -> Plan:
     """Another constant for each tensor: one structure."""
     tensors = {}
-    for name, factor in zip(worker.banks["target"].bank.selected, factors, strict=True):
+    for name, factor in zip(worker.banks["target"].bank.selection.names, factors, strict=True):
         b = Builder()
         graph = canonical(b.graph(b.add(Op.MUL, b.input("a"), b.const(factor))))
-        tensors[name] = TensorPlan("fused", graph=graph)
+        tensors[name] = Fused(graph)
     return Plan(tensors, "scaled")
 
 
 def apply(worker: Worker, plan: Plan) -> str:
-    return worker.apply("target", plan.to_json())["weights_fingerprint"]
+    return worker.apply("target", plan.to_bytes())["weights_fingerprint"]
 
 
 def test_a_cpu_merges_few_tensors_together(models, calls, monkeypatch):
     monkeypatch.setattr(holding, "CPU_GROUP_BYTES", 2 * TENSOR_BYTES)
     worker = open_worker(models)
-    apply(worker, plans(worker.banks["target"].bank.selected)[0])
+    apply(worker, plans(worker.banks["target"].bank.selection.names)[0])
     assert calls == [2, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize(("most", "wanted"), [(10**9, [9]), (4 * TENSOR_BYTES, [4, 4, 1])])
 def test_tensors_of_one_structure_share_a_call(models, calls, monkeypatch, most, wanted):
     worker = open_worker(models)
-    selected = worker.banks["target"].bank.selected
+    selected = worker.banks["target"].bank.selection.names
     every = [*plans(selected), scaled(worker, [0.1 * i for i in range(1, 10)])]
     in_groups(monkeypatch, 0)
     alone = [apply(worker, plan) for plan in every]
@@ -98,13 +99,17 @@ def test_tensors_of_one_structure_share_a_call(models, calls, monkeypatch, most,
 def test_plans_of_several_structures_do_not(models):
     worker = open_worker(models)
     bank = worker.banks["target"].bank
-    one, other = (next(iter(plan.tensors.values())) for plan in plans(bank.selected))
-    hybrid = TensorPlan("hybrid")
+    one, other = (next(iter(plan.tensors.values())) for plan in plans(bank.selection.names))
+    hybrid = Eager("", "")
     mixed = dict(
-        zip(bank.selected, [one, other, hybrid, one, hybrid, other, one, one, one], strict=True)
+        zip(
+            bank.selection.names,
+            [one, other, hybrid, one, hybrid, other, one, one, one],
+            strict=True,
+        )
     )
-    groups = grouped(mixed, list(mixed), bank.base, 10**9)
-    numbers = [[bank.selected.index(name) for name in group] for group in groups]
+    groups = grouped(mixed, list(mixed), bank.selection.base, 10**9)
+    numbers = [[bank.selection.names.index(name) for name in group] for group in groups]
     assert numbers == [[0, 3, 6, 7, 8], [1, 5], [2], [4]]
 
 
@@ -125,7 +130,7 @@ def test_one_tensor_that_is_not_finite_is_named_and_all_is_restored(models, monk
 def test_time_is_looked_at_between_calls(models, monkeypatch):
     worker = open_worker(models)
     in_groups(monkeypatch, 4 * TENSOR_BYTES)
-    worker.settings["apply_limit_s"] = -1.0
-    selected = worker.banks["target"].bank.selected
+    worker.settings = EngineSettings(apply_limit_s=-1.0)
+    selected = worker.banks["target"].bank.selection.names
     with pytest.raises(Rejected, match=f"{selected[3]} was reached"):
         apply(worker, plans(selected)[0])

@@ -56,7 +56,7 @@ def test_compiling_is_a_rejection(tracer):
 
 def test_the_zygote_does_not_load_it():
     code = (
-        "import sys; from selfdev_engine.engine.trace import child; child.preload(); "
+        "import sys; from selfdev_engine.engine.trace.inside import serve; serve.preload(); "
         "assert not hasattr(sys.modules['torch._dynamo'], '__file__')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"OMP_NUM_THREADS": "1"})

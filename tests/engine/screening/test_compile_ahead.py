@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
-from selfdev_engine.engine.plans.plan import Plan, TensorPlan
+from selfdev_engine.engine.plans.plan import Eager, Fused, Plan
 from selfdev_engine.engine.screening.compile_ahead import Ahead
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.kernels.compiler.passes import canonical
@@ -38,11 +38,11 @@ assert not missed, missed
 DRIVER = """
 import time
 from selfdev_engine.engine.screening.compile_ahead import Ahead
-from selfdev_engine.engine.plans.plan import Plan, TensorPlan
+from selfdev_engine.engine.plans.plan import Fused, Plan
 from selfdev_engine.kernels.ir import Builder
 if __name__ == "__main__":
     b = Builder()
-    one = TensorPlan("fused", graph=b.graph(b.input("a")))
+    one = Fused(b.graph(b.input("a")))
     Ahead(("bf16", "fp16"), arch=90).submit(Plan({"t": one}, ""))
     print("submitted", flush=True)
     time.sleep(600)
@@ -57,8 +57,8 @@ def plan(*names: str, scale: float = 0.3, weighted: bool = True) -> Plan:
         x = b.input(name)
         size = b.add(Op.REDUCE_SUM, x, space=Space.SCALAR) if weighted else b.const(0.5)
         total = b.add(Op.ADD, total, b.add(Op.MUL, x, size))
-    one = TensorPlan("fused", graph=canonical(b.graph(total)))
-    return Plan({"t": one, "u": one, "v": TensorPlan("hybrid")}, str(names))
+    one = Fused(canonical(b.graph(total)))
+    return Plan({"t": one, "u": one, "v": Eager("", "")}, str(names))
 
 
 class Pool(kernels_ahead.AheadCompiler):

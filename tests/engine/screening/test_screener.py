@@ -15,7 +15,7 @@ import torch
 from selfdev_engine.engine.errors import EngineGone, WorkerLost
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.resident.client import Client
-from selfdev_engine.engine.resident.messages import EngineSettings
+from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
 from selfdev_engine.engine.screen import open_screener, run_candidates
 from selfdev_engine.engine.screening.folder import add_programs
 from selfdev_engine.engine.screening.prepare import Preparer
@@ -48,6 +48,9 @@ def screen(small_models, tmp_path):
         )
 
         class Bar:
+            def stage(self, label, total=None):
+                pass
+
             def update(self, done, total):
                 decided(screener)
 
@@ -98,7 +101,7 @@ def test_the_worker_has_the_chosen_backend_and_the_driver_no_device(
         return open_bank(self, base, experts, include, backend, **words)
 
     def look(screener):
-        names.add(screener.planner.backend.name)
+        names.add(screener.preparer.planner.backend.name)
         names.add(screener.preparer.twins.surveyor.backend.name)
 
     monkeypatch.setattr(Client, "open_bank", open_and_note)
@@ -139,8 +142,8 @@ def test_a_killed_engine_costs_no_candidate(screen):
     killed = []
 
     def kill_once(screener):
-        if screener.store.num_decided() == 2 and not killed:
-            killed.append(screener.worker.pid)
+        if sum(c.status is not None for c in screener.store.candidates()) == 2 and not killed:
+            killed.append(screener.session.client.pid)
             os.kill(killed[0], signal.SIGKILL)
 
     check(*screen(decided=kill_once))
@@ -153,14 +156,14 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
 
     def prepare_and_note(self, candidates):
         found = prepare(self, candidates)
-        doomed.update(p.plan.fingerprint for p in found if p.candidate.id == "second")
+        doomed.update(survey.plan.fingerprint for c, survey in found if c.id == "second")
         return found
 
-    def kill_and_score(worker, plan, prompts, **words):
+    def kill_and_score(worker, plan, prompts, sampling):
         with alone:  # or it would be killed while another one has the engine
             if json.loads(plan)["fingerprint"] in doomed:
                 os.kill(worker.pid, signal.SIGKILL)
-            return score(worker, plan, prompts, **words)
+            return score(worker, plan, prompts, sampling)
 
     monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
     monkeypatch.setattr(Client, "score", kill_and_score)
@@ -175,13 +178,15 @@ def test_a_run_keeps_the_threads_of_its_first_score(screen, monkeypatch, tmp_pat
     told, used = [], []
     set_threads = Client.set_threads
     monkeypatch.setattr(Client, "set_threads", lambda w, n: (told.append(n), set_threads(w, n)))
-    screen({"first": PROGRAMS["first"]}, lambda screener: used.append(screener.usage.threads))
+    screen(
+        {"first": PROGRAMS["first"]}, lambda screener: used.append(screener.session.usage.threads)
+    )
     with Store.open(tmp_path / "run.db") as store:
         assert told == [] and store.setting("threads") == used[0] >= 1
         store.set_setting("threads", 3)
     monkeypatch.setattr(Client, "choose_threads", None)
     programs = {name: PROGRAMS[name] for name in ("first", "second")}
-    screen(programs, lambda screener: used.append(screener.usage.threads))
+    screen(programs, lambda screener: used.append(screener.session.usage.threads))
     assert told == [3] and used[-1] == 3
 
 
@@ -216,6 +221,6 @@ def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
     with Client.start(EngineSettings(engine="transformers")) as worker:
         worker.open_model("target", str(small_models / "base"))
         prompts = ["9=" + "1+2" * 30, ("9=" + "1+2" * 30)[-62:]]
-        long, end = worker.generate("target", prompts, max_new_tokens=2)
+        long, end = worker.generate("target", prompts, Sampling(2))
         assert long == end
         assert worker.times.busy_s > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from selfdev_engine.engine.plans.plan import TensorPlan
+from selfdev_engine.engine.plans.plan import Fused, Hybrid, tensor_plan_of
 from selfdev_engine.engine.plans.planner import unified
 from selfdev_engine.kernels.ir import Builder, Op
 from selfdev_engine.selfdev.zoo import grammar
@@ -125,12 +125,12 @@ def test_no_shape_is_special(judge, shape):
 
 
 def test_equal_plans_are_one():
-    def plan(factor: float) -> TensorPlan:
+    def plan(factor: float) -> Fused:
         b = Builder()
-        return TensorPlan("fused", b.graph(b.add(Op.MUL, b.input("a"), b.const(factor))))
+        return Fused(b.graph(b.add(Op.MUL, b.input("a"), b.const(factor))))
 
-    distinct: dict[str, TensorPlan] = {}
+    distinct: dict[str, Fused | Hybrid] = {}
     first = unified(plan(0.5), distinct)
     assert unified(plan(0.5), distinct) is first
     assert unified(plan(0.25), distinct) is not first
-    assert TensorPlan.from_json(first.to_json()) == first
+    assert tensor_plan_of(first.to_json()) == first

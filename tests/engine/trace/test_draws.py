@@ -7,8 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from selfdev_engine.engine.plans.plan import TensorPlan
-from selfdev_engine.engine.plans.planner import Planner
+from selfdev_engine.engine.plans.planner import tensor_plan
 from selfdev_engine.engine.program import Program
 from selfdev_engine.engine.trace.draws import draw_keys, drew_otherwise, next_key, seed_all
 from selfdev_engine.engine.trace.settings import TraceSettings
@@ -47,19 +46,15 @@ def traced(tracer, code, name):
     return tracer.trace(program, ("a", "b", "c"), (64, 2000), seed=3, tensor_name=name, answer=None)
 
 
-def plan_of(tracer, found) -> TensorPlan:
-    return Planner.tensor_plan(Planner(None, tracer, None, 3, None), found)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(("code", "tier"), [(DARE, "fused"), (HYBRID, "hybrid")])
 def test_new_keys_are_those_of_a_trace_of_its_own(tracer, code, tier):
     first, own = (traced(tracer, code, name) for name in ("layers.0.up", "layers.1.up"))
     assert first.draw_keys
     assert own.draw_keys
     keys = dict(zip(first.draw_keys, own.draw_keys, strict=True))
-    shared = plan_of(tracer, first)
+    shared = tensor_plan(first)
     assert shared.tier == tier
-    moved, wanted = shared.with_keys(keys), plan_of(tracer, own)
+    moved, wanted = shared.with_keys(keys), tensor_plan(own)
     assert moved.fingerprint == wanted.fingerprint != shared.fingerprint
 
 

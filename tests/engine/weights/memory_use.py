@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from selfdev_engine.engine.plans.plan import Plan, TensorPlan
+from selfdev_engine.engine.plans.plan import Fused, Plan
 from selfdev_engine.engine.plans.survey import Surveyor
 from selfdev_engine.engine.resident.engine import LiveEngine
+from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.model import Model
 from selfdev_engine.engine.resident.placement import Placement, Segment
 from selfdev_engine.engine.resident.worker import Worker
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.selection import Selection
 from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import canonical
 from selfdev_engine.kernels.ir import Builder, Op, Space
@@ -68,7 +70,7 @@ def plans(names: tuple[str, ...]) -> list[Plan]:
         median = b.add(Op.KTH, b.add(Op.ABS, z), attrs=(1000,), space=Space.SCALAR)
         kept = b.add(Op.MUL, z, b.const(0.3) if scale else median)
         graph = canonical(b.graph(b.add(Op.ADD, b.add(Op.MUL, x, factor), b.add(Op.MAX, y, kept))))
-        made.append(Plan(dict.fromkeys(names, TensorPlan("fused", graph=graph)), str(scale)))
+        made.append(Plan(dict.fromkeys(names, Fused(graph)), str(scale)))
     return made
 
 
@@ -85,9 +87,9 @@ def survey(folder: str, budget: int | None) -> Callable[[], list[Any]]:
     """Each plan's norm, sketch and linear equivalent."""
 
     def run() -> list[Any]:
-        bank = Bank.open(f"{folder}/base", experts_of(folder), "mlp").within(budget)
+        bank = Bank.within(Selection.open(f"{folder}/base", experts_of(folder), "mlp"), budget)
         surveyor = Surveyor(bank, get_backend("cpu"))
-        found = [surveyor.survey(plan) for plan in plans(bank.selected)]
+        found = [surveyor.survey(plan) for plan in plans(bank.selection.names)]
         return [[s.norm, *s.sketch, *s.linear.coefficients, s.linear.residual] for s in found]
 
     return run
@@ -96,13 +98,13 @@ def survey(folder: str, budget: int | None) -> Callable[[], list[Any]]:
 def swaps(folder: str, budget: int | None) -> Callable[[], list[Any]]:
     """Each plan's fingerprint of the live weights, and the first one's again."""
     checkpoint = Checkpoint.open(f"{folder}/base")
-    worker = Worker(cast(Any, None), {"apply_limit_s": 600.0})
+    worker = Worker(cast(Any, None), EngineSettings(apply_limit_s=600.0))
     worker.models["target"] = Model(StillEngine(checkpoint), checkpoint)
 
     def run() -> list[Any]:
         worker.open_bank("target", f"{folder}/base", experts_of(folder), "mlp", "cpu", budget)
-        first, second = plans(worker.banks["target"].bank.selected)
-        applied = [worker.apply("target", p.to_json()) for p in (first, second, first)]
+        first, second = plans(worker.banks["target"].bank.selection.names)
+        applied = [worker.apply("target", p.to_bytes()) for p in (first, second, first)]
         return [one["weights_fingerprint"] for one in applied]
 
     return run

@@ -11,7 +11,7 @@ import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import UsageError
-from selfdev_engine.engine.resident.sizes import cache_bytes
+from selfdev_engine.engine.resident.sizes import cache_bytes, context_of
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.engine.weights.budget import (
     SETS,
@@ -22,6 +22,7 @@ from selfdev_engine.engine.weights.budget import (
     choose_homes,
 )
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.selection import Selection
 
 MIB = 1 << 20
 SCRIPT = Path(__file__).with_name("memory_use.py")
@@ -91,13 +92,23 @@ def test_a_cache_takes_no_more_than_it_can_use_and_no_less_than_one_context(smal
     checkpoint, block = Checkpoint.open(str(small.base)), 32 * 128
     context = 4096 // 32
     most = (4 * context + 1) * block
-    assert cache_bytes(checkpoint, torch.bfloat16, 4, None) == most
-    assert cache_bytes(checkpoint, torch.bfloat16, 4, 10 * most) == most
-    assert cache_bytes(checkpoint, torch.bfloat16, 4, most - 1) == most - 1
+    assert cache_bytes(checkpoint, 4096, 4, None) == most
+    assert cache_bytes(checkpoint, 4096, 4, 10 * most) == most
+    assert cache_bytes(checkpoint, 4096, 4, most - 1) == most - 1
     with pytest.raises(
         UsageError, match=r"0\.5 MiB of it .* 4096 tokens takes 0\.5 MiB: allow more"
     ):
-        cache_bytes(checkpoint, torch.bfloat16, 4, (context + 1) * block - 1)
+        cache_bytes(checkpoint, 4096, 4, (context + 1) * block - 1)
+
+
+def test_a_context_is_what_was_asked_for_or_as_long_as_the_model_reads(small):
+    checkpoint = Checkpoint.open(str(small.base))
+    checkpoint.config["max_position_embeddings"] = 8192
+    assert context_of(checkpoint) == 4096
+    assert context_of(checkpoint, 64) == 64
+    assert context_of(checkpoint, 8192) == 8192
+    with pytest.raises(UsageError, match=r"max_model_len: 8193 tokens.*reads 8192"):
+        context_of(checkpoint, 8193)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +140,11 @@ def test_resident_memory_stays_within_the_budget(models, small, role):
 
 def test_a_tensor_on_disk_is_safe_while_its_set_is_held(models):
     experts = {name: str(path) for name, path in models.experts.items()}
-    bank = Bank.open(str(models.base), experts, "mlp").within(BUDGET_BYTES)
-    on_disk = [name for name, home in bank.homes.items() if home is Home.DISK][:6]
+    bank = Bank.within(Selection.open(str(models.base), experts, "mlp"), BUDGET_BYTES)
+    on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK][:6]
     sets = [bank.tensors(name) for name in on_disk]
     for tensors in sets:
-        assert torch.equal(tensors.base, bank.base.tensor(tensors.name))
+        assert torch.equal(tensors.base, bank.selection.base.tensor(tensors.name))
     addresses = {tensors.base.data_ptr() for tensors in sets}
     assert len(addresses) == len(on_disk)
     del sets, tensors

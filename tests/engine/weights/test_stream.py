@@ -29,17 +29,19 @@ def bank(tmp_path_factory) -> Bank:
 
 
 def test_a_slot_holds_base_experts_and_result(bank):
-    assert slot_bytes(bank, [LARGE]) == 2000 * 32 * 2 * (1 + 3 + 1)
+    assert slot_bytes(bank.residency, [LARGE]) == 2000 * 32 * 2 * (1 + 3 + 1)
 
 
 def test_large_tensors_have_the_first_slot_to_themselves(bank):
-    names = list(bank.selected)
-    second = slot_bytes(bank, ["model.layers.0.mlp.up_proj.weight"])
-    slots = make_slots(bank, names, slot_bytes(bank, [LARGE]) + second)
-    homes = assigned(bank, names, slots)
+    names = list(bank.selection.names)
+    second = slot_bytes(bank.residency, ["model.layers.0.mlp.up_proj.weight"])
+    slots = make_slots(bank.residency, names, slot_bytes(bank.residency, [LARGE]) + second)
+    homes = assigned(bank.residency, names, slots)
     assert len(slots) == 2
     assert all(
-        h is slots[0] for n, h in zip(names, homes, strict=True) if slot_bytes(bank, [n]) > second
+        h is slots[0]
+        for n, h in zip(names, homes, strict=True)
+        if slot_bytes(bank.residency, [n]) > second
     )
     ahead = sum(a is not b for a, b in pairwise(homes))
     assert ahead >= len(names) - 3  # two tensors are large
@@ -47,31 +49,31 @@ def test_large_tensors_have_the_first_slot_to_themselves(bank):
 
 def test_what_most_of_a_large_model_consists_of_is_read_ahead(bank, monkeypatch):
     monkeypatch.setattr(stream_module, "SMALL_BYTES", 0)
-    layers = [name for name in bank.selected if "layers" in name]
-    usual = stream_module.usual_bytes(bank, layers)
-    assert usual == slot_bytes(bank, ["model.layers.0.mlp.up_proj.weight"])
-    assert [slot.most_bytes for slot in make_slots(bank, layers, None)][1:] == [usual]
+    layers = [name for name in bank.selection.names if "layers" in name]
+    usual = stream_module.usual_bytes(bank.residency, layers)
+    assert usual == slot_bytes(bank.residency, ["model.layers.0.mlp.up_proj.weight"])
+    assert [slot.most_bytes for slot in make_slots(bank.residency, layers, None)][1:] == [usual]
 
 
 def test_memory_is_never_more_than_was_allowed(bank):
-    names, largest = list(bank.selected), slot_bytes(bank, [LARGE])
+    names, largest = list(bank.selection.names), slot_bytes(bank.residency, [LARGE])
     for allowed in (largest, largest + 1000, largest + 100_000, 10 * largest):
-        slots = make_slots(bank, names, allowed)
-        for tensors, slot in stream(bank, names, slots):
+        slots = make_slots(bank.residency, names, allowed)
+        for tensors, slot in stream(bank.residency, names, slots):
             assert slot.held == tensors.name
-            assert sum(slot_bytes(bank, [s.held]) for s in slots if s.held) <= allowed
+            assert sum(slot_bytes(bank.residency, [s.held]) for s in slots if s.held) <= allowed
         assert not any(slot.held for slot in slots)
         assert len(slots) == (1 if allowed == largest else 2)
     with pytest.raises(UsageError, match="--memory: the largest tensor needs"):
-        make_slots(bank, names, largest - 1)
+        make_slots(bank.residency, names, largest - 1)
 
 
 def test_what_is_streamed_is_what_is_stored(bank):
-    names = list(bank.selected)
-    for tensors, _ in stream(bank, names, make_slots(bank, names, None)):
-        assert torch.equal(tensors.base, bank.base.tensor(tensors.name))
+    names = list(bank.selection.names)
+    for tensors, _ in stream(bank.residency, names, make_slots(bank.residency, names, None)):
+        assert torch.equal(tensors.base, bank.selection.base.tensor(tensors.name))
         for expert, tensor in tensors.experts.items():
-            assert torch.equal(tensor, bank.experts[expert].tensor(tensors.name))
+            assert torch.equal(tensor, bank.selection.experts[expert].tensor(tensors.name))
 
 
 def test_what_is_dropped_leaves_the_process(tmp_path):

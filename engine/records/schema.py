@@ -1,0 +1,63 @@
+"""The tables of run.db, and how an older run becomes one of today.
+
+A migration is a list of statements from one version to the next. Readers migrate a copy in memory, so
+that a run of an older version can be looked at without being changed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+VERSION = 4
+FIRST_VERSION = 3  # the oldest that can be read
+SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE candidates (
+  id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
+  text TEXT NOT NULL, iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
+  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL, failed_by TEXT);
+CREATE INDEX by_text ON candidates (text, ordinal);
+CREATE INDEX by_iteration ON candidates (iteration, ordinal);
+CREATE TABLE traces (
+  candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
+  fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
+  scored INTEGER NOT NULL);
+CREATE INDEX by_fingerprint ON traces (scored, fingerprint);
+CREATE INDEX by_norm ON traces (scored, norm);
+CREATE TABLE scores (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, correct INTEGER NOT NULL,
+  n INTEGER NOT NULL, score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
+  strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
+  PRIMARY KEY (candidate, task, split));
+CREATE INDEX by_score ON scores (split, score);
+CREATE TABLE answers (
+  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
+  question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
+  flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
+CREATE TABLE statistics (
+  tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
+CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
+CREATE TABLE preferences (
+  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
+CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+MIGRATIONS = {  # version -> statements that make it the next one
+    3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
+}
+
+
+def create(db: sqlite3.Connection) -> None:
+    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """0 for a database without tables of ours."""
+    return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database of FIRST_VERSION or later to VERSION, in one transaction."""
+    steps = [step for v in range(version_of(db), VERSION) for step in MIGRATIONS[v]]
+    db.executescript(
+        "BEGIN; " + "".join(f"{s};" for s in steps) + f"PRAGMA user_version={VERSION}; COMMIT;"
+    )

@@ -1,0 +1,47 @@
+"""Checks what a screening is given before anything is started. Nothing here loads torch.
+
+A wrong path, tensor, task or backend is said in the first second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...kernels.backends import check_name
+from ...kernels.errors import BackendError
+from ..errors import UsageError
+from ..resident.client import choose_engine
+from ..resident.sizes import cache_bytes, context_of
+from ..tasks.load import load_task
+from ..tasks.task import Task
+from ..weights.budget import cache_share
+from ..weights.selection import Selection
+from .settings import ScreenSettings
+
+
+def check_inputs(settings: ScreenSettings) -> None:
+    """UsageError for what models, task or backend are wrong."""
+    check_backend(settings.backend)
+    selection = open_selection(settings)
+    open_task(settings)
+    context = context_of(selection.base, settings.max_model_len)
+    if choose_engine(settings.engine) == "vllm":
+        cache_bytes(selection.base, context, 1, cache_share(settings.memory_bytes))
+
+
+def check_backend(name: str) -> None:
+    """UsageError where no backend has this name."""
+    try:
+        check_name(name)
+    except BackendError as error:
+        raise UsageError(f"--backend {name}: {error}") from None
+
+
+def open_selection(settings: ScreenSettings) -> Selection:
+    """The headers of base and experts. UsageError for bad input."""
+    return Selection.open(settings.base, settings.experts, settings.include)
+
+
+def open_task(settings: ScreenSettings) -> Task:
+    """The questions of a run. UsageError for what cannot be read."""
+    return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)

@@ -1,0 +1,129 @@
+"""Settles candidates in the store: every outcome is written here, a transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import Rejection
+from ..plans.survey import Survey
+from ..records.candidate import BASE, Candidate, Status
+from ..records.score import Sample, Score
+from ..records.store import PRODUCT_VERSION, Store
+from .verdicts import Answers, Duplicate
+
+
+class Outcomes:
+    """Writes outcomes of one run. `experts` names the coefficients of a linear equivalent."""
+
+    def __init__(self, store: Store, task: str, experts: Sequence[str], num_questions: int) -> None:
+        self.store, self.task = store, task
+        self.experts, self.num_questions = tuple(experts), num_questions
+
+    def base(
+        self, weights_fingerprint: str, answers: Answers, made_with: Mapping[str, str]
+    ) -> None:
+        """The base's score, as candidate `base`. Within a transaction of the caller."""
+        self.add_score(BASE, "dev", answers.score, answers.samples, made_with)
+        self.store.decide(
+            BASE,
+            status=Status.SCORED,
+            weights_fingerprint=weights_fingerprint,
+            seconds=answers.seconds,
+            linear={"coefficients": dict.fromkeys(self.experts, 0.0), "residual": 0.0},
+        )
+
+    def scored(
+        self, candidate: Candidate, survey: Survey, answers: Answers, made_with: Mapping[str, str]
+    ) -> None:
+        """A score of its own; `stopped` where a race asked fewer questions than there are."""
+        is_whole = len(answers.samples) == self.num_questions
+        with self.store.transaction():
+            self.add_score(candidate.id, "dev", answers.score, answers.samples, made_with)
+            self._add_trace(candidate, survey, scored=True)
+            self.store.decide(
+                candidate.id,
+                status=Status.SCORED if is_whole else Status.STOPPED,
+                weights_fingerprint=answers.weights_fingerprint,
+                seconds=(candidate.seconds or 0.0) + answers.seconds,
+                linear=self._linear(survey),
+            )
+
+    def duplicate(self, candidate: Candidate, verdict: Duplicate) -> None:
+        """The score of the one that it repeats."""
+        same = self.store.candidate(verdict.of)
+        outcome = {
+            "status": Status.DUPLICATE,
+            "duplicate_of": verdict.of,
+            "weights_fingerprint": same.weights_fingerprint if same else None,
+            "seconds": candidate.seconds,
+        }
+        with self.store.transaction():
+            if verdict.like:
+                self.store.decide_like(verdict.like, candidate.id, **outcome)
+                return
+            assert verdict.survey is not None
+            self._add_trace(candidate, verdict.survey, scored=False)
+            self.store.decide(candidate.id, linear=self._linear(verdict.survey), **outcome)
+
+    def rejected(self, candidate: Candidate, why: Rejection) -> None:
+        """The program's fault."""
+        words = {"kind": why.kind, "detail": why.detail, "line": why.line}
+        with self.store.transaction():
+            self.store.decide(
+                candidate.id, status=Status.REJECTED, seconds=candidate.seconds, **words
+            )
+
+    def failed(self, candidate: Candidate, detail: str) -> None:
+        """An accident or a bug of ours; the next version of this product tries again."""
+        with self.store.transaction():
+            self.store.decide(
+                candidate.id, status=Status.FAILED, detail=detail, failed_by=PRODUCT_VERSION
+            )
+
+    def add_score(
+        self,
+        name: str,
+        split: str,
+        score: Score,
+        samples: Sequence[Sample],
+        made_with: Mapping[str, str],
+    ) -> None:
+        """A score and its answers. Within a transaction of the caller."""
+        self.store.add_score(name, self.task, split, score, samples, made_with)
+
+    def is_answered(self, name: str) -> bool:
+        """Whether others may be duplicates of it."""
+        found = self.store.candidate(name)
+        return found is not None and found.status is not None and found.status.has_answers
+
+    def _add_trace(self, candidate: Candidate, survey: Survey, *, scored: bool) -> None:
+        plan = survey.plan
+        trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
+        self.store.add_trace(candidate.id, *trace, survey.norm, survey.sketch, scored)
+
+    def _linear(self, survey: Survey) -> dict[str, object]:
+        return survey.linear.to_json(self.experts)
+
+
+def to_json(store: Store, name: str) -> dict[str, object]:
+    """The candidate object of `screen --json`."""
+    candidate = store.candidate(name)
+    assert candidate is not None, name
+    has_score = candidate.status is not None and candidate.status.has_score
+    score = store.score(name) if has_score else None
+    numbers = ("correct", "n", "score", "low", "high")
+    return {
+        "id": name,
+        "status": candidate.status,
+        "kind": candidate.kind,
+        "detail": candidate.detail,
+        "line": candidate.line,
+        "duplicate_of": candidate.duplicate_of,
+        "tier": candidate.tier,
+        **{key: getattr(score, key) if score else None for key in numbers},
+        "linear": candidate.linear,
+        "made_with": store.made_with(name),
+        "fingerprint": candidate.fingerprint,
+        "weights_fingerprint": candidate.weights_fingerprint,
+        "seconds": candidate.seconds,
+    }

@@ -1,0 +1,107 @@
+"""Where the selected tensors are between two uses, and who has changed them.
+
+On the host, tensors are mapped: one copy in memory for all processes of a machine. With a device they
+are this process's own: on the device, or pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ...kernels.tensors import TensorSet
+from .budget import Home
+from .checkpoint import Checkpoint
+from .selection import Selection
+
+START_ELEMENTS = 1 << 14
+
+
+class Residency:
+    """Holds tensors in their homes; what has no home named is read from disk at each use."""
+
+    def __init__(
+        self,
+        selection: Selection,
+        homes: Mapping[str, Home] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.selection, self.homes, self.device = selection, homes or {}, device
+        self._held: dict[str, TensorSet] = {}
+        self._latest: TensorSet | None = None  # of those on disk
+        self._changed: dict[str, bool] = {}
+
+    def tensors(self, name: str) -> TensorSet:
+        """The tensor of that name of the base and of every expert."""
+        if name in self._held:
+            return self._held[name]
+        if self.homes.get(name, Home.DISK) is Home.DISK:
+            return self._in_flight(name)
+        self._held[name] = self._each(name, self._placed(name))
+        return self._held[name]
+
+    def _placed(self, name: str) -> Callable[[Checkpoint], Tensor]:
+        """How one model's tensor is brought to its home."""
+        if self.device is None:
+            return lambda checkpoint: checkpoint.mapped(name)
+        device = self.device
+        if self.homes[name] is Home.DEVICE:
+            return lambda checkpoint: checkpoint.tensor(name).to(device)
+        return lambda checkpoint: checkpoint.tensor(name).pin_memory()
+
+    def _each(self, name: str, read: Callable[[Checkpoint], Tensor]) -> TensorSet:
+        experts = {expert: read(model) for expert, model in self.selection.experts.items()}
+        return TensorSet(name, read(self.selection.base), experts)
+
+    def _in_flight(self, name: str) -> TensorSet:
+        """Keep the latest: a program asks often about one tensor."""
+        if self._latest is None or self._latest.name != name:
+            self.release()
+            self._latest = self.fetch(name)
+        return self._latest
+
+    def fetch(self, name: str) -> TensorSet:
+        """The tensor of that name of base and experts, mapped, its pages in this process."""
+        return self._each(name, lambda checkpoint: checkpoint.fetch(name))
+
+    def drop(self, name: str) -> None:
+        """Take those pages out of this process."""
+        for checkpoint in self.selection.models:
+            checkpoint.drop(name)
+
+    def release(self) -> None:
+        """Give back the memory of tensors that are on disk."""
+        if self._latest is not None:
+            self.drop(self._latest.name)
+            self._latest = None
+
+    def changed(self, name: str) -> bool:
+        """Whether any expert changed the tensor; if none did, no program is asked."""
+        if name not in self._changed:
+            self._changed[name] = self._starts_changed(name) or self._whole_changed(name)
+        return self._changed[name]
+
+    def _starts_changed(self, name: str) -> bool:
+        """Whether the first values tell already; they nearly always do."""
+        base, *experts = (start_of(model, name) for model in self.selection.models)
+        return any(not torch.equal(start, base) for start in experts)
+
+    def _whole_changed(self, name: str) -> bool:
+        tensors = self.tensors(name)
+        return any(not equal(expert, tensors.base) for expert in tensors.experts.values())
+
+
+def start_of(checkpoint: Checkpoint, name: str) -> Tensor:
+    """The tensor's first elements, as float32."""
+    dtype = checkpoint.dtype(name)
+    data = bytearray(checkpoint.start_of(name, START_ELEMENTS * dtype.itemsize))
+    return torch.frombuffer(data, dtype=dtype).float() if data else torch.zeros(0)
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether all values are equal; copied only where the dtypes differ."""
+    if one.dtype is not other.dtype:
+        one, other = one.float(), other.float()
+    return torch.equal(one, other)

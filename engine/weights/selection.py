@@ -1,0 +1,96 @@
+"""Which tensors are merged: those of the base that `include` names, checked against every expert.
+
+Only headers are read, and nothing here loads torch: what is wrong is said in the first second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import UsageError
+from .budget import TensorBytes
+from .checkpoint import Checkpoint
+
+MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
+FLOATS = ("bfloat16", "float16", "float32")
+QUANTISED = ("float8_e4m3fn", "float8_e5m2", "int8", "uint8")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The base, the experts by name, and the names of the tensors to merge, in the base's order."""
+
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    include: str
+    names: tuple[str, ...]
+
+    @staticmethod
+    def open(base: str, experts: Mapping[str, str], include: str) -> Selection:
+        """Read all headers. UsageError names the model, file or tensor at fault.
+
+        `base` and `experts` are folders or hub ids; `include` is "mlp", "all" or a regular expression.
+        """
+        if not experts:
+            raise UsageError("no expert is given: add --expert NAME=DIR")
+        opened = Checkpoint.open(base)
+        names = select(opened, include)
+        checkpoints = {name: Checkpoint.open(place) for name, place in experts.items()}
+        for expert, checkpoint in checkpoints.items():
+            for name in names:
+                check_pair(expert, name, opened, checkpoint)
+        return Selection(opened, checkpoints, include, names)
+
+    @property
+    def models(self) -> tuple[Checkpoint, ...]:
+        return (self.base, *self.experts.values())
+
+    def size_of(self, name: str) -> TensorBytes:
+        """Bytes of one tensor of base and experts together."""
+        held = sum(model.entries[name].size_bytes for model in self.models)
+        return TensorBytes(held, held + self.base.entries[name].size_bytes)
+
+    def sizes(self, names: Iterable[str]) -> dict[str, TensorBytes]:
+        return {name: self.size_of(name) for name in names}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all selected tensors of base and experts together."""
+        return sum(self.size_of(name).held for name in self.names)
+
+
+def select(base: Checkpoint, include: str) -> tuple[str, ...]:
+    """Names to merge: `mlp`, `all`, or a regular expression for re.search."""
+    pattern = {"mlp": MLP, "all": ""}.get(include, include)
+    try:
+        matches = re.compile(pattern).search
+    except re.error as error:
+        raise UsageError(f"--include {include}: not a regular expression: {error}") from None
+    matching = [name for name in base.names if matches(name)]
+    for name in matching:
+        if (dtype := base.entries[name].dtype) in QUANTISED:
+            file = base.entries[name].file
+            raise UsageError(
+                f"{file}: {name} is {dtype}: quantised weights cannot be merged; "
+                "start from a 16 or 32 bit checkpoint"
+            )
+    selected = [name for name in matching if base.entries[name].dtype in FLOATS]
+    if not selected:
+        raise UsageError(f"--include {include}: selects no tensor of {base.folder}")
+    return tuple(selected)
+
+
+def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint) -> None:
+    """UsageError where an expert lacks a tensor, or has another shape or no float of 16 or 32 bits."""
+    if name not in checkpoint.entries:
+        raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {name}")
+    mine, theirs = base.shape(name), checkpoint.shape(name)
+    if mine != theirs:
+        raise UsageError(
+            f"expert {expert} ({checkpoint.folder}): {name} has shape {list(theirs)}, "
+            f"the base's is {list(mine)}"
+        )
+    if (dtype := checkpoint.entries[name].dtype) not in FLOATS:
+        raise UsageError(f"expert {expert}: {name} is {dtype}, not a 16 or 32 bit float")
