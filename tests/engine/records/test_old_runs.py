@@ -1,0 +1,132 @@
+"""Runs of older versions stay readable: one stored folder for each version of run.db.
+
+runs/vN/screen is a screening of four programs, runs/vN/loop a run of two iterations, both on the tiny zoo,
+made by the code of that version; only the folders' names were made relative. A change of the schema adds
+a migration, and a folder made by the version before it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records.candidate import Status
+from selfdev_engine.engine.records.compare import compare_candidates
+from selfdev_engine.engine.records.schema import FIRST_VERSION, VERSION
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.engine.screening.folder import completed, open_folder
+from selfdev_engine.engine.screening.outcomes import to_json
+from selfdev_engine.selfdev import config as run_config
+from selfdev_engine.selfdev.report import write_report
+
+RUNS = Path(__file__).with_name("runs")
+VERSIONS = [f"v{version}" for version in range(FIRST_VERSION, VERSION)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(version, kind): a copy of that run's folder."""
+
+    def copied(version: str, kind: str) -> Path:
+        folder = tmp_path / kind
+        shutil.copytree(RUNS / version / kind, folder)
+        data = (folder / "run.db.gz").read_bytes()
+        (folder / "run.db").write_bytes(gzip.decompress(data))
+        (folder / "run.db.gz").unlink()
+        return folder
+
+    return copied
+
+
+def test_every_version_has_its_runs():
+    assert sorted(path.name for path in RUNS.iterdir()) == VERSIONS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_screening_is_read_and_not_changed(run, version):
+    folder = run(version, "screen")
+    before = (folder / "run.db").read_bytes()
+    with Store.read(folder / "run.db") as store:
+        found = {c.id: c for c in store.candidates()}
+        assert found["mean"].status is Status.DUPLICATE and found["mean"].duplicate_of == "again"
+        assert found["broken"].status is Status.REJECTED and found["broken"].rejection
+        assert to_json(store, "signs")["n"] == 8
+        assert compare_candidates(store, "again", "base").n == 8
+        assert store.named("best") in ("again", "signs")
+    write_report(folder)
+    assert (folder / "run.db").read_bytes() == before
+    assert "signs" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_loop_is_read_and_not_changed(run, version):
+    folder = run(version, "loop")
+    before = (folder / "run.db").read_bytes()
+    with Store.read(folder / "run.db") as store:
+        assert sorted(store.iterations()) == [1, 2]
+        assert len(store.candidates(1)) == len(store.candidates(2)) == 24
+        assert len(store.preferences(1)) == 40
+        assert store.score("i1-10", "test").n == 4
+        assert compare_candidates(store, "i1-10", "base", "test").n == 4
+    write_report(folder)
+    assert (folder / "run.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_writes_makes_it_todays(run, version):
+    path = run(version, "screen") / "run.db"
+    with Store.open(path) as store:
+        assert store.candidate("signs").failed_by is None
+        assert not list(store.undecided(["signs", "broken", "mean"]))
+    with Store.read(path) as store:
+        assert store.candidate("signs").status is Status.SCORED
+
+
+def test_a_folder_that_cannot_be_written_is_read(run):
+    folder = run(VERSIONS[0], "screen")
+    (folder / "run.db").chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        with Store.read(folder / "run.db") as store:
+            assert store.candidate("signs").status is Status.SCORED
+    finally:
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("kind", "fill"), [("screen", completed), ("loop", run_config.completed)])
+def test_settings_that_it_did_not_know_have_their_defaults(run, version, kind, fill):
+    """So the same command goes on with it; another setting is named."""
+    folder = run(version, kind)
+    wanted = fill(yaml.safe_load((folder / "config.yaml").read_text()))
+    open_folder(folder, wanted, "resume", fill)
+    with pytest.raises(UsageError, match=r"other settings: seed is 0 there and 7 here"):
+        open_folder(folder, {**wanted, "seed": 7}, "resume", fill)
+
+
+def test_a_nested_setting_that_differs_is_named(run):
+    folder = run(VERSIONS[0], "loop")
+    wanted = run_config.completed(yaml.safe_load((folder / "config.yaml").read_text()))
+    other = {**wanted, "dpo": {**wanted["dpo"], "beta": 0.5}}
+    with pytest.raises(UsageError, match=r"dpo\.beta is 0\.3 there and 0\.5 here"):
+        open_folder(folder, other, "resume", run_config.completed)
+
+
+def test_only_a_run_is_replaced(tmp_path):
+    """A folder with a config.yaml of somebody else's is not ours to delete."""
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match=r"no run \(run\.db\): it is not replaced"):
+        open_folder(tmp_path, {"seed": 0}, "replace", dict)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_run_is_replaced_as_a_whole(run):
+    folder = run(VERSIONS[0], "screen")
+    open_folder(folder, {"seed": 0}, "replace", dict)
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
