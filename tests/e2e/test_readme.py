@@ -31,7 +31,7 @@ def commands() -> list[str]:
 def folder(zoo, tmp_path_factory) -> Path:
     """A folder that looks like a clone in which `make demo` ran; its config asks for little."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("zoo", "tests"):
+    for name in ("zoo", "tests", "examples"):
         (folder / name).symlink_to(REPO / name)
     config = yaml.safe_load((REPO / "configs" / "demo.yaml").read_text())
     (folder / "configs").mkdir()
@@ -75,7 +75,7 @@ def test_the_commands_run(folder, words):
 
 
 def test_the_python_example_runs(folder):
-    code = re.findall(r"^    (.*)$|^$", section("From Python"), re.M)
-    call([sys.executable, "-c", "\n".join(code)], folder)
-    assert (folder / "blend" / "model.safetensors").exists()
-    assert (folder / "blend" / "config.json").exists()
+    code = README.split("```python\n")[1].split("```")[0]
+    call([sys.executable, "-c", code], folder)
+    assert (folder / "merged" / "model.safetensors").exists()
+    assert (folder / "merged" / "config.json").exists()
