@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -43,6 +48,8 @@ ROOMS = {
     "bench": 20,
     "api": 21,
 }
+# Classes over 150 lines, each because it must be one: a mode or a table of methods of one object.
+LARGE_CLASSES = {"LazyMode", "Store"}
 DOORS = {  # what may lie directly in a top folder
     "engine": "__init__.py errors.py program.py merge.py screen.py evaluate.py explain.py",
     "kernels": "ir.py stages.py tensors.py errors.py verify.py reference.py philox.py backends.py",
@@ -158,22 +165,56 @@ def test_a_new_file_has_a_room():
         assert {path.name for path in (REPO / folder).glob("*.py")} <= set(files.split())
 
 
-def test_modules_and_functions_stay_small():
-    long = [
-        f"{p.relative_to(REPO)}: {n} lines"
-        for p in SOURCES
-        if (n := len(p.read_text().splitlines())) > 400
-    ]
-    lengths = []
+def definitions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert node.end_lineno is not None
-                lengths.append(node.end_lineno - node.lineno + 1)
-                if lengths[-1] > 80:
-                    long.append(f"{path.relative_to(REPO)}: {node.name} has {lengths[-1]} lines")
-    assert not long
-    assert sorted(lengths)[len(lengths) // 2] <= 12
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield path, node
+
+
+def num_lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1
+
+
+def test_modules_functions_and_classes_stay_small():
+    modules = {str(p.relative_to(REPO)): len(p.read_text().splitlines()) for p in SOURCES}
+    functions, classes = list[int](), dict[str, int]()
+    for _, node in definitions():
+        if isinstance(node, ast.ClassDef):
+            classes[node.name] = num_lines(node)
+        else:
+            functions.append(num_lines(node))
+    assert not {name: lines for name, lines in modules.items() if lines > 400}
+    assert max(functions) <= 60
+    assert sorted(functions)[len(functions) // 2] <= 8
+    assert {name for name, lines in classes.items() if lines > 150} <= LARGE_CLASSES
+
+
+def test_a_class_name_means_one_thing():
+    """Within a top folder; `Settings` of two rooms would be two things with one name."""
+    names = Counter(
+        (path.relative_to(REPO).parts[0], node.name)
+        for path, node in definitions()
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not [name for name, count in names.items() if count > 1]
+
+
+def test_prose_has_subjects():
+    """No docstring begins with "Of", no comment is a bare "of ...", "that ..." or "which ..."."""
+    docstrings = [
+        f"{path.relative_to(REPO)}: {node.name}"
+        for path, node in definitions()
+        if (ast.get_docstring(node) or "").startswith("Of ")
+    ]
+    comments = [
+        f"{path.relative_to(REPO)}: {token.string}"
+        for path in SOURCES
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+        if token.type == tokenize.COMMENT and re.match(r"#\s*(of|that|which|whose)\b", token.string)
+    ]
+    assert not docstrings + comments
 
 
 def test_every_module_says_what_it_is_for():

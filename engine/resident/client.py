@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 
-from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerLost
+from ..errors import MissingExtra, Rejected, Rejection, UsageError
+from .calls import Calls
 from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
 from .process import WorkerProcess
-
-OPEN_S = 1800.0  # for an engine's imports and a model's weights
 
 
 def choose_engine(name: str) -> str:
@@ -34,11 +32,7 @@ class Client:
     """
 
     def __init__(self, process: WorkerProcess, stall_s: float) -> None:
-        self._process, self._stall_s = process, stall_s
-        self._asking, self._answering = Lock(), Lock()
-        self.num_calls = 0
-        # What the worker has spent, as of its last answer.
-        self.times = Times(0.0, 0.0)
+        self._process, self._calls = process, Calls(process, stall_s)
         # What answers, with its version; known once a model is open.
         self.engine = ""
 
@@ -115,7 +109,8 @@ class Client:
         """Answers in the order of the prompts; one seed a prompt."""
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "fed": False}
         seeds = list(seeds) if seeds is not None else None
-        reply = self._exchange("generate", {"key": key, **words, "seeds": seeds}, progress=progress)
+        params = {"key": key, **words, "seeds": seeds}
+        reply = self._calls.make("generate", params, progress=progress)
         return [Completion(**one) for one in value_of(reply)["completions"]]
 
     def generate_fed(
@@ -127,7 +122,7 @@ class Client:
         or None, which drops what is not yet answered.
         """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "fed": True}
-        value_of(self._exchange("generate", {"key": key, **words, "seeds": None}, feed=feed))
+        value_of(self._calls.make("generate", {"key": key, **words, "seeds": None}, feed=feed))
 
     def score(
         self, plan: bytes, prompts: Sequence[str], sampling: Sampling, key: str = "target"
@@ -135,56 +130,25 @@ class Client:
         """`apply` and `generate` in one call: the live weights' fingerprint, the answers, and what
         they took."""
         words = {"key": key, "prompts": list(prompts), "sampling": sampling.to_json()}
-        reply = self._exchange("score", words, plan)
+        reply = self._calls.make("score", words, plan)
         found = value_of(reply)
         answers = [Completion(**one) for one in found["completions"]]
         return found["weights_fingerprint"], answers, Times(**reply["times"])
 
-    # ---- the wire
-
     def _call(self, method: str, plan: bytes = b"", **params: object) -> Json:
-        return value_of(self._exchange(method, params, plan))
-
-    def _exchange(
-        self,
-        method: str,
-        params: Json,
-        payload: bytes = b"",
-        progress: Progress | None = None,
-        feed: Feed | None = None,
-    ) -> Json:
-        """The worker's reply; requests are answered in the order in which they were sent."""
-        self._asking.acquire()
-        try:
-            self.num_calls += 1
-            call = self.num_calls
-            self._process.send({"id": call, "method": method, "params": params}, payload)
-            self._answering.acquire()
-        finally:
-            self._asking.release()
-        try:
-            timeout_s = OPEN_S if method.startswith("open") else self._stall_s
-            reply = self._reply(timeout_s, progress, feed)
-            if reply["id"] != call:
-                raise WorkerLost(f"the worker answered call {reply['id']}, not {call}")
-            self.times += Times(**reply["times"])
-            return reply
-        finally:
-            self._answering.release()
-
-    def _reply(self, timeout_s: float, progress: Progress | None, feed: Feed | None) -> Json:
-        while True:
-            reply = self._process.receive(timeout_s)
-            if "finished" in reply:
-                assert feed is not None
-                told = [(number, Completion(**one)) for number, one in reply["finished"]]
-                self._process.send({"more": feed(told)})
-            elif "progress" not in reply:
-                return reply
-            elif progress:
-                progress(reply["progress"])
+        return value_of(self._calls.make(method, params, plan))
 
     # ---- its life
+
+    @property
+    def times(self) -> Times:
+        """Seconds that the worker has spent, as of its last answer."""
+        return self._calls.times
+
+    @property
+    def num_calls(self) -> int:
+        """How many calls were made, answered or not."""
+        return self._calls.num_made
 
     @property
     def pid(self) -> int:

@@ -11,21 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from threading import Lock
 
 from ..errors import EngineGone, Rejected, Rejection, WorkerLost
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate
-from ..records.score import Sample, Score, provenance, score_of
+from ..records.score import Sample, Score, provenance
 from ..records.store import Store
-from ..resident.ask import evaluate, graded, greedy
-from ..resident.client import Client
+from ..resident.ask import evaluate
 from ..tasks.task import Task
+from .asking import Asker
 from .compile_ahead import Ahead
 from .outcomes import Outcomes
 from .prepare import Preparer
 from .race import Race
-from .race_asking import ask_in_race
 from .session import TARGET, EngineSession
 from .verdicts import Answers, Duplicate, Verdict
 
@@ -52,9 +50,8 @@ class Screener:
         race: Race | None,
     ) -> None:
         self.session, self.preparer, self.outcomes = session, preparer, outcomes
-        self.task, self.race = task, race
+        self.task, self.asker = task, Asker(session, task, race)
         self.compiler = Ahead.of(preparer.planner.bank)
-        self._grading = Lock()
 
     @property
     def store(self) -> Store:
@@ -68,8 +65,6 @@ class Screener:
     def close(self) -> None:
         self.session.stop()
         self.compiler.close()
-
-    # ---- the base
 
     def score_base(self) -> None:
         """The base, as candidate `base`; once."""
@@ -88,6 +83,18 @@ class Screener:
             self.store.add_event(THREADS, threads=threads, seconds=self.session.trials)
             self.outcomes.base(prints, answers, self.made_with)
 
+    def score_test(self, name: str) -> tuple[Score, list[Sample]]:
+        """Ask a scored candidate all test questions; for a loop's end."""
+        client, candidate = self.session.client, self.store.candidate(name)
+        assert candidate is not None, name
+        if name == BASE:
+            client.restore()
+        else:
+            plan = self.preparer.plan(candidate)
+            assert not isinstance(plan, Rejection), f"{name} was scored before: it has a plan"
+            client.apply(plan.to_bytes())
+        return evaluate(client, TARGET, self.task.unsealed(), "test")
+
     # ---- the order of work
 
     def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
@@ -95,9 +102,7 @@ class Screener:
         self.session.start()
         began = time.monotonic()
         waiting: deque[tuple[Candidate, Verdict, Asked]] = deque()
-        # Two, so that the engine has the next one before it answers the last; a race wants its
-        # candidates one after the other.
-        pool = ThreadPoolExecutor(1 if self.race else 2, "engine")
+        pool = ThreadPoolExecutor(self.asker.num_threads, "engine")
 
         def settle() -> None:
             self._settle(*waiting.popleft(), pool)
@@ -125,7 +130,7 @@ class Screener:
             return None
         self.compiler.arch = self.session.arch
         self.compiler.submit(verdict.plan)
-        return pool.submit(self._ask, candidate, verdict)
+        return pool.submit(self.asker.ask, candidate, verdict)
 
     def _settle(
         self, candidate: Candidate, verdict: Verdict, asked: Asked, pool: ThreadPoolExecutor
@@ -168,50 +173,7 @@ class Screener:
                 detail = f"the engine died {num_lost} times under this candidate"
                 return self.outcomes.failed(candidate, detail)
             self.session.start()
-            asked = pool.submit(self._ask, candidate, survey)
-
-    # ---- asking, in a thread of the pool; touches no store
-
-    def _ask(self, candidate: Candidate, survey: Survey) -> Answers:
-        """Swap and ask, then grade, while another candidate has the engine."""
-        plan = survey.plan.to_bytes()
-        try:
-            client = self.session.running()
-            if self.race:
-                return self._raced(client, candidate, plan, self.race)
-            return self._scored(client, plan)
-        except WorkerLost:
-            self.session.lost()
-            raise
-
-    def _raced(self, client: Client, candidate: Candidate, plan: bytes, race: Race) -> Answers:
-        before = client.times
-        prints = client.apply(plan)
-        samples = ask_in_race(client, race, candidate, self.task)
-        spent = client.times - before
-        self.session.usage.count(spent)
-        return Answers(prints, score_of(samples, self.task.metric), samples, spent.busy_s)
-
-    def _scored(self, client: Client, plan: bytes) -> Answers:
-        prompts = [question.prompt for question in self.task.split("dev")]
-        prints, completions, spent = client.score(plan, prompts, greedy(self.task))
-        with self._grading:
-            self.session.usage.count(spent)
-            return Answers(prints, *graded(self.task, "dev", completions), spent.busy_s)
-
-    # ---- the test split, for a loop
-
-    def score_test(self, name: str) -> tuple[Score, list[Sample]]:
-        """Ask a scored candidate all test questions."""
-        client, candidate = self.session.client, self.store.candidate(name)
-        assert candidate is not None, name
-        if name == BASE:
-            client.restore()
-        else:
-            plan = self.preparer.plan(candidate)
-            assert not isinstance(plan, Rejection), f"{name} was scored before: it has a plan"
-            client.apply(plan.to_bytes())
-        return evaluate(client, TARGET, self.task.unsealed(), "test")
+            asked = pool.submit(self.asker.ask, candidate, survey)
 
 
 def is_ready(asked: Asked) -> bool:

@@ -175,27 +175,10 @@ class Race:
         rows = np.array([[r.outcomes[q] for q in range(self.num_questions)] for r in complete])
         hardest = [int(q) for q in np.argsort(rows.mean(axis=0), kind="stable")]
         sizes = [round(share * self.num_questions) for share in HEADS]
-        size = min(sizes, key=lambda size: self._cost(rows, hardest[:size]))
+        loss = self.rule.most_lost(self.expected)
+        size = min(sizes, key=lambda size: replay_cost(self.rule, loss, rows, hardest[:size]))
         self.head = [q for q in self.order if q in set(hardest[:size])]
         self._calibrated = True
-
-    def _cost(self, rows: np.ndarray, head: list[int]) -> int:
-        """Questions that these candidates would have been asked with a head, at the best one's bar."""
-        needed = int(rows.sum(axis=1).max()) - (self.num_questions - len(head))
-        if needed <= 0:
-            return rows.size * NUM_REPLAYS
-        looks, draw = -(-len(head) // self.rule.wave), random.Random(f"{self.rule.seed} replays")
-        ends = np.minimum(np.arange(1, looks + 1) * self.rule.wave, len(head))
-        limits, cost = (
-            boundaries(len(head), self.rule.wave, self.rule.most_lost(self.expected))[needed],
-            0,
-        )
-        for _ in range(NUM_REPLAYS):
-            order = draw.sample(head, len(head))
-            right = np.cumsum(rows[:, order], axis=1)[:, ends - 1]
-            out = (right <= limits) | (right + len(head) - ends < needed)
-            cost += int(np.where(out.any(axis=1), ends[out.argmax(axis=1)], rows.shape[1]).sum())
-        return cost
 
     def _needed(self, record: Record) -> int:
         """Correct answers without which K others are better: the K-th best of what they have."""
@@ -242,6 +225,25 @@ class Race:
                 best = other.high(self.num_questions) + (other.rank < record.rank)
                 rivals += best > record.correct
         return rivals < (self.rule.least or self.rule.most)
+
+
+def replay_cost(rule: RaceRule, loss: float, rows: np.ndarray, head: list[int]) -> int:
+    """How many questions these candidates would have been asked with a head, at the best one's bar.
+
+    `rows`: right answers, candidate by question. `loss`: how often one of the top K may be lost.
+    """
+    needed = int(rows.sum(axis=1).max()) - (rows.shape[1] - len(head))
+    if needed <= 0:
+        return rows.size * NUM_REPLAYS
+    looks, draw = -(-len(head) // rule.wave), random.Random(f"{rule.seed} replays")
+    ends = np.minimum(np.arange(1, looks + 1) * rule.wave, len(head))
+    limits, cost = boundaries(len(head), rule.wave, loss)[needed], 0
+    for _ in range(NUM_REPLAYS):
+        order = draw.sample(head, len(head))
+        right = np.cumsum(rows[:, order], axis=1)[:, ends - 1]
+        out = (right <= limits) | (right + len(head) - ends < needed)
+        cost += int(np.where(out.any(axis=1), ends[out.argmax(axis=1)], rows.shape[1]).sum())
+    return cost
 
 
 @functools.lru_cache(maxsize=8)
