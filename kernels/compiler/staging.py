@@ -44,7 +44,7 @@ class Stager:
     def plan(self, merge: bool) -> KernelPlan:
         stages: list[Stage] = []
         for depth in range(max(self.depth, default=0) + 1):
-            stages += self.sweeps(depth) + self.hosts(depth, merge)
+            stages += self.sweeps(depth) + self.hosts(depth)
         outputs = ()
         if merge:
             stages.append(Apply(self.extract(self.graph.outputs)))
@@ -62,7 +62,7 @@ class Stager:
         graph = self.extract(found)
         return [Sweep(graph, self.new_slots(found), keys)]
 
-    def hosts(self, depth: int, merge: bool) -> list[Stage]:
+    def hosts(self, depth: int) -> list[Stage]:
         """One step for the small values of this depth that something outside the step reads."""
         nodes = self.graph.nodes
         small = {
@@ -74,7 +74,7 @@ class Stager:
             a
             for i, node in enumerate(nodes)
             for a in node.args
-            if a in small and (node.space is Space.FULL or self.swept(i) or self.depth[i] > depth)
+            if a in small and (node.space is Space.FULL or self.depth[i] > depth)
         }
         wanted |= {o for o in self.graph.outputs if o in small}
         if not wanted:
