@@ -167,11 +167,11 @@ class Encoder:
         """Append an instruction that writes no register."""
         self.program.append(Insn(op, None, **fields))  # pyright: ignore
 
-    def code(self, machine: Machine, statistics: Statistics | None = None) -> Code:
+    def code(self, machine: Machine, lanes: Lanes | None = None) -> Code:
         program = fuse(self.program, machine.opcodes) if machine.fused else self.program
         program, num_registers = allocate(program)
         text, numbers = pack(program, machine.opcodes)
-        found = statistics or Statistics(())
+        lanes = lanes or Lanes(())
         return Code(
             text,
             numbers,
@@ -182,29 +182,32 @@ class Encoder:
             tuple(self.ranges),
             tuple(self.draws),
             self.needs_rows,
-            kinds=tuple(found.kinds),
-            lanes=tuple(found.lane[output] for output in found.outputs),
+            kinds=tuple(lanes.kinds),
+            lanes=tuple(lanes.lane_of[output] for output in lanes.outputs),
         )
 
 
-# ---- statistics: those that read the same registers share an instruction --------------------------
+# ---- lanes ----------------------------------------------------------------------------------------
 
 
 @dataclass
-class Statistics:
-    """The lanes that reductions were given, in order, and which output each serves."""
+class Lanes:
+    """Hands out lanes to reductions, and knows which output each lane serves."""
 
     outputs: tuple[int, ...]
     kinds: list[int] = field(default_factory=list)
-    lane: dict[int, int] = field(default_factory=dict)
+    lane_of: dict[int, int] = field(default_factory=dict)
 
     def take(self, *served: int | None, kind: int = SUM_KIND) -> int:
-        """One lane for each; None is computed in passing and not wanted. The first lane."""
+        """Give each served output a lane, and return the first of them.
+
+        None is a sum that an instruction computes in passing and nobody wants.
+        """
         first = len(self.kinds)
         for i, output in enumerate(served):
             self.kinds.append(kind)
             if output is not None:
-                self.lane[output] = first + i
+                self.lane_of[output] = first + i
         return first
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from ..ir import Op
-from .encode import MAX_KIND, REDUCTION_KINDS, Encoder, Statistics
+from .encode import MAX_KIND, REDUCTION_KINDS, Encoder, Lanes
 
 Product = tuple[int, int]  # of two nodes, the smaller first
 
@@ -37,7 +37,7 @@ def moments_of(encoder: Encoder, outputs: list[int]) -> dict[tuple[int, str], in
 
 def encode_products(
     encoder: Encoder,
-    found: Statistics,
+    lanes: Lanes,
     wanted: dict[Product, int],
     moments: dict[tuple[int, str], int],
 ) -> None:
@@ -53,14 +53,14 @@ def encode_products(
                 beside = [(v, name) for v in group for name in ("SUM", "SIZES")]
                 if size == 3 and sum(m in moments for m in beside) >= 4:
                     op, served = "GRAM3_MOMENTS", [*served, *(moments.pop(m, None) for m in beside)]
-                encoder.end(op, **registers, k=found.take(*served))
+                encoder.end(op, **registers, k=lanes.take(*served))
     for (x, y), output in wanted.items():
         if x != y:
             registers = {"a": encoder.value(x), "b": encoder.value(y)}
-            encoder.end("DOT", **registers, k=found.take(output))
+            encoder.end("DOT", **registers, k=lanes.take(output))
 
 
-def encode_moments(encoder: Encoder, found: Statistics, outputs: list[int]) -> None:
+def encode_moments(encoder: Encoder, lanes: Lanes, outputs: list[int]) -> None:
     """Sum, sum of magnitudes, sum of squares of one value in one instruction; extremes alone."""
     moments: dict[int, dict[str, int]] = {}
     for output in outputs:
@@ -69,11 +69,11 @@ def encode_moments(encoder: Encoder, found: Statistics, outputs: list[int]) -> N
         size = inner.op is Op.ABS and not encoder.is_number(inner.args[0])
         if node.op is Op.REDUCE_MAX and size:
             encoder.end("LARGEST_SIZE", a=encoder.value(inner.args[0]),
-                        k=found.take(output, kind=MAX_KIND))  # fmt: skip
+                        k=lanes.take(output, kind=MAX_KIND))  # fmt: skip
         elif node.op is not Op.REDUCE_SUM:
             op = "LARGEST" if node.op is Op.REDUCE_MAX else "SMALLEST"
             kind = REDUCTION_KINDS[node.op]
-            encoder.end(op, a=encoder.value(node.args[0]), k=found.take(output, kind=kind))
+            encoder.end(op, a=encoder.value(node.args[0]), k=lanes.take(output, kind=kind))
         elif inner.op is Op.MUL and inner.args[0] == inner.args[1]:
             moments.setdefault(inner.args[0], {})["SQUARES"] = output
         else:
@@ -81,5 +81,5 @@ def encode_moments(encoder: Encoder, found: Statistics, outputs: list[int]) -> N
             moments.setdefault(value, {})[name] = output
     for value, wanted in moments.items():
         names = [name for name in ("SUM", "SIZES", "SQUARES") if name in wanted]
-        lanes = found.take(*(wanted[name] for name in names))
-        encoder.end("_".join(names), a=encoder.value(value), k=lanes)
+        first = lanes.take(*(wanted[name] for name in names))
+        encoder.end("_".join(names), a=encoder.value(value), k=first)

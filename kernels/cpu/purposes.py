@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import combinations_with_replacement
 
 from ..ir import KernelGraph, Op
-from .encode import REDUCTION_KINDS, Code, Encoder, Machine, Statistics
+from .encode import REDUCTION_KINDS, Code, Encoder, Lanes, Machine
 from .lanes import encode_moments, encode_products, moments_of, products_of
 
 # ---- whole programs -------------------------------------------------------------------------------
@@ -35,36 +35,36 @@ def encode_update(encoder: Encoder, machine: Machine) -> Code:
 def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
     """Reductions into lanes; `lanes` of the code says where each output is."""
     outputs = list(encoder.graph.outputs)
-    found = Statistics(encoder.graph.outputs)
-    encode_products(encoder, found, products_of(encoder, outputs), moments_of(encoder, outputs))
-    encode_moments(encoder, found, [o for o in outputs if o not in found.lane])
-    return encoder.code(machine, found)
+    lanes = Lanes(encoder.graph.outputs)
+    encode_products(encoder, lanes, products_of(encoder, outputs), moments_of(encoder, outputs))
+    encode_moments(encoder, lanes, [o for o in outputs if o not in lanes.lane_of])
+    return encoder.code(machine, lanes)
 
 
 def encode_moments_of(encoder: Encoder, machine: Machine) -> Code:
     """Sums of the outputs, then of the products of all pairs (x before y), in double lanes."""
     outputs = encoder.graph.outputs
-    found, values = Statistics(()), [encoder.value(output) for output in outputs]
+    lanes, values = Lanes(()), [encoder.value(output) for output in outputs]
     for value in values:
-        encoder.end("WIDE_SUM", a=value, k=found.take(None))
+        encoder.end("WIDE_SUM", a=value, k=lanes.take(None))
     if len(values) == 3:
         registers = dict(zip("abc", values, strict=True))
-        encoder.end("WIDE_GRAM3", **registers, k=found.take(*[None] * 6))
+        encoder.end("WIDE_GRAM3", **registers, k=lanes.take(*[None] * 6))
     else:
         for x, y in combinations_with_replacement(values, 2):
-            encoder.end("WIDE_DOT", a=x, b=y, k=found.take(None))
-    return encoder.code(machine, found)
+            encoder.end("WIDE_DOT", a=x, b=y, k=lanes.take(None))
+    return encoder.code(machine, lanes)
 
 
 def encode_columns(encoder: Encoder, machine: Machine) -> Code:
     """Reductions by column, output k into column accumulator k."""
-    found = Statistics(encoder.graph.outputs)
+    lanes = Lanes(encoder.graph.outputs)
     names = {Op.REDUCE_SUM: "SUM", Op.REDUCE_MAX: "LARGEST", Op.REDUCE_MIN: "SMALLEST"}
     for output in encoder.graph.outputs:
         node = encoder.graph.nodes[output]
-        k = found.take(output, kind=REDUCTION_KINDS[node.op])
+        k = lanes.take(output, kind=REDUCTION_KINDS[node.op])
         encoder.end(f"COLUMN_{names[node.op]}", a=encoder.value(node.args[0]), k=k)
-    return encoder.code(machine, found)
+    return encoder.code(machine, lanes)
 
 
 def encode_gather(encoder: Encoder, machine: Machine) -> Code:
