@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .stages import KernelPlan
-
-if TYPE_CHECKING:
-    pass
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 

@@ -21,7 +21,7 @@ from ..ir import KernelGraph
 from ..reference import evaluate
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
 from ..tensors import Job, Memo, Slots, TensorSet
-from .joint import Joined, Missing, from_moments, join_sweeps, known_moments
+from .joint import JoinedSweep, WantedSweep, from_moments, join_sweeps, known_moments
 
 PIECE_ELEMENTS = 1 << 22
 
@@ -123,25 +123,25 @@ class Backend(ABC):
         known = [{} if memo is None else memo for memo in memos]
         stages = [iter(plan.stages) for plan in plans]
         while True:
-            waiting = list[Missing]()
+            waiting = list[WantedSweep]()
             for j, tensors in enumerate(sets):
                 if sweep := _run_hosts(stages[j], tensors, slots[j]):
-                    waiting.append(Missing(sweep, tensors, slots[j], known[j]))
+                    waiting.append(WantedSweep(sweep, tensors, slots[j], known[j]))
             if not waiting:
                 return slots
             self._fill(waiting)
 
-    def _fill(self, waiting: Sequence[Missing]) -> None:
+    def _fill(self, waiting: Sequence[WantedSweep]) -> None:
         """What memo and moments do not give is swept: together what is of one tensor, in one call
         the tensors of which the same is wanted."""
         for one in waiting:
             one.recall()
             one.keep(from_moments(one, self.moments))
-        by_tensor: dict[int, list[Missing]] = {}
+        by_tensor: dict[int, list[WantedSweep]] = {}
         for one in waiting:
             if one.wanted:
                 by_tensor.setdefault(id(one.tensors), []).append(one)
-        by_graph: dict[KernelGraph, list[tuple[list[Missing], Joined]]] = {}
+        by_graph: dict[KernelGraph, list[tuple[list[WantedSweep], JoinedSweep]]] = {}
         for group in by_tensor.values():
             joined = join_sweeps(group)
             by_graph.setdefault(joined.graph, []).append((group, joined))

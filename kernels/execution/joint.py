@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,15 +18,12 @@ from ..compiler.staging import OWN
 from ..compiler.subgraphs import needs
 from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
 from ..stages import Sweep
+from ..tensors import Memo, Slots, TensorSet
 from .moments import degree, forms_of, keys_of, summed, symmetric
-
-if TYPE_CHECKING:
-    from ..tensors import TensorSet
-from ..tensors import Memo, Slots
 
 
 @dataclass
-class Missing:
+class WantedSweep:
     """One plan's sweep of one tensor, until its slots are filled."""
 
     sweep: Sweep
@@ -59,7 +55,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedSweep:
     """One graph of several sweeps of a tensor; `keys` of its outputs, `slots` of its parameters."""
 
     graph: KernelGraph
@@ -67,17 +63,17 @@ class Joined:
     slots: Slots
 
 
-def join_sweeps(group: Sequence[Missing]) -> Joined:
+def join_sweeps(group: Sequence[WantedSweep]) -> JoinedSweep:
     """What a tensor's sweeps lack, each statistic once."""
     if len(group) == 1:
         (one,) = group
         keys, outputs = zip(*one.wanted, strict=True)
-        return Joined(KernelGraph(one.sweep.graph.nodes, outputs), keys, one.slots)
+        return JoinedSweep(KernelGraph(one.sweep.graph.nodes, outputs), keys, one.slots)
     joiner = Joiner()
     for one in group:
         joiner.take(one)
     graph = joiner.builder.graph(*joiner.outputs.values())
-    return Joined(graph, tuple(joiner.outputs), joiner.slots)
+    return JoinedSweep(graph, tuple(joiner.outputs), joiner.slots)
 
 
 @dataclass
@@ -87,7 +83,7 @@ class Joiner:
     slots: Slots = field(default_factory=list)
     numbers: dict[object, int] = field(default_factory=dict)
 
-    def take(self, one: Missing) -> None:
+    def take(self, one: WantedSweep) -> None:
         fresh = [(key, output) for key, output in one.wanted if key not in self.outputs]
         nodes, new = one.sweep.graph.nodes, dict[int, int]()
         for index in needs(one.sweep.graph, tuple(output for _, output in fresh)):
@@ -117,7 +113,7 @@ def by_algebra(graph: KernelGraph, key: str, output: int) -> bool:
     return key.endswith(OWN) and degree(graph, output) is not None
 
 
-def from_moments(one: Missing, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
+def from_moments(one: WantedSweep, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
     """What the moments of the tensor give of a sweep."""
     graph, names = one.sweep.graph, list(one.tensors.experts)
     eligible = [(key, output) for key, output in one.wanted if by_algebra(graph, key, output)]
