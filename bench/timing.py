@@ -101,7 +101,7 @@ def reader(read_bytes: int, device: str = "cpu") -> Callable[[], Any]:
         times = -(-read_bytes // PIECE_BYTES)
         data = torch.ones(read_bytes // (4 * times), device=device)
         return lambda: [data.sum() for _ in range(times)]
-    from ..kernels.cpu.backend import load_extension
+    from ..kernels.cpu.vm import load_extension
 
     source = torch.ones(read_bytes // 8, dtype=torch.int64)
     module, threads = load_extension(), torch.get_num_threads()

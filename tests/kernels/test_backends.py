@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
-from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.cpu.backend import CpuBackend
+from selfdev_engine.kernels.cpu.vm import load_extension
 from selfdev_engine.kernels.errors import BackendError
 from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
@@ -321,4 +322,4 @@ def test_an_unknown_backend_is_named():
 
 
 def test_threads_default_to_the_cores_we_may_use():
-    assert CpuBackend().num_threads == len(os.sched_getaffinity(0))
+    assert CpuBackend().vm.num_threads == len(os.sched_getaffinity(0))

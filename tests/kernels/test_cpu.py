@@ -15,9 +15,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
-from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.cpu.backend import CpuBackend
 from selfdev_engine.kernels.cpu.encode import below
 from selfdev_engine.kernels.cpu.fusion import FIRSTS, SECONDS
+from selfdev_engine.kernels.cpu.vm import load_extension
 from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import ELEMENTWISE_FORMS, evaluate
 from selfdev_engine.kernels.tensors import Job, TensorSet
@@ -95,7 +96,7 @@ def test_the_benchmarks_program_is_six_instructions(make_tensors):
 
     graph = program().stages[-1].graph
     fused, plain = (
-        CpuBackend(fused=f).code(graph, "merge", make_tensors((8, 8))) for f in (True, False)
+        CpuBackend(fused=f).vm.code(graph, "merge", make_tensors((8, 8))) for f in (True, False)
     )
     assert len(fused.program) == 6
     assert len(plain.program) == 1 + 3 * 5 + 2 + 2 + 2
@@ -112,7 +113,7 @@ def test_products_in_passing_are_their_parts(make_tensors, shape, sums):
     if not sums:
         graph = KernelGraph(graph.nodes, graph.outputs[:6])
     plan, name = compile_values(graph), "DELTA_GRAM3_MOMENTS" if sums else "DELTA_GRAM3"
-    code = CpuBackend().code(plan.stages[0].graph, "reductions", tensors)
+    code = CpuBackend().vm.code(plan.stages[0].graph, "reductions", tensors)
     assert [insn.op for insn in code.program] == ["LOAD", name]
     found = {
         tuple(float(v).hex() for v in CpuBackend(2, isa, fused=fused).values(plan, tensors))

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
-from selfdev_engine.kernels.cpu.backend import CpuBackend, load_extension
+from selfdev_engine.kernels.cpu.backend import CpuBackend
+from selfdev_engine.kernels.cpu.vm import load_extension
 from selfdev_engine.kernels.execution.backend import Backend
 from selfdev_engine.kernels.execution.moments import PREFIX, degree, forms_of, summed
 from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
