@@ -9,8 +9,8 @@ and what is collected is sorted: the result depends on no order of execution, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from ..compiler.subgraphs import part
 from ..ir import KernelGraph
 from ..tensors import TensorSet
-from .body import Kernel
 from .codegen import SPECS, generate, inputs_of
+from .elementwise import floats
 from .launch import Batch, Launcher, chunks_of
 from .partials import floats_of
 from .table import to_device
@@ -30,15 +30,6 @@ SAMPLE, SAMPLE_ROWS = 1 << 16, 256
 SPREAD = (-16.0, -4.0, -1.0, 0.0, 0.0, 1.0, 4.0, 16.0)  # pivots, in standard errors of the sample
 FEW, ALWAYS_FEW = 1 / 32, 1024  # a share of the elements, and a number
 LOWEST, END = -(2**31), 2**31  # the keys are from LOWEST to below END
-
-
-@dataclass(frozen=True)
-class Runner:
-    """What this module needs of a backend: its device, whole expressions, and launches."""
-
-    device: torch.device
-    floats: Callable[[KernelGraph, Batch], list[Tensor]]  # float32 values of a graph's first output
-    launcher: Callable[[Kernel, Batch], Launcher]
 
 
 @dataclass
@@ -76,35 +67,33 @@ class Interval:
         return [self.low + width * (j + 1) // (NUM_PIVOTS + 1) for j in range(NUM_PIVOTS)]
 
 
-def kth_values(
-    runner: Runner, graph: KernelGraph, batch: Batch, ranks: Sequence[int]
-) -> list[list[Tensor]]:
+def kth_values(graph: KernelGraph, batch: Batch, ranks: Sequence[int]) -> list[list[Tensor]]:
     """[] float32 of each of the batch's tensors and the graph's outputs (KTH nodes of one value)."""
     intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
-    pivots = suggested(runner, graph, batch, intervals)
+    pivots = suggested(graph, batch, intervals)
     while not all(i.is_small for row in intervals for i in row):
-        counts = count_below(runner, graph, batch, pivots)
+        counts = count_below(graph, batch, pivots)
         for row, tried, found in zip(intervals, pivots, counts, strict=True):
             for interval, mine, below in zip(row, tried, found, strict=True):
                 interval.narrow(mine, below)
         pivots = [[interval.evenly() for interval in row] for row in intervals]
-    keys = collected(runner, graph, batch, intervals)
+    keys = collected(graph, batch, intervals)
     values = floats_of(torch.tensor(keys, dtype=torch.int32))
     return [list(row.unbind()) for row in values.unbind()]
 
 
 def suggested(
-    runner: Runner, graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+    graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[list[int]]]:
     """Pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
     values = part(graph, graph.nodes[graph.outputs[0]].args)
-    samples = runner.floats(values, sample(values, batch))
+    samples = floats(values, sample(values, batch))
     sizes = [one.numel() for one in samples]
-    lines = torch.full((len(sizes), max(sizes)), torch.nan, device=runner.device)
+    lines = torch.full((len(sizes), max(sizes)), torch.nan, device=batch.device)
     for line, one in zip(lines, samples, strict=True):
         line[: one.numel()] = one.flatten()
     places = [[around(i, size) for i in row] for row, size in zip(intervals, sizes, strict=True)]
-    at = to_device(places, torch.int64, runner.device)
+    at = to_device(places, torch.int64, batch.device)
     found = lines.sort(1).values.gather(1, at.flatten(1)).reshape(at.shape)
     keys = torch.where(found == found, keys_of(found), END - 1).to(torch.int64)
     keys[..., SPREAD.index(0.0) + 1] += 1  # the middle one and the next: they hold all its equals
@@ -135,7 +124,7 @@ def sample(graph: KernelGraph, batch: Batch) -> Batch:
         experts = {n: cut(tensors.experts[n].view(rows, cols)) for n in inputs_of(graph)}
         sets.append(TensorSet(tensors.name, cut(tensors.base.view(rows, cols)), experts))
         slots.append([None if value is None else cut(value) for value in own])
-    return Batch(batch.members, batch.dtypes, tuple(sets), tuple(slots))
+    return replace(batch, sets=tuple(sets), slots=tuple(slots))
 
 
 def thinned(value: Tensor, down: int, across: int) -> Tensor:
@@ -147,12 +136,12 @@ def thinned(value: Tensor, down: int, across: int) -> Tensor:
 
 
 def count_below(
-    runner: Runner, graph: KernelGraph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
+    graph: KernelGraph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[list[int]]]:
     """[tensors, ranks, NUM_PIVOTS] counts; one pass."""
-    wanted = to_device(pivots, torch.int32, runner.device)
+    wanted = to_device(pivots, torch.int32, batch.device)
     counts = torch.zeros_like(wanted)
-    launch = runner.launcher(generate(graph, "below", batch.dtypes), batch)
+    launch = Launcher.of(generate(graph, "below", batch.dtypes), batch)
     outs = [counts.data_ptr()] * len(batch.sets)
     for each in launch.tables(outs, chunks_of(SPECS["below"].chunk)):
         launch.run(each, wanted)
@@ -160,7 +149,7 @@ def count_below(
 
 
 def collected(
-    runner: Runner, graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
+    graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[int]]:
     """The key of each rank: the interval's only key, or by sorting what is inside; one pass."""
     flat = [i for row in intervals for i in row]
@@ -168,12 +157,12 @@ def collected(
         return [[i.low for i in row] for row in intervals]
     sizes = [0 if i.high - i.low == 1 else i.num_inside for i in flat]
     bounds = [(i.low, i.high - 1) if size else (1, 0) for i, size in zip(flat, sizes, strict=True)]
-    device, width = runner.device, max(sizes)
+    device, width = batch.device, max(sizes)
     low, high = (to_device(list(each), torch.int32, device) for each in zip(*bounds, strict=True))
     out = torch.full((len(flat), width), END - 1, dtype=torch.int32, device=device)
     starts = width * torch.arange(len(flat), device=device)
     taken = torch.zeros(len(flat), dtype=torch.int32, device=device)
-    launch = runner.launcher(generate(graph, "collect", batch.dtypes), batch)
+    launch = Launcher.of(generate(graph, "collect", batch.dtypes), batch)
     for each in launch.tables(
         [out.data_ptr()] * len(batch.sets), chunks_of(SPECS["collect"].chunk)
     ):

@@ -44,6 +44,7 @@ class Batch:
     dtypes: tuple[str, ...]  # of base and inputs
     sets: tuple[TensorSet, ...]
     slots: tuple[Slots, ...]
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Launcher:
     kept: tuple[Tensor, ...]  # what the table's addresses point to
 
     @staticmethod
-    def of(kernel: Kernel, batch: Batch, device: torch.device) -> Launcher:
+    def of(kernel: Kernel, batch: Batch) -> Launcher:
         entries, numbers, kept = [], list[Tensor](), list[Tensor]()
         for tensors, slots in zip(batch.sets, batch.slots, strict=True):
             read = [tensors.base] if kernel.reads_base else []
             read += [tensors.experts[name] for name in kernel.inputs]
-            read += [vector(slots, s, device) for s in (*kernel.rows, *kernel.cols)]
+            read += [vector(slots, s, batch.device) for s in (*kernel.rows, *kernel.cols)]
             addresses = tuple(t.data_ptr() for t in read)
             cols = tensors.base.shape[-1] if tensors.base.dim() else 1
             entries.append(Entry(addresses, tensors.base.numel(), cols, len(numbers)))
@@ -70,8 +71,8 @@ class Launcher:
             kept += read
         values = {id(number): float(number) for number in {id(n): n for n in numbers}.values()}
         listed = [values[id(number)] for number in numbers] or [0.0]
-        params = to_device(listed, torch.float32, device)
-        return Launcher(kernel, tuple(entries), params, device, tuple(kept))
+        params = to_device(listed, torch.float32, batch.device)
+        return Launcher(kernel, tuple(entries), params, batch.device, tuple(kept))
 
     def split(
         self, outs: Sequence[int], num_chunks: Callable[[Entry, int], int]
