@@ -1,7 +1,7 @@
-"""What a backend raises."""
+"""The error that backends raise."""
 
 from __future__ import annotations
 
 
 class BackendError(RuntimeError):
-    """A backend that does not exist, or not on this machine; one line with the fix."""
+    """A backend does not exist, or cannot run on this machine. The message is one line."""

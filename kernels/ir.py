@@ -9,8 +9,8 @@ are 0.0 and 1.0. A value lives in one of four spaces:
 An element-wise op joins the spaces of its arguments (ROW with COL is FULL). A reduction has the
 space of what is left: FULL -> SCALAR runs over everything, FULL -> ROW over each row's columns,
 FULL -> COL over each column's rows, ROW or COL -> SCALAR over that vector. Small stacked axes (the
-experts) do not exist here: they are unrolled before. What each op means is in reference.py, what is
-legal in verify.py.
+experts) do not exist here: they are unrolled before. reference.py says what each op means, verify.py
+what is legal.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 
 
 class Space(StrEnum):
+    """The shape of a value, for a tensor of R rows and C columns."""
+
     FULL = "full"
     ROW = "row"
     COL = "col"
@@ -31,18 +33,20 @@ class Space(StrEnum):
 
 
 class Op(StrEnum):
-    # Leaves. Attributes in parentheses.
-    INPUT = "input"  # (name,) the task vector of an expert, FULL
-    CONST = "const"  # (value,) a number, SCALAR
-    PARAM = "param"  # (index,) a constant lifted out of the structure, SCALAR
-    IN_RANGE = "in_range"  # (start, stop, step) 1 where the index is in it: row, column or flat
-    INDEX = "index"  # () the row in space ROW, the column in COL, from 0
-    RANDOM = "random"  # (kind, seed, draw) uniform [0, 1) or normal numbers by Philox, FULL
+    """What a node computes. Where the name does not say it, a comment does."""
+
+    # Leaves. Their attributes are in parentheses.
+    INPUT = "input"  # (name,): the task vector of that expert, FULL
+    CONST = "const"  # (value,): a number, SCALAR
+    PARAM = "param"  # (slot,): a number or vector that is known only at the call, never FULL
+    IN_RANGE = "in_range"  # (start, stop, step): 1 where the row, column or flat index is in it
+    INDEX = "index"  # (): the row in space ROW, the column in COL, both from 0
+    RANDOM = "random"  # (kind, seed, draw): uniform [0, 1) or normal numbers by Philox, FULL
 
     # Element-wise, one argument.
     NEG = "neg"
     ABS = "abs"
-    SIGN = "sign"  # -1, 0, 1; NaN stays
+    SIGN = "sign"  # gives -1, 0 or 1; NaN stays
     SQRT = "sqrt"
     RSQRT = "rsqrt"
     EXP = "exp"
@@ -71,21 +75,21 @@ class Op(StrEnum):
     POW = "pow"
     MAX = "max"  # NaN wins, as in torch.maximum
     MIN = "min"
-    MOD = "mod"  # of the divisor's sign, as torch.remainder
+    MOD = "mod"  # has the divisor's sign, as in torch.remainder
     ATAN2 = "atan2"
-    LT = "lt"
+    LT = "lt"  # comparisons give 1.0 or 0.0
     LE = "le"
     EQ = "eq"
     NE = "ne"
 
     # Element-wise, three arguments.
-    WHERE = "where"  # second argument where the first is not 0, else third
+    WHERE = "where"  # gives the second argument where the first is not 0, else the third
 
     # Reductions: from the argument's space to the node's.
     REDUCE_SUM = "reduce_sum"
     REDUCE_MAX = "reduce_max"  # NaN wins
     REDUCE_MIN = "reduce_min"
-    KTH = "kth"  # (k,) k-th smallest, from 1; NaN counts as largest
+    KTH = "kth"  # (k,): the k-th smallest, from 1; NaN counts as the largest
 
 
 LEAVES = frozenset({Op.INPUT, Op.CONST, Op.PARAM, Op.IN_RANGE, Op.INDEX, Op.RANDOM})
@@ -110,17 +114,21 @@ COMMUTATIVE = frozenset({Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE})
 
 @dataclass(frozen=True)
 class Node:
-    """One value: what computes it, from which earlier nodes, and where it lives."""
+    """One value: the op that computes it, the earlier nodes that the op reads, and its space."""
 
     op: Op
     args: tuple[int, ...] = ()
-    attrs: tuple[Any, ...] = ()  # str, int, float only
+    attrs: tuple[Any, ...] = ()  # only str, int and float
     space: Space = Space.SCALAR
 
 
 @dataclass(frozen=True)
 class KernelGraph:
-    """Nodes in an order in which arguments come first, and the indices of the results."""
+    """What one program computes. Arguments stand before the nodes that read them.
+
+    `outputs` are indices into `nodes`. Nothing is checked here: call `verify.verify` on a graph
+    that others made.
+    """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
@@ -130,11 +138,11 @@ class KernelGraph:
 
     @cached_property
     def _hash(self) -> int:
-        """Worked out once: graphs are keys of what was compiled."""
+        """Computed once, because graphs are keys of every cache of compiled code."""
         return hash((self.nodes, self.outputs))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: floats travel as hexadecimal text, so that inf, nan and -0.0 survive."""
+        """Return plain data. Floats are hexadecimal text, so that inf, nan and -0.0 survive."""
         rows = [
             [n.op.value, list(n.args), [_pack(a) for a in n.attrs], n.space.value]
             for n in self.nodes
@@ -143,7 +151,7 @@ class KernelGraph:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> KernelGraph:
-        """The graph that `to_json` wrote. Verify it before use (`verify.verify`)."""
+        """Return the graph that `to_json` wrote, not checked: verify it before use."""
         nodes = tuple(
             Node(Op(op), tuple(args), tuple(_unpack(a) for a in attrs), Space(space))
             for op, args, attrs, space in data["nodes"]
@@ -152,13 +160,16 @@ class KernelGraph:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the graph's text, 16 hex digits. Equal after `passes.canonical`: same meaning."""
+        """The first 16 hexadecimal digits of the SHA-256 of the graph's text.
+
+        Graphs that `passes.canonical` made have equal fingerprints where they mean the same.
+        """
         text = json.dumps(self.to_json(), separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def join(*spaces: Space) -> Space:
-    """The space of an element-wise op on values of these spaces."""
+    """Return the space of an element-wise op on values of these spaces."""
     distinct = set(spaces) - {Space.SCALAR}
     if not distinct:
         return Space.SCALAR
@@ -174,7 +185,7 @@ def _unpack(value: Any) -> Any:
 
 
 class Builder:
-    """Makes a graph node by node; equal nodes are made once, spaces are worked out here."""
+    """Makes a graph node by node. Equal nodes are made once, and ops get their spaces here."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -183,11 +194,14 @@ class Builder:
     def add(
         self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
     ) -> int:
-        """Index of the node. `space` is needed for leaves and reductions only."""
+        """Return the index of the node, which is new unless an equal one is there.
+
+        Only leaves and reductions need `space`; an element-wise op joins its arguments' spaces.
+        """
         if space is None:
             space = join(*(self.nodes[i].space for i in args))
         node = Node(op, args, attrs, space)
-        # repr tells 1, 1.0, True, 0.0 and -0.0 apart, which hashing does not
+        # By repr, because 1, 1.0 and True are equal as keys, and so are 0.0 and -0.0.
         key = (op, args, repr(attrs), space)
         if key not in self._known:
             self._known[key] = len(self.nodes)
@@ -195,10 +209,13 @@ class Builder:
         return self._known[key]
 
     def const(self, value: float) -> int:
+        """Return the index of a number."""
         return self.add(Op.CONST, attrs=(float(value),), space=Space.SCALAR)
 
     def input(self, name: str) -> int:
+        """Return the index of an expert's task vector."""
         return self.add(Op.INPUT, attrs=(name,), space=Space.FULL)
 
     def graph(self, *outputs: int) -> KernelGraph:
+        """Return all nodes that were made, as a graph with these outputs."""
         return KernelGraph(tuple(self.nodes), tuple(outputs))

@@ -19,7 +19,7 @@ UNIFORM_STREAM, NORMAL_STREAMS = 0, (1, 2)
 
 
 def words(seed: int, draw: int, n: int, stream: int = UNIFORM_STREAM) -> np.ndarray:
-    """The first n words of a draw, uint64 [n] with values below 2^32."""
+    """Return the first n words of a draw: uint64 [n], each below 2^32."""
     block = np.arange(-(-n // 4), dtype=np.uint64)
     c0, c1 = block & LOW, block >> SHIFT
     c2, c3 = np.full_like(block, draw), np.full_like(block, stream)
@@ -33,18 +33,18 @@ def words(seed: int, draw: int, n: int, stream: int = UNIFORM_STREAM) -> np.ndar
 
 
 def uniform(seed: int, draw: int, n: int, stream: int = UNIFORM_STREAM) -> torch.Tensor:
-    """[n] float32 in [0, 1)."""
+    """Return n uniform numbers: float32 [n] in [0, 1)."""
     bits = (words(seed, draw, n, stream) >> np.uint64(8)).astype(np.float32)
     return torch.from_numpy(bits * np.float32(2**-24))
 
 
 def normal(seed: int, draw: int, n: int) -> torch.Tensor:
-    """[n] float32, standard normal."""
+    """Return n standard normal numbers: float32 [n]."""
     u, v = (uniform(seed, draw, n, stream) for stream in NORMAL_STREAMS)
     return torch.sqrt(-2 * torch.log(1 - u)) * torch.cos(2 * torch.pi * v)
 
 
 def draw(kind: str, seed: int, number: int, shape: tuple[int, int]) -> torch.Tensor:
-    """[R, C] float32 of "uniform" or "normal" numbers."""
+    """Return float32 [R, C]; `kind` is "uniform" or "normal"."""
     numbers = uniform if kind == "uniform" else normal
     return numbers(seed, number, shape[0] * shape[1]).reshape(shape)

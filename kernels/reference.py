@@ -1,7 +1,7 @@
 """What every op means: a plain interpreter on whole tensors, float64 unless said otherwise.
 
-This is the definition that all backends are tested against. With dtype float32 the same code runs
-the small host steps of a plan, where float32 is what eager torch would have used.
+All backends are tested against this definition. With dtype float32 the same code runs the small
+host steps of a plan, as eager torch would have run them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ assert set(ELEMENTWISE_FORMS) == ELEMENTWISE
 
 
 def size_of(space: Space, shape: tuple[int, int]) -> tuple[int, ...]:
-    """Shape of a value: [R, C], [R, 1], [1, C] or []."""
+    """Return the shape of a value in this space: [R, C], [R, 1], [1, C] or []."""
     rows, cols = shape
     return {
         Space.FULL: (rows, cols),
@@ -76,7 +76,11 @@ def evaluate(
     slots: Sequence[Tensor | None] = (),
     dtype: torch.dtype = torch.float64,
 ) -> list[Tensor]:
-    """The outputs' values in their spaces' shapes. `inputs`: task vectors [R, C] by name."""
+    """Return the outputs' values, in the shapes of their spaces and in `dtype`.
+
+    `inputs` are task vectors [R, C] by the expert's name. `slots` are the values of PARAM leaves.
+    Sums are added in float64 whatever the dtype. The graph must be verified.
+    """
     values: list[Tensor] = []
     for node in graph.nodes:
         values.append(value_of(node, [values[a] for a in node.args], inputs, shape, slots, dtype))
@@ -113,7 +117,7 @@ def value_of(
 
 
 def in_range(node: Node, shape: tuple[int, int]) -> Tensor:
-    """Truth values: is the row, column or flat index in range(start, stop, step)?"""
+    """Return whether each row, column or flat index is in range(start, stop, step)."""
     start, stop, step = node.attrs
     size = size_of(node.space, shape)
     index = torch.arange(max(1, size[0] * size[1])).reshape(size)
@@ -121,7 +125,7 @@ def in_range(node: Node, shape: tuple[int, int]) -> Tensor:
 
 
 def reduce(node: Node, x: Tensor) -> Tensor:
-    """Sum, extreme or k-th smallest over what the node's space leaves out."""
+    """Reduce x over the axes that the node's space leaves out."""
     if node.space is Space.SCALAR:
         flat, keep = x.reshape(-1), ()
         dim = 0

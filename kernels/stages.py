@@ -1,6 +1,6 @@
 """A compiled graph: sweeps that fill slots, small host steps between them, one element-wise pass.
 
-    slots    numbers that a later stage reads: lifted constants first, then what stages produce.
+    slots    numbers that a later stage reads: first the constants, then what stages produce.
              A slot holds a float32 tensor: [] (SCALAR), [R, 1] (ROW) or [1, C] (COL).
     Sweep    one pass over the task vectors; every output is a reduction node
     Host     a few ops on slots only, by torch on small tensors
@@ -18,21 +18,25 @@ from .ir import KernelGraph, Op
 
 
 def structure(plan: KernelPlan) -> tuple[KernelGraph, ...]:
-    """What plans must share to run together: all but the lifted constants."""
+    """Return the graphs of a plan's stages.
+
+    Plans whose structures are equal may run together: the same compiled code serves them.
+    """
     return tuple(stage.graph for stage in plan.stages)
 
 
 def num_passes(plan: KernelPlan) -> int:
-    """How often the weights are read."""
+    """Return how often a plan reads the weights."""
     return sum(not isinstance(stage, Host) for stage in plan.stages)
 
 
 def plan_bytes(
     plan: KernelPlan, shape: tuple[int, int], itemsizes: Mapping[str, int]
 ) -> tuple[int, int]:
-    """Bytes (read, written) for one tensor [R, C]; `itemsizes` by expert name and "base".
+    """Return the bytes that a plan reads and writes for one tensor [R, C].
 
-    A pass reads the base and the experts it uses once; small vectors are not counted.
+    `itemsizes` are bytes an element, by the expert's name and for "base". A pass reads the base
+    and each expert that it uses once. Small vectors are not counted.
     """
     numel, read, written = shape[0] * shape[1], 0, 0
     for stage in plan.stages:
@@ -47,20 +51,26 @@ def plan_bytes(
 
 @dataclass(frozen=True)
 class Sweep:
-    graph: KernelGraph  # outputs: reduction nodes over element-wise expressions
+    """One pass over the weights. Its outputs are reductions of element-wise expressions."""
+
+    graph: KernelGraph
     slots: tuple[int, ...]  # slots[i] receives outputs[i]
-    keys: tuple[str, ...]  # keys[i] names the statistic: equal keys, equal meaning, any candidate
+    keys: tuple[str, ...]  # keys[i] names outputs[i]; equal keys mean one value in any program
 
 
 @dataclass(frozen=True)
 class Host:
-    graph: KernelGraph  # no FULL value in it
-    slots: tuple[int, ...]
+    """A few ops on slots. No value in its graph is FULL."""
+
+    graph: KernelGraph
+    slots: tuple[int, ...]  # slots[i] receives outputs[i]
 
 
 @dataclass(frozen=True)
 class Apply:
-    graph: KernelGraph  # one output, the update; element-wise only
+    """The pass that writes. Its graph is element-wise, with one output: the update."""
+
+    graph: KernelGraph
 
 
 Stage = Sweep | Host | Apply
@@ -68,9 +78,12 @@ Stage = Sweep | Host | Apply
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """What a backend executes. Structure and numbers apart: one kernel serves many constants."""
+    """What a backend executes for one tensor.
 
-    stages: tuple[Stage, ...]  # Apply, where there is one, comes last
-    params: tuple[float, ...]  # lifted constants, in slots 0, 1, ...
+    Numbers are apart from the stages, so that one kernel serves many constants.
+    """
+
+    stages: tuple[Stage, ...]  # an Apply, where there is one, comes last
+    params: tuple[float, ...]  # constants, in slots 0, 1, ...
     num_slots: int
-    outputs: tuple[int, ...]  # slots of the wanted small values, for a plan without Apply
+    outputs: tuple[int, ...]  # slots of the values that a plan without Apply gives

@@ -1,4 +1,4 @@
-"""The tensors that kernels read and write, and the statistics that are kept of them."""
+"""The tensors that kernels read and write, and the statistics of them that are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 @dataclass(frozen=True)
 class TensorSet:
-    """One checkpoint tensor of the base and of every expert: equal shapes, contiguous, 1-D or 2-D."""
+    """One checkpoint tensor of the base and of every expert.
+
+    All have one shape. They are contiguous and of a dtype in DTYPES, which may differ between
+    them. Wrong tensors are a bug of the caller: an assertion says so.
+    """
 
     name: str
     base: Tensor
@@ -30,30 +34,30 @@ class TensorSet:
 
     @property
     def shape2d(self) -> tuple[int, int]:
-        """(R, C); a 1-D tensor is one row."""
+        """The shape as (R, C): a tensor of one dimension is one row, axes before the last are rows."""
         *rows, cols = self.base.shape or (1,)
         return math.prod(rows), cols
 
     def first(self, num_rows: int) -> TensorSet:
-        """The first rows as a matrix, not copied."""
+        """Return the first rows as matrices that share this set's memory."""
         experts = {n: e.reshape(self.shape2d)[:num_rows] for n, e in self.experts.items()}
         return TensorSet(self.name, self.base.reshape(self.shape2d)[:num_rows], experts)
 
     def vector(self, name: str, dtype: torch.dtype) -> Tensor:
-        """The task vector [R, C]: subtracted in float32, as the contract says."""
+        """Return an expert's task vector [R, C]: expert - base in float32, then cast to `dtype`."""
         delta = self.experts[name].float() - self.base.float()
         return delta.reshape(self.shape2d).to(dtype)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One tensor's plan, and where its result goes (the base's dtype and shape)."""
+    """One tensor's merge: its plan, and where the result goes."""
 
     plan: KernelPlan
     tensors: TensorSet
-    out: Tensor
+    out: Tensor  # has the base's dtype and shape
     memo: Memo | None = None
 
 
-Slots = list[Tensor | None]
-Memo = MutableMapping[str, Tensor]
+Slots = list[Tensor | None]  # by number; None until a stage fills it
+Memo = MutableMapping[str, Tensor]  # a tensor's statistics by key; it may forget, and refuse

@@ -1,4 +1,4 @@
-"""What is a legal graph. Checked at the trust boundary, at entry of the compiler and after each pass."""
+"""Says which graphs are legal. Graphs are checked where untrusted code sends them, and after each pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from .ir import BINARY, ELEMENTWISE, REDUCTIONS, TERNARY, UNARY, KernelGraph, No
 
 MAX_NODES = 20_000
 RANDOM_KINDS = ("uniform", "normal")
-REDUCED = {  # space of the argument -> spaces that a reduction may leave
+# The spaces that a reduction may leave, by the space of its argument.
+REDUCED = {
     Space.FULL: {Space.SCALAR, Space.ROW, Space.COL},
     Space.ROW: {Space.SCALAR},
     Space.COL: {Space.SCALAR},
@@ -15,7 +16,7 @@ REDUCED = {  # space of the argument -> spaces that a reduction may leave
 
 
 class GraphError(ValueError):
-    """A graph that breaks a rule; the message names the node and the rule."""
+    """A graph breaks a rule. The message names the node and the rule."""
 
 
 def verify(graph: KernelGraph, *, max_nodes: int = MAX_NODES) -> None:
@@ -31,7 +32,7 @@ def verify(graph: KernelGraph, *, max_nodes: int = MAX_NODES) -> None:
 
 
 def node_fault(graph: KernelGraph, index: int, node: Node) -> str | None:
-    """What is wrong with one node, or None."""
+    """Return what is wrong with one node, or None."""
     if not all(isinstance(a, int) and 0 <= a < index for a in node.args):
         return f"arguments {node.args} are not all earlier nodes"
     if len(node.args) != arity(node.op):
@@ -47,7 +48,7 @@ def node_fault(graph: KernelGraph, index: int, node: Node) -> str | None:
 
 
 def arity(op: Op) -> int:
-    """Number of arguments."""
+    """Return how many arguments an op takes."""
     if op in UNARY or op in REDUCTIONS:
         return 1
     return 2 if op in BINARY else 3 if op in TERNARY else 0
@@ -95,7 +96,7 @@ def range_fault(node: Node) -> str | None:
 
 
 def index_fault(node: Node) -> str | None:
-    """Small values are computed by the host: backends need no form of it."""
+    """An index is a vector, so the host computes it and backends need no form of it."""
     good = node.space in (Space.ROW, Space.COL) and not node.attrs
     return None if good else f"index {node.attrs} in {node.space}"
 

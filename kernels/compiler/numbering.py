@@ -1,4 +1,4 @@
-"""Digests of nodes, and an order of nodes that does not depend on the program's."""
+"""The canonical order of a graph's nodes, which does not depend on the order that the program chose."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import hashlib
 
 from ..ir import COMMUTATIVE, ELEMENTWISE, Builder, KernelGraph, Op
 
-# ---- order: arguments of commutative ops by meaning, then one numbering for one graph -------------
-
 
 def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
-    """A hash of each node's meaning, whatever its number and the order of commutative arguments.
+    """Return a hash of each node's meaning.
 
-    Without `constants`, of its structure alone.
+    It does not depend on the node's number, nor on which of two commutative arguments is first.
+    Without `constants` it does not depend on the values of constants either.
     """
     found: list[str] = []
     for node in graph.nodes:
@@ -26,9 +25,11 @@ def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
 
 
 def order(graph: KernelGraph) -> KernelGraph:
-    """Sort commutative arguments; number nodes as a walk from the outputs meets them.
+    """Put nodes into the canonical order.
 
-    By structure first: 0.3 a + 0.7 b and 0.4 a + 0.6 b are one kernel with other parameters.
+    Arguments of commutative ops are sorted, and nodes are numbered as a walk from the outputs meets
+    them. Structure is compared before constants, so that 0.3 a + 0.7 b and 0.4 a + 0.6 b become one
+    kernel with other parameters.
     """
     names = list(zip(digests(graph, constants=False), digests(graph), strict=True))
     builder, new = Builder(), dict[int, int]()

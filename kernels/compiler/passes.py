@@ -1,10 +1,10 @@
-"""The compiler's front: KernelGraph -> KernelGraph passes with names, each verified, and what follows them.
+"""The compiler: passes from graph to graph, and from the canonical graph to a plan.
 
-    canonical(graph)        one graph for one meaning: simplify, order commutative arguments, renumber
-    compile_graph(graph)    canonical, then a KernelPlan that ends in one element-wise pass
-    compile_values(graph)   the same for a question: a KernelPlan whose outputs are small values
+    canonical(graph)        simplified, with one order of nodes for one meaning
+    compile_graph(graph)    canonical, then a plan that ends in one element-wise pass
+    compile_values(graph)   the same for a question: a plan whose outputs are small values
 
-Nothing here changes a result by more than float32 rounding of a constant product.
+No pass changes a result by more than the float32 rounding of a product of constants.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from .staging import stage_merge, stage_values
 
 
 def canonical(graph: KernelGraph) -> KernelGraph:
-    """The graph in the form in which equal meanings have equal fingerprints."""
+    """Return the graph in the form in which equal meanings have equal fingerprints.
+
+    Raises GraphError where the graph is not legal.
+    """
     verify(graph)
     for step in PASSES:
         graph = step(graph)
@@ -29,13 +32,19 @@ def canonical(graph: KernelGraph) -> KernelGraph:
 
 
 def compile_graph(graph: KernelGraph) -> KernelPlan:
-    """A plan for one update; its last stage is the Apply."""
+    """Return a plan for the update that is the graph's only output; its last stage is an Apply.
+
+    Raises GraphError where the graph is not legal.
+    """
     assert len(graph.outputs) == 1, "one program, one update"
     return stage_merge(canonical(graph))
 
 
 def compile_values(graph: KernelGraph) -> KernelPlan:
-    """A plan for the small values that are the graph's outputs."""
+    """Return a plan for the graph's outputs, none of which may be FULL.
+
+    Raises GraphError where the graph is not legal.
+    """
     return stage_values(canonical(graph))
 
 

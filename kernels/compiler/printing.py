@@ -5,11 +5,9 @@ from __future__ import annotations
 from ..ir import LEAVES, KernelGraph, Op
 from ..stages import KernelPlan
 
-# ---- printing -------------------------------------------------------------------------------------
-
 
 def describe(plan: KernelPlan) -> str:
-    """The plan as commented Python, one assignment a node."""
+    """Return the plan as commented Python text, one assignment a node."""
     lines = [f"# {len(plan.params)} constants, {plan.num_slots} slots"]
     lines += [f"s{i} = {value!r}" for i, value in enumerate(plan.params)]
     for stage in plan.stages:

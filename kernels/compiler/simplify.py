@@ -1,4 +1,9 @@
-"""Rewrites that never change a float32 result beyond the contract."""
+"""The pass that simplifies: constants are folded, neutral operations dropped, equal nodes made once.
+
+A rule looks at one node whose arguments are simplified, and returns the node that replaces it, or
+None. Values may change by the float32 rounding of a product of constants, and a zero may lose its
+sign: x + 0.0 becomes x.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,9 @@ import torch
 from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
 from ..reference import ELEMENTWISE_FORMS
 
-# ---- simplify: constants folded, neutral operations dropped, equal nodes made once ----------------
-
 
 def simplify(graph: KernelGraph) -> KernelGraph:
-    """Rebuild node by node; a rule may answer a node with an existing one."""
+    """Return the graph rebuilt node by node, each replaced where a rule says so."""
     builder, new = Builder(), list[int]()
     for node in graph.nodes:
         new.append(simplified(builder, node, tuple(new[a] for a in node.args)))
@@ -33,13 +36,13 @@ def simplified(b: Builder, node: Node, args: tuple[int, ...]) -> int:
 
 
 def number(b: Builder, index: int) -> float | None:
-    """The constant that a node is, or None."""
+    """Return the value of a constant, and None for any other node."""
     node = b.nodes[index]
     return node.attrs[0] if node.op is Op.CONST else None
 
 
 def fold(op: Op, numbers: Sequence[float]) -> float:
-    """In float32, as the kernel would."""
+    """Return the op's value in float32, as a kernel would compute it."""
     return float(ELEMENTWISE_FORMS[op](*(torch.tensor(n, dtype=torch.float32) for n in numbers)))
 
 
@@ -74,7 +77,7 @@ def mul_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def merged_factor(b: Builder, factor: float, index: int) -> int | None:
-    """c1 * (c2 * x) as (c1 c2) * x, where the product is an ordinary number."""
+    """Make c1 * (c2 * x) into (c1 c2) * x, where the product neither overflows nor is tiny."""
     node = b.nodes[index]
     if node.op is not Op.MUL:
         return None
@@ -91,8 +94,9 @@ def div_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
     divisor = numbers[1]
     if divisor == 1.0:
         return args[0]
+    # The inverse of a power of two is exact.
     if divisor and math.isfinite(divisor) and math.frexp(abs(divisor))[0] == 0.5:
-        return b.add(Op.MUL, args[0], b.const(1.0 / divisor))  # a power of two: exact
+        return b.add(Op.MUL, args[0], b.const(1.0 / divisor))
     return None
 
 
@@ -111,7 +115,8 @@ def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
     _condition, yes, no = args
     whole = join(*(b.nodes[a].space for a in args))
-    if yes == no and b.nodes[yes].space is whole:  # a smaller one would change a sum over it
+    # A value of a smaller space would change a sum over it: it would count fewer elements.
+    if yes == no and b.nodes[yes].space is whole:
         return yes
     if numbers[0] is None:
         return None
@@ -129,7 +134,10 @@ def max_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
-    """(c and yes) or (not c and no), all of them truth values, is `yes if c else no`."""
+    """Make (c and yes) or (not c and no) into `yes if c else no`, where all are truth values.
+
+    Truth values are 0 and 1, `and` is their product, `or` their maximum, `not c` is c == 0.
+    """
     for one, other in ((x, y), (y, x)):
         first, second = b.nodes[one], b.nodes[other]
         if first.op is not Op.MUL or second.op is not Op.MUL:
@@ -142,13 +150,13 @@ def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
 
 
 def is_not(b: Builder, index: int, of: int) -> bool:
-    """Whether a node is `of == 0`."""
+    """Return whether the node is `of == 0`."""
     node = b.nodes[index]
     return node.op is Op.EQ and of in node.args and any(number(b, a) == 0.0 for a in node.args)
 
 
 def is_truth(b: Builder, index: int) -> bool:
-    """Whether a node is 0 or 1 for all inputs."""
+    """Return whether the node is 0 or 1 for all inputs."""
     node = b.nodes[index]
     if node.op in (Op.LT, Op.LE, Op.EQ, Op.NE, Op.IN_RANGE):
         return True

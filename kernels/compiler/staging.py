@@ -1,8 +1,8 @@
-"""From a canonical graph to a plan: by depth of reductions over the weights.
+"""Turns a canonical graph into a plan, by the depth of reductions over the weights.
 
-A node's depth is the number of sweeps that must have run before it can be computed. At each depth
-there is one Sweep (all reductions of FULL values of that depth) and one Host step (the small values
-that a FULL expression or a deeper step needs). Every constant becomes a parameter slot.
+A node's depth is the number of sweeps that must have run before it can be computed. A depth has at
+most one Sweep, of all reductions of FULL values of that depth, and then at most one Host step, of the
+small values that a FULL expression or a deeper stage reads. Every constant becomes a slot.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from ..ir import REDUCTIONS, KernelGraph, Op, Space
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep
 from .subgraphs import subgraph
 
-OWN = "+"
+OWN = "+"  # ends the key of a statistic that depends on a program's own constants
 
 
 def stage_merge(graph: KernelGraph) -> KernelPlan:
-    """Plan of one update."""
+    """Return the plan of an update, which is the canonical graph's only output."""
     return Stager(graph).plan(merge=True)
 
 
 def stage_values(graph: KernelGraph) -> KernelPlan:
-    """Plan of small values, one output slot each."""
+    """Return the plan of small values, an output slot for each output of the canonical graph."""
     assert all(graph.nodes[o].space is not Space.FULL for o in graph.outputs), "a FULL answer"
     return Stager(graph).plan(merge=False)
 
 
 class Stager:
-    """One graph's way to its plan; the state is the slot of every small value known so far."""
+    """Makes one graph's plan, stage by stage. `slot` has the small values that are known so far."""
 
     def __init__(self, graph: KernelGraph) -> None:
         self.graph = graph
@@ -53,6 +53,7 @@ class Stager:
         return KernelPlan(tuple(stages), tuple(self.params), self.num_slots, outputs)
 
     def sweeps(self, depth: int) -> list[Stage]:
+        """Return the sweep of this depth, or no stage."""
         found = [
             i for i in range(len(self.graph.nodes)) if self.swept(i) and self.depth[i] == depth
         ]
@@ -63,7 +64,10 @@ class Stager:
         return [Sweep(graph, self.new_slots(found), keys)]
 
     def hosts(self, depth: int) -> list[Stage]:
-        """One step for the small values of this depth that something outside the step reads."""
+        """Return the host step of this depth, or no stage.
+
+        Only small values that something outside the step reads get a slot.
+        """
         nodes = self.graph.nodes
         small = {
             i
@@ -84,6 +88,7 @@ class Stager:
         return [Host(graph, self.new_slots(found))]
 
     def swept(self, index: int) -> bool:
+        """Return whether a node is a reduction over the weights."""
         node = self.graph.nodes[index]
         return node.op in REDUCTIONS and self.graph.nodes[node.args[0]].space is Space.FULL
 
@@ -96,12 +101,12 @@ class Stager:
         return tuple(slots)
 
     def extract(self, outputs: Iterable[int]) -> KernelGraph:
-        """The part of the graph above these nodes, cut at values that have a slot."""
+        """Return what these nodes need of the graph, cut at values that have a slot."""
         return subgraph(self.graph, tuple(outputs), self.slot)
 
 
 def depths(graph: KernelGraph) -> list[int]:
-    """Per node, the number of sweeps on which it rests."""
+    """Return the number of sweeps on which each node rests."""
     found: list[int] = []
     for node in graph.nodes:
         deepest = max((found[a] for a in node.args), default=0)
@@ -111,11 +116,11 @@ def depths(graph: KernelGraph) -> list[int]:
 
 
 def expression(graph: KernelGraph, index: int) -> KernelGraph:
-    """One value alone, constants in place: its fingerprint names the statistic."""
+    """Return one value's graph down to the weights, with its constants: it names the statistic."""
     return subgraph(graph, (index,), {})
 
 
 def key_of(statistic: KernelGraph) -> str:
-    """Its name in a memo; with OWN at the end where a program's constants are in it."""
+    """Return a statistic's name in a memo. OWN ends it where constants are in the expression."""
     constants = any(node.op is Op.CONST for node in statistic.nodes)
     return statistic.fingerprint + OWN * constants

@@ -1,4 +1,4 @@
-"""Cuts graphs: what an output needs, what a stage may hold."""
+"""Cuts graphs into what outputs need, and outputs into groups that share a pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
 
 
 def subgraph(graph: KernelGraph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> KernelGraph:
-    """The nodes that the outputs need, in order; what has a slot becomes a PARAM leaf."""
+    """Return a graph of what the outputs need. A node that has a slot becomes a PARAM leaf."""
     builder, new = Builder(), dict[int, int]()
     for index in needs(graph, outputs, slot):
         node = graph.nodes[index]
@@ -23,7 +23,10 @@ def subgraph(graph: KernelGraph, outputs: tuple[int, ...], slot: Mapping[int, in
 
 
 def needs(graph: KernelGraph, outputs: Iterable[int], known: Container[int] = ()) -> list[int]:
-    """Indices that the outputs rest on, ascending; what is known rests on nothing."""
+    """Return the indices of all nodes that the outputs rest on, ascending.
+
+    Nodes in `known` are among them, but not what they rest on.
+    """
     seen, todo = set[int](), list(outputs)
     while todo:
         if (index := todo.pop()) not in seen:
@@ -34,7 +37,7 @@ def needs(graph: KernelGraph, outputs: Iterable[int], known: Container[int] = ()
 
 
 def drop_unused(graph: KernelGraph) -> KernelGraph:
-    """Without the nodes that no output rests on."""
+    """Return the graph without the nodes that no output rests on."""
     kept = needs(graph, graph.outputs)
     new = {old: i for i, old in enumerate(kept)}
     nodes = tuple(
@@ -45,14 +48,17 @@ def drop_unused(graph: KernelGraph) -> KernelGraph:
 
 
 def part(graph: KernelGraph, outputs: Sequence[int]) -> KernelGraph:
-    """The same graph with only what these outputs need, so that use counts are right."""
+    """Return the graph of these outputs alone, without nodes that only others need."""
     return drop_unused(KernelGraph(graph.nodes, tuple(outputs)))
 
 
 def grouped(
     graph: KernelGraph, kind: Callable[[int], Any], most: int
 ) -> list[tuple[Any, list[int]]]:
-    """The outputs by kind, at most so many together: what a backend computes in one pass."""
+    """Return the distinct outputs by kind, in groups of at most `most`.
+
+    A backend computes a group in one pass.
+    """
     groups: dict[Any, list[int]] = {}
     for output in dict.fromkeys(graph.outputs):
         groups.setdefault(kind(output), []).append(output)

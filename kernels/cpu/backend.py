@@ -1,9 +1,9 @@
-"""The C++ backend: encodes stages for the tile VM and hands it pointers.
+"""The C++ backend: runs stages on the tile VM.
 
-Sums are made in 64 float lanes per 4 tiles of 512, double lanes per block of 65536 elements, blocks
-added in order: two runs give the same bits for any number of threads and on every instruction set.
-Whether an expression is tiled flat or by rows depends on that expression alone, so a statistic has
-the same bits whatever else is computed in the same pass.
+Sums are made in 64 float lanes over 4 tiles of 512 elements, then in 64 double lanes over a block of
+65536 elements, and blocks are added one after the other. So two runs give the same bits, for any number
+of threads and on every instruction set. Whether an expression is cut into tiles flat or by rows depends
+on that expression alone, so a statistic has the same bits whatever else is computed in the same pass.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from ..tensors import Slots, TensorSet
 from .reductions import reduced
 from .vm import TileVM
 
-MOST_VECTORS = 9  # in one program of moments: as many sums as the VM has lanes for
+MOST_VECTORS = 9  # with 10 task vectors there are 65 sums, and a program has 64 reductions at most
 
 
 @final
 class CpuBackend(Backend):
-    """`num_threads` defaults to the cores this process may use; `isa` to the best build.
+    """Runs on the CPU. Raises BackendError where the C++ extension is missing.
 
-    `fused=False` runs one instruction for each op: the same bits, for tests of the fused ones.
+    `num_threads` defaults to the number of cores that this process may use. `isa` names a build of
+    the VM; "" takes the best that this processor runs. `fused=False` runs one instruction for each
+    op: it gives the same bits, and is there to test the fused instructions.
     """
 
     name = "cpu"
@@ -70,7 +72,7 @@ class CpuBackend(Backend):
         return symmetric(self.vm.reduce_all([call]), tensors.base.numel(), len(names) + 1)
 
     def prepare(self, plan: KernelPlan, tensors: TensorSet) -> None:
-        """Do all that precedes the first tile of a plan without sweeps: encode, fill in, bind."""
+        """Do all that precedes the first tile of a plan without sweeps; the bench times it."""
         assert len(plan.stages) == 1, "a plan with sweeps reads the weights before its last pass"
         (slots,) = self.run_stages([plan], [tensors], [None])
         self.vm.bind(plan.stages[0].graph, "merge", tensors, slots)

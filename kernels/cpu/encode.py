@@ -1,7 +1,7 @@
 """From a stage's graph to the tile VM's instructions.
 
-The code of a graph does not depend on its numbers (slots of SCALAR space and constants): they are
-filled in at each call, so a program of known structure is encoded once.
+The code of a graph does not depend on its numbers, which are constants and slots of SCALAR space.
+Numbers are filled in at each call, so a program of known structure is encoded once.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Code:
     """Instructions and the tables that they index."""
 
     text: bytes
-    numbers: tuple[tuple[int, Number], ...]  # where in the text an immediate goes
+    numbers: tuple[tuple[int, Number], ...]  # each immediate and its offset in the text
     program: tuple[Insn, ...]
     num_registers: int
-    inputs: tuple[str, ...]  # "" is the base
+    inputs: tuple[str, ...]  # experts; "" is the base
     vectors: tuple[int, ...]  # slots of ROW and COL vectors
-    ranges: tuple[int, ...]  # start, stop, step of each
-    draws: tuple[int, ...]  # seed, draw of each
+    ranges: tuple[int, ...]  # start, stop and step, one range after the other
+    draws: tuple[int, ...]  # seed and draw, one pair after the other
     needs_rows: bool  # tiles must not leave their row
-    kinds: tuple[int, ...] = ()  # of reductions, in the order of their lanes
-    lanes: tuple[int, ...] = ()  # of each output
+    kinds: tuple[int, ...] = ()  # each lane's kind of reduction
+    lanes: tuple[int, ...] = ()  # each output's lane
 
     def filled(self, value: Callable[[int], float]) -> bytes:
-        """The text with its immediates; `value` gives the number that a node is."""
+        """Return the text with its immediates; `value` gives a node's number."""
         text = bytearray(self.text)
         for offset, number in self.numbers:
             struct.pack_into("f", text, offset, changed(value(number.node), number.change))
@@ -46,7 +46,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Machine:
-    """What encoding depends on besides the graph: the VM's instructions and the inputs' formats."""
+    """What encoding depends on besides the graph and the inputs' formats."""
 
     opcodes: Mapping[str, int]
     fused: bool = True
@@ -60,7 +60,7 @@ class Encoder:
     """Emits one program; every register is written once."""
 
     graph: KernelGraph
-    bf16: frozenset[str]  # experts in that format
+    bf16: frozenset[str]  # experts that are stored in that format
     program: Instructions = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     vectors: list[int] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Encoder:
         self.base_register: int | None = None
 
     def write(self, op: str, **fields: int | Number | None) -> int:
-        """Append an instruction; the register that it writes."""
+        """Append an instruction and return the register that it writes."""
         self.num_written += 1
         self.program.append(Insn(op, self.num_written, **fields))  # pyright: ignore
         return self.num_written
@@ -86,7 +86,7 @@ class Encoder:
         return node.op is Op.CONST or (node.op is Op.PARAM and node.space is Space.SCALAR)
 
     def value(self, index: int) -> int:
-        """The register that holds a node's value, computed now if need be."""
+        """Return the register that holds a node's value, which is computed now if need be."""
         todo = [index]
         while todo:
             current = todo[-1]
@@ -98,7 +98,7 @@ class Encoder:
         return self.register[index]
 
     def operands(self, index: int) -> list[int]:
-        """Arguments that must be in registers: a condition always, others if they are no numbers."""
+        """Return the arguments that must be in registers: conditions, and all that are no numbers."""
         node = self.graph.nodes[index]
         forced = node.op is Op.WHERE
         return [a for i, a in enumerate(node.args) if not self.is_number(a) or (forced and i == 0)]
@@ -130,13 +130,16 @@ class Encoder:
         return self.write(kind.upper(), k=len(self.draws) // 2 - 1)
 
     def base(self) -> int:
-        """The register of the base's values."""
+        """Return the register of the base's values."""
         if self.base_register is None:
             self.base_register = self.write("LOAD", k=position(self.inputs, ""))
         return self.base_register
 
     def binary(self, node: Node) -> int:
-        """Numbers come second where order does not matter; x - s is x + (-s)."""
+        """Write an op of two arguments.
+
+        A number comes second where the op is commutative, and x - s becomes x + (-s).
+        """
         x, y = node.args
         name = node.op.name
         if self.is_number(x):
@@ -161,7 +164,7 @@ class Encoder:
             u=Number(no) if self.is_number(no) else None,
         )
 
-    # ---- the whole
+    # ---- the program
 
     def end(self, op: str, **fields: int | None) -> None:
         """Append an instruction that writes no register."""
@@ -212,14 +215,14 @@ class Lanes:
 
 
 def position(items: list, item: object) -> int:
-    """Index of the item, appended if it is new."""
+    """Return the index of the item, which is appended if it is new."""
     if item not in items:
         items.append(item)
     return items.index(item)
 
 
 def changed(value: float, change: str) -> float:
-    """A float that struct can pack: what overflows float32 is infinite there."""
+    """Return the number as the instruction wants it, in float32; what overflows is infinite."""
     value = f32(value)
     if change == "negated":
         return -value
@@ -234,7 +237,7 @@ def f32(value: float) -> float:
 
 
 def below(value: float) -> float:
-    """The next smaller float32."""
+    """Return the next smaller float32."""
     if math.isnan(value) or value == -math.inf:
         return value
     (bits,) = struct.unpack("i", struct.pack("f", value or -0.0))

@@ -1,4 +1,4 @@
-"""Fuses pairs of instructions into one."""
+"""Fuses instructions that follow each other into one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import replace
 
 from .instructions import Insn, Instructions
 
-Only = Callable[[int | None], Insn | None]  # what wrote a register, if nobody else reads it
-Rule = Callable[[Insn, Only], tuple[Insn, list[Insn]] | None]  # the new one, those it swallows
-
-
-# ---- fusion ---------------------------------------------------------------------------------------
+Only = Callable[[int | None], Insn | None]  # gives what wrote a register, if nobody else reads it
+Rule = Callable[
+    [Insn, Only], tuple[Insn, list[Insn]] | None
+]  # gives the new one and what it swallows
 
 
 def fuse(program: Instructions, known: Mapping[str, int]) -> Instructions:
-    """In order of worth; `known` are the VM's instructions."""
+    """Return the program with fewer instructions. `known` are the VM's instructions.
+
+    The rules that save most come first.
+    """
     for rule in (absolute_threshold, add_scaled, read_in_passing, pair):
         program = rewrite(program, rule, known)
     return program
 
 
 def rewrite(program: Instructions, rule: Rule, known: Mapping[str, int]) -> Instructions:
-    """One walk: each instruction may swallow those that wrote what only it reads."""
+    """Apply one rule in one walk. An instruction may swallow those that wrote what only it reads."""
     reads = Counter(r for insn in program for r in insn.reads)
     written: dict[int, Insn] = {}
     gone: set[int] = set()
@@ -43,7 +45,7 @@ def rewrite(program: Instructions, rule: Rule, known: Mapping[str, int]) -> Inst
 
 
 def absolute_threshold(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """x where |x| > s, else a number (KEEP); x * (|x| > s) (MASK). Also for >=."""
+    """KEEP is x where |x| > s and else a number; MASK is x * (|x| > s). Both also serve >=."""
     if insn.op == "TRUE__WHERE_RS":
         tests = [(insn.a, insn.c)]
     elif insn.op == "MUL_RR":
@@ -61,7 +63,7 @@ def absolute_threshold(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None
 
 
 def add_scaled(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """a + b * s"""
+    """ADD_SCALED is a + b * s."""
     if insn.op != "ADD_RR":
         return None
     for product, other in ((insn.b, insn.a), (insn.a, insn.b)):
@@ -71,7 +73,7 @@ def add_scaled(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
 
 
 def read_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """A threshold, magnitude or products of task vectors that are stored as bf16."""
+    """Let a threshold, a magnitude or products read task vectors that are stored as bf16."""
     if insn.op in ("GRAM3", "GRAM3_MOMENTS"):
         return products_in_passing(insn, only)
     delta = only(insn.a)
@@ -81,7 +83,7 @@ def read_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
 
 
 def products_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """k holds the lane in 7 bits and the three inputs in 3 each."""
+    """Let products of three values read bf16. k holds the lane in 7 bits, then each input in 3."""
     deltas = [delta for delta in map(only, (insn.a, insn.b, insn.c)) if delta]
     inputs = [delta.k for delta in deltas if delta.op == "DELTA"]
     if len(inputs) != 3 or max(inputs) > 7 or insn.k > 127:
@@ -90,7 +92,8 @@ def products_in_passing(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | Non
     return Insn(f"DELTA_{insn.op}", b=deltas[0].b, k=packed), deltas
 
 
-# second instruction -> (the operand that the first may write, name as a SECOND, the other operand)
+# For each second instruction: the operand that the first one writes, its name as a SECOND in pairs.h,
+# and the other operand.
 SECONDS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "ADD_RR": (("a", "ADD_R", "b"), ("b", "ADD_R", "a")),
     "ADD_RS": (("a", "ADD_S", ""),),
@@ -112,7 +115,7 @@ SECONDS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 
 def pair(insn: Insn, only: Only) -> tuple[Insn, list[Insn]] | None:
-    """g(f(a, b), c), a test and its choice, or a result and its store, in one."""
+    """Fuse g(f(a, b), c), a test with its choice, or a result with its store."""
     if insn.op.startswith("TRUE__"):
         if first := only(insn.a):
             name = insn.op.replace("TRUE", first.op, 1)

@@ -1,12 +1,12 @@
-"""The tile VM's instructions, and the passes over them: fusion, then registers by last use.
+"""The tile VM's instructions, their registers and their bytes.
 
-    fuse(program)      fewer instructions that do the same: time is instructions x tiles (one store
-                       to L1 each), whatever they compute
-    allocate(program)  virtual registers become few real ones, all in L1
-    pack(program)      bytes for kernels/cpu/vm.h, and where numbers are to be filled in
+    fusion.fuse        fewer instructions that do the same: time is instructions x tiles, whatever
+                       they compute, since each stores a tile to L1
+    allocate           virtual registers become few real ones, all in L1
+    pack               the bytes for kernels/cpu/vm.h, and where numbers are filled in
 
 Before `allocate` every register is written once. A fused instruction is defined as its parts, so
-fused and plain programs give the same bits. What exists in fused form is in kernels/cpu/pairs.h.
+fused and plain programs give the same bits. kernels/cpu/pairs.h lists the fused instructions.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ REGISTERS, NUMBERS = ("a", "b", "c", "e"), ("s", "t", "u")
 
 @dataclass(frozen=True)
 class Number:
-    """An immediate: the value of a node that is known only at the call."""
+    """An immediate: the number of a node, which is known only at the call."""
 
     node: int
-    change: str = ""  # "negated", or "below": the next smaller float32
+    change: str = ""  # "negated", or "below" for the next smaller float32
 
 
 @dataclass(frozen=True)
 class Insn:
-    """d = op(a, b, c, e; s, t, u) over registers and numbers; k is an index into a table."""
+    """d = op(a, b, c, e; s, t, u) of registers and numbers. k is an index into a table."""
 
     op: str
     d: int | None = None
@@ -50,11 +50,11 @@ class Insn:
 Instructions = list[Insn]
 
 
-# ---- registers, bytes -----------------------------------------------------------------------------
-
-
 def allocate(program: Instructions) -> tuple[Instructions, int]:
-    """Real registers: a value's last reader gives its register back, and may write to it."""
+    """Return the program with real registers, and how many there are.
+
+    A value's last reader gives its register back, and may write to it.
+    """
     last = {r: i for i, insn in enumerate(program) for r in insn.reads}
     real: dict[int, int] = {}
     free: list[int] = []
@@ -74,7 +74,7 @@ def allocate(program: Instructions) -> tuple[Instructions, int]:
 def pack(
     program: Instructions, opcodes: Mapping[str, int]
 ) -> tuple[bytes, tuple[tuple[int, Number], ...]]:
-    """The instructions' bytes, and for each immediate its place in them."""
+    """Return the instructions' bytes, and the offset in them of each immediate."""
     words, numbers = [], []
     for i, insn in enumerate(program):
         fields = (insn.d, insn.a, insn.b, insn.c, insn.e)

@@ -1,4 +1,4 @@
-"""Bytecode that adds products up in double precision."""
+"""Encodes reductions: those that read the same registers share an instruction."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import combinations
 from ..ir import Op
 from .encode import MAX_KIND, REDUCTION_KINDS, Encoder, Lanes
 
-Product = tuple[int, int]  # of two nodes, the smaller first
+Product = tuple[int, int]  # the two nodes that are multiplied, the smaller index first
 
 
 def products_of(encoder: Encoder, outputs: list[int]) -> dict[Product, int]:
-    """Sums of x * y: which two nodes, and the output."""
+    """Return the outputs that are sums of x * y, by x and y."""
     found: dict[Product, int] = {}
     for output in outputs:
         node = encoder.graph.nodes[output]
@@ -24,7 +24,7 @@ def products_of(encoder: Encoder, outputs: list[int]) -> dict[Product, int]:
 
 
 def moments_of(encoder: Encoder, outputs: list[int]) -> dict[tuple[int, str], int]:
-    """Outputs that are the sum, or the sum of magnitudes, of a value."""
+    """Return the outputs that are a value's "SUM", or the sum of its magnitudes, "SIZES"."""
     found = {}
     for output in outputs:
         node = encoder.graph.nodes[output]
@@ -41,8 +41,11 @@ def encode_products(
     wanted: dict[Product, int],
     moments: dict[tuple[int, str], int],
 ) -> None:
-    """All products of three or of two values in one instruction, where most of them are wanted; of
-    three with their sums and sums of magnitudes, where those are."""
+    """Encode sums of products.
+
+    One instruction computes all products of three or of two values, where most of them are wanted.
+    That of three also computes the values' sums and sums of magnitudes, where most are wanted.
+    """
     for size, least, op in ((3, 4, "GRAM3"), (2, 2, "GRAM2")):
         values = sorted({v for product in wanted for v in product})
         for group in combinations(values, size):
@@ -61,7 +64,11 @@ def encode_products(
 
 
 def encode_moments(encoder: Encoder, lanes: Lanes, outputs: list[int]) -> None:
-    """Sum, sum of magnitudes, sum of squares of one value in one instruction; extremes alone."""
+    """Encode the other reductions.
+
+    One instruction computes the sum, the sum of magnitudes and the sum of squares of a value, as far
+    as they are wanted. An extreme has an instruction of its own.
+    """
     moments: dict[int, dict[str, int]] = {}
     for output in outputs:
         node = encoder.graph.nodes[output]

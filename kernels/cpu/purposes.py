@@ -1,4 +1,4 @@
-"""Bytecode of each kind of call: merge, update, statistics, columns, gathers, histograms."""
+"""Encodes a graph for each kind of call: merge, update, reductions, moments, columns, k-th values."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ from ..ir import KernelGraph, Op
 from .encode import REDUCTION_KINDS, Code, Encoder, Lanes, Machine
 from .lanes import encode_moments, encode_products, moments_of, products_of
 
-# ---- whole programs -------------------------------------------------------------------------------
-
 
 @lru_cache(maxsize=512)
 def encode(graph: KernelGraph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
-    """The code of a graph for one of PURPOSES."""
+    """Return the code of a graph for one of PURPOSES. `bf16` are the experts of that format."""
     return PURPOSES[purpose](Encoder(graph, bf16), machine)
 
 
 def encode_merge(encoder: Encoder, machine: Machine) -> Code:
-    """base + update into the output, rounded to its format."""
+    """Encode base + update, rounded to the output's format and stored."""
     update = encoder.value(encoder.graph.outputs[0])
     encoder.end("TRUE__STORE_MERGED", a=update, c=encoder.base())
     return encoder.code(machine)
 
 
 def encode_update(encoder: Encoder, machine: Machine) -> Code:
-    """The float32 update alone."""
+    """Encode the float32 update alone."""
     encoder.end("STORE", a=encoder.value(encoder.graph.outputs[0]))
     return encoder.code(machine)
 
 
 def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
-    """Reductions into lanes; `lanes` of the code says where each output is."""
+    """Encode reductions into lanes. The code's `lanes` say where each output is."""
     outputs = list(encoder.graph.outputs)
     lanes = Lanes(encoder.graph.outputs)
     encode_products(encoder, lanes, products_of(encoder, outputs), moments_of(encoder, outputs))
@@ -42,7 +40,7 @@ def encode_reductions(encoder: Encoder, machine: Machine) -> Code:
 
 
 def encode_moments_of(encoder: Encoder, machine: Machine) -> Code:
-    """Sums of the outputs, then of the products of all pairs (x before y), in double lanes."""
+    """Encode sums in double lanes: of the outputs, then of all products x * y, x not after y."""
     outputs = encoder.graph.outputs
     lanes, values = Lanes(()), [encoder.value(output) for output in outputs]
     for value in values:
@@ -57,7 +55,7 @@ def encode_moments_of(encoder: Encoder, machine: Machine) -> Code:
 
 
 def encode_columns(encoder: Encoder, machine: Machine) -> Code:
-    """Reductions by column, output k into column accumulator k."""
+    """Encode reductions by column: output k goes into column accumulator k."""
     lanes = Lanes(encoder.graph.outputs)
     names = {Op.REDUCE_SUM: "SUM", Op.REDUCE_MAX: "LARGEST", Op.REDUCE_MIN: "SMALLEST"}
     for output in encoder.graph.outputs:
@@ -68,14 +66,14 @@ def encode_columns(encoder: Encoder, machine: Machine) -> Code:
 
 
 def encode_gather(encoder: Encoder, machine: Machine) -> Code:
-    """Keys, inside a bracket, of what the order statistics, all outputs, run over."""
+    """Encode the gathering of keys inside a bracket. All outputs are k-th values of one value."""
     (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
     encoder.end("GATHER", a=encoder.value(value))
     return encoder.code(machine)
 
 
 def encode_histogram(encoder: Encoder, machine: Machine) -> Code:
-    """Counts of one digit of the keys of the same."""
+    """Encode the counting of one digit of those keys."""
     (value,) = {encoder.graph.nodes[output].args[0] for output in encoder.graph.outputs}
     encoder.end("HISTOGRAM", a=encoder.value(value))
     return encoder.code(machine)

@@ -14,11 +14,11 @@ from ..tensors import Slots, TensorSet
 from .vm import TileVM
 
 ALL, ROW, COL = Space.SCALAR, Space.ROW, Space.COL
-MOST_REDUCTIONS = 16  # in one program: their lanes stay in L1
+MOST_REDUCTIONS = 16  # reductions in one program, so that their lanes stay in L1
 
 
 def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """The graph's outputs, all reductions, float32: [], [R, 1] or [1, C]."""
+    """Return the graph's outputs, all reductions, float32: [], [R, 1] or [1, C]."""
     found: dict[int, Tensor] = {}
     groups = sweeps_of(graph)
     for by_row in (False, True):
@@ -33,10 +33,10 @@ def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) ->
 
 @lru_cache(maxsize=512)
 def sweeps_of(graph: KernelGraph) -> list[tuple[str, bool, list[int], KernelGraph]]:
-    """The outputs by what can share a program.
+    """Group the outputs by what can share a program.
 
-    Each entry says how its outputs are run, whether by rows, which they are, and gives a graph of
-    them alone.
+    A group says how it is run (a key of RUNS, or ALL), whether by rows, which outputs it has, and
+    what graph they are alone.
     """
 
     def kind(output: int) -> tuple[str, bool, tuple[int, ...]]:
@@ -50,13 +50,13 @@ def sweeps_of(graph: KernelGraph) -> list[tuple[str, bool, list[int], KernelGrap
 
 
 def reads_vectors(graph: KernelGraph, output: int) -> bool:
-    """Whether the expression below this reduction reads a ROW or COL vector."""
+    """Return whether the expression below this reduction reads a ROW or COL vector."""
     nodes = (graph.nodes[i] for i in needs(graph, graph.nodes[output].args))
     return any(n.op is Op.PARAM and n.space is not Space.SCALAR for n in nodes)
 
 
 def totals(vm: TileVM, graphs: list[KernelGraph], tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """Reductions over everything, one graph's outputs after the other's.
+    """Return reductions over everything, one graph's outputs after the other's.
 
     The graphs' programs share one walk over the tensors.
     """
@@ -72,7 +72,7 @@ def totals(vm: TileVM, graphs: list[KernelGraph], tensors: TensorSet, slots: Slo
 
 
 def over_rows(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """Reductions of each row, [R, 1]."""
+    """Return reductions of each row, [R, 1]."""
     call = vm.bind(graph, "reductions", tensors, slots, by_rows=True)
     out = torch.empty(len(call.code.kinds), tensors.shape2d[0])
     call.reduce_rows(out)
@@ -80,7 +80,7 @@ def over_rows(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) 
 
 
 def over_columns(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """Reductions of each column, [1, C]."""
+    """Return reductions of each column, [1, C]."""
     call = vm.bind(graph, "columns", tensors, slots, by_rows=True)
     out = torch.empty(len(call.code.kinds), tensors.shape2d[1])
     call.reduce_columns(out)
@@ -88,7 +88,7 @@ def over_columns(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slot
 
 
 def kth_values(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """Exact k-th values of one expression; its ranks share a pass (kernels/cpu/order.cpp)."""
+    """Return exact k-th values of one expression. Ranks that are close share a pass (order.cpp)."""
     space = graph.nodes[graph.outputs[0]].space
     wanted = [graph.nodes[output].attrs[0] for output in graph.outputs]
     ranks = sorted(set(wanted))

@@ -19,7 +19,7 @@ DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
 
 
 def load_extension() -> Any:
-    """The compiled module. Raises BackendError, which says how to get it, where it is missing."""
+    """Return the compiled module. Raises BackendError, which says how to get it, if it is missing."""
     try:
         from .. import _cpu  # pyright: ignore
     except ImportError as error:
@@ -33,9 +33,9 @@ def load_extension() -> Any:
 class BoundCall:
     """One program bound to one tensor's memory.
 
-    The native call holds bare addresses. This object owns the tensors behind them, so that they
-    live as long as it does: reach the native call only through an object that is kept, as the
-    methods here and `TileVM.apply` and `TileVM.reduce_all` do.
+    The native call holds addresses only. This object owns the tensors behind them, so it must live
+    until the native call has returned. The methods here, `TileVM.apply` and `TileVM.reduce_all` see
+    to that; nothing else touches `native`.
     """
 
     code: Code
@@ -51,7 +51,10 @@ class BoundCall:
         self.native.reduce_columns(self.code.kinds, out.data_ptr())
 
     def kth_all(self, histogram: BoundCall, ranks: Sequence[int]) -> list[float]:
-        """The values of these ranks (ascending, from 1) among all; `self` gathers keys."""
+        """Return the values of these ranks, ascending and from 1, among all elements.
+
+        This call's program gathers keys; that of `histogram` counts them.
+        """
         return self.native.kth_all(histogram.native, ranks)
 
     def kth_rows(self, ranks: Sequence[int], out: Tensor) -> None:
@@ -64,7 +67,7 @@ class BoundCall:
 
 
 class TileVM:
-    """The extension with the settings of a backend."""
+    """The compiled extension with the settings of a backend."""
 
     def __init__(self, num_threads: int, isa: str, fused: bool) -> None:
         self._module = load_extension()
@@ -74,9 +77,9 @@ class TileVM:
         self.isa = isa
 
     def code(self, graph: KernelGraph, purpose: str, tensors: TensorSet) -> Code:
-        """The graph's code for one of `purposes.PURPOSES`.
+        """Return the graph's code for one of `purposes.PURPOSES`.
 
-        It is encoded once for a graph and the formats that the tensors are read from.
+        A graph is encoded once for the formats in which tensors are stored.
         """
         bf16 = frozenset(n for n, t in tensors.experts.items() if t.dtype is torch.bfloat16)
         return encode(graph, purpose, bf16, self._machine)
@@ -89,10 +92,10 @@ class TileVM:
         slots: Slots,
         by_rows: bool = False,
     ) -> BoundCall:
-        """The graph's code with this call's numbers, bound to the tensors.
+        """Fill this call's numbers into the graph's code, and bind it to the tensors.
 
-        A tensor is walked as one row, unless `by_rows` or a vector over rows or columns asks for
-        its shape.
+        The tensors count as one row, unless `by_rows` or a ROW or COL vector in the code asks for
+        their shape.
         """
         code = self.code(graph, purpose, tensors)
 
@@ -118,16 +121,19 @@ class TileVM:
         return BoundCall(code, native, [*read, *vectors])
 
     def apply(self, calls: Sequence[BoundCall], outs: Sequence[Tensor]) -> list[bool]:
-        """Write each call's results to its output; whether all of its results are finite."""
+        """Write each call's results to its output, and return whether they are all finite."""
         places, dtypes = [o.data_ptr() for o in outs], [DTYPES[o.dtype] for o in outs]
         return [bool(f) for f in self._module.apply([c.native for c in calls], places, dtypes)]
 
     def reduce_all(self, calls: Sequence[BoundCall]) -> list[float]:
-        """Every lane of the calls, one call after the other; they share one walk over a tensor."""
+        """Return all lanes of the calls, one call's after the other's.
+
+        The calls share one walk over a tensor, which they must cut alike.
+        """
         return self._module.reduce_all([c.native for c in calls], [c.code.kinds for c in calls])
 
 
 def filled(slot: Tensor | None) -> Tensor:
-    """The slot's value, which an earlier stage must have put there."""
+    """Return the slot's value, which an earlier stage must have put there."""
     assert slot is not None, "a slot is read before it is filled"
     return slot

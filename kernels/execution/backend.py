@@ -1,11 +1,11 @@
-"""What runs a plan: the interface, the walk over stages that all backends share, the reference.
+"""Runs plans: the interface of backends, and the walk over stages that all of them share.
 
     merge     out = base + update, rounded once to the base's dtype
     update    the float32 update alone
     values    the small numbers that a question asked for
 
-A backend says how to run one Sweep and one Apply, of one tensor or of many that share a structure (a
-GPU wants them in one launch); slots, memo and host steps are the same for all.
+A backend says how to run a Sweep and an Apply, for one tensor or for many that share a structure: a
+GPU wants them in one launch. Slots, memos and host steps are the same for all backends.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ from ..reference import evaluate
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
 from ..tensors import Job, Memo, Slots, TensorSet
 from .joint import JoinedSweep, WantedSweep, from_moments, join_sweeps, known_moments
-
-PIECE_ELEMENTS = 1 << 22
+from .moments import moments_by_torch
 
 
 class Backend(ABC):
-    """Runs plans. Subclasses are final."""
+    """Runs plans. A subclass is final and defines `sweep`, `apply` and `expression`."""
 
     name: str
 
     @abstractmethod
     def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        """The reductions that are the graph's outputs, float32: [], [R, 1] or [1, C]."""
+        """Return the graph's outputs, all reductions, float32: [], [R, 1] or [1, C]."""
 
     @abstractmethod
     def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
-        """Write base + update into `out`; whether all results are finite."""
+        """Write base + update into `out` and return whether all results are finite."""
 
     @abstractmethod
     def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
-        """The update alone, float32, in the base's shape."""
+        """Return the update alone: float32, in the base's shape."""
 
     def sweep_all(
         self, graph: KernelGraph, sets: Sequence[TensorSet], slots: Sequence[Slots]
     ) -> list[list[Tensor]]:
-        """`sweep` of many tensors; one after the other where a backend knows nothing better."""
+        """`sweep` for many tensors, one after the other unless a backend knows better."""
         return [self.sweep(graph, *one) for one in zip(sets, slots, strict=True)]
 
     def apply_all(
@@ -56,20 +55,23 @@ class Backend(ABC):
         slots: Sequence[Slots],
         outs: Sequence[Tensor],
     ) -> list[bool]:
-        """`apply` of many tensors."""
+        """`apply` for many tensors, one after the other unless a backend knows better."""
         return [self.apply(graph, *one) for one in zip(sets, slots, outs, strict=True)]
 
     @final
     def merge(
         self, plan: KernelPlan, tensors: TensorSet, out: Tensor, memo: Memo | None = None
     ) -> bool:
-        """out = base + update (out: the base's dtype and shape); False if a result is NaN or Inf."""
+        """Write base + update into `out`, which has the base's dtype and shape.
+
+        Returns False if a result is NaN or Inf; `out` is then of no use.
+        """
         (finite,) = self.merge_all([Job(plan, tensors, out, memo)])
         return finite
 
     @final
     def merge_all(self, jobs: Sequence[Job]) -> list[bool]:
-        """`merge` of many tensors whose plans have one structure (`structure`), stage by stage."""
+        """`merge` for many tensors, stage by stage. Their plans must have one `structure`."""
         for job in jobs:
             base = job.tensors.base
             assert job.out.shape == base.shape and job.out.dtype == base.dtype
@@ -80,7 +82,7 @@ class Backend(ABC):
 
     @final
     def update(self, plan: KernelPlan, tensors: TensorSet, memo: Memo | None = None) -> Tensor:
-        """The float32 update (M - M0 before any cast), in the base's shape."""
+        """Return the update before it is added to the base: float32, in the base's shape."""
         (slots,) = self.run_stages([plan], [tensors], [memo])
         return self.expression(_apply_of(plan), tensors, slots)
 
@@ -88,7 +90,10 @@ class Backend(ABC):
     def starts(
         self, plans: Sequence[KernelPlan], tensors: TensorSet, memo: Memo | None, num_rows: int
     ) -> list[Tensor]:
-        """The first rows of each plan's update, [num_rows, C] float32; only sweeps read the rest."""
+        """Return the first rows of each plan's update, float32 [num_rows, C].
+
+        Only the plans' sweeps read the other rows.
+        """
         slots = self.run_stages(plans, [tensors] * len(plans), [memo] * len(plans))
         first = tensors.first(num_rows)
         pairs = zip(plans, slots, strict=True)
@@ -98,14 +103,17 @@ class Backend(ABC):
     def values(
         self, plan: KernelPlan, tensors: TensorSet, memo: Memo | None = None
     ) -> list[Tensor]:
-        """The plan's outputs, float32: [], [R, 1] or [1, C]."""
+        """Return the plan's outputs, float32: [], [R, 1] or [1, C]."""
         return self.values_all([plan], [tensors], [memo])[0]
 
     @final
     def values_all(
         self, plans: Sequence[KernelPlan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[list[Tensor]]:
-        """`values` of many plans. Those of one tensor share its passes, tensors their launches."""
+        """`values` for many plans, each with its tensor and memo.
+
+        Plans whose TensorSet is the same object share passes over it.
+        """
         slots = self.run_stages(plans, sets, memos)
         found = zip(plans, slots, strict=True)
         return [[v for o in plan.outputs if (v := own[o]) is not None] for plan, own in found]
@@ -113,11 +121,12 @@ class Backend(ABC):
     def run_stages(
         self, plans: Sequence[KernelPlan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
     ) -> list[Slots]:
-        """Fill each plan's slots: lifted constants, then sweeps and host steps in order.
+        """Return each plan's slots, filled: constants, then what sweeps and host steps give.
 
         All plans go from sweep to sweep together, so that those of one tensor share its passes.
         """
-        distinct = {id(plan): plan for plan in plans}  # many tensors, one plan: torch once
+        # Many tensors often share one plan, whose constants become tensors once.
+        distinct = {id(plan): plan for plan in plans}
         constants = {name: _constants(plan) for name, plan in distinct.items()}
         slots = [list(constants[id(plan)]) for plan in plans]
         known = [{} if memo is None else memo for memo in memos]
@@ -132,8 +141,10 @@ class Backend(ABC):
             self._fill(waiting)
 
     def _fill(self, waiting: Sequence[WantedSweep]) -> None:
-        """What memo and moments do not give is swept: together what is of one tensor, in one call
-        the tensors of which the same is wanted."""
+        """Fill the slots of these sweeps: from memos, from moments, and the rest by passes.
+
+        Sweeps of one tensor are joined, and tensors of which the same is wanted are swept by one call.
+        """
         for one in waiting:
             one.recall()
             one.keep(from_moments(one, self.moments))
@@ -157,26 +168,16 @@ class Backend(ABC):
 
     @final
     def moments_of(self, tensors: TensorSet, memo: Memo) -> Tensor:
-        """`moments`, from the memo or kept there."""
+        """Return `moments` from the memo, or compute them and keep them there."""
         return known_moments(tensors, memo, self.moments)
 
     def moments(self, tensors: TensorSet) -> Tensor:
-        """[K + 1, K + 1] float64: sums of products of 1 and the K task vectors. On their device, in
-        pieces."""
-        count = len(tensors.experts) + 1
-        total = torch.zeros(count, count, dtype=torch.float64, device=tensors.base.device)
-        base = tensors.base.reshape(-1)
-        for start in range(0, base.numel(), PIECE_ELEMENTS):
-            piece = slice(start, start + PIECE_ELEMENTS)
-            below = base[piece].float()
-            vectors = [e.reshape(-1)[piece].float() - below for e in tensors.experts.values()]
-            rows = torch.stack([torch.ones_like(below), *vectors]).double()
-            total += rows @ rows.T
-        return total.cpu()
+        """Return the tensor's moments (moments.py), float64 [K + 1, K + 1] on the CPU."""
+        return moments_by_torch(tensors)
 
 
 def _run_hosts(stages: Iterator[Stage], tensors: TensorSet, slots: Slots) -> Sweep | None:
-    """Go on to the next sweep, if there is one."""
+    """Run host steps up to the next sweep, and return that, or None where no sweep is left."""
     for stage in stages:
         if isinstance(stage, Sweep):
             return stage
@@ -188,7 +189,7 @@ def _run_hosts(stages: Iterator[Stage], tensors: TensorSet, slots: Slots) -> Swe
 
 
 def _cut(slots: Slots, num_rows: int) -> Slots:
-    """Slots for the first rows: a vector over rows is [R, 1]."""
+    """Return slots for the first rows: vectors over rows, [R, 1], are cut."""
     return [s[:num_rows] if s is not None and s.dim() and s.shape[1] == 1 else s for s in slots]
 
 

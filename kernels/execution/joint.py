@@ -1,7 +1,7 @@
-"""Sweeps of many plans in one: what each still lacks of a tensor's statistics, and one graph of it all.
+"""Joins the sweeps of many plans into one graph of the statistics that are not known yet.
 
-The statistics that programs ask of one tensor are mostly the same, or rest on the same expressions, so
-their sweeps are joined node by node; slots that hold the same number become one.
+The statistics that programs ask of one tensor are mostly the same, or rest on the same expressions. So
+their sweeps are joined node by node, and slots that hold the same number become one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .moments import degree, forms_of, keys_of, summed, symmetric
 
 @dataclass
 class WantedSweep:
-    """One plan's sweep of one tensor, until its slots are filled."""
+    """One plan's sweep of one tensor, whose slots are not filled yet."""
 
     sweep: Sweep
     tensors: TensorSet
@@ -33,38 +33,42 @@ class WantedSweep:
     found: dict[str, Tensor] = field(default_factory=dict)
 
     def recall(self) -> None:
-        """A memo may forget at any time: what it has is held from here on."""
+        """Take what the memo has, and hold it from here on: a memo may forget at any time."""
         self.found = {key: self.memo[key] for key in self.sweep.keys if key in self.memo}
 
     @property
     def wanted(self) -> list[tuple[str, int]]:
-        """Key and output of what is not there yet."""
+        """The key and the output of each statistic that is not found yet."""
         pairs = zip(self.sweep.keys, self.sweep.graph.outputs, strict=True)
         return [(key, output) for key, output in pairs if key not in self.found]
 
     def keep(self, found: dict[str, Tensor]) -> None:
-        """Note what was found. The memo refuses what is too large: the smallest are given first."""
+        """Take what is wanted of these statistics, and give it to the memo too.
+
+        A memo refuses what is too large for it, so the smallest are given first.
+        """
         fresh = [(key, found[key]) for key, _ in self.wanted if key in found] if found else []
         self.found.update(fresh)
         with suppress(ValueError):
             self.memo.update(sorted(fresh, key=lambda item: item[1].numel()))
 
     def fill(self) -> None:
+        """Write the statistics to the plan's slots. All must have been found."""
         for slot, key in zip(self.sweep.slots, self.sweep.keys, strict=True):
             self.slots[slot] = self.found[key].float()
 
 
 @dataclass(frozen=True)
 class JoinedSweep:
-    """One graph of several sweeps of a tensor; `keys` of its outputs, `slots` of its parameters."""
+    """One graph of several sweeps of a tensor."""
 
     graph: KernelGraph
-    keys: tuple[str, ...]
-    slots: Slots
+    keys: tuple[str, ...]  # keys[i] names outputs[i]
+    slots: Slots  # values of the graph's PARAM leaves
 
 
 def join_sweeps(group: Sequence[WantedSweep]) -> JoinedSweep:
-    """What a tensor's sweeps lack, each statistic once."""
+    """Return a graph of the statistics that a tensor's sweeps want, each once."""
     if len(group) == 1:
         (one,) = group
         keys, outputs = zip(*one.wanted, strict=True)
@@ -78,6 +82,8 @@ def join_sweeps(group: Sequence[WantedSweep]) -> JoinedSweep:
 
 @dataclass
 class Joiner:
+    """Makes the graph of a JoinedSweep, one wanted sweep after the other."""
+
     builder: Builder = field(default_factory=Builder)
     outputs: dict[str, int] = field(default_factory=dict)
     slots: Slots = field(default_factory=list)
@@ -98,7 +104,7 @@ class Joiner:
         return self.builder.add(node.op, *(new[a] for a in node.args), attrs=attrs, space=space)
 
     def slot(self, value: Tensor | None) -> int:
-        """Of this number or vector in the joined graph."""
+        """Return the joined graph's slot of this number or vector."""
         assert value is not None, "a slot is read before it is filled"
         same = id(value) if value.dim() else float(value).hex()
         if same not in self.numbers:
@@ -108,13 +114,19 @@ class Joiner:
 
 
 def by_algebra(graph: KernelGraph, key: str, output: int) -> bool:
-    """Whether moments may give a statistic. Only one that numbers of the program's own enter: the
-    others are the same for every program, and paid once by their sweep."""
+    """Return whether moments may give a statistic.
+
+    They do so only where a program's own numbers enter it. Every other statistic is the same for
+    all programs, which pay for it once, by a sweep.
+    """
     return key.endswith(OWN) and degree(graph, output) is not None
 
 
 def from_moments(one: WantedSweep, make: Callable[[TensorSet], Tensor]) -> dict[str, Tensor]:
-    """What the moments of the tensor give of a sweep."""
+    """Return the wanted statistics that the tensor's moments give, by key.
+
+    `make` computes the moments where the memo has none.
+    """
     graph, names = one.sweep.graph, list(one.tensors.experts)
     eligible = [(key, output) for key, output in one.wanted if by_algebra(graph, key, output)]
     if not eligible:
@@ -122,7 +134,8 @@ def from_moments(one: WantedSweep, make: Callable[[TensorSet], Tensor]) -> dict[
     moments = known_moments(one.tensors, one.memo, make)
     forms = forms_of(graph, [output for _, output in eligible], names, one.slots)
     numbers, lengths = moments.numpy(), moments.diagonal().sqrt().numpy()
-    with np.errstate(all="ignore"):  # what is not finite is swept
+    # NaN and Inf need no warning: `summed` gives None for them, and they are swept.
+    with np.errstate(all="ignore"):
         values = [summed(form, numbers, lengths) for form in forms]
     return {
         key: torch.tensor(value, dtype=torch.float32)
@@ -132,7 +145,10 @@ def from_moments(one: WantedSweep, make: Callable[[TensorSet], Tensor]) -> dict[
 
 
 def known_moments(tensors: TensorSet, memo: Memo, make: Callable[[TensorSet], Tensor]) -> Tensor:
-    """The tensor's moments, [K + 1, K + 1] float64, from the memo or kept there."""
+    """Return the tensor's moments, float64 [K + 1, K + 1], from the memo.
+
+    Where it has none, `make` computes them and the memo gets them.
+    """
     keys = keys_of(list(tensors.experts))
     if all(key in memo for key in keys):
         numel, *products = (float(memo[key]) for key in keys)

@@ -1,10 +1,10 @@
-"""Statistics of blends without reading a weight again.
+"""Gives statistics of blends without reading a weight again.
 
-Much of what programs ask with numbers of their own is a sum of products of blends of the task vectors,
-x = c_0 + sum c_i t_i: norms, dot products, cosines, means, variances. With the *moments*
-M_ij = sum v_i v_j of v = (1, t_1, ..., t_K), made once for a tensor in double precision, each is
-sum q_ij M_ij, whatever the numbers. Terms that cancel would leave little of even that: what is not
-certain to be as exact as a sweep (`TOLERANCE`) is swept.
+A blend is x = c_0 + sum c_i t_i, for task vectors t_i and a program's own numbers c_i. Norms, dot
+products, cosines, means and variances are sums of products of blends. The *moments* of a tensor are
+M_ij = sum v_i v_j of v = (1, t_1, ..., t_K), made once, in double precision. Then every such statistic
+is sum q_ij M_ij, whatever the numbers. Where its terms cancel, little of it may be certain: a statistic
+that is not sure to be as exact as a sweep (`TOLERANCE`) is swept.
 """
 
 from __future__ import annotations
@@ -20,20 +20,41 @@ from torch import Tensor
 
 from ..compiler.subgraphs import needs
 from ..ir import KernelGraph, Node, Op, Space
+from ..tensors import TensorSet
 
-EPSILON = 1e-12  # of the moments, relative to their terms' magnitudes
-TOLERANCE = 1e-7  # of a statistic; a tenth of what the numerics contract allows
-# Beyond these a float32 pass would have lost or overflowed what exact numbers do not.
+EPSILON = 1e-12  # error of the moments, relative to the magnitudes of their terms
+TOLERANCE = 1e-7  # error of a statistic: a tenth of what the numerics contract allows
+# Beyond these limits a float32 pass would have overflowed, or lost digits, where exact numbers do not.
 MOST_FACTOR, LEAST_SQUARE, MOST_SQUARE = 1e15, 1e-30, 1e30
 
-Form = (
-    np.ndarray
-)  # [K + 1, K + 1] float64: the sum of q_ij v_i v_j; row 0 alone where it is a blend
-PREFIX = "moment"
+# q of the sum of q_ij v_i v_j, float64 [K + 1, K + 1]. For a blend, only row 0 is not zero.
+Form = np.ndarray
+PREFIX = "moment"  # begins the memo's keys of moments
+PIECE_ELEMENTS = 1 << 22
+
+
+def moments_by_torch(tensors: TensorSet) -> Tensor:
+    """Return the moments of K task vectors, float64 [K + 1, K + 1] on the CPU.
+
+    They are summed on the tensors' device, in pieces.
+    """
+    count = len(tensors.experts) + 1
+    total = torch.zeros(count, count, dtype=torch.float64, device=tensors.base.device)
+    base = tensors.base.reshape(-1)
+    for start in range(0, base.numel(), PIECE_ELEMENTS):
+        piece = slice(start, start + PIECE_ELEMENTS)
+        below = base[piece].float()
+        vectors = [e.reshape(-1)[piece].float() - below for e in tensors.experts.values()]
+        rows = torch.stack([torch.ones_like(below), *vectors]).double()
+        total += rows @ rows.T
+    return total.cpu()
 
 
 def symmetric(products: Sequence[float], numel: int, size: int) -> Tensor:
-    """[size, size] float64 from its upper triangle without the first number, `numel`."""
+    """Return the moments, float64 [size, size], from their upper triangle by rows.
+
+    `products` leaves out the triangle's first number, the sum of 1 * 1, which is `numel`.
+    """
     found = torch.empty(size, size, dtype=torch.float64)
     pairs = combinations_with_replacement(range(size), 2)
     for (i, j), value in zip(pairs, [float(numel), *products], strict=True):
@@ -42,15 +63,17 @@ def symmetric(products: Sequence[float], numel: int, size: int) -> Tensor:
 
 
 def keys_of(names: Sequence[str]) -> list[str]:
-    """A memo's names of the upper triangle's numbers, in order."""
+    """Return a memo's keys of the upper triangle's numbers, by rows."""
     vectors = ["1", *(f"t {name}" for name in names)]
     return [f"{PREFIX}|{x}|{y}" for x, y in combinations_with_replacement(vectors, 2)]
 
 
 @lru_cache(maxsize=4096)
 def degree(graph: KernelGraph, output: int) -> int | None:
-    """1 or 2 where the output is the sum over everything of a polynomial in the task vectors of that
-    degree, whose coefficients are numbers; else None."""
+    """Return the degree of a sum over everything of a polynomial in the task vectors.
+
+    It is 1 or 2, with numbers as coefficients. None says that the output is no such sum.
+    """
     node = graph.nodes[output]
     if node.op is not Op.REDUCE_SUM or node.space is not Space.SCALAR:
         return None
@@ -77,10 +100,11 @@ def degree_of(node: Node, args: Sequence[int]) -> int | None:
 def forms_of(
     graph: KernelGraph, outputs: Sequence[int], names: Sequence[str], slots: Sequence[Tensor | None]
 ) -> list[Form]:
-    """What each output sums, with the numbers of this call; for outputs of some `degree`."""
+    """Return what each output sums, with the numbers of this call. Each must have a `degree`."""
     summands = tuple(graph.nodes[output].args[0] for output in outputs)
     found: dict[int, Form] = {}
-    with np.errstate(all="ignore"):  # what is not finite is swept
+    # NaN and Inf need no warning: such a statistic is swept.
+    with np.errstate(all="ignore"):
         for index in needs(graph, summands):
             node = graph.nodes[index]
             found[index] = combined(node, [found[a] for a in node.args], names, slots)
@@ -117,11 +141,11 @@ def is_number(form: Form) -> bool:
 
 
 def summed(form: Form, moments: np.ndarray, lengths: np.ndarray) -> float | None:
-    """The sum; `lengths`: sqrt(M_ii). None where a sweep would be more exact.
+    """Return the sum q_ij M_ij, or None where a sweep would be more exact.
 
-    The error is at most EPSILON of the terms' magnitudes, each at most sqrt(M_ii M_jj). It may be
-    TOLERANCE of the sum of |what is summed|, which is no less than |the sum| and, of a blend x, no
-    less than its norm.
+    `lengths` are sqrt(M_ii). The error is at most EPSILON of the terms' magnitudes, each of which is
+    at most |q_ij| sqrt(M_ii M_jj). It may be TOLERANCE of the sum of |what is summed|. That is no less
+    than |the sum|, and for a blend x no less than the norm of x.
     """
     sizes = np.abs(form)
     bound = float(lengths @ sizes @ lengths)

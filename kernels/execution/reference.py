@@ -1,4 +1,4 @@
-"""The float64 backend: slow, and the definition of every other."""
+"""The float64 backend, against which every other is tested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .backend import Backend
 
 @final
 class ReferenceBackend(Backend):
-    """float64 on whole tensors: slow, memory hungry, and right by definition."""
+    """Computes in float64 on whole tensors: slow, hungry for memory, and right by definition."""
 
     name = "reference"
 

@@ -1,8 +1,9 @@
 """The Triton backend: generated kernels, one launch for all tensors of a stage that share formats.
 
-Sums are float32 within a chunk of 16,384 elements, the chunks' partial results are added in float64 in
-a fixed order: two runs give the same bits. Launches are not waited for before all of a stage are under
-way. Without a GPU the kernels run in Triton's interpreter, on the CPU: right, slow, and said so.
+Sums are float32 within a chunk of 16,384 elements, and the chunks' partial results are added in float64
+in a fixed order, so two runs give the same bits. All launches of a stage are under way before the first
+is waited for. Without a GPU the kernels run in Triton's interpreter, on the CPU: the values are right,
+and it is slow, which standard error says.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from .launch import Batch, import_triton
 from .reductions import ranks, totals, vectors
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-MOST_ELEMENTS = 1 << 28  # of one `apply` launch: the next is prepared while it runs
+MOST_ELEMENTS = 1 << 28  # elements of one `apply` launch: the next is prepared while it runs
 
 
 @final
 class TritonBackend(Backend):
-    """On the GPU, or interpreted."""
+    """Runs on the GPU, or in the interpreter. Raises BackendError where Triton is missing."""
 
     name = "triton"
 
@@ -90,7 +91,7 @@ class TritonBackend(Backend):
         return [[values[output] for output in graph.outputs] for values in found]
 
     def moments(self, tensors: TensorSet) -> Tensor:
-        """By torch, on the device."""
+        """Return the moments, which torch sums on the device."""
         return super().moments(self.on_device(tensors, list(tensors.experts)))
 
     # ---- which tensors share a launch
@@ -102,8 +103,11 @@ class TritonBackend(Backend):
         slots: Sequence[Slots],
         most: int | None = MOST_ELEMENTS,
     ) -> Iterator[Batch]:
-        """By formats and at most so many elements. What is not on the device comes alone and is
-        moved when it is asked for, so that one fits where all do not."""
+        """Group tensors into launches: of the same formats, and at most `most` elements together.
+
+        A tensor that is not on the device is a batch of its own, and is copied only when that batch
+        is asked for. So one fits where all do not.
+        """
         groups: dict[Any, list[int]] = {}
         names, piece, elements = inputs_of(graph), 0, 0
         for j, tensors in enumerate(sets):

@@ -1,4 +1,4 @@
-"""What a graph's nodes become inside a kernel: the lines that the templates put in their places."""
+"""Writes a graph's nodes as lines of Triton source, for the templates to put in their places."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from ..ir import ELEMENTWISE, REDUCTIONS, KernelGraph, Node, Op, Space
 from .forms import FORMS, number
 
-CELLS = ("first", "stop", "num_cols", "params", "chunk", "owner")  # columns behind the addresses
+CELLS = ("first", "stop", "num_cols", "params", "chunk", "owner")  # columns after the addresses
 ITEMSIZES = {"bf16": 2, "fp16": 2, "fp32": 4}
 FLAT = ("apply", "total", "below", "collect")  # kinds whose chunks are ranges of elements
 BY_PLACE = {
     "r": "load_row({}, at_row, m, live, WHOLE)",
     "c": "tl.load({} + at_col, mask=m, other=0.0)",
 }
-VECTORS = {  # how a kind reads a ROW and a COL vector
+# How a kind of kernel reads a ROW and a COL vector.
+VECTORS = {
     **dict.fromkeys(FLAT, BY_PLACE),
     "rows": {"r": "tl.load({} + r)", "c": "tl.load({} + c, mask=m, other=0.0)"},
     "columns": {
@@ -30,17 +31,17 @@ class Kernel:
 
     kind: str
     source: str
-    inputs: tuple[str, ...]  # experts, in order
-    scalars: tuple[int, ...]  # slots in the parameter buffer
+    inputs: tuple[str, ...]  # experts, as they were first used
+    scalars: tuple[int, ...]  # slots whose numbers are in the parameter buffer
     rows: tuple[int, ...]  # slots of ROW vectors
-    cols: tuple[int, ...]
+    cols: tuple[int, ...]  # slots of COL vectors
     reads_base: bool
-    sums: tuple[int, ...] = ()  # nodes, in the order of the partial results: sums, then extremes
+    sums: tuple[int, ...] = ()  # nodes; a partial result holds the sums, then the extremes
     extremes: tuple[int, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Names of the table's first columns."""
+        """The names of the table's first columns."""
         experts = (f"e{j}" for j in range(len(self.inputs)))
         vectors = (*(f"r{s}" for s in self.rows), *(f"c{s}" for s in self.cols))
         return (*(("base",) if self.reads_base else ()), *experts, *vectors, "out")
@@ -55,23 +56,23 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Body:
-    """One kernel's lines. Value j of the graph is the variable `vj`; the base is `x`."""
+    """The lines of one kernel. Value j of the graph is the variable `vj`; the base is `x`."""
 
     graph: KernelGraph
     kernel: Kernel
-    dtypes: tuple[str, ...]  # of base and inputs
+    dtypes: tuple[str, ...]  # formats of the base and the inputs
     merged: bool
 
     @property
     def out(self) -> str:
-        """The format of what is written."""
+        """The format of what the kernel writes."""
         if self.kernel.kind != "apply":
             return "int32"
         return self.dtypes[0] if self.merged else "fp32"
 
     @property
     def reads(self) -> str:
-        """What a chunk reads of each element, and the bytes of it that move."""
+        """A sentence for the kernel's header: what it reads, and the bytes that move an element."""
         k = self.kernel
         names = [*(["base"] if k.reads_base else []), *map(repr, k.inputs)]
         read = self.dtypes[: len(names)]
@@ -96,7 +97,7 @@ class Body:
         return lines
 
     def numbers(self) -> list[str]:
-        """Values that are the same for all elements."""
+        """Return lines for the values that are the same for all elements."""
         k = self.kernel
         lines = [f"p = numbers + tl.load(row + {k.column('params')})"] if k.scalars else []
         for index, node in enumerate(self.graph.nodes):
@@ -111,7 +112,7 @@ class Body:
         return lines
 
     def values(self) -> list[str]:
-        """All other values, element by element."""
+        """Return lines for all other values, element by element."""
         lines = [f"x = load_{self.dtypes[0]}(base, i, m)"] if self.kernel.reads_base else []
         for index, node in enumerate(self.graph.nodes):
             if node.space is not Space.SCALAR and node.op not in REDUCTIONS:
@@ -141,7 +142,7 @@ class Body:
 
     @property
     def terms(self) -> list[tuple[int, str, str]]:
-        """Of each reduction: its number, "sum" or "top", and the value it runs over."""
+        """For each reduction: its number, "sum" or "top", and the value that it runs over."""
         found = [(o, "sum", "{}") for o in self.kernel.sums]
         found += [
             (o, "top", "{}" if self.graph.nodes[o].op is Op.REDUCE_MAX else "-{}")

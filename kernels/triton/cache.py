@@ -1,7 +1,8 @@
-"""Generated kernels as files that can be opened, debugged and inspected, and as loaded modules.
+"""Writes generated kernels to files, and loads them as modules.
 
-`@triton.jit` reads its source through inspect, so a kernel needs a file. The name is a hash of the
-text; files are written once and atomically, so several processes may share the folder.
+`@triton.jit` reads its source through inspect, so a kernel needs a file, which people can open and debug
+too. The file's name is a hash of the text. A file is written once and atomically, so several processes
+may share the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from types import ModuleType
 
 
 def cache_folder() -> Path:
-    """$SELFDEV_CACHE, else ~/.cache/selfdev-engine; made if need be."""
+    """Return the folder triton/ of $SELFDEV_CACHE or ~/.cache/selfdev-engine; it is made if need be."""
     root = os.environ.get("SELFDEV_CACHE") or "~/.cache/selfdev-engine"
     folder = Path(root).expanduser() / "triton"
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +26,7 @@ def cache_folder() -> Path:
 
 @lru_cache(maxsize=512)
 def load_source(source: str) -> ModuleType:
-    """The module of a generated source."""
+    """Return the module of a generated source."""
     name = f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     path = cache_folder() / f"{name}.py"
     if not path.exists():

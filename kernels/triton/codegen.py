@@ -1,17 +1,19 @@
-"""From a stage's graph to readable Triton source: one kernel, one launch for many tensors.
+"""Generates Triton source from a stage's graph: one kernel, which one launch runs over many tensors.
 
     apply    out = base + update, rounded once; or the float32 update alone
-    total    sums and extremes over whole tensors, a partial result a chunk
-    rows     the same over each row          columns   the same over each column
-    below    how many values are below pivots; collect: those between two (order statistics)
+    total    sums and extremes over whole tensors, with a partial result for each chunk
+    rows     sums and extremes over each row
+    columns  sums and extremes over each column
+    below    for k-th values: how many keys are below pivots
+    collect  for k-th values: the keys between two bounds
 
-A program owns a chunk of one tensor. Which one, a map says; where its data is, a row of the descriptor
-table (table.py). Blocks are [BLOCK // 8, 8]: a row is 16 bytes of bf16. Each element is read once from
-the base and from every expert that is used and computed in float32; `apply` does so without fusing
-products and sums, which gives the C++ backend's roundings.
+A Triton program works on a chunk of one tensor. A map says which tensor, and a row of the descriptor
+table says where its data is (table.py). Blocks are [BLOCK // 8, 8], so that a row of 8 is 16 bytes of
+bf16. Each element of the base and of the experts in use is read once, and computed with in float32.
+`apply` does not fuse products and sums, so that it rounds as the C++ backend does.
 
 WHOLE says that addresses are multiples of 16 bytes and lengths of 8 elements, which makes accesses 16
-bytes wide. Tails and misaligned tensors are rows of a second table, for the other build.
+bytes wide. Tails and misaligned tensors are rows of a second table, which the other build reads.
 """
 
 from __future__ import annotations
@@ -25,16 +27,16 @@ from ..ir import KernelGraph, Op, Space
 from .body import Body, Kernel
 from .templates import TEMPLATES
 
-MOST_REDUCTIONS, MOST_RANKS = 30, 3  # in one kernel: beyond, registers spill
+MOST_REDUCTIONS, MOST_RANKS = 30, 3  # in one kernel: with more, registers spill
 
 
 @dataclass(frozen=True)
 class Spec:
-    """How a kind is compiled. A chunk has ITERS blocks, fewer where all tensors are shorter."""
+    """How a kind is compiled. A chunk has ITERS blocks, and fewer where all tensors are shorter."""
 
     sizes: Mapping[str, int]
     num_warps: int = 4
-    enable_fp_fusion: bool = False  # of products and sums
+    enable_fp_fusion: bool = False  # whether a product and a sum may become one instruction
 
     @property
     def options(self) -> dict[str, Any]:
@@ -46,7 +48,7 @@ class Spec:
 
     @property
     def chunk(self) -> int:
-        """Elements."""
+        """The number of elements in a chunk."""
         return self.block * self.sizes["ITERS"]
 
 
@@ -63,10 +65,10 @@ FINISH_BLOCK = 1024  # partial results that are added at a time
 
 @lru_cache(maxsize=1024)
 def generate(graph: KernelGraph, kind: str, dtypes: tuple[str, ...], merged: bool = True) -> Kernel:
-    """The kernel of a graph; `dtypes`: of base and inputs, in the order of first use.
+    """Return the kernel of a graph. `dtypes` are the formats of the base and of `inputs_of(graph)`.
 
-    `apply` takes one output (`merged`: add the base, round), `below` and `collect` k-th values of one expression,
-    the others sums and extremes.
+    For `apply` the graph has one output; `merged` says to add the base and round. For `below` and
+    `collect` its outputs are k-th values of one expression, for other kinds sums and extremes.
     """
     inputs = inputs_of(graph)
     scalars, rows, cols = (slots_of(graph, s) for s in (Space.SCALAR, Space.ROW, Space.COL))
@@ -80,6 +82,7 @@ def generate(graph: KernelGraph, kind: str, dtypes: tuple[str, ...], merged: boo
 
 
 def inputs_of(graph: KernelGraph) -> tuple[str, ...]:
+    """Return the names of the experts that a graph reads, as they are first used."""
     return tuple(dict.fromkeys(n.attrs[0] for n in graph.nodes if n.op is Op.INPUT))
 
 
@@ -89,6 +92,6 @@ def slots_of(graph: KernelGraph, space: Space) -> tuple[int, ...]:
 
 
 def shared_kernel(graph: KernelGraph, output: int) -> tuple[Space, tuple[int, ...] | None]:
-    """What reductions must share to be one kernel: the direction; for k-th values, their argument."""
+    """Return what reductions of one kernel share: the space, and for k-th values the argument."""
     node = graph.nodes[output]
     return node.space, node.args if node.op is Op.KTH else None

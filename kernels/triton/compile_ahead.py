@@ -1,7 +1,8 @@
-"""Kernels compiled ahead, in processes that need no GPU, and what their machine code is like.
+"""Compiles kernels ahead, in processes that need no GPU.
 
-Launching looks for exactly these entries in Triton's cache (the same source, argument types, alignment
-of addresses, constants and options), so a kernel that was compiled here costs its first launch nothing.
+A launch looks for exactly these entries in Triton's cache: the same source, argument types, alignment
+of addresses, constants and options. So the first launch of a kernel that was compiled here compiles
+nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
 
 
 def kernels_of(plan: KernelPlan, dtype: str = "bf16") -> Iterator[Kernel]:
-    """All kernels of a plan whose checkpoints have one format."""
+    """Yield all kernels of a plan, for checkpoints of one format: "bf16", "fp16" or "fp32"."""
     for stage in plan.stages:
         if isinstance(stage, Apply):
             yield generate(stage.graph, "apply", formats(stage.graph, dtype))
@@ -44,6 +45,7 @@ def kernels_of(plan: KernelPlan, dtype: str = "bf16") -> Iterator[Kernel]:
 
 
 def sweeps_of(graph: KernelGraph, dtype: str) -> Iterator[Kernel]:
+    """Yield all kernels of a sweep."""
     for (space, ranked), outputs in grouped(graph, partial(shared_kernel, graph), MOST_REDUCTIONS):
         wanted = part(graph, outputs)
         if not ranked:
@@ -62,19 +64,22 @@ def formats(graph: KernelGraph, dtype: str) -> tuple[str, ...]:
 
 
 def source_of(plan: KernelPlan, dtype: str = "bf16") -> str:
-    """The plan's generated kernels, as they are written to the cache."""
+    """Return the plan's generated kernels, as they are written to the cache."""
     return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
 
 
 def compile_ahead(kernel: Kernel, arch: int = 90, whole: bool = True) -> Any:
-    """The kernel's compiled form for sm_`arch`, from the cache or into it. Needs no GPU."""
+    """Return the kernel's compiled form for sm_`arch`, from Triton's cache or put there.
+
+    `whole` is the kernel's WHOLE. No GPU is needed. Raises BackendError where Triton is missing.
+    """
     function, spec = getattr(load_source(kernel.source), kernel.kind), SPECS[kernel.kind]
     sizes = {**spec.sizes, "WHOLE": whole}
     return compile_function(function, POINTERS, sizes, spec.options, arch)
 
 
 def compile_finish(kernel: Kernel, arch: int) -> Any:
-    """What adds up the partial results of a kernel of totals."""
+    """Return the compiled form of what adds up the partial results of a `total` kernel."""
     num = len(kernel.sums) + len(kernel.extremes)
     sizes = {"NUM": num, "NUM_SUMS": len(kernel.sums), "BLOCK": FINISH_BLOCK}
     function = load_source(kernel.source).finish
@@ -104,8 +109,8 @@ def compile_function(
 class AheadCompiler:
     """Worker processes that fill Triton's cache while other work goes on.
 
-    `prepare` is called first in each of them. They end with the thread that submits, where `prepare`
-    asks the kernel for it.
+    Each process calls `prepare` first. If `prepare` asks the operating system for it, a process ends
+    when the thread that submits ends.
     """
 
     def __init__(
@@ -116,12 +121,14 @@ class AheadCompiler:
         self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
 
     def submit(self, plan: KernelPlan, dtype: str = "bf16") -> list[Future[None]]:
+        """Start compiling a plan's kernels, and return a future for each of them."""
         return [
             self._pool.submit(compile_quietly, kernel, self.arch)
             for kernel in kernels_of(plan, dtype)
         ]
 
     def close(self) -> None:
+        """Drop what has not begun, and wait for the rest."""
         self._pool.shutdown(cancel_futures=True)
 
 

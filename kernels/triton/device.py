@@ -1,8 +1,9 @@
-"""What generated kernels call (written in Triton): addresses and formats, reductions of a block, functions
-that Triton lacks, Philox; and the fixed kernel that ends a sweep.
+"""The functions that generated kernels call, and the fixed kernel that ends a sweep.
 
-Imported only by generated files, because Triton decides at decoration whether it interprets. In the
-interpreter bf16 goes by its bits, whose casts are wrong there, and libdevice has stand-ins.
+They read addresses and formats, reduce a block, draw numbers by Philox, and compute what Triton lacks.
+Only generated files import this module, because Triton decides when it decorates a function whether it
+interprets that. In the interpreter casts of bf16 are wrong, so its bits are used there, and formulas
+stand in for libdevice.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
@@ -16,8 +17,8 @@ LOWEST = tl.constexpr(-(2**31))
 HIGHEST = tl.constexpr(2**31 - 1)
 
 
-# ---- a cell of the descriptor table as an address; `aligned`: a multiple of 16 bytes, said after the
-# cast, which forgets it
+# ---- a cell of the descriptor table as an address. `aligned` says that it is a multiple of 16 bytes;
+# the compiler is told so after the cast, which would forget it.
 
 
 @triton.jit
@@ -45,7 +46,7 @@ def at_int32(cell):
 
 @triton.jit
 def count(cell, eights: tl.constexpr):
-    """A number of elements; without the hint a mask makes all accesses 2 bytes wide."""
+    """Return a number of elements. Without the hint a mask makes all accesses 2 bytes wide."""
     n = tl.load(cell)
     return tl.multiple_of(n, 8) if eights else n
 
@@ -55,7 +56,7 @@ def count(cell, eights: tl.constexpr):
 
 @triton.jit
 def load_bf16(p, i, m):
-    if INTERPRET:  # its casts get bf16 wrong
+    if INTERPRET:
         u = tl.load(p.to(tl.pointer_type(tl.uint16)) + i, mask=m, other=0).to(tl.uint32)
         return (u << 16).to(tl.float32, bitcast=True)
     return tl.load(p + i, mask=m, other=0.0).to(tl.float32)
@@ -104,20 +105,20 @@ def round_bf16(x):
 
 @triton.jit
 def one(x):
-    """1 in the shape of x: div_rn takes no plain number."""
+    """Return 1 in the shape of x, because div_rn takes no plain number."""
     return tl.where(x == x, 1.0, x)
 
 
 @triton.jit
 def nearest(x):
-    """Half to even, by a power of two that leaves no fraction."""
+    """Round half to even, by adding a power of two that leaves no fraction."""
     big = tl.where(x < 0, -8388608.0, 8388608.0)
     return tl.where(tl.abs(x) < 8388608.0, (x + big) - big, x)
 
 
 @triton.jit
 def modulo(x, y):
-    """Of the divisor's sign. Exact, as fmod is: a quotient that is rounded first is not."""
+    """Return the remainder that has the divisor's sign. It is exact, because fmod is."""
     rest = x % y if INTERPRET else libdevice.fmod(x, y)
     return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
@@ -157,7 +158,7 @@ def in_range(at, start: tl.constexpr, stop: tl.constexpr, step: tl.constexpr):
 
 @triton.jit
 def words(seed, draw, stream, i):
-    """Word i % 4 of the Philox block i // 4, for any i."""
+    """Return word i % 4 of the Philox block i // 4, for any i."""
     block = i // 4
     low = block.to(tl.uint32)
     zero = low * 0
@@ -168,7 +169,7 @@ def words(seed, draw, stream, i):
 
 @triton.jit
 def block_words(seed, draw, stream, start, BLOCK: tl.constexpr):
-    """[BLOCK // 8, 8] words of elements start, start + 1, ...; start is a multiple of 4."""
+    """Return the words of elements start, start + 1, ..., [BLOCK // 8, 8]; 4 divides start."""
     block = start // 4 + tl.arange(0, BLOCK // 4)
     low = block.to(tl.uint32)
     zero = low * 0
@@ -211,7 +212,8 @@ def block_normal(seed, draw, start, BLOCK: tl.constexpr):
 def atan(x):
     if not INTERPRET:
         return libdevice.atan(x)
-    size = tl.abs(x)  # the polynomial of Cephes, after two reductions
+    # The polynomial of Cephes, after two reductions of the argument.
+    size = tl.abs(x)
     z = tl.where(size > 1, 1.0 / size, size)
     high = z > 0.41421357
     z = tl.where(high, (z - 1.0) / (z + 1.0), z)
@@ -238,20 +240,23 @@ def acos(x):
 def atan2(y, x):
     if not INTERPRET:
         return libdevice.atan2(y, x)
-    both = (tl.abs(y) == tl.abs(x)) & (x == x) & (x != 0)  # Inf / Inf too
+    # Where |y| is |x|, the quotient is 1, although Inf / Inf is NaN.
+    both = (tl.abs(y) == tl.abs(x)) & (x == x) & (x != 0)
     angle = atan(tl.where(both, 1.0, tl.abs(y) / tl.abs(x)))
     angle = tl.where((x == 0) & (y == 0), 0.0, angle)
-    behind = x.to(tl.int32, bitcast=True) < 0  # -0.0 is
+    # By the sign bit, since -0.0 counts as negative.
+    behind = x.to(tl.int32, bitcast=True) < 0
     angle = tl.where(behind & (x == x), 3.1415927410125732 - angle, angle)
     return tl.where(y.to(tl.int32, bitcast=True) < 0, -angle, angle)
 
 
-# ---- a block [rows, 8] reduced over its second axis; m: what is in the tensor, live: which rows are
+# ---- a block [rows, 8] reduced over its second axis. The mask m says which elements are in the tensor,
+# and `live` which rows are.
 
 
 @triton.jit
 def summed(x, m, live, whole: tl.constexpr):
-    """`whole`: a row of 8 is in or out as one, so the mask is applied to its sum."""
+    """Return each row's sum. `whole` says that a row of 8 is in or out as one: its sum is masked."""
     if whole:
         return tl.where(live, tl.sum(x, 1), 0.0)
     return tl.sum(tl.where(m, x, 0.0), 1)
@@ -259,14 +264,18 @@ def summed(x, m, live, whole: tl.constexpr):
 
 @triton.jit
 def rising(x):
-    """int32 in the order of the floats, NaN above all: tl.max drops NaN, integers do not."""
-    bits = (x + 0.0).to(tl.int32, bitcast=True)  # -0.0 becomes 0.0
+    """Return int32 keys that compare as the floats do, with NaN above all.
+
+    Integers, because tl.max drops NaN. Adding 0.0 makes -0.0 into 0.0.
+    """
+    bits = (x + 0.0).to(tl.int32, bitcast=True)
     key = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return tl.where(x == x, key, HIGHEST)
 
 
 @triton.jit
 def highest(x, m, live, whole: tl.constexpr):
+    """Return each row's largest key; see `summed` for `whole`."""
     if whole:
         return tl.where(live, tl.max(rising(x), 1), LOWEST)
     return tl.max(tl.where(m, rising(x), LOWEST), 1)
@@ -282,7 +291,7 @@ def bits_of(x):
 
 @triton.jit
 def lanes(BLOCK: tl.constexpr, whole: tl.constexpr):
-    """int32 offsets in a block: of the first of 8 if those are in one row, else of each."""
+    """Return int32 offsets in a block: of the first of 8 that are in one row, else of each."""
     first = (tl.arange(0, BLOCK // 8) * 8)[:, None]
     return first if whole else first + tl.arange(0, 8)[None, :]
 
@@ -299,9 +308,10 @@ def load_row(p, at_row, m, live, whole: tl.constexpr):
 
 @triton.jit
 def finish(partial, bounds, out, NUM: tl.constexpr, NUM_SUMS: tl.constexpr, BLOCK: tl.constexpr):
-    """out[t, s]: the partials of rows bounds[t] to bounds[t + 1], in a fixed order, sums in float64.
+    """Combine the partial results of chunks bounds[t] to bounds[t + 1] into out[t, s].
 
-    partial [chunks, NUM] int32: first the sums (float32 by their bits), then the maxima.
+    Sums are added in float64, in a fixed order. partial [chunks, NUM] int32: first the sums, as the
+    bits of float32, then the maxima.
     """
     t, s = tl.program_id(0), tl.program_id(1)
     begin, end = tl.load(bounds + t), tl.load(bounds + t + 1)

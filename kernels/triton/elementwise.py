@@ -1,4 +1,4 @@
-"""The element-wise pass over a batch of tensors."""
+"""Runs element-wise passes over a batch of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton form of every element-wise op, as text, and of float32 constants."""
+"""Writes every element-wise op, and float32 constants, as Triton source."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ FORMS: dict[Op, Form] = {
 
 
 def number(value: float) -> str:
-    """A float32 constant as Triton source."""
+    """Return a float32 constant as Triton source."""
     if value != value:
         return 'float("nan")'
     return f'float("{value}")' if value in (float("inf"), float("-inf")) else repr(value)

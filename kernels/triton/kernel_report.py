@@ -17,20 +17,20 @@ from .launch import import_triton
 
 @dataclass(frozen=True)
 class KernelReport:
-    """Of one compiled kernel; accesses are counts of global loads and stores by width."""
+    """What one compiled kernel is like. Accesses are loads and stores of global memory in its code."""
 
     kind: str
     ptx: str
-    registers: int
+    registers: int  # for each thread
     spill_bytes: int
     shared_bytes: int
-    wide_accesses: int  # 16 bytes
-    narrow_accesses: int  # 2 bytes
-    seconds: float
+    wide_accesses: int  # of 16 bytes each
+    narrow_accesses: int  # of 2 bytes each
+    seconds: float  # that compiling took
 
 
 def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
-    """Registers, spills and access widths, by the disassemblers of Triton's own wheel."""
+    """Compile a kernel for sm_`arch` and read its code, by the disassemblers in Triton's wheel."""
     began = time.monotonic()
     compiled = compile_ahead(kernel, arch, whole)
     seconds = time.monotonic() - began
@@ -54,7 +54,7 @@ def run(command: Sequence[str]) -> str:
 
 
 def show_source(plan: KernelPlan, form: str) -> str:
-    """What `trace --show triton|ptx` prints."""
+    """Return what `trace --show` prints; `form` is "triton" or "ptx"."""
     if form == "triton":
         return source_of(plan)
     return "\n\n".join(report(kernel).ptx for kernel in kernels_of(plan))

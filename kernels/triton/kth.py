@@ -1,9 +1,10 @@
-"""Exact k-th values on the device, by narrowing an interval of keys until it holds few or one.
+"""Finds exact k-th values on the device, by narrowing an interval of keys until it holds few or one.
 
-Keys are int32 in the order of the floats. A sorted sample suggests pivots around the rank; one pass
-counts the keys below each, which leaves an interval; when few keys are in it, a second pass collects
-them and they are sorted. Otherwise the interval is split evenly and counted again. Counts are integers
-and what is collected is sorted: the result depends on no order of execution, and not on the sample.
+Keys are int32 numbers that compare as the floats do. A sorted sample suggests pivots around the rank.
+One pass counts the keys below each pivot, which leaves an interval. If few keys are in it, a second pass
+collects them, and they are sorted. Otherwise the interval is split evenly, and counted again. Counts are
+integers, and what is collected is sorted: so the result depends neither on which program runs first nor
+on the sample.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from .templates import NUM_PIVOTS
 
 SAMPLE, SAMPLE_ROWS = 1 << 16, 256
 SPREAD = (-16.0, -4.0, -1.0, 0.0, 0.0, 1.0, 4.0, 16.0)  # pivots, in standard errors of the sample
-FEW, ALWAYS_FEW = 1 / 32, 1024  # a share of the elements, and a number
-LOWEST, END = -(2**31), 2**31  # the keys are from LOWEST to below END
+FEW, ALWAYS_FEW = 1 / 32, 1024  # a share of the elements, and a number of elements
+LOWEST, END = -(2**31), 2**31  # keys are at least LOWEST and less than END
 
 
 @dataclass
 class Interval:
-    """Keys from `low` to below `high` that hold rank `rank` (from 0) of all; counts below each."""
+    """Keys that are at least `low` and less than `high`; the key of rank `rank` is among them."""
 
-    rank: int
+    rank: int  # from 0
     numel: int
     low: int = LOWEST
     high: int = END
-    below_low: int = 0
-    below_high: int = -1
+    below_low: int = 0  # keys less than `low`
+    below_high: int = -1  # keys less than `high`
 
     def __post_init__(self) -> None:
         self.below_high = self.numel
@@ -55,6 +56,7 @@ class Interval:
         return self.high - self.low == 1 or self.num_inside <= max(ALWAYS_FEW, FEW * self.numel)
 
     def narrow(self, pivots: Sequence[int], below: Sequence[int]) -> None:
+        """Move the bounds to the pivots next to the rank; `below` counts the keys below each pivot."""
         for pivot, count in zip(pivots, below, strict=True):
             if count <= self.rank and pivot > self.low:
                 self.low, self.below_low = pivot, count
@@ -62,13 +64,16 @@ class Interval:
                 self.high, self.below_high = pivot, count
 
     def evenly(self) -> list[int]:
-        """Pivots inside."""
+        """Return pivots that split the interval evenly."""
         width = self.high - self.low
         return [self.low + width * (j + 1) // (NUM_PIVOTS + 1) for j in range(NUM_PIVOTS)]
 
 
 def kth_values(graph: KernelGraph, batch: Batch, ranks: Sequence[int]) -> list[list[Tensor]]:
-    """[] float32 of each of the batch's tensors and the graph's outputs (KTH nodes of one value)."""
+    """Return, for each tensor, the value of each rank: float32 [].
+
+    The graph's outputs are KTH nodes of one value, one for each of the ranks, which count from 1.
+    """
     intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
     pivots = suggested(graph, batch, intervals)
     while not all(i.is_small for row in intervals for i in row):
@@ -85,7 +90,7 @@ def kth_values(graph: KernelGraph, batch: Batch, ranks: Sequence[int]) -> list[l
 def suggested(
     graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[list[int]]]:
-    """Pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
+    """Return pivots [tensors, ranks, NUM_PIVOTS] from a sorted sample of each tensor's values."""
     values = part(graph, graph.nodes[graph.outputs[0]].args)
     samples = floats(values, sample(values, batch))
     sizes = [one.numel() for one in samples]
@@ -96,12 +101,14 @@ def suggested(
     at = to_device(places, torch.int64, batch.device)
     found = lines.sort(1).values.gather(1, at.flatten(1)).reshape(at.shape)
     keys = torch.where(found == found, keys_of(found), END - 1).to(torch.int64)
-    keys[..., SPREAD.index(0.0) + 1] += 1  # the middle one and the next: they hold all its equals
+    # Two pivots are the sample's middle value. The second one moves up by one, so that all keys which
+    # equal this value lie between the two.
+    keys[..., SPREAD.index(0.0) + 1] += 1
     return keys.clamp(LOWEST, END - 1).tolist()
 
 
 def around(interval: Interval, size: int) -> list[int]:
-    """Places of the pivots in a sorted sample of `size`."""
+    """Return the places of the pivots in a sorted sample of `size` values."""
     share = (interval.rank + 0.5) / interval.numel
     error = math.sqrt(size * share * (1 - share))
     return [min(max(round(share * size + step * error), 0), size - 1) for step in SPREAD]
@@ -113,8 +120,11 @@ def keys_of(values: Tensor) -> Tensor:
 
 
 def sample(graph: KernelGraph, batch: Batch) -> Batch:
-    """Every so many rows and columns, of vectors too. Where an element is counts for an index or a
-    draw, the sample has other values than the tensor: then it only suggests less well."""
+    """Return a batch of every so many rows and columns of each tensor, and of its vectors.
+
+    A value that depends on the place of its element, by a range or a draw, is another one in the
+    sample. Then the sample suggests worse pivots, and the result is the same.
+    """
     sets, slots = [], []
     for tensors, own in zip(batch.sets, batch.slots, strict=True):
         rows, cols = tensors.shape2d
@@ -128,7 +138,7 @@ def sample(graph: KernelGraph, batch: Batch) -> Batch:
 
 
 def thinned(value: Tensor, down: int, across: int) -> Tensor:
-    """[R, C], [R, 1], [1, C] or []."""
+    """Return every `down`-th row and `across`-th column of [R, C], [R, 1], [1, C] or []."""
     if not value.dim():
         return value
     down = down if value.shape[0] > 1 else 1
@@ -138,7 +148,7 @@ def thinned(value: Tensor, down: int, across: int) -> Tensor:
 def count_below(
     graph: KernelGraph, batch: Batch, pivots: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[list[int]]]:
-    """[tensors, ranks, NUM_PIVOTS] counts; one pass."""
+    """Return how many keys are below each pivot, [tensors, ranks, NUM_PIVOTS], by one pass."""
     wanted = to_device(pivots, torch.int32, batch.device)
     counts = torch.zeros_like(wanted)
     launch = Launcher.of(generate(graph, "below", batch.dtypes), batch)
@@ -151,7 +161,10 @@ def count_below(
 def collected(
     graph: KernelGraph, batch: Batch, intervals: Sequence[Sequence[Interval]]
 ) -> list[list[int]]:
-    """The key of each rank: the interval's only key, or by sorting what is inside; one pass."""
+    """Return the key of each rank, [tensors, ranks].
+
+    It is the interval's only key, or is found by sorting the keys inside, which one pass collects.
+    """
     flat = [i for row in intervals for i in row]
     if all(i.high - i.low == 1 for i in flat):
         return [[i.low for i in row] for row in intervals]

@@ -1,4 +1,4 @@
-"""One kernel launched over many tensors: what it reads, how the work is cut, where the numbers are."""
+"""Launches one kernel over many tensors: lists what it reads, cuts the work, places the numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from ..tensors import Slots, TensorSet
 from .body import Kernel
 from .cache import load_source
 from .codegen import SPECS
-from .table import Entry, Row, Table, split, table, to_device, whole_elements
+from .table import Entry, Row, Table, split, table, to_device
 
 COLUMNS = SPECS["columns"].sizes
 
 
 def import_triton(interpret: bool) -> Any:
-    """triton, in the interpreter or not; that is decided when it is first imported."""
+    """Return the module triton. Whether it interprets is decided when it is first imported.
+
+    Raises BackendError where it is not installed, or was imported before without its interpreter.
+    """
     if interpret and "triton" not in sys.modules:
         os.environ["TRITON_INTERPRET"] = "1"
     try:
@@ -38,10 +41,10 @@ def import_triton(interpret: bool) -> Any:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one combination of formats, on the device, and their numbers among all."""
+    """Tensors on the device that one launch serves, since their formats agree."""
 
-    members: tuple[int, ...]
-    dtypes: tuple[str, ...]  # of base and inputs
+    members: tuple[int, ...]  # their numbers among all tensors of the stage
+    dtypes: tuple[str, ...]  # formats of the base and the inputs
     sets: tuple[TensorSet, ...]
     slots: tuple[Slots, ...]
     device: torch.device
@@ -49,16 +52,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Launcher:
-    """One kernel and the tensors it runs over."""
+    """One kernel and the tensors that it runs over."""
 
     kernel: Kernel
     entries: tuple[Entry, ...]
-    params: Tensor
+    params: Tensor  # float32: the numbers of all entries
     device: torch.device
-    kept: tuple[Tensor, ...]  # what the table's addresses point to
+    kept: tuple[Tensor, ...]  # owns the memory that the table's addresses point to
 
     @staticmethod
     def of(kernel: Kernel, batch: Batch) -> Launcher:
+        """Return the launcher of a kernel over a batch."""
         entries, numbers, kept = [], list[Tensor](), list[Tensor]()
         for tensors, slots in zip(batch.sets, batch.slots, strict=True):
             read = [tensors.base] if kernel.reads_base else []
@@ -77,24 +81,23 @@ class Launcher:
     def split(
         self, outs: Sequence[int], num_chunks: Callable[[Entry, int], int]
     ) -> list[tuple[list[Row], bool]]:
-        """The rows of each table that has any, and whether it is the one for whole eights."""
+        """Return the rows of each table that has any, and whether it is the one for WHOLE."""
         found = split(self.kernel, self.entries, outs, num_chunks)
         return [(rows, whole) for whole, rows in found.items() if rows]
 
-    def whole(self, owner: int, out: int) -> int:
-        """How many of the first elements of a tensor can be accessed by 8."""
-        return whole_elements(self.kernel, self.entries[owner], out)
-
     def table(self, rows: Sequence[Row], out_of: Callable[[Row], int], whole: bool) -> Table:
+        """Return the table of these rows; `out_of` gives the address that a row writes to."""
         return table(self.kernel, self.entries, rows, out_of, self.device, whole)
 
     def tables(
         self, outs: Sequence[int], num_chunks: Callable[[Entry, int], int]
     ) -> Iterator[Table]:
+        """Yield each table that has rows; `outs` are the addresses that the entries write to."""
         for rows, whole in self.split(outs, num_chunks):
             yield self.table(rows, lambda row: outs[row.owner], whole)
 
     def run(self, each: Table, *more: Tensor, **sizes: int) -> None:
+        """Launch the kernel over a table and do not wait. `more` are its further arguments."""
         kind = self.kernel.kind
         function, spec = getattr(load_source(self.kernel.source), kind), SPECS[kind]
         sizes = {**spec.sizes, "ITERS": self.iters(each), **sizes}
@@ -102,7 +105,7 @@ class Launcher:
         function[(len(each.chunk_row),)](*arguments, **sizes, WHOLE=each.whole, **spec.options)
 
     def iters(self, each: Table) -> int:
-        """Blocks of a chunk: fewer where all tensors are shorter than a chunk."""
+        """Return the number of blocks in a chunk: fewer where all tensors are shorter than a chunk."""
         spec, entries = SPECS[self.kernel.kind], (self.entries[row.owner] for row in each.rows)
         if self.kernel.kind == "columns":
             blocks = max(-(-num_rows(e) // spec.sizes["ROWS"]) for e in entries)
@@ -113,15 +116,17 @@ class Launcher:
 
 
 def vector(slots: Slots, index: int, device: torch.device) -> Tensor:
+    """Return a slot's vector as the kernel reads it."""
     value = slots[index]
     assert value is not None, "a slot is read before it is filled"
     return value.to(device).float().contiguous()
 
 
-# ---- chunks
+# ---- how many chunks an entry has, or a part of it of `count` elements
 
 
 def chunks_of(elements: int) -> Callable[[Entry, int], int]:
+    """Return the count of chunks of so many elements."""
     return lambda entry, count: -(-count // elements)
 
 
@@ -130,7 +135,7 @@ def num_rows(entry: Entry) -> int:
 
 
 def num_parts(entry: Entry) -> int:
-    """How often a column's rows are cut."""
+    """Return into how many parts a column's rows are cut."""
     return -(-num_rows(entry) // (COLUMNS["ROWS"] * COLUMNS["ITERS"]))
 
 

@@ -1,5 +1,8 @@
-"""From partial results to values. Sums travel as float32 by their bits, extremes as integers in the
-order of the floats, because tl.max drops NaN and integers do not."""
+"""Turns partial results into values.
+
+A partial result is int32: a sum is the bits of its float32, an extreme an integer that compares as the
+floats do. Integers, because tl.max drops NaN.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ HIGHEST = 2**31 - 1
 
 
 def floats_of(keys: Tensor) -> Tensor:
-    """float32 of int32 keys; the highest is NaN."""
+    """Return the float32 values of int32 keys; the highest key is NaN."""
     bits = keys ^ ((keys >> 31) & HIGHEST)
     return torch.where(keys == HIGHEST, torch.nan, bits.view(torch.float32))
 
@@ -24,7 +27,7 @@ def floats_of(keys: Tensor) -> Tensor:
 def rounded(
     graph: KernelGraph, kernel: Kernel, found: Sequence[Sequence[float]]
 ) -> list[list[Tensor]]:
-    """[] float32 of each of the graph's outputs, from each tensor's totals."""
+    """Return, for each tensor, each output's value, float32 []. `found` are the tensors' totals."""
     cut = len(kernel.sums)
     sums = torch.tensor([totals[:cut] for totals in found], dtype=torch.float32)
     keys = torch.tensor([[int(v) for v in totals[cut:]] for totals in found], dtype=torch.int32)
@@ -36,14 +39,17 @@ def rounded(
 
 
 def added_up(partial: Tensor, kernel: Kernel) -> Tensor:
-    """[sums and extremes, 1, C] int32 of partial results [parts, sums and extremes, 1, C]."""
+    """Combine the parts of columns: int32 [parts, terms, 1, C] becomes [terms, 1, C].
+
+    The terms are the sums, then the extremes.
+    """
     cut = len(kernel.sums)
     sums = partial[:, :cut].view(torch.float32).double().sum(0).float().view(torch.int32)
     return torch.cat((sums, partial[:, cut:].amax(0))) if kernel.extremes else sums
 
 
 def decoded(graph: KernelGraph, kernel: Kernel, output: int, values: Tensor) -> Tensor:
-    """One output's vector, on the CPU."""
+    """Return one output's vector, float32 on the CPU, from int32 [terms, ...]."""
     bits = values[(*kernel.sums, *kernel.extremes).index(output)].contiguous().cpu()
     if output in kernel.sums:
         return bits.view(torch.float32).clone()
@@ -54,7 +60,7 @@ def decoded(graph: KernelGraph, kernel: Kernel, output: int, values: Tensor) -> 
 def collect_totals(
     kernel: Kernel, num_owners: int, parts: Sequence[tuple[int, Sequence[float]]]
 ) -> list[list[float]]:
-    """Each owner's totals of its parts: sums, then the extremes' keys."""
+    """Return the totals of each owner's parts: its sums, then its extremes' keys."""
     cut = len(kernel.sums)
     found = [[0.0] * cut + [LOWEST] * len(kernel.extremes) for _ in range(num_owners)]
     for owner, values in parts:

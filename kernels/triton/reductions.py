@@ -1,7 +1,7 @@
-"""Sweeps by generated kernels: totals, vectors over rows or columns, k-th values.
+"""Runs sweeps by generated kernels: totals, vectors over rows or columns, k-th values.
 
-Each function starts its launches and returns a function that waits for their results, so that the
-launches of a whole stage are under way before the first result is waited for.
+`totals`, `vectors` and `ranks` start their launches, and return a function that waits for the results.
+So a stage's launches are under way before its first result is waited for.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from .launch import Batch, Launcher, chunks_of, column_chunks, num_parts, num_ro
 from .partials import added_up, collect_totals, decoded, rounded
 from .table import Row, Table, to_device
 
-Results = Callable[[], list[list[Tensor]]]  # by tensor of the batch, then by output of the graph
+Results = Callable[
+    [], list[list[Tensor]]
+]  # gives, for each tensor of the batch, each output's value
 
 
 def totals(graph: KernelGraph, batch: Batch) -> Results:
-    """Sums and extremes over whole tensors: a partial result a chunk, then `finish`."""
+    """Start sums and extremes over whole tensors: a partial result for each chunk, then `finish`."""
     kernel, num_owners = generate(graph, "total", batch.dtypes), len(batch.sets)
     size, launch = len(kernel.sums) + len(kernel.extremes), Launcher.of(kernel, batch)
     started: list[tuple[Sequence[Row], Tensor]] = []
@@ -49,7 +51,7 @@ def totals(graph: KernelGraph, batch: Batch) -> Results:
 
 
 def finish(each: Table, partials: Tensor, kernel: Kernel) -> Tensor:
-    """The totals of each row of the table, float64 [rows, sums and extremes]."""
+    """Start adding up partial results. Returns float64 [rows of the table, sums and extremes]."""
     shape, device = (len(each.rows), partials.shape[1]), partials.device
     out = torch.empty(shape, dtype=torch.float64, device=device)
     bounds = to_device(each.bounds, torch.int32, device)
@@ -60,7 +62,7 @@ def finish(each: Table, partials: Tensor, kernel: Kernel) -> Tensor:
 
 
 def vectors(graph: KernelGraph, batch: Batch) -> Results:
-    """Sums and extremes over rows, [R, 1], or over columns, [1, C]."""
+    """Start sums and extremes over rows, [R, 1], or over columns, [1, C]."""
     by_row = graph.nodes[graph.outputs[0]].space is Space.ROW
     kernel = generate(graph, "rows" if by_row else "columns", batch.dtypes)
     size, launch = len(kernel.sums) + len(kernel.extremes), Launcher.of(kernel, batch)
@@ -82,7 +84,7 @@ def vectors(graph: KernelGraph, batch: Batch) -> Results:
 
 
 def ranks(graph: KernelGraph, batch: Batch) -> Results:
-    """k-th values of one expression. Along rows or columns torch selects them, on the device."""
+    """Start k-th values of one expression. In rows and columns torch selects them, on the device."""
     space = graph.nodes[graph.outputs[0]].space
     wanted = [graph.nodes[o].attrs[0] for o in graph.outputs]
     if space is Space.SCALAR:

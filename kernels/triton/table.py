@@ -1,8 +1,8 @@
-"""Descriptor tables: what lets one launch serve many tensors.
+"""Descriptor tables, by which one launch serves many tensors.
 
-A row is one tensor, or one part of it: addresses, the range of elements, sizes, the place of its numbers
-in the parameter buffer. A map says for every chunk which row it belongs to. Parts whose addresses and
-lengths allow 16-byte accesses are in the `whole` table, all else in the other.
+A row is one tensor, or one part of it: its addresses, its range of elements, its sizes, the place of its
+numbers in the parameter buffer. A map says for every chunk which row it belongs to. Parts whose addresses
+and lengths allow accesses of 16 bytes are in the `whole` table, all others in a second one.
 """
 
 from __future__ import annotations
@@ -18,40 +18,42 @@ from torch import Tensor
 from .body import FLAT, Kernel
 
 ALIGNMENT_BYTES = 16
-EIGHT = 8  # elements: 16 bytes of bf16
+EIGHT = 8  # elements; in bf16 they are 16 bytes
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor in a launch; `addresses` in the kernel's order, without the output's."""
+    """One tensor in a launch."""
 
-    addresses: tuple[int, ...]
+    addresses: tuple[int, ...]  # as `Kernel.addresses` names them, without the output's
     numel: int
     num_cols: int
-    params: int  # where its numbers begin
+    params: int  # where its numbers begin in the parameter buffer
 
 
 @dataclass(frozen=True)
 class Row:
-    """Elements `first` to `stop` of entry `owner`, from chunk `chunk` on."""
+    """A range of one entry's elements."""
 
-    owner: int
+    owner: int  # the entry
     first: int
     stop: int
-    chunk: int
+    chunk: int  # its first chunk
     num_chunks: int
 
 
 @dataclass(frozen=True)
 class Table:
+    """A descriptor table on the device."""
+
     cells: Tensor  # [rows, kernel.width] int64
-    chunk_row: Tensor  # [chunks] int32
+    chunk_row: Tensor  # [chunks] int32, the row of each chunk
     rows: tuple[Row, ...]
     whole: bool
 
     @property
     def bounds(self) -> list[int]:
-        """The chunk at which each row begins, and the end."""
+        """The first chunk of each row, and the number of all chunks."""
         return [*(row.chunk for row in self.rows), self.rows[-1].chunk + self.rows[-1].num_chunks]
 
 
@@ -61,7 +63,11 @@ def split(
     outs: Sequence[int],
     num_chunks: Callable[[Entry, int], int],
 ) -> dict[bool, list[Row]]:
-    """Rows of the two tables; `num_chunks` of an entry and a number of elements."""
+    """Return the rows of the two tables, by whether WHOLE holds for them.
+
+    `outs` are the addresses that the entries write to. `num_chunks` counts the chunks of a part,
+    given its entry and its number of elements.
+    """
     rows: dict[bool, list[Row]] = {True: [], False: []}
     for owner, (entry, out) in enumerate(zip(entries, outs, strict=True)):
         cut = whole_elements(kernel, entry, out)
@@ -75,7 +81,7 @@ def split(
 
 
 def whole_elements(kernel: Kernel, entry: Entry, out: int) -> int:
-    """How many of the first elements can be accessed by 8."""
+    """Return how many of an entry's first elements can be accessed 8 at a time."""
     if any(address % ALIGNMENT_BYTES for address in (*entry.addresses, out)):
         return 0
     by_place = kernel.kind not in FLAT or kernel.rows or kernel.cols
@@ -92,7 +98,7 @@ def table(
     device: torch.device,
     whole: bool,
 ) -> Table:
-    """The table on the device; `out_of`: the address that a row writes to."""
+    """Return the table of these rows; `out_of` gives the address that a row writes to."""
     cells = []
     for row in rows:
         entry = entries[row.owner]
@@ -104,13 +110,16 @@ def table(
 
 @lru_cache(maxsize=16)
 def chunk_map(num_chunks: tuple[int, ...], device: torch.device) -> Tensor:
-    """[chunks] int32: the row of each chunk. Kept, since the same tensors are merged again and again."""
+    """Return the row of each chunk, int32 [chunks].
+
+    Maps are kept, because the same tensors are merged again and again.
+    """
     counts = torch.tensor(num_chunks, device=device)
     numbers = torch.arange(len(num_chunks), dtype=torch.int32, device=device)
     return torch.repeat_interleave(numbers, counts)
 
 
 def to_device(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Copied without waiting for the kernels that are under way."""
+    """Return a tensor on the device, copied without waiting for kernels that are under way."""
     tensor = torch.tensor(values, dtype=dtype)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
