@@ -24,23 +24,11 @@ def lower(trace: TraceGraph) -> KernelGraph:
     """The kernel graph with one output per output of the trace. Raises NotFusable."""
     scope = Scope(trace.shape)
     values: dict[int, object] = {}
-    for index in needed(trace):
+    for index in trace.needed(trace.outputs):
         node = trace.nodes[index]
         scope.op = node.op
         values[index] = lower_node(scope, node, values)
     return scope.builder.graph(*(output_of(scope, values[output]) for output in trace.outputs))
-
-
-def needed(trace: TraceGraph) -> list[int]:
-    """Indices that the outputs rest on, ascending."""
-    from ..trace.graph import references
-
-    seen, todo = set[int](), list(trace.outputs)
-    while todo:
-        if (index := todo.pop()) not in seen:
-            seen.add(index)
-            todo += references(trace.nodes[index])
-    return sorted(seen)
 
 
 def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:

@@ -7,7 +7,7 @@ This is what crosses the trust boundary (as JSON, bounded), what `replay` runs o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,6 +57,15 @@ class TraceGraph:
         """SHA-256 of the recorded nodes, 16 hex digits."""
         text = repr((self.names, self.shape, self.nodes, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def needed(self, outputs: Iterable[int]) -> list[int]:
+        """Indices of the nodes that these outputs need, themselves included, ascending."""
+        seen, todo = set[int](), list(outputs)
+        while todo:
+            if (index := todo.pop()) not in seen:
+                seen.add(index)
+                todo += references(self.nodes[index])
+        return sorted(seen)
 
     def with_keys(self, keys: Mapping[int, int]) -> TraceGraph:
         """The same with other keys of its random draws."""

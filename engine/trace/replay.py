@@ -37,7 +37,7 @@ class Replayer:
 
     def values(self, outputs: Iterable[int]) -> list[Any]:
         wanted = list(outputs)
-        order = self.needed(wanted)
+        order = self.graph.needed(wanted)
         readers = dict.fromkeys(order, 0)
         for index in order:
             for arg in references(self.graph.nodes[index]):
@@ -53,14 +53,6 @@ class Replayer:
                 if readers[arg] == 0:
                     del known[arg]
         return [known[index] for index in wanted]
-
-    def needed(self, outputs: list[int]) -> list[int]:
-        seen, todo = set[int](), list(outputs)
-        while todo:
-            if (index := todo.pop()) not in seen:
-                seen.add(index)
-                todo += references(self.graph.nodes[index])
-        return sorted(seen)
 
     def compute(self, node: TraceNode, known: Mapping[int, Any]) -> Any:
         if node.op == "input":
