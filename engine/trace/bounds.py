@@ -1,8 +1,8 @@
-"""What a graph may cost: the largest tensor in it, and an estimate of its scalar operations.
+"""All limits of a trace, and the budget that its operations are charged to.
 
-The estimate rests on shapes alone and is right within a small factor: it refuses a day of work that
-is small in memory, it predicts no time. The child checks first, since it knows the program's line;
-the verifier checks again.
+The estimate of work uses shapes only and is right within a small factor. It refuses programs that
+would take a day in little memory; it does not predict time. The child checks first, because it knows
+the program's line; the verifier checks again. Limits of the child's process are in sandbox/.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ from typing import Any
 
 from torch import Tensor
 
-MAX_WORK = 2e13  # three SVDs of a 4096 x 14336 matrix are below it
-MAX_INTERMEDIATE_FACTOR = 16  # a tensor may be so many times as large as all inputs together
-LEAST_INTERMEDIATE_BYTES = 64 << 20
+MAX_NODES = 20_000  # operations in one graph
+MAX_ARGUMENTS = 4_096  # entries of one list among a node's arguments
+MAX_ARGUMENT_DEPTH = 8  # levels of lists within lists
+MAX_CONSTANT_ELEMENTS = 65_536  # of one tensor whose numbers are sent with the graph
+MAX_ANSWER_ELEMENTS = 4_096  # numbers in one answer to a question
+MAX_DRAWS = 1_000  # random draws whose keys are worked out again
+MAX_WORK = 2e13  # scalar operations; three SVDs of a 4096 x 14336 matrix are below it
+MAX_INTERMEDIATE_FACTOR = 16  # largest tensor, as a multiple of all inputs together
+LEAST_INTERMEDIATE_BYTES = 64 << 20  # this much is allowed however small the inputs are
+MAX_VERIFY_CPU_S = 20.0  # of the verifier; thousands of ordinary nodes take a second or two
 
 CONTRACTIONS = {  # op -> position of the matrix whose last dimension is summed over
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "_cdist_forward", "_pdist_forward"), 0),
@@ -104,8 +111,3 @@ def summed(name: str, inputs: list[Tensor]) -> int:
 def integers(sizes: Any) -> list[int]:
     values = sizes if isinstance(sizes, (list, tuple)) else [sizes]
     return [n for n in values if type(n) is int and n > 0]
-
-
-MAX_NODES = 20_000
-MAX_CONSTANT_ELEMENTS = 65_536  # of one tensor that is kept as real numbers
-MAX_ANSWER_ELEMENTS = 4_096

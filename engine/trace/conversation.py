@@ -15,7 +15,7 @@ from ..program import Program
 from ..sandbox.box import AnswerError
 from ..sandbox.job import Job
 from ..sandbox.protocol import BadFrame, printable, reply_rejection
-from .bounds import MAX_ANSWER_ELEMENTS
+from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
 from .graph import TraceGraph
 from .replay import TORCH_ERRORS, first_line
@@ -23,7 +23,6 @@ from .verify import GraphFault, GraphReader
 from .wire import pack_tensor
 
 Answer = Callable[[TraceGraph], list[Tensor]]
-MAX_DRAWS = 1000  # in one trace, that are keyed here
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from torch import Tensor
 
 from ..errors import Rejection
 from .allowed import RANDOM, is_allowed, unsupported
-from .bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
+from .bounds import (
+    MAX_ARGUMENT_DEPTH,
+    MAX_ARGUMENTS,
+    MAX_CONSTANT_ELEMENTS,
+    MAX_NODES,
+    MAX_VERIFY_CPU_S,
+    Budget,
+)
 from .graph import Ref, TraceGraph, TraceNode
 from .ops import LAYOUT, meta_run
 from .replay import overload_of
@@ -29,9 +36,7 @@ DTYPES = {
     *("float32", "float64", "float16", "bfloat16", "bool"),
     *("uint8", "int8", "int16", "int32", "int64", "complex64", "complex128"),
 }
-MAX_ARGUMENTS = 4096
 MAX_SEED = 1 << 56
-MAX_VERIFY_CPU_S = 20.0  # thousands of ordinary nodes take a second or two
 COUNT = "aten.count_nonzero.default"
 
 
@@ -210,7 +215,7 @@ class GraphReader:
         return args[0]
 
     def _argument(self, x: Any, depth: int = 0) -> Any:
-        if depth > 8:
+        if depth > MAX_ARGUMENT_DEPTH:
             raise GraphFault("violation", "malformed graph: arguments nest too deeply")
         if x is None or isinstance(x, (bool, int, str)):
             return x
