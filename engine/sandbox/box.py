@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-from ..errors import Rejection, UsageError
+from ..errors import Rejected, Rejection, UsageError
 from .guard import ENVIRONMENT
 from .job import Child, Job
 from .layers import missing_layers, usable_layers
@@ -34,14 +34,6 @@ START_S = 120.0
 MAX_ANSWERS_S = 120.0  # of the engine's own time for one program's questions
 CPU_SLACK_S = 5
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
-
-
-class AnswerError(Exception):
-    """A question that cannot be answered; carries the rejection."""
-
-    def __init__(self, rejection: Rejection) -> None:
-        super().__init__(rejection.detail)
-        self.rejection = rejection
 
 
 class ZygoteLost(RuntimeError):
@@ -291,8 +283,8 @@ class Sandbox:
         began = time.monotonic()
         try:
             reply = child.job.answer(question)
-        except AnswerError as error:
-            self._finish(child, error.rejection)
+        except Rejected as refused:
+            self._finish(child, refused.rejection)
             return
         child.job.answers_s += time.monotonic() - began
         if child.job.answers_s > MAX_ANSWERS_S:

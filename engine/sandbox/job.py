@@ -25,7 +25,7 @@ class Job:
     """
 
     request: dict[str, Any]
-    answer: Callable[[dict[str, Any]], dict[str, Any]]  # may raise AnswerError
+    answer: Callable[[dict[str, Any]], dict[str, Any]]  # may raise Rejected
     tag: Any = None
     memory_fd: int | None = None
     follow: Callable[[Reply], Job | None] = nothing_more

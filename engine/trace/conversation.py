@@ -10,17 +10,17 @@ import numpy as np
 from torch import Tensor
 
 from ...kernels.errors import BackendError
-from ..errors import Rejection
+from ..errors import Rejected, Rejection
 from ..program import Program
-from ..sandbox.box import AnswerError
 from ..sandbox.job import Job
 from ..sandbox.protocol import BadFrame, printable, reply_rejection
+from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
 from .graph import TraceGraph
 from .replay import TORCH_ERRORS, first_line
-from .verify import GraphFault, GraphReader
-from .wire import pack_tensor
+from .verify import GraphReader
+from .wire import dtype_name, pack_tensor
 
 Answer = Callable[[TraceGraph], list[Tensor]]
 
@@ -62,48 +62,50 @@ class Conversation:
         self.first_shape = job.shape
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one question. Raises Rejected, which ends the child.
+
+        What torch raises on the numbers is an answer too: eager raises it, and the program may
+        catch it.
+        """
         try:
             return self._answer(self._reader(question.get("shape")), question)
-        except GraphFault as fault:
-            raise AnswerError(fault.rejection) from None
         except BackendError:
             raise
-        except TORCH_ERRORS as error:  # eager raises it too: the program may catch it
+        except TORCH_ERRORS as error:
             text = first_line(error)
             if "can't allocate memory" in text:
-                raise AnswerError(Rejection("memory", text)) from None
+                raise Rejected(Rejection("memory", text)) from None
             return {"error": text}
 
     def _reader(self, shape: Any) -> GraphReader:
         """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
         own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
         if shape not in (list(own), list(flat)):
-            raise GraphFault("violation", f"malformed graph: inputs of shape {str(shape)[:80]}")
+            raise malformed(f"inputs of shape {str(shape)[:80]}")
         wanted = own if shape == list(own) else flat
         if self.reader is None or self.reader.shape != wanted:
             if self.reader is not None and wanted == own:
-                raise GraphFault("violation", "malformed graph: from the flat view back to its own")
+                raise malformed("from the flat view back to its own")
             self.reader = GraphReader(self.job.names, wanted)
         return self.reader
 
     def _answer(self, reader: GraphReader, question: dict[str, Any]) -> dict[str, Any]:
         reader.extend(question.get("nodes"))
         if self.job.answer is None:
-            raise GraphFault(
-                "unsupported", "a value of the weights was asked for, and there are none"
-            )
+            detail = "a value of the weights was asked for, and there are none"
+            raise Rejected(Rejection("unsupported", detail))
         if "sizes" in question:
             return self._sizes(reader, question["sizes"])
         outputs = question.get("outputs")
         if not isinstance(outputs, list) or not 0 < len(outputs) <= MAX_ANSWER_ELEMENTS:
-            raise GraphFault("violation", "malformed question")
+            raise Rejected(Rejection("violation", "malformed question"))
         graph = reader.graph(outputs)
         check_answerable(graph)
         return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:
-            raise GraphFault("violation", "malformed question: that size is known")
+            raise Rejected(Rejection("violation", "malformed question: that size is known"))
         assert self.job.answer is not None
         if (counted := reader.mask_count(index)) is not None:
             (count,) = self.job.answer(counted)
@@ -111,8 +113,7 @@ class Conversation:
         else:
             results = self.job.answer(reader.graph([index]))
         reader.set_sizes(index, results)
-        dtypes = [str(r.dtype).removeprefix("torch.") for r in results]
-        return {"sizes": [[list(r.shape), d] for r, d in zip(results, dtypes, strict=True)]}
+        return {"sizes": [[list(r.shape), dtype_name(r.dtype)] for r in results]}
 
     def result(self, done: Job) -> Trace | Rejection:
         if rejection := rejection_of(done, self.job.program):
@@ -121,8 +122,8 @@ class Conversation:
         assert isinstance(reply, dict)
         try:
             graph = self._final(reply)
-        except GraphFault as fault:
-            return fault.rejection
+        except Rejected as refused:
+            return refused.rejection
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""))
         keys = self._draw_keys(reply, graph)
@@ -147,7 +148,8 @@ class Conversation:
         graph = reader.graph([reply.get("result")])
         node = graph.nodes[graph.outputs[0]]
         if node.shape != graph.shape or node.dtype is None or not node.dtype.is_floating_point:
-            raise GraphFault("shape", f"the result is {node.dtype} {node.shape}, not {graph.shape}")
+            detail = f"the result is {node.dtype} {node.shape}, not {graph.shape}"
+            raise Rejected(Rejection("shape", detail))
         return graph
 
 
@@ -160,7 +162,7 @@ def check_answerable(graph: TraceGraph) -> None:
         if total > MAX_ANSWER_ELEMENTS:
             what = f"a question for {node.op} {node.shape}"
             limit = f"more than {MAX_ANSWER_ELEMENTS} numbers in one answer"
-            raise GraphFault("violation", f"{what}: {limit}")
+            raise Rejected(Rejection("violation", f"{what}: {limit}"))
 
 
 def request_of(job: TraceRequest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Packs and parses the arguments of a graph's nodes, as plain data."""
+"""A whole graph as plain data, as the driver sends it to a worker."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from .graph import Ref, TraceGraph, TraceNode
-from .verify import GraphReader, name_of
-from .wire import pack_tensor
-
-# ---- graphs as data, for workers ---------------------------------------------------------------------
+from ..errors import Rejected
+from .arguments import packed
+from .graph import TraceGraph, TraceNode
+from .verify import GraphReader
+from .wire import dtype_name, pack_tensor
 
 
 def pack(graph: TraceGraph) -> dict[str, Any]:
@@ -28,19 +28,32 @@ def pack(graph: TraceGraph) -> dict[str, Any]:
 
 
 def parse(data: dict[str, Any]) -> TraceGraph:
-    """The verified graph that `pack` packed. Raises GraphFault."""
+    """The verified graph that `pack` packed.
+
+    Raises ValueError, not Rejected: what the driver sends was verified before, so that a fault here
+    is a bug of ours and not the program's.
+    """
+    try:
+        return read(data)
+    except Rejected as refused:
+        raise ValueError(str(refused)) from None
+
+
+def read(data: dict[str, Any]) -> TraceGraph:
+    """The graph in the data. Raises Rejected."""
     reader = GraphReader(data["names"], data["shape"])
     for raw in data["nodes"]:
         reader.extend([raw])
         index = len(reader.nodes) - 1
-        if reader.metas[index] is None and raw[3] is not None:  # the engine's own size
+        # Where the reader cannot work out a size, the driver found it by asking.
+        if reader.metas[index] is None and raw[3] is not None:
             dtype = getattr(torch, raw[4])
             reader.set_sizes(index, [torch.empty(raw[3], dtype=dtype, device="meta")])
     return reader.graph(data["outputs"])
 
 
 def claim(node: TraceNode) -> tuple[list[int] | None, str | None]:
-    return (None, None) if node.shape is None else (list(node.shape), name_of(node.dtype))
+    return (None, None) if node.shape is None else (list(node.shape), dtype_name(node.dtype))
 
 
 def pack_args(node: TraceNode) -> list[Any]:
@@ -48,15 +61,3 @@ def pack_args(node: TraceNode) -> list[Any]:
         numbers, shape = node.args
         return [{"c": pack_tensor(torch.tensor(numbers, dtype=node.dtype).reshape(shape))}]
     return [packed(a) for a in node.args]
-
-
-def packed(x: Any) -> Any:
-    if isinstance(x, Ref):
-        return {"n": x.index}
-    if isinstance(x, float):
-        return {"f": x.hex()}
-    if isinstance(x, complex):
-        return {"z": [x.real.hex(), x.imag.hex()]}
-    if isinstance(x, torch.dtype):
-        return {"t": name_of(x)}
-    return [packed(y) for y in x] if isinstance(x, tuple) else x

@@ -8,6 +8,11 @@ from typing import Any
 import torch
 
 
+def dtype_name(dtype: torch.dtype | None) -> str:
+    """ "float32" for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
 def pack_tensor(tensor: torch.Tensor) -> dict[str, Any]:
     """A small tensor as plain data."""
     flat = torch.empty(
@@ -15,8 +20,8 @@ def pack_tensor(tensor: torch.Tensor) -> dict[str, Any]:
     )  # any stride but 1 resists a view as bytes
     flat.copy_(tensor.detach().reshape(-1))
     data = flat.view(torch.uint8).numpy().tobytes()
-    dtype = str(flat.dtype).removeprefix("torch.")
-    return {"dtype": dtype, "shape": list(tensor.shape), "data": base64.b64encode(data).decode()}
+    text = base64.b64encode(data).decode()
+    return {"dtype": dtype_name(flat.dtype), "shape": list(tensor.shape), "data": text}
 
 
 def unpack_tensor(data: dict[str, Any]) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..allowed import is_allowed, unsupported
 from ..bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
 from ..tree import found
-from ..wire import pack_tensor
+from ..wire import dtype_name, pack_tensor
 
 
 class Unsupported(BaseException):
@@ -108,7 +108,7 @@ def packed_node(node: Node) -> list[Any]:
     """[op, args, kwargs, shape, dtype] as plain data; shape is None for several results."""
     one = isinstance(node.meta, Tensor)
     shape = list(node.meta.shape) if one else None
-    dtype = str(node.meta.dtype).removeprefix("torch.") if one else None
+    dtype = dtype_name(node.meta.dtype) if one else None
     return [str(node.op), packed(list(node.args)), packed(node.kwargs), shape, dtype]
 
 
@@ -125,7 +125,7 @@ def packed(x: Any) -> Any:
     if isinstance(x, complex):
         return {"z": [x.real.hex(), x.imag.hex()]}
     if isinstance(x, torch.dtype):
-        return {"t": str(x).removeprefix("torch.")}
+        return {"t": dtype_name(x)}
     if isinstance(x, (list, tuple)):
         return [packed(y) for y in x]
     if isinstance(x, dict):

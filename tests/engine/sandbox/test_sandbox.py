@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from selfdev_engine.engine.errors import Rejection
+from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox import box, guard, layers, protocol
 from selfdev_engine.engine.sandbox.protocol import (
@@ -35,7 +35,7 @@ from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.replay import replay
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
-from selfdev_engine.engine.trace.verify import GraphFault, GraphReader
+from selfdev_engine.engine.trace.verify import GraphReader
 
 NAMES, SHAPE = ("x", "y"), (24, 40)
 GOOD = "def merge_models(d, device):\n    x, y = d.values()\n    return 0.5 * x + y * x.norm()\n"
@@ -194,7 +194,7 @@ FORGED = {
 
 @pytest.mark.parametrize("node", FORGED.values(), ids=FORGED.keys())
 def test_a_forged_node_is_a_violation(node: Any):
-    with pytest.raises(GraphFault) as fault:
+    with pytest.raises(Rejected) as fault:
         reader().extend([node])
     assert fault.value.rejection.kind == "violation"
     assert len(fault.value.rejection.detail) < 500
@@ -202,27 +202,27 @@ def test_a_forged_node_is_a_violation(node: Any):
 
 @pytest.mark.parametrize("op", ["aten.set_.source_Storage", "os.system", "aten", "", "prims.x.y"])
 def test_an_op_that_is_not_on_the_list_is_unsupported(op: str):
-    with pytest.raises(GraphFault) as fault:
+    with pytest.raises(Rejected) as fault:
         reader().extend([[op, [X], {}, None, None]])
     assert fault.value.rejection.kind == "unsupported"
 
 
 @pytest.mark.parametrize("outputs", [[1], [-1], [True], ["0"], [0.0], [None], [HUGE]])
 def test_an_output_is_a_node(outputs: list[Any]):
-    with pytest.raises(GraphFault, match="output"):
+    with pytest.raises(Rejected, match="output"):
         reader().graph(outputs)
 
 
 def test_the_number_of_nodes_is_bounded():
     one = ["aten.mul.Scalar", [X, 2], {}, None, None]
-    with pytest.raises(GraphFault, match="too many"):
+    with pytest.raises(Rejected, match="too many"):
         reader().extend([one] * 20_000)
 
 
 def test_a_node_of_unknown_size_is_not_used():
     graph = reader()
     graph.extend([["aten.nonzero.default", [X], {}, None, None]])
-    with pytest.raises(GraphFault, match="unknown size"):
+    with pytest.raises(Rejected, match="unknown size"):
         graph.extend([["aten.neg.default", [{"n": 1}], {}, None, None]])
 
 
@@ -330,7 +330,7 @@ def test_an_intermediate_is_bounded(tracer: Tracer):
     )
     assert (rejection.kind, rejection.line) == ("memory", 4)
     assert "aten.cat" in rejection.detail and "at most 64 MiB" in rejection.detail
-    with pytest.raises(GraphFault) as fault:  # and again where the child is not believed
+    with pytest.raises(Rejected) as fault:  # and again where the child is not believed
         reader().extend([["aten.full.default", [[1 << 25], 1], {}, None, None]])
     assert fault.value.rejection.kind == "memory"
 
@@ -343,14 +343,14 @@ def test_work_is_bounded(tracer: Tracer):
     assert "aten.mm.default" in rejection.detail and f"{MAX_WORK:.0e}" in rejection.detail
     graph = GraphReader(NAMES, (4096, 4096))
     graph.extend([["input", ["x"], {}, None, None]])
-    with pytest.raises(GraphFault) as fault:
+    with pytest.raises(Rejected) as fault:
         graph.extend([["aten.mm.default", [{"n": i}, X], {}, None, None] for i in range(150)])
     assert fault.value.rejection.kind == "timeout"
 
 
 def test_the_time_of_verifying_is_bounded(monkeypatch):
     monkeypatch.setattr(verify, "MAX_VERIFY_CPU_S", 0.01)
-    with pytest.raises(GraphFault, match="to verify") as fault:
+    with pytest.raises(Rejected, match="to verify") as fault:
         reader().extend([["aten.cat.default", [[X] * 4000], {}, None, None]] * 9)
     assert fault.value.rejection.kind == "timeout"
 
@@ -412,7 +412,7 @@ def test_a_rejection_says_what_to_write_and_where(tracer: Tracer, body: str, kin
 
 
 def test_an_unsupported_op_names_the_nearest():
-    with pytest.raises(GraphFault, match=r"nearest that are: .*logaddexp"):
+    with pytest.raises(Rejected, match=r"nearest that are: .*logaddexp"):
         reader().extend([["aten.logaddexp3.default", [X, X], {}, None, None]])
 
 
