@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
-from .scope import Scope
+from .scope import MAX_CELLS, Scope, cell, checked
 from .table import RULES
 from .value import COLS, ROWS, NotFusable, Value
 
@@ -34,9 +36,9 @@ def lower(trace: TraceGraph) -> KernelGraph:
 def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:
     if node.op == "input":
         dims = (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
-        return Value(dims, scope.cells(scope.builder.input(node.args[0])), node.dtype)
+        return Value(dims, cell(scope.builder.input(node.args[0])), node.dtype)
     if node.op == "const":
-        return scope.constant(node)
+        return constant(scope, node)
     args: list[Any] = [filled(a, values) for a in node.args]
     if node.op == "item":
         return args[0][args[1]]
@@ -46,7 +48,18 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
-    return scope.checked(rule(scope, node, *args, **kwargs))
+    return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+def constant(scope: Scope, node: TraceNode) -> Value:
+    """A small tensor whose numbers are known: a constant per cell."""
+    numbers, shape = node.args
+    if len(numbers) > MAX_CELLS:
+        scope.fail(f"a constant of {len(numbers)} numbers")
+    if any(isinstance(n, complex) for n in numbers):
+        scope.fail("complex numbers")
+    cells = np.array([scope.const(float(n)) for n in numbers], dtype=np.int64)
+    return Value(tuple(shape), cells.reshape(shape), node.dtype)
 
 
 def filled(x: object, values: dict[int, object]) -> object:

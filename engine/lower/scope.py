@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 
 from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
 from ...kernels.reference import ELEMENTWISE_FORMS
-from ..trace.graph import TraceNode
 from .value import Axis, Dim, NotFusable, Value
 
 MAX_NODES = 20_000
@@ -92,32 +91,8 @@ class Scope:
     def const(self, value: float) -> int:
         return self.builder.const(float(value))
 
-    def cells(self, *nodes: int) -> np.ndarray:
-        """A grid without axes, of one node."""
-        (node,) = nodes
-        return np.array(node, dtype=np.int64)
-
-    def constant(self, node: TraceNode) -> Value:
-        """A small real tensor, a constant per cell."""
-        numbers, shape = node.args
-        if len(numbers) > MAX_CELLS:
-            self.fail(f"a constant of {len(numbers)} numbers")
-        if any(isinstance(n, complex) for n in numbers):
-            self.fail("complex numbers")
-        cells = np.array([self.const(float(n)) for n in numbers], dtype=np.int64)
-        return Value(tuple(shape), cells.reshape(shape), node.dtype)
-
-    def checked(self, result: Any) -> Any:
-        """A rule's result, if each axis of the tensor stands in it once at most."""
-        for value in result if isinstance(result, list) else [result]:
-            if isinstance(value, Value):
-                kinds = [dim.kind for dim in value.dims if isinstance(dim, Axis)]
-                if len(kinds) != len(set(kinds)) or ("flat" in kinds and len(kinds) > 1):
-                    self.fail(f"an outer product over {', '.join(kinds)}")
-        return result
-
     def number(self, value: float, dtype: torch.dtype | None = None) -> Value:
-        return Value((), self.cells(self.const(value)), dtype)
+        return Value((), cell(self.const(value)), dtype)
 
     def rounded(self, value: Value, dtype: torch.dtype | None) -> Value:
         """The value as its dtype holds it: half and bfloat16 round after every operation."""
@@ -133,52 +108,27 @@ class Scope:
         """Broadcast: common dimensions, and each value's cells over the common int ones."""
         rank = max(len(v.dims) for v in values)
         values = tuple(self.without_repeats(v, values) for v in values)
-        dims = tuple(self.common([v, rank, i]) for v in [values] for i in range(rank))
+        dims = tuple(common(self, values, at) for at in range(-rank, 0))
         shape = tuple(d for d in dims if isinstance(d, int))
-        if int(np.prod(shape)) > MAX_CELLS:
-            self.fail(f"{int(np.prod(shape))} small values to unroll")
-        return dims, [np.broadcast_to(self.spread(v, dims), shape) for v in values]
+        if (count := math.prod(shape)) > MAX_CELLS:
+            self.fail(f"{count} small values to unroll")
+        return dims, [np.broadcast_to(v.spread(dims), shape) for v in values]
 
     def without_repeats(self, value: Value, others: tuple[Value, ...]) -> Value:
-        """The value with a small dimension of equal cells as 1 where others have an axis as long."""
+        """The value with a small dimension cut to 1 where its cells are equal and others have an axis.
+
+        The axis must be as long as the dimension: then both mean the same.
+        """
         for dim, mine in enumerate(value.dims):
             at = dim - len(value.dims)
-            axes = [
-                v.dims[at] for v in others if len(v.dims) >= -at and isinstance(v.dims[at], Axis)
-            ]
+            theirs = [v.dims[at] for v in others if len(v.dims) >= -at]
+            axes = [other for other in theirs if isinstance(other, Axis)]
             if not axes or not isinstance(mine, int) or mine == 1 or mine != self.length(axes[0]):
                 continue
             first = value.cells.take([0], axis=value.small_position(dim))
             if (value.cells == first).all():
                 value = Value((*value.dims[:dim], 1, *value.dims[dim + 1 :]), first, value.dtype)
         return value
-
-    def common(self, words: list[Any]) -> Dim:
-        """The dimension at one position of a broadcast."""
-        values, rank, position = words
-        found: Dim = 1
-        for value in values:
-            at = position - (rank - len(value.dims))
-            dim = value.dims[at] if at >= 0 else 1
-            if dim == 1 or dim == found:
-                continue
-            if found != 1:
-                self.fail("axes that differ are combined")
-            found = dim
-        return found
-
-    def spread(self, value: Value, dims: tuple[Dim, ...]) -> np.ndarray:
-        """Cells with an axis for every int dimension of `dims`."""
-        offset = len(dims) - len(value.dims)
-        index: list[Any] = []
-        taken = value.cells
-        for position, dim in enumerate(dims):
-            mine = value.dims[position - offset] if position >= offset else None
-            if isinstance(dim, int):
-                index.append(slice(None) if isinstance(mine, int) else None)
-            elif isinstance(mine, int):  # size 1 against a symbolic axis
-                index.append(0)
-        return taken[tuple(index)] if index else taken
 
     def pointwise(
         self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
@@ -218,6 +168,34 @@ class Scope:
         stop = self.full_length(axis) if axis.stop is None else axis.stop
         attrs = (axis.start, stop, axis.step)
         return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])
+
+
+def cell(node: int) -> np.ndarray:
+    """The cells of a value without small axes: one node."""
+    return np.array(node, dtype=np.int64)
+
+
+def common(scope: Scope, values: Sequence[Value], at: int) -> Dim:
+    """The dimension of a broadcast at a place counted from its end: -1 is the last."""
+    found: Dim = 1
+    for value in values:
+        dim = value.dims[at] if -at <= len(value.dims) else 1
+        if dim == 1 or dim == found:
+            continue
+        if found != 1:
+            scope.fail("axes that differ are combined")
+        found = dim
+    return found
+
+
+def checked(scope: Scope, result: Any) -> Any:
+    """A rule's result. NotFusable where an axis of the tensor occurs in it twice."""
+    for value in result if isinstance(result, list) else [result]:
+        if isinstance(value, Value):
+            kinds = [dim.kind for dim in value.dims if isinstance(dim, Axis)]
+            if len(kinds) != len(set(kinds)) or ("flat" in kinds and len(kinds) > 1):
+                scope.fail(f"an outer product over {', '.join(kinds)}")
+    return result
 
 
 def fold(op: Op, numbers: list[Any]) -> float:

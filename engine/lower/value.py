@@ -58,6 +58,18 @@ class Value:
         """Which axis of `cells` an int dimension is."""
         return sum(isinstance(d, int) for d in self.dims[:dim])
 
+    def spread(self, dims: tuple[Dim, ...]) -> np.ndarray:
+        """The cells with an axis for every int dimension of `dims`, ready to be broadcast."""
+        offset = len(dims) - len(self.dims)
+        index: list[slice | int | None] = []
+        for position, dim in enumerate(dims):
+            mine = self.dims[position - offset] if position >= offset else None
+            if isinstance(dim, int):
+                index.append(slice(None) if isinstance(mine, int) else None)
+            elif isinstance(mine, int):  # size 1 where `dims` has an axis
+                index.append(0)
+        return self.cells[tuple(index)] if index else self.cells
+
     @property
     def is_bool(self) -> bool:
         return self.dtype is torch.bool

@@ -10,7 +10,7 @@ import numpy as np
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
 from ..number import Num
-from ..scope import Scope
+from ..scope import Scope, cell
 from ..value import COLS, ROWS, Axis, Value
 from .views import natural
 
@@ -41,7 +41,7 @@ def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Val
     found = position(scope, axis)
     if (start, step) != (0, 1):
         found = found * step + start
-    return scope.rounded(Value((axis,), scope.cells(found.index), node.dtype), node.dtype)
+    return scope.rounded(Value((axis,), cell(found.index), node.dtype), node.dtype)
 
 
 def arange(scope: Scope, node: TraceNode, *bounds: Any, **_: Any) -> Value:
@@ -84,7 +84,7 @@ def eye(scope: Scope, node: TraceNode, *_: Any, **__: Any) -> Value:
     if node.shape != scope.shape or len(scope.shape) != 2:
         scope.fail(f"an identity of {node.shape}")
     same = position(scope, ROWS).equals(position(scope, COLS))
-    return Value(natural(scope), scope.cells(same.index), node.dtype)
+    return Value(natural(scope), cell(same.index), node.dtype)
 
 
 RULES: dict[str, Callable[..., Any]] = {

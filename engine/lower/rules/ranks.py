@@ -13,7 +13,7 @@ from typing import Any
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
-from ..scope import Scope, each
+from ..scope import Scope, checked, each
 from ..value import Value
 from . import views
 from .elementwise import is_nan, truth
@@ -28,7 +28,7 @@ def of_ranks(scope: Scope, node: TraceNode, r: Any, *args: Any, **kwargs: Any) -
     rule = RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None or not isinstance(r, Ranks):
         scope.fail("needs all numbers of an axis in order")
-    return scope.checked(rule(scope, node, r, *args, **kwargs))
+    return checked(scope, rule(scope, node, r, *args, **kwargs))
 
 
 def at_rank(scope: Scope, r: Ranks, rank: int) -> Value:

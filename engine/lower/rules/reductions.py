@@ -16,7 +16,7 @@ import torch
 
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
-from ..scope import Scope, each
+from ..scope import Scope, checked, each
 from ..value import Axis, Dim, Value
 from .elementwise import raised, truth
 
@@ -283,7 +283,7 @@ def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
     right = with_ones(y, [len(y.dims) - 2]) if len(y.dims) > 1 else y
     inside = len(left.dims) - (2 if len(y.dims) > 1 else 1)
     terms = scope.pointwise(lambda a, b: scope.emit(Op.MUL, a, b), left, right, dtype=None)
-    value = reduced(scope, Op.REDUCE_SUM, scope.checked(terms), [inside], False)
+    value = reduced(scope, Op.REDUCE_SUM, checked(scope, terms), [inside], False)
     return scope.rounded(value, node.dtype)
 
 

@@ -77,7 +77,7 @@ def amount(op: Op) -> Callable[..., Value]:
 
 def place(scope: Scope, op: Op, x: Value, dim: Any, keepdim: bool) -> Value:
     """argmax or argmin along a small axis: the first place of the extreme."""
-    ((position, columns),) = [small_axis(scope, x, dim)]
+    position, columns = small_axis(scope, x, dim)
     largest = op is Op.REDUCE_MAX
     out = np.empty(columns.shape[1:], dtype=np.int64)
     for index in np.ndindex(out.shape):

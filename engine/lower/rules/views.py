@@ -41,10 +41,10 @@ def axis_of(scope: Scope, size: int, last: bool) -> Dim:
     return size
 
 
-def spread(scope: Scope, value: Value, dims: tuple[Dim, ...]) -> Value:
+def broadcast(value: Value, dims: tuple[Dim, ...]) -> Value:
     """The value broadcast to these dimensions."""
     shape = tuple(d for d in dims if isinstance(d, int))
-    cells = np.broadcast_to(scope.spread(value, dims), shape)
+    cells = np.broadcast_to(value.spread(dims), shape)
     return Value(dims, cells, value.dtype)
 
 
@@ -64,7 +64,7 @@ def expand(scope: Scope, node: TraceNode, x: Value, size: list[int], **_: Any) -
     for i, dim in enumerate(fresh):
         mine = x.dims[i - offset] if i >= offset else 1
         dims.append(mine if mine != 1 else dim)
-    return spread(scope, x, tuple(dims))
+    return broadcast(x, tuple(dims))
 
 
 def reshape(scope: Scope, node: TraceNode, x: Value, size: Any) -> Value:
@@ -233,7 +233,7 @@ def assigned(
         if isinstance(d, Axis) and s not in (1, d):
             scope.fail("axes that differ are combined")
     cells = x.cells.copy()
-    cells[index] = np.broadcast_to(scope.spread(source, dims), target.shape)
+    cells[index] = np.broadcast_to(source.spread(dims), target.shape)
     return Value(x.dims, cells, x.dtype)
 
 
@@ -346,7 +346,7 @@ def strided_scatter(
 ) -> Value:  # fmt: skip
     at = strided_places(scope, x, size, stride, offset)
     cells = x.cells.reshape(-1).copy()
-    cells[at] = np.broadcast_to(scope.spread(source, tuple(size)), at.shape)
+    cells[at] = np.broadcast_to(source.spread(tuple(size)), at.shape)
     return Value(x.dims, cells.reshape(x.cells.shape), x.dtype)
 
 
