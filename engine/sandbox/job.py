@@ -1,53 +1,60 @@
-"""One request to a child of the sandbox, and a child that works on one."""
+"""One request to a child of the sandbox."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Rejection
-from .protocol import Frames
-
-Reply = dict[str, Any]
+from .protocol import Json
 
 
-def nothing_more(reply: Reply) -> Job | None:
+def nothing_more(reply: Json) -> Job | None:
+    """The default of `follow`: the child gets no other job."""
     return None
 
 
 @dataclass(eq=False)
 class Job:
-    """One request to a child, and in the end its result: the reply's object or a Rejection.
+    """One request to a child and, once it has ended, its result: the child's reply or a Rejection.
 
-    `follow`: told the reply, says what the same child is to do next, if anything.
+    `answer` answers the child's questions. It may raise Rejected, which ends the child.
+    `follow` is given the reply and returns the next job for the same child, or None.
     """
 
-    request: dict[str, Any]
-    answer: Callable[[dict[str, Any]], dict[str, Any]]  # may raise Rejected
-    tag: Any = None
-    memory_fd: int | None = None
-    follow: Callable[[Reply], Job | None] = nothing_more
-    result: dict[str, Any] | Rejection | None = None
+    request: Json
+    answer: Callable[[Json], Json]
+    tag: Any = None  # the caller's own
+    memory_fd: int | None = None  # memory that engine and child share
+    follow: Callable[[Json], Job | None] = nothing_more
+    result: Json | Rejection | None = None
     seconds: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: float = 0.0  # of the child, for all of its jobs
     num_asks: int = 0
-    answers_s: float = 0.0
+    answers_s: float = 0.0  # of the engine, for the child's questions
 
 
-@dataclass(eq=False)
-class Child:
-    """A process and its job in flight. A child that has used half of a job's time takes no other, so
-    that its limit on CPU time, which is for one, holds for all."""
+class Backlog:
+    """Jobs that no child has begun, and those that are tried once more."""
 
-    job: Job
-    channel: socket.socket
-    pidfd: int
-    deadline: float
-    started: float  # the job
-    may_follow_until: float
-    frames: Frames = field(default_factory=Frames)
-    stage: str = "run"  # run -> traceback -> dead, or run -> dead once the reply is in
-    unsent: bytearray = field(default_factory=bytearray)
-    tail: bytes = b""
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._waiting = iter(jobs)
+        self._again: list[Job] = []
+        self._retried = set[int]()
+
+    def next(self) -> Job | None:
+        return self._again.pop() if self._again else next(self._waiting, None)
+
+    def put_back(self, jobs: list[Job]) -> list[Job]:
+        """Take jobs back whose sandbox died. Returns those to which it happened before: they fail."""
+        failed = [job for job in jobs if id(job) in self._retried]
+        for job in failed:
+            job.result = Rejection("runtime", "the sandbox died twice under this program")
+        self._again += [job for job in jobs if id(job) not in self._retried]
+        self._retried |= {id(job) for job in jobs}
+        return failed
+
+    @property
+    def has_more_tries(self) -> bool:
+        return bool(self._again)

@@ -9,7 +9,7 @@ import functools
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import TypedDict
 
 REQUIRED = ("no_new_privs", "seccomp", "limits", "pidfd")
 LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what to do)
@@ -67,16 +67,26 @@ print(json.dumps(ends))
 """
 
 
+class Layer(TypedDict):
+    """One layer, as `doctor` shows it."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+    fix: str  # "" where the layer is granted
+
+
 @functools.cache
-def layers() -> list[dict[str, Any]]:
-    """[{name, ok, required, detail, fix}] for `doctor`."""
+def layers() -> list[Layer]:
+    """Every layer, probed once per process."""
     command = [sys.executable, "-s", "-P", "-c", PROBE, *LAYERS]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     ends = json.loads(done.stdout) if done.returncode == 0 else {}
     return [layer(name, *ends.get(name, (1, done.stderr))) for name in LAYERS]
 
 
-def layer(name: str, code: int, said: str) -> dict[str, Any]:
+def layer(name: str, code: int, said: str) -> Layer:
     lost, fix = LAYERS[name]
     why = said.strip().split("\n")[-1]
     granted = "granted" if code == 0 else f"not granted ({why})" if why else "not granted"

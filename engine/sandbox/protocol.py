@@ -11,9 +11,11 @@ import json
 import os
 import signal
 import struct
-from typing import Any
+from typing import TypeGuard
 
 from ..errors import REJECTION_KINDS, Rejection
+
+Json = dict[str, object]
 
 FRAME_BYTES = 8 << 20  # a graph with its bounded constants fits
 TOTAL_BYTES = 32 << 20
@@ -27,12 +29,12 @@ class BadFrame(ValueError):
     """What came is not a frame of ours."""
 
 
-def encode(message: dict[str, Any]) -> bytes:
+def encode(message: Json) -> bytes:
     data = json.dumps(message).encode()
     return HEADER.pack(len(data)) + data
 
 
-def decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes) -> Json:
     """The message in a frame's body. BadFrame for anything but a JSON object without NaN."""
 
     def refuse(word: str) -> None:
@@ -75,14 +77,14 @@ class Frames:
         return bodies
 
 
-def send(descriptor: int, message: dict[str, Any]) -> None:
+def send(descriptor: int, message: Json) -> None:
     """The child's side: write all of it."""
     data = memoryview(encode(message))
     while data:
         data = data[os.write(descriptor, data) :]
 
 
-def receive(descriptor: int) -> dict[str, Any]:
+def receive(descriptor: int) -> Json:
     """The child's side: wait for one frame."""
     (size,) = HEADER.unpack(read_exactly(descriptor, HEADER.size))
     return decode(read_exactly(descriptor, size))
@@ -105,19 +107,19 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
 
 
-def reply_rejection(reply: dict[str, Any]) -> Rejection | None:
+def reply_rejection(reply: Json) -> Rejection | None:
     """The rejection that a child's reply states; `violation` where it is malformed."""
     if reply.get("status") == "ok":
         return None
     kind, line = reply.get("kind"), reply.get("line")
     if reply.get("status") == "internal":
         return Rejection("runtime", f"the sandbox failed: {printable(reply.get('detail'))}")
-    if kind not in REJECTION_KINDS or not (line is None or is_line(line)):
-        return Rejection("violation", "malformed reply: kind or line")
-    return Rejection(kind, printable(reply.get("detail")), line)
+    if isinstance(kind, str) and kind in REJECTION_KINDS and (line is None or is_line(line)):
+        return Rejection(kind, printable(reply.get("detail")), line)
+    return Rejection("violation", "malformed reply: kind or line")
 
 
-def is_line(line: Any) -> bool:
+def is_line(line: object) -> TypeGuard[int]:
     return type(line) is int and 0 < line < MAX_LINE
 
 

@@ -19,7 +19,6 @@ import select
 import socket
 import sys
 from types import ModuleType
-from typing import Any
 
 from . import guard, protocol
 
@@ -120,7 +119,7 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
             os.dup2(0, target)
         os.closerange(guard.CHANNEL + 1, FORK_LIMIT_DESCRIPTORS)
         lock.close(len(memory) if memory else 0)
-        request: dict[str, Any] = {"more": True}
+        request: protocol.Json = {"more": True}
         while request.get("more"):
             request = protocol.receive(guard.CHANNEL)
             protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})

@@ -13,7 +13,7 @@ from ...kernels.errors import BackendError
 from ..errors import Rejected, Rejection
 from ..program import Program
 from ..sandbox.job import Job
-from ..sandbox.protocol import BadFrame, printable, reply_rejection
+from ..sandbox.protocol import BadFrame, Json, printable, reply_rejection
 from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
@@ -165,7 +165,7 @@ def check_answerable(graph: TraceGraph) -> None:
             raise Rejected(Rejection("violation", f"{what}: {limit}"))
 
 
-def request_of(job: TraceRequest) -> dict[str, Any]:
+def request_of(job: TraceRequest) -> Json:
     return {
         "code": job.program.code,
         "params": dict(job.program.params),

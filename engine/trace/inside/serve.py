@@ -151,7 +151,8 @@ def asker() -> Callable[[dict[str, Any]], dict[str, Any]]:
                 "read them at once (.tolist()), or use torch.where"
             )
         protocol.send(CHANNEL, {"ask": question})
-        return protocol.receive(CHANNEL)["answer"]
+        answer: Any = protocol.receive(CHANNEL)["answer"]
+        return answer
 
     return ask
 

@@ -205,14 +205,14 @@ class Gunner:
 
     def fire(self, path: Path) -> dict[str, Any]:
         """One attack, then the good program."""
-        zygote = self.tracer._sandbox._process.pid
+        zygote = self.tracer._sandbox._zygote.process.pid
         ((done, verdict),) = self.run([self.job(path.read_text())], 1)
         right = self.next_is_right()
         return self.record(path, done, verdict, right, zygote)
 
     def volley(self, paths: list[Path]) -> list[dict[str, Any]]:
         """Attacks that end only by the clock, some at once, a good program after each."""
-        zygote = self.tracer._sandbox._process.pid
+        zygote = self.tracer._sandbox._zygote.process.pid
         attacks = [self.job(path.read_text()) for path in paths]
         goods = [self.job(GOOD) for _ in paths]
         jobs = [job for pair in zip(attacks, goods, strict=True) for job in pair]
@@ -234,14 +234,14 @@ class Gunner:
             "line": getattr(verdict, "line", None),
             "next_is_right": right,
             "evidence": self.evidence.found(repr(done.result)),
-            "same_zygote": self.tracer._sandbox._process.pid == zygote,
+            "same_zygote": self.tracer._sandbox._zygote.process.pid == zygote,
             "seconds": done.seconds,
         }
 
 
 def zygote_state(tracer: Any) -> dict[str, int]:
     """Of the innermost zygote process: it is the one that forks."""
-    everybody, pid = processes(), tracer._sandbox._process.pid
+    everybody, pid = processes(), tracer._sandbox._zygote.process.pid
     while inner := [p for p, status in everybody.items() if int(status["PPid"]) == pid]:
         pid = inner[0]
     status = everybody[pid]

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from selfdev_engine.engine.errors import Rejected, Rejection
+from selfdev_engine.engine.errors import Rejected, Rejection, UsageError
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox import box, guard, layers, protocol
+from selfdev_engine.engine.sandbox.job import Job
 from selfdev_engine.engine.sandbox.protocol import (
     FRAME_BYTES,
     TOTAL_BYTES,
@@ -24,6 +25,7 @@ from selfdev_engine.engine.sandbox.protocol import (
     printable,
     reply_rejection,
 )
+from selfdev_engine.engine.sandbox.zygote_process import ZygoteLost
 from selfdev_engine.engine.trace import verify
 from selfdev_engine.engine.trace.bounds import (
     MAX_ANSWER_ELEMENTS,
@@ -424,7 +426,7 @@ def test_a_loop_costs_only_its_own_slot():
     timeout_s, slots, before = 0.5, 4, len(states_below(os.getpid()))
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
     with Tracer(TraceSettings(timeout_s=timeout_s, memory_bytes=64 << 20, slots=slots)) as tracer:
-        zygote = tracer._sandbox._process.pid
+        zygote = tracer._sandbox._zygote.process.pid
         jobs = [
             TraceRequest(extract(loop if i % 10 == 0 else QUICK), NAMES, SHAPE, 0, "t", tag=i)
             for i in range(100)
@@ -432,7 +434,7 @@ def test_a_loop_costs_only_its_own_slot():
         began = time.monotonic()
         results = {job.tag: result for job, result in tracer.trace_many(jobs)}
         seconds = time.monotonic() - began
-        assert tracer._sandbox._process.pid == zygote
+        assert tracer._sandbox._zygote.process.pid == zygote
         assert {i for i, r in results.items() if isinstance(r, Rejection)} == set(range(0, 100, 10))
         assert all(results[i].kind == "timeout" for i in range(0, 100, 10))
         good = sum(results[i].seconds for i in results if i % 10)
@@ -583,11 +585,29 @@ def test_who_stops_listening_leaves_no_child(tracer: Tracer):
 def test_a_dead_zygote_is_replaced_and_its_programs_tried_again():
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
         assert not isinstance(trace(tracer, QUICK), Rejection)
-        before = tracer._sandbox._process
+        before = tracer._sandbox._zygote.process
         before.kill()
         before.wait()
         assert not isinstance(trace(tracer, QUICK), Rejection)
-        assert tracer._sandbox._process.pid != before.pid
+        assert tracer._sandbox._zygote.process.pid != before.pid
+
+
+def test_a_result_is_kept_if_the_zygote_dies_under_the_next_job():
+    shapes = ((4, 6), (6, 4), (5, 5))
+    with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
+        sandbox = tracer._sandbox
+        take_over, lost = sandbox._take_over, []
+
+        def die_once() -> list[Job]:
+            if sandbox._over and not lost:
+                lost.append(True)
+                raise ZygoteLost("in this test")
+            return take_over()
+
+        sandbox._take_over = die_once
+        found, num_children = in_turn(tracer, QUICK, shapes)
+    assert lost and num_children == 2
+    assert [one.graph.shape for one in found] == list(shapes)
 
 
 def test_a_question_that_torch_refuses_is_the_programs_fault(tracer: Tracer):
@@ -690,7 +710,7 @@ def test_root_is_given_up(monkeypatch):
         monkeypatch.setattr(box, "usable_layers", lambda granted=granted: granted)
         with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
             assert not isinstance(trace(tracer, QUICK), Rejection)
-            pid = innermost(tracer._sandbox._process.pid)
+            pid = innermost(tracer._sandbox._zygote.process.pid)
             status = Path(f"/proc/{pid}/status").read_text().splitlines()
             words = {line.split()[0]: line.split()[1:] for line in status if line.split()}
             assert set(words["Uid:"]) == set(words["Gid:"]) == {str(guard.NOBODY)}
@@ -711,8 +731,8 @@ from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
 code = "def merge_models(d, device):\\n    while True:\\n        pass\\n"
 with Tracer(TraceSettings(timeout_s=600.0)) as tracer:
-    tracer._sandbox._wait_ready()
-    print(tracer._sandbox._process.pid, flush=True)
+    tracer._sandbox._zygote.wait_ready()
+    print(tracer._sandbox._zygote.process.pid, flush=True)
     tracer.trace(extract(code), ("x",), (8, 8), seed=0, tensor_name="t", answer=None)
 """
 
@@ -757,13 +777,9 @@ def runs(pid: int) -> bool:
 
 def test_a_zygote_that_cannot_start_is_the_hosts_fault():
     """Not a rejection of the program: exit 2, with what the zygote said last."""
-    from selfdev_engine.engine.errors import UsageError
-    from selfdev_engine.engine.sandbox.box import Sandbox
-    from selfdev_engine.engine.sandbox.job import Job
-
     missing = "selfdev_engine.engine.no_such_handler"
     with (
-        Sandbox(missing, timeout_s=5, memory_bytes=1 << 28) as box,
+        box.Sandbox(missing, timeout_s=5, memory_bytes=1 << 28) as sandbox,
         pytest.raises(UsageError, match="no_such_handler"),
     ):
-        list(box.run([Job({}, lambda question: {})]))
+        list(sandbox.run([Job({}, lambda question: {})]))
