@@ -1,0 +1,157 @@
+"""The verifier: graphs that no honest child sends are refused, and budgets hold without its word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from selfdev_engine.engine.errors import Rejected
+from selfdev_engine.engine.trace import verify
+from selfdev_engine.engine.trace.bounds import work_of
+from selfdev_engine.engine.trace.verify import GraphReader
+
+NAMES, SHAPE = ("x", "y"), (24, 40)
+
+
+def reader() -> GraphReader:
+    reader = GraphReader(NAMES, SHAPE)
+    reader.extend([["input", ["x"], {}, [24, 40], "float32"]])
+    return reader
+
+
+X, HUGE = {"n": 0}, 10**400
+NUMBER = {"dtype": "float32", "shape": [1], "data": "AACAPw=="}
+FORGED = {
+    "an unknown input": ["input", ["z"], {}, None, None],
+    "an input of another shape": ["input", ["x"], {}, [24, 41], "float32"],
+    "a wrong shape": ["aten.neg.default", [X], {}, [1], "float32"],
+    "a wrong dtype": ["aten.neg.default", [X], {}, [24, 40], "float64"],
+    "a shape of text": ["aten.neg.default", [X], {}, "24,40", "float32"],
+    "no such overload": ["aten.neg.nobody", [X], {}, None, None],
+    "an in-place form": ["aten.mul.out", [X, X], {}, None, None],
+    "a later node": ["aten.neg.default", [{"n": 1}], {}, None, None],
+    "a negative node": ["aten.neg.default", [{"n": -1}], {}, None, None],
+    "a node by truth": ["aten.neg.default", [{"n": False}], {}, None, None],
+    "a plain float": ["aten.mul.Scalar", [X, 0.5], {}, None, None],
+    "a huge integer": ["aten.mul.Scalar", [X, HUGE], {}, None, None],
+    "a huge dimension": ["aten.sum.dim_IntList", [X, [HUGE]], {}, None, None],
+    "a huge size": ["aten.expand.default", [X, [2**62, 24, 40]], {}, None, None],
+    "a negative size": ["aten.reshape.default", [X, [-5, -7]], {}, None, None],
+    "too many arguments": ["aten.neg.default", [X] * 9, {}, None, None],
+    "an unknown keyword": ["aten.neg.default", [X], {"nobody": 1}, None, None],
+    "a device": ["aten.full.default", [[3], 1], {"device": "cuda"}, None, None],
+    "pinned memory": ["aten.full.default", [[3], 1], {"pin_memory": True}, None, None],
+    "a generator": ["aten.rand.default", [[99]], {"draw": 1, "generator": 1}, None, None],
+    "a draw without a seed": ["aten.rand.default", [[99]], {}, None, None],
+    "a seed of text": ["aten.rand.default", [[99]], {"draw": "1"}, None, None],
+    "a negative seed": ["aten.rand.default", [[99]], {"draw": -1}, None, None],
+    "a huge seed": ["aten.rand.default", [[99]], {"draw": HUGE}, None, None],
+    "a seed where nothing is drawn": ["aten.neg.default", [X], {"draw": 1}, None, None],
+    "an unknown tag": ["aten.neg.default", [{"z": 1}], {}, None, None],
+    "two tags": ["aten.neg.default", [{"n": 0, "f": "0x1p0"}], {}, None, None],
+    "a bad float": ["aten.mul.Scalar", [X, {"f": "import os"}], {}, None, None],
+    "a bad dtype": ["aten._to_copy.default", [X], {"dtype": {"t": "qint8"}}, None, None],
+    "a dtype by attribute": ["aten._to_copy.default", [X], {"dtype": {"t": "save"}}, None, None],
+    "an item of one result": ["item", [X, 0], {}, None, None],
+    "an item of a number": ["item", [0, 0], {}, None, None],
+    "an empty item": ["item", [], {}, None, None],
+    "a constant as an argument": ["aten.mul.Tensor", [X, {"c": NUMBER}], {}, None, None],
+    "an empty constant": ["const", [], {}, None, None],
+    "a constant that is none": ["const", [1], {}, None, None],
+    "a short constant": ["const", [{"c": {**NUMBER, "shape": [2]}}], {}, None, None],
+    "a long constant": ["const", [{"c": {**NUMBER, "shape": [2**40]}}], {}, None, None],
+    "a constant of a huge shape": ["const", [{"c": {**NUMBER, "shape": [HUGE]}}], {}, None, None],
+    "a constant of no base64": ["const", [{"c": {**NUMBER, "data": "!!"}}], {}, None, None],
+    "a constant of a bad dtype": ["const", [{"c": {**NUMBER, "dtype": "object"}}], {}, None, None],
+    "deep arguments": ["aten.neg.default", [[[[[[[[[[[1]]]]]]]]]]], {}, None, None],
+    "many arguments": ["aten.cat.default", [[X] * 5000], {}, None, None],
+    "too few fields": ["aten.neg.default", [X]],
+    "an op that is a number": [3, [X], {}, None, None],
+    "arguments that are none": ["aten.neg.default", None, None, None, None],
+    "keywords in a list": ["aten.neg.default", [X], [1], None, None],
+    "no list": "aten.neg.default",
+}
+
+
+@pytest.mark.parametrize("node", FORGED.values(), ids=FORGED.keys())
+def test_a_forged_node_is_a_violation(node: Any):
+    with pytest.raises(Rejected) as fault:
+        reader().extend([node])
+    assert fault.value.rejection.kind == "violation"
+    assert len(fault.value.rejection.detail) < 500
+
+
+@pytest.mark.parametrize("op", ["aten.set_.source_Storage", "os.system", "aten", "", "prims.x.y"])
+def test_an_op_that_is_not_on_the_list_is_unsupported(op: str):
+    with pytest.raises(Rejected) as fault:
+        reader().extend([[op, [X], {}, None, None]])
+    assert fault.value.rejection.kind == "unsupported"
+
+
+@pytest.mark.parametrize("outputs", [[1], [-1], [True], ["0"], [0.0], [None], [HUGE]])
+def test_an_output_is_a_node(outputs: list[Any]):
+    with pytest.raises(Rejected, match="output"):
+        reader().graph(outputs)
+
+
+def test_the_number_of_nodes_is_bounded():
+    one = ["aten.mul.Scalar", [X, 2], {}, None, None]
+    with pytest.raises(Rejected, match="too many"):
+        reader().extend([one] * 20_000)
+
+
+def test_a_node_of_unknown_size_is_not_used():
+    graph = reader()
+    graph.extend([["aten.nonzero.default", [X], {}, None, None]])
+    with pytest.raises(Rejected, match="unknown size"):
+        graph.extend([["aten.neg.default", [{"n": 1}], {}, None, None]])
+
+
+def test_an_unsupported_op_names_the_nearest():
+    with pytest.raises(Rejected, match=r"nearest that are: .*logaddexp"):
+        reader().extend([["aten.logaddexp3.default", [X, X], {}, None, None]])
+
+
+# ---- budgets
+
+
+def test_a_forged_intermediate_is_bounded():
+    with pytest.raises(Rejected) as fault:
+        reader().extend([["aten.full.default", [[1 << 25], 1], {}, None, None]])
+    assert fault.value.rejection.kind == "memory"
+
+
+def test_forged_work_is_bounded():
+    graph = GraphReader(NAMES, (4096, 4096))
+    graph.extend([["input", ["x"], {}, None, None]])
+    with pytest.raises(Rejected) as fault:
+        graph.extend([["aten.mm.default", [{"n": i}, X], {}, None, None] for i in range(150)])
+    assert fault.value.rejection.kind == "timeout"
+
+
+def test_the_time_of_verifying_is_bounded(monkeypatch):
+    monkeypatch.setattr(verify, "MAX_VERIFY_CPU_S", 0.01)
+    with pytest.raises(Rejected, match="to verify") as fault:
+        reader().extend([["aten.cat.default", [[X] * 4000], {}, None, None]] * 9)
+    assert fault.value.rejection.kind == "timeout"
+
+
+def meta(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "output", "least", "most"),
+    [
+        ("mul", [meta(30, 50), meta(30, 50)], meta(30, 50), 1500, 5000),
+        ("mm", [meta(30, 50), meta(50, 70)], meta(30, 70), 2 * 30 * 50 * 70, 3 * 30 * 50 * 70),
+        ("bmm", [meta(4, 30, 50), meta(4, 50, 70)], meta(4, 30, 70), 840_000, 1_000_000),
+        ("addmm", [meta(70), meta(30, 50), meta(50, 70)], meta(30, 70), 210_000, 250_000),
+        ("_linalg_svd", [meta(100, 40)], meta(40), 2 * 100 * 40 * 40, 60 * 100 * 40 * 40),
+        ("sort", [meta(1024)], meta(1024), 10 * 1024, 40 * 1024),
+        ("_cdist_forward", [meta(30, 8), meta(40, 8)], meta(30, 40), 9600, 30_000),
+    ],
+)
+def test_the_estimate_is_near_the_count(name, inputs, output, least, most):
+    assert least <= work_of(name, (), inputs, [output]) <= most
