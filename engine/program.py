@@ -1,4 +1,4 @@
-"""A merge program: found in what a language model wrote, compiled, never run here."""
+"""Finds the merge program in what a language model wrote. It is parsed here, never run."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ PYTHON_TAGS = ("", "python", "py", "python3")
 class Program:
     """Source that defines merge_models(model_dict, device, **params)."""
 
-    text: str  # as it was given; lines in rejections are lines of this
-    code: str  # the Python in it
-    first_line: int = 1  # the line of `text` at which `code` begins
+    text: str  # as it was given; rejections name its lines
+    code: str  # the Python code in the text
+    first_line: int = 1  # line of `text` at which `code` begins
     params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
 
     def line_of(self, line: int | None) -> int | None:
-        """A line of the code as a line of the text."""
+        """The line of the text that a line of the code is."""
         return None if line is None else line + self.first_line - 1
 
 
 def extract(text: str, params: Mapping[str, float | int | str | bool] | None = None) -> Program:
-    """The program in a text: plain Python, or Markdown with fenced blocks. Raises Rejected.
+    """The program in a text: plain Python, or Markdown with fenced blocks.
 
-    Of several blocks the first that defines merge_models counts. `no_function` where none does,
-    `syntax` with its line where it does not parse.
+    The first block that defines merge_models is taken. Raises Rejected: `no_function` if none does,
+    `syntax` with its line if the code does not parse.
     """
     if len(text) > MAX_CHARACTERS:
         raise reject("no_function", f"{len(text)} characters: more than {MAX_CHARACTERS}", None)
@@ -54,7 +54,7 @@ def extract(text: str, params: Mapping[str, float | int | str | bool] | None = N
 
 
 def blocks(text: str) -> Iterator[tuple[str, int]]:
-    """Candidate pieces of code and their first lines: fenced blocks, else the text itself."""
+    """Pieces of code with their first lines: the fenced blocks, or the whole text without any."""
     fenced = [match for match in FENCE.finditer(text) if match[2].lower() in PYTHON_TAGS]
     for match in fenced:
         yield match[3], text.count("\n", 0, match.start(3)) + 1
@@ -77,7 +77,7 @@ def parse(code: str, first_line: int) -> ast.Module:
 
 
 def defines(module: ast.Module) -> bool:
-    """Whether merge_models is bound at the top level, by whatever statement."""
+    """Tells whether a statement of any kind binds merge_models at the top level."""
     for node in module.body:
         for inner in ast.walk(node):
             if isinstance(inner, ast.FunctionDef) and inner.name == FUNCTION:

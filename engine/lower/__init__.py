@@ -1,8 +1,8 @@
-"""Lowering: a traced program becomes a graph of the kernels, where streamed kernels can run it.
+"""Lowering: turns a traced program into a kernel graph, if streamed kernels can run it.
 
-`lower(trace)` evaluates the trace symbolically. A tensor is a grid of kernel nodes (its small axes,
-such as the stacked experts) over symbolic axes (rows, columns, or both flattened); see value.py.
-What does not fit raises NotFusable, and the engine falls back to whole-tensor ATen.
+`lower(trace)` evaluates the trace symbolically. A tensor is a grid of kernel nodes over its small
+axes, such as the stacked experts; rows, columns, or both flattened are symbolic axes (value.py).
+What does not fit raises NotFusable, and the engine runs ATen on whole tensors instead.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
 
 
 def constant(scope: Scope, node: TraceNode) -> Value:
-    """A small tensor whose numbers are known: a constant per cell."""
+    """A small tensor whose numbers are known: one constant node per cell."""
     numbers, shape = node.args
     if len(numbers) > MAX_CELLS:
         scope.fail(f"a constant of {len(numbers)} numbers")

@@ -1,4 +1,4 @@
-"""Numbers with operators: `1.0 / (exp(-x) + 1.0)` emits the nodes of a sigmoid."""
+"""Kernel nodes with operators: `1.0 / (exp(-x) + 1.0)` emits the nodes of a sigmoid."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .scope import Scope
 
 @dataclass(frozen=True)
 class Num:
-    """A kernel node to be calculated with. Comparisons are methods; `==` compares the nodes."""
+    """A kernel node to calculate with. Comparisons are methods; `==` compares the nodes."""
 
     scope: Scope
     index: int
 
     def of(self, op: Op, *others: Number) -> Num:
-        """op(self, *others)"""
+        """The node of op(self, *others)."""
         return Num(self.scope, self.scope.emit(op, self.index, *(self.lift(o) for o in others)))
 
     def lift(self, other: Number) -> int:

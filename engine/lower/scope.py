@@ -1,4 +1,4 @@
-"""Where lowering writes its nodes, and the helpers that all rules use."""
+"""The graph that lowering writes, and helpers that all rules use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ MAX_NODES = 20_000
 MAX_CELLS = 4_096
 ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
-WRAPS = {torch.uint8, torch.int8, torch.int16}  # float32 does not overflow as these do
-# Numbers from finite numbers, whatever they are (an overflow of float32 aside).
+# Arithmetic in these wraps around, which that of float32 does not.
+WRAPS = {torch.uint8, torch.int8, torch.int16}
+# Ops whose results are finite numbers; then ops whose results are finite if their arguments are.
+# Overflow of float32 is not considered.
 FINITE = {Op.INPUT, Op.RANDOM, Op.IN_RANGE, Op.INDEX, Op.LT, Op.LE, Op.EQ, Op.NE}
 KEEPS_FINITE = {
     *(Op.NEG, Op.ABS, Op.SIGN, Op.SIN, Op.COS, Op.ATAN, Op.TANH, Op.ERF, Op.FLOOR, Op.CEIL),
@@ -28,7 +30,7 @@ KEEPS_FINITE = {
 
 
 class Scope:
-    """The graph under construction and the tensor's shape."""
+    """The kernel graph under construction, and the shape of the checkpoint's tensor."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (1, 2):
@@ -54,7 +56,7 @@ class Scope:
         return {"rows": self.rows, "cols": self.cols, "flat": self.rows * self.cols}[axis.kind]
 
     def length(self, dim: Dim) -> int:
-        """Number of elements along a dimension."""
+        """The number of elements along a dimension."""
         if isinstance(dim, int):
             return dim
         if dim.mask is not None:
@@ -75,13 +77,14 @@ class Scope:
         return self.builder.add(op, *args, attrs=attrs, space=space)
 
     def number_of(self, index: int) -> float | None:
-        """The constant that a node is, or None."""
+        """The number of a constant node; None for every other node."""
         node = self.builder.nodes[index]
         return node.attrs[0] if node.op is Op.CONST else None
 
     def is_finite(self, index: int) -> bool:
-        """Can this node be no NaN, if the checkpoint holds none?"""
-        for i in range(len(self._finite), index + 1):  # in order: long programs nest deeply
+        """Tells whether a node is certainly no NaN, if the checkpoint holds none."""
+        # In order and not by recursion: long programs nest deeply.
+        for i in range(len(self._finite), index + 1):
             node = self.builder.nodes[i]
             kept = node.op in KEEPS_FINITE and all(self._finite[a] for a in node.args)
             number = node.op is Op.CONST and math.isfinite(node.attrs[0])
@@ -95,7 +98,7 @@ class Scope:
         return Value((), cell(self.const(value)), dtype)
 
     def rounded(self, value: Value, dtype: torch.dtype | None) -> Value:
-        """The value as its dtype holds it: half and bfloat16 round after every operation."""
+        """The value as its dtype holds it. half and bfloat16 round after every operation."""
         op = ROUNDING.get(dtype) if dtype else None
         if op is None:
             return Value(value.dims, value.cells, dtype)
@@ -105,7 +108,7 @@ class Scope:
     # ---- element-wise
 
     def align(self, *values: Value) -> tuple[tuple[Dim, ...], list[np.ndarray]]:
-        """Broadcast: common dimensions, and each value's cells over the common int ones."""
+        """Broadcasts: the common dimensions, and each value's cells over the common int ones."""
         rank = max(len(v.dims) for v in values)
         values = tuple(self.without_repeats(v, values) for v in values)
         dims = tuple(common(self, values, at) for at in range(-rank, 0))
@@ -115,9 +118,9 @@ class Scope:
         return dims, [np.broadcast_to(v.spread(dims), shape) for v in values]
 
     def without_repeats(self, value: Value, others: tuple[Value, ...]) -> Value:
-        """The value with a small dimension cut to 1 where its cells are equal and others have an axis.
+        """The value with small dimensions of equal cells cut to 1, where others have an axis.
 
-        The axis must be as long as the dimension: then both mean the same.
+        The axis is as long as the dimension was, so the broadcast means the same.
         """
         for dim, mine in enumerate(value.dims):
             at = dim - len(value.dims)
@@ -133,7 +136,7 @@ class Scope:
     def pointwise(
         self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
     ) -> Value:
-        """formula(node, ...) on every cell, rounded to the dtype."""
+        """Applies formula(node, ...) to every cell, and rounds to the dtype."""
         if dtype in WRAPS:
             self.fail(f"arithmetic in {dtype}")
         dims, grids = self.align(*values)
@@ -143,7 +146,7 @@ class Scope:
         return self.rounded(Value(dims, cells, dtype), dtype)
 
     def lift(self, x: Any) -> Value:
-        """A Python number as a value."""
+        """A Python number as a value. A value stays as it is."""
         if isinstance(x, Value):
             return x
         if isinstance(x, (bool, int, float)):
@@ -153,7 +156,7 @@ class Scope:
     # ---- ranges
 
     def mask(self, dims: tuple[Dim, ...]) -> int | None:
-        """A node that is 1 where all ranges among these dimensions hold; None for no range."""
+        """A node that is 1 where all ranges of these dimensions hold, or None without ranges."""
         found = None
         for dim in dims:
             if isinstance(dim, Axis) and not dim.whole:
@@ -162,7 +165,7 @@ class Scope:
         return found
 
     def in_range(self, axis: Axis) -> int:
-        """1 where the axis is in its part."""
+        """A node that is 1 in the part of its axis and 0 elsewhere."""
         if axis.mask is not None:
             return axis.mask
         stop = self.full_length(axis) if axis.stop is None else axis.stop
@@ -171,12 +174,12 @@ class Scope:
 
 
 def cell(node: int) -> np.ndarray:
-    """The cells of a value without small axes: one node."""
+    """The cells of a value without small axes: a single node."""
     return np.array(node, dtype=np.int64)
 
 
 def common(scope: Scope, values: Sequence[Value], at: int) -> Dim:
-    """The dimension of a broadcast at a place counted from its end: -1 is the last."""
+    """The dimension of a broadcast at a place that is counted from the end: -1 is the last."""
     found: Dim = 1
     for value in values:
         dim = value.dims[at] if -at <= len(value.dims) else 1
@@ -189,7 +192,7 @@ def common(scope: Scope, values: Sequence[Value], at: int) -> Dim:
 
 
 def checked(scope: Scope, result: Any) -> Any:
-    """A rule's result. NotFusable where an axis of the tensor occurs in it twice."""
+    """A rule's result. Raises NotFusable if an axis of the tensor occurs in it twice."""
     for value in result if isinstance(result, list) else [result]:
         if isinstance(value, Value):
             kinds = [dim.kind for dim in value.dims if isinstance(dim, Axis)]
@@ -203,7 +206,7 @@ def fold(op: Op, numbers: list[Any]) -> float:
 
 
 def each(change: Callable[[int], int], cells: np.ndarray) -> np.ndarray:
-    """Every cell changed."""
+    """The cells after `change` of each."""
     out = np.empty(cells.shape, dtype=np.int64)
     for index in np.ndindex(cells.shape):
         out[index] = change(int(cells[index]))

@@ -1,4 +1,4 @@
-"""All operations that lower to kernels, by ATen name: the base name, or one overload's."""
+"""All operations that lower to kernels. A key is a base name, or the name of one overload."""
 
 from __future__ import annotations
 

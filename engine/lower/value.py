@@ -1,9 +1,10 @@
-"""What a traced tensor is while it is lowered: dimensions, and a kernel node per cell.
+"""A traced tensor while it is lowered: its dimensions, and a kernel node per cell.
 
-A dimension is an int (a small axis that is unrolled: experts, kept dims of size 1) or an Axis: all
-rows, all columns, or rows and columns flattened, whole, as a strided range of indices, or where a
-mask holds (x[mask]). `cells` is an array of node indices over the int dimensions alone, in their
-order. A value on a part of an axis is an expression over the whole axis that counts only there.
+A dimension is an int or an Axis. An int is a small axis that is unrolled: experts, or a dimension
+of size 1. An Axis is rows, columns, or rows and columns flattened; all of it, a strided range of
+its indices, or the places where a mask holds (x[mask]). `cells` is an array of node indices over
+the int dimensions only, in their order. A value on a part of an axis is an expression over the
+whole axis that counts in this part only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 
 class NotFusable(Exception):
-    """An operation that the streamed kernels do not run."""
+    """An operation that the streamed kernels cannot run."""
 
     def __init__(self, op: str, why: str) -> None:
         super().__init__(f"{op}: {why}")
@@ -24,13 +25,16 @@ class NotFusable(Exception):
 
 @dataclass(frozen=True)
 class Axis:
-    """A symbolic axis of the checkpoint tensor: "rows", "cols" or "flat"; a part of it."""
+    """A symbolic axis of the checkpoint's tensor, "rows", "cols" or "flat", or a part of one.
+
+    `mask` is a kernel node that is 1 at `count` places: the part consists of those.
+    """
 
     kind: str
     start: int = 0
-    stop: int | None = None  # None: the whole axis
+    stop: int | None = None  # None means up to the end
     step: int = 1
-    mask: int | None = None  # a kernel node: only where it is 1, which is so at `count` places
+    mask: int | None = None
     count: int = 0
 
     @property
@@ -44,7 +48,7 @@ Dim = int | Axis
 
 @dataclass(frozen=True)
 class Value:
-    """A lowered tensor. `cells.shape` is the tuple of int dimensions."""
+    """A lowered tensor. `cells.shape` is the tuple of its int dimensions."""
 
     dims: tuple[Dim, ...]
     cells: np.ndarray
@@ -55,7 +59,7 @@ class Value:
         return any(isinstance(d, Axis) and not d.whole for d in self.dims)
 
     def small_position(self, dim: int) -> int:
-        """Which axis of `cells` an int dimension is."""
+        """The axis of `cells` that belongs to an int dimension."""
         return sum(isinstance(d, int) for d in self.dims[:dim])
 
     def spread(self, dims: tuple[Dim, ...]) -> np.ndarray:
@@ -66,7 +70,7 @@ class Value:
             mine = self.dims[position - offset] if position >= offset else None
             if isinstance(dim, int):
                 index.append(slice(None) if isinstance(mine, int) else None)
-            elif isinstance(mine, int):  # size 1 where `dims` has an axis
+            elif isinstance(mine, int):  # It is 1 where `dims` has an axis.
                 index.append(0)
         return self.cells[tuple(index)] if index else self.cells
 

@@ -1,1 +1,1 @@
-"""What a program does to its tensors, found by running it on tensors without numbers."""
+"""Finds what a program does to its tensors by running it on tensors without numbers."""

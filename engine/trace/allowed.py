@@ -1,8 +1,9 @@
-"""The ATen operations that may cross the boundary: functional, on tensors and numbers, no side effect.
+"""The ATen operations that may cross the boundary: functions of tensors and numbers only.
 
-By base name; every overload of a name passes whose schema mutates nothing. Anything else is the
-rejection `unsupported`. bincount and repeat_interleave are left to the eager tier, where memory is
-bounded: the size of what they make rests on values, and nothing here bounds it.
+The lists hold base names. An overload of such a name is allowed unless it changes an argument.
+Every other operation is rejected as `unsupported`. bincount and repeat_interleave are not listed,
+because the size of their results depends on values and nothing here bounds it. The eager tier runs
+them: its memory is bounded.
 """
 
 from __future__ import annotations
@@ -72,14 +73,14 @@ ALLOWED = frozenset(
 
 
 def is_allowed(op: str) -> bool:
-    """Whether an op may be a node: "input", "const", "item" or an allowed "aten.mul.Tensor"."""
+    """Tells whether an op may be a node: "input", "const", "item" or an allowed overload."""
     words = op.split(".")
     known = len(words) == 3 and words[0] == "aten" and words[1] in ALLOWED
     return known or op in ("input", "const", "item")
 
 
 def unsupported(op: str) -> str:
-    """What a rejection says of an op that is not allowed: the nearest that are."""
+    """The text that rejects an op: its name, and the nearest names that are allowed."""
     name = op.split(".")[1] if op.count(".") == 2 else op
     near = difflib.get_close_matches(name.strip("_"), ALLOWED, 3, 0.6)
     hint = f"; the nearest that are: {', '.join(near)}" if near else ""

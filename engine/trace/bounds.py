@@ -1,8 +1,8 @@
 """All limits of a trace, and the budget that its operations are charged to.
 
 The estimate of work uses shapes only and is right within a small factor. It refuses programs that
-would take a day in little memory; it does not predict time. The child checks first, because it knows
-the program's line; the verifier checks again. Limits of the child's process are in sandbox/.
+would take a day in little memory; it does not predict time. The child checks first, because it
+knows the program's line; the verifier checks again. Limits of the child's process are in sandbox/.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from torch import Tensor
 MAX_NODES = 20_000  # operations in one graph
 MAX_ARGUMENTS = 4_096  # entries of one list among a node's arguments
 MAX_ARGUMENT_DEPTH = 8  # levels of lists within lists
-MAX_CONSTANT_ELEMENTS = 65_536  # of one tensor whose numbers are sent with the graph
+MAX_CONSTANT_ELEMENTS = 65_536  # numbers of one tensor that is sent with the graph
 MAX_ANSWER_ELEMENTS = 4_096  # numbers in one answer to a question
 MAX_DRAWS = 1_000  # random draws whose keys are worked out again
 MAX_WORK = 2e13  # scalar operations; three SVDs of a 4096 x 14336 matrix are below it
 MAX_INTERMEDIATE_FACTOR = 16  # largest tensor, as a multiple of all inputs together
-LEAST_INTERMEDIATE_BYTES = 64 << 20  # this much is allowed however small the inputs are
-MAX_VERIFY_CPU_S = 20.0  # of the verifier; thousands of ordinary nodes take a second or two
+LEAST_INTERMEDIATE_BYTES = 64 << 20  # allowed for a tensor however small the inputs are
+MAX_VERIFY_CPU_S = 20.0  # of verifying; thousands of ordinary nodes take a second or two
 
-CONTRACTIONS = {  # op -> position of the matrix whose last dimension is summed over
+# Base name -> position of the matrix argument whose last dimension is summed over.
+CONTRACTIONS = {
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "_cdist_forward", "_pdist_forward"), 0),
     **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm"), 1),
 }
-DECOMPOSITIONS = {  # op -> times m n min(m, n)
+# Base name -> factor of m n min(m, n), the scalar operations for an m x n matrix.
+DECOMPOSITIONS = {
     **dict.fromkeys(("_linalg_svd", "linalg_pinv", "linalg_lstsq", "linalg_matrix_norm"), 20),
     **dict.fromkeys(("linalg_eig", "linalg_matrix_exp"), 30),
     **dict.fromkeys(("_linalg_eigh", "corrcoef", "cov"), 10),
@@ -49,7 +51,7 @@ WINDOWS = frozenset({"avg_pool2d", "max_pool2d_with_indices", "im2col", "col2im"
 
 @dataclass
 class Budget:
-    """What the operations so far have cost. `charge` and `fits` return why one is refused, or None."""
+    """Adds up what operations cost. `fits` and `charge` return why one is refused, or None."""
 
     inputs_bytes: int = 0
     work: float = 0.0
@@ -82,7 +84,7 @@ class Budget:
 
 
 def work_of(name: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> float:
-    """Scalar operations of one op by its base name; `inputs` and `outputs` give the shapes."""
+    """Estimates the scalar operations of one op. `inputs` and `outputs` give the shapes."""
     sizes = [t.numel() for t in (*inputs, *outputs)]
     touched, made = float(sum(sizes)), float(sum(t.numel() for t in outputs))
     if name in CONTRACTIONS and len(inputs) > CONTRACTIONS[name]:
@@ -104,7 +106,7 @@ def last(matrix: Tensor) -> int:
 
 
 def summed(name: str, inputs: list[Tensor]) -> int:
-    """addbmm sums over the batch as well."""
+    """The length of a second dimension that is summed over: addbmm also sums over the batch."""
     return inputs[1].shape[0] if name == "addbmm" else 1
 
 

@@ -1,4 +1,4 @@
-"""One child's questions and its result, verified and answered."""
+"""Verifies one child's questions and its result, and answers the questions."""
 
 from __future__ import annotations
 
@@ -27,22 +27,25 @@ Answer = Callable[[TraceGraph], list[Tensor]]
 
 @dataclass(frozen=True)
 class Trace:
-    """What a program does. `view` is "flat" where only the 1-D reading works; the graph is flat then.
+    """What a program does to one tensor.
 
-    `draw_keys`: the keys of its draws where they follow from the tensor's name alone (draws.py)."""
+    `view` is "own", or "flat" if the program works only on the tensor as a vector; the graph is
+    then of that vector. `draw_keys` are the keys of its random draws if they follow from the
+    tensor's name alone (draws.py), else None.
+    """
 
     graph: TraceGraph
     num_asks: int
-    output: str  # what it printed, cut and escaped
+    output: str  # printed text, cut and escaped
     view: str
     seconds: float
-    cpu_s: float  # of the child
+    cpu_s: float  # used by the child
     draw_keys: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """One program for one tensor. `answer` gives the values of a question's outputs, on the CPU."""
+    """One program for one tensor. `answer` computes the outputs of a question, on the CPU."""
 
     program: Program
     names: tuple[str, ...]
@@ -64,8 +67,8 @@ class Conversation:
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question. Raises Rejected, which ends the child.
 
-        What torch raises on the numbers is an answer too: eager raises it, and the program may
-        catch it.
+        An error that torch raises on the numbers is an answer too: in eager torch the program
+        would get it, and may catch it.
         """
         try:
             return self._answer(self._reader(question.get("shape")), question)
@@ -78,7 +81,7 @@ class Conversation:
             return {"error": text}
 
     def _reader(self, shape: Any) -> GraphReader:
-        """The nodes so far in this view: the tensor's own shape, or the flat one after it."""
+        """The reader for this shape: first the tensor's own, later perhaps the flat one."""
         own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
         if shape not in (list(own), list(flat)):
             raise malformed(f"inputs of shape {str(shape)[:80]}")
@@ -130,14 +133,14 @@ class Conversation:
         return Trace(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
 
     def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
-        """() where nothing was drawn, None where what was drawn is of this tensor alone."""
+        """The keys of all draws, or None if a number was drawn that holds for this tensor only."""
         count, used = (
             reply.get("draws"),
             {n.kwargs["draw"] for n in graph.nodes if "draw" in n.kwargs},
         )
         if reply.get("drew_otherwise") is not False or not isinstance(count, int):
             return None
-        if not 0 <= count <= MAX_DRAWS:  # a child may say anything
+        if not 0 <= count <= MAX_DRAWS:
             return None
         keys = draw_keys(seed_text(self.job.seed, self.job.tensor_name), count)
         return tuple(keys) if used <= set(keys) else None
@@ -154,7 +157,7 @@ class Conversation:
 
 
 def check_answerable(graph: TraceGraph) -> None:
-    """All of a question's numbers together fit into an answer."""
+    """Raises Rejected unless all numbers of a question fit into one answer."""
     total = 0
     for output in graph.outputs:
         node = graph.nodes[output]
@@ -176,7 +179,7 @@ def request_of(job: TraceRequest) -> Json:
 
 
 def rejection_of(done: Job, program: Program) -> Rejection | None:
-    """Why a job gave nothing, its line as a line of the program's text."""
+    """Why a job gave no result, or None. The line is one of the program's text."""
     rejection = done.result if isinstance(done.result, Rejection) else None
     if isinstance(done.result, dict):
         rejection = reply_rejection(done.result)

@@ -1,8 +1,9 @@
-"""Keys of random draws: what makes a draw of the tensor's size the same on every backend.
+"""Keys of random draws. A key makes a draw of the tensor's size the same on every backend.
 
-All generators are seeded from (run seed, tensor name) before a call. A draw's key is a hash of the
-generator's state, which then moves on by one number. So the keys of a program that draws from torch's
-own generator alone follow from the tensor's name, and one trace serves all tensors of a shape.
+All generators are seeded from the run's seed and the tensor's name before a call. A draw's key is a
+hash of the generator's state, which then moves on by one number. If a program draws from torch's
+own generator only, its keys follow from the tensor's name, and one trace serves all tensors of a
+shape.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def number_of(seed: str) -> int:
 
 
 def seed_all(seed: str) -> None:
-    """random, numpy and torch."""
+    """Seeds the generators of random, numpy and torch."""
     number = number_of(seed)
     random.seed(number)
     np.random.seed(number % 2**32)
@@ -32,21 +33,21 @@ def seed_all(seed: str) -> None:
 
 
 def next_key(generator: torch.Generator) -> int:
-    """The key of a draw now; the next one differs, a reseeded one does not."""
+    """The key of a draw now. The next draw has another key; after the same seed it is the same."""
     state = generator.get_state().numpy().tobytes()
     torch.rand(1, generator=generator)
     return int.from_bytes(hashlib.sha256(state).digest()[:7], "little")
 
 
 def draw_keys(seed: str, count: int) -> list[int]:
-    """Keys of the first draws after `seed_all`, where nothing else draws."""
+    """The keys of the first draws after `seed_all`, if nothing else draws."""
     generator = torch.Generator()
     generator.manual_seed(number_of(seed))
     return [next_key(generator) for _ in range(count)]
 
 
 def drew_otherwise(seed: str, num_draws: int) -> bool:
-    """Whether a call used a generator for more than so many draws of the tensor's size. Seeds anew."""
+    """Tells whether anything but `num_draws` keys was drawn since `seed_all`. Seeds all again."""
     left = states()
     seed_all(seed)
     for _ in range(num_draws):

@@ -1,7 +1,7 @@
-"""A traced program as data: functional ATen ops over the task vectors of one tensor.
+"""A traced program as data: functional ATen ops on the task vectors of one tensor.
 
-This is what crosses the trust boundary (as JSON, bounded), what `replay` runs on whole tensors
-(the hybrid tier) and what `engine/lower` turns into a fused kernel graph.
+It crosses the trust boundary as bounded JSON. `replay` runs it on whole tensors (the hybrid tier),
+and `engine/lower` turns it into a graph of fused kernels.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class TraceNode:
 
     input: args (name,)                     the expert's task vector, float32
     const: args (numbers, shape)            numbers is a flat tuple, of `dtype`
-    item:  args (Ref, i)                    i-th result of an op that has several
-    else:  args and kwargs of the overload, with Ref for tensors; None, bool, int, float, complex, str,
-           torch.dtype and tuples of these otherwise. A random draw has kwargs["draw"]: int.
-    shape and dtype are None where the op has several results.
+    item:  args (Ref, i)                    i-th result of an op with several results
+    else:  args and kwargs of the overload. Tensors are Refs; all else is None, bool, int, float,
+           complex, str, torch.dtype or tuples of these. A random draw has kwargs["draw"]: int.
+    shape and dtype are None for an op with several results.
     """
 
     op: str
@@ -42,13 +42,13 @@ class TraceNode:
 
 @dataclass(frozen=True)
 class TraceGraph:
-    """Nodes in order, arguments first; `outputs` are the wanted values' indices.
+    """Nodes in order, each after its arguments. `outputs` are indices of the wanted values.
 
     A traced program has one output, of the input's shape; a question for values may have several.
     """
 
     names: tuple[str, ...]  # the experts, in the order given
-    shape: tuple[int, ...]  # of every input
+    shape: tuple[int, ...]  # the shape of every input
     nodes: tuple[TraceNode, ...]
     outputs: tuple[int, ...]
 
@@ -68,7 +68,7 @@ class TraceGraph:
         return sorted(seen)
 
     def with_keys(self, keys: Mapping[int, int]) -> TraceGraph:
-        """The same with other keys of its random draws."""
+        """The same graph with other keys for its random draws. `keys` maps old keys to new ones."""
 
         def rekeyed(node: TraceNode) -> TraceNode:
             if "draw" not in node.kwargs:

@@ -1,4 +1,4 @@
-"""Facts about ATen overloads that the lazy tensors rely on: views, fills, functional forms, shapes."""
+"""Facts about ATen overloads: views, fills, functional forms, and shapes from meta tensors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from torch import Tensor
 
 aten = torch.ops.aten
 
-# One spelling per meaning: views, casts and fills each become one op.
+# Several ATen ops mean the same. Each kind of view, cast and fill is recorded as one of these.
 RESHAPE, PERMUTE, CAST = aten.reshape.default, aten.permute.default, aten._to_copy.default
 FULL, EXPAND, PUT = aten.full.default, aten.expand.default, aten.index_put.default
 STRIDED, INDEX = aten.as_strided.default, aten.index.Tensor
-SCATTER = {  # view -> how a write goes back through it
+# View -> the op that writes back through it.
+SCATTER = {
     aten.slice.Tensor: aten.slice_scatter.default,
     aten.select.int: aten.select_scatter.default,
     aten.diagonal.default: aten.diagonal_scatter.default,
     STRIDED: aten.as_strided_scatter.default,
 }
 ZERO, ONE = "zero", "one"
-FILLS: dict[Any, Any] = {  # op -> the number, or the position of the argument that is it
+# Fill op -> its number, or the position of the argument that is the number.
+FILLS: dict[Any, Any] = {
     **dict.fromkeys([aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default], ZERO),
     **dict.fromkeys([aten.ones.default, aten.ones_like.default, aten.new_ones.default], ONE),
     **dict.fromkeys([aten.empty.memory_format, aten.empty_like.default, aten.zero.default], ZERO),
@@ -31,7 +33,8 @@ FILLS: dict[Any, Any] = {  # op -> the number, or the position of the argument t
     aten.scalar_tensor.default: 0,
 }
 POSITIONS = frozenset({aten.arange, aten.linspace})
-# Ops that no kernel runs unless these arguments are known: op -> the first of them. 0 is all.
+# Ops that no kernel runs unless the numbers in some arguments are known: all arguments from this
+# position on. Where they are small they are asked for.
 ASKED: dict[Any, int] = {
     **dict.fromkeys([aten.index, aten.index_select, aten.take, aten.searchsorted], 1),
     **dict.fromkeys([aten._linalg_eigh, aten._linalg_svd, aten.linalg_qr, aten.linalg_eig], 0),
@@ -57,7 +60,7 @@ def fill_number(func: Any, args: Any) -> Any:
 
 
 def view_step(func: Any, source: Tensor, out: Tensor, rest: Any, kwargs: Any) -> tuple[Any, ...]:
-    """A view as (op, arguments...) on the source; () where only its geometry tells."""
+    """A view as (op, arguments...) on the source, or () if only its strides describe it."""
     dims = list(range(source.dim()))
     if func is PERMUTE:
         return (PERMUTE, [d % source.dim() for d in rest[0]])
@@ -76,9 +79,9 @@ def view_step(func: Any, source: Tensor, out: Tensor, rest: Any, kwargs: Any) ->
 
 @cache
 def functional(func: Any) -> Any:
-    """add_.Tensor -> add.Tensor, add.out -> add.Tensor, normal_ -> normal_functional; or None.
+    """The form of an op that writes nothing, or None: add_.Tensor and add.out -> add.Tensor.
 
-    The same name, argument names and types: names alone confuse mul.Scalar and mul.Tensor.
+    The arguments must agree in names and types: names alone confuse mul.Scalar and mul.Tensor.
     """
     name = func._schema.name.split("::")[1]
     wanted = [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
@@ -93,7 +96,7 @@ def functional(func: Any) -> Any:
 
 
 def run(op: Any, args: Any, kwargs: Any) -> Any:
-    """An overload on real tensors; strides in arguments mean those of a plain layout."""
+    """Runs an overload on real tensors. Strides in its arguments are for a contiguous tensor."""
     if op in (STRIDED, aten.as_strided_scatter.default):
         args = [args[0].contiguous(), *args[1:]]
     return op(*args, **kwargs)
@@ -104,21 +107,21 @@ def argument_names(func: Any) -> frozenset[str]:
 
 
 def by_mask(indices: Any) -> bool:
-    """Whether an index holds truth values."""
+    """Tells whether an index contains truth values."""
     masks = (torch.bool, torch.uint8)
     return any(isinstance(i, Tensor) and i.dtype in masks for i in indices)
 
 
 _SHAPE_FUNCTIONS: dict[Any, Any] = {}
-_LIBRARIES: list[Any] = []  # a registration lives as long as its library
+_LIBRARIES: list[Any] = []  # kept, because a registration ends with its library
 
 
 def use_native_shapes() -> None:
-    """Once per process: give ops torch's C++ shape functions back, where they have one.
+    """Gives ops torch's C++ shape functions back, where there are any. Call it once per process.
 
-    The Python ones, which replace them at import, take 10 to 400 times as long. Not for a process
-    that compiles with torch: it needs them for sizes that are symbols. The names are private, hence
-    the pin of torch in the lock file, and a test.
+    At import torch replaces them by Python ones, which take 10 to 400 times as long. A process that
+    compiles with torch needs the Python ones, for sizes that are symbols, and must not call this.
+    The names used here are private to torch: the lock file pins its version, and a test runs them.
     """
     import torch._meta_registrations as python
     from torch._decomp import global_decomposition_table as tables
@@ -138,10 +141,10 @@ def use_native_shapes() -> None:
 
 
 def meta_run(func: Any, args: Any, kwargs: Any) -> Any:
-    """An overload on meta tensors: eager's own checks, errors, promotion and strides."""
+    """Runs an overload on meta tensors, with eager's own checks, errors, promotion and strides."""
     try:
         return func(*args, **kwargs)
-    except NotImplementedError:  # a composite whose parts have no shape function
+    except NotImplementedError:  # It is a composite, and a part has no shape function.
         if func not in _SHAPE_FUNCTIONS:
             raise
         return _SHAPE_FUNCTIONS[func](*args, **kwargs)

@@ -30,8 +30,8 @@ def pack(graph: TraceGraph) -> dict[str, Any]:
 def parse(data: dict[str, Any]) -> TraceGraph:
     """The verified graph that `pack` packed.
 
-    Raises ValueError, not Rejected: what the driver sends was verified before, so that a fault here
-    is a bug of ours and not the program's.
+    Raises ValueError, not Rejected: what the driver sends was verified before, so a fault here is a
+    bug of ours and not of the program.
     """
     try:
         return read(data)

@@ -1,6 +1,7 @@
-"""A traced graph run by torch on whole tensors: the hybrid tier, and questions that no kernel answers.
+"""Runs a traced graph by torch on whole tensors: the hybrid tier, and questions without a kernel.
 
-With `wide` float32 becomes float64 throughout (the definition); explicit half and double stay.
+With `wide` float32 becomes float64 throughout, as in the definition of a program; explicit half and
+double stay.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ...kernels import philox
 from .graph import Ref, TraceGraph, TraceNode, references
 from .ops import argument_names, run
 
-TORCH_ERRORS = (RuntimeError, IndexError, ValueError)  # what torch raises on numbers it refuses
+TORCH_ERRORS = (RuntimeError, IndexError, ValueError)  # raised by torch on numbers that it refuses
 
 
 def first_line(error: BaseException) -> str:
@@ -24,12 +25,12 @@ def first_line(error: BaseException) -> str:
 
 
 def replay(graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool = False) -> list[Tensor]:
-    """The outputs' values. `inputs` are float32 task vectors of the graph's shape, by name."""
+    """Values of the outputs. `inputs` are float32 task vectors of the graph's shape, by name."""
     return Replayer(graph, inputs, wide).values(graph.outputs)
 
 
 class Replayer:
-    """Values by node, computed when needed and dropped after their last reader."""
+    """Computes the values that are needed, and drops each after its last reader."""
 
     def __init__(self, graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool) -> None:
         self.graph, self.inputs = graph, inputs
@@ -75,7 +76,7 @@ class Replayer:
 
 
 def draw(graph: TraceGraph, node: TraceNode, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Philox numbers where a kernel can draw them too; the others torch's, seeded by the draw."""
+    """A random draw: Philox numbers if kernels draw them too, else torch's, seeded by the key."""
     overload, seed = overload_of(node.op), kwargs.pop("draw")
     form = DRAWS.get(node.op.split(".")[1])
     if form is None:
@@ -90,7 +91,7 @@ def draw(graph: TraceGraph, node: TraceNode, args: list[Any], kwargs: dict[str, 
 
 
 def philox_numbers(kind: str, seed: int, size: torch.Size, shape: tuple[int, ...]) -> Tensor:
-    """A stack of tensors of the graph's shape takes a draw per entry; the rest is one draw."""
+    """Philox numbers. A stack of tensors of the graph's shape takes one draw per entry."""
     one = math.prod(shape)
     stacked = len(size) > len(shape) and tuple(size[-len(shape) :]) == shape
     count = size.numel() // one if stacked and one else 1
@@ -105,9 +106,8 @@ def dropped_out(numbers: Any, x: Tensor, p: float, train: bool = True) -> tuple[
     return x * kept * (1.0 / keep if keep else 0.0), kept
 
 
-DRAWS: dict[
-    str, Any
-] = {  # op -> form(numbers, arguments); lower/rules/draws.py has the kernels' side
+# Base name -> form(numbers, arguments...). The kernels' side is in lower/rules/draws.py.
+DRAWS: dict[str, Any] = {
     "rand": lambda n, *_: n("uniform"),
     "rand_like": lambda n, *_: n("uniform"),
     "randn": lambda n, *_: n("normal"),
@@ -136,6 +136,6 @@ def filled(x: Any, known: Mapping[int, Any]) -> Any:
 
 
 def overload_of(op: str) -> Any:
-    """aten.mul.Tensor -> torch.ops.aten.mul.Tensor"""
+    """The torch function of an op's name: "aten.mul.Tensor" is torch.ops.aten.mul.Tensor."""
     _, name, overload = op.split(".")
     return getattr(getattr(torch.ops.aten, name), overload)

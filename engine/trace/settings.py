@@ -1,5 +1,8 @@
-"""Budgets of a trace, and its sandbox. Without torch: a command that starts the sandbox first has it
-import torch beside its own import, on another core."""
+"""Budgets of a trace, and how its sandbox is opened.
+
+Imports no torch. So a command can open the sandbox first, and the zygote imports torch on another
+core while the command does.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ HANDLER = "selfdev_engine.engine.trace.inside.serve"
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """Budgets of one trace; DESIGN 4."""
+    """Budgets of one trace. docs/sandbox.md lists all of its limits."""
 
     timeout_s: float = 10.0
     memory_bytes: int = 1 << 30
     eager_tier: bool = True
     slots: int = 2  # traces in flight
-    unsafe: bool = False  # go on below the required sandbox layers
+    unsafe: bool = False  # run even if required sandbox layers are missing
 
 
 def open_sandbox(settings: TraceSettings) -> Sandbox:
-    """Returns at once; whoever traces first waits until it is ready."""
+    """Opens the sandbox and returns at once. The first trace waits until it is ready."""
     return Sandbox(
         HANDLER,
         timeout_s=settings.timeout_s,

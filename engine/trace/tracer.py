@@ -33,7 +33,7 @@ from .settings import TraceSettings, open_sandbox
 
 
 class Tracer:
-    """Traces in a sandbox: one that is given stays open, one that it opens ends with it."""
+    """Traces programs in a sandbox. It closes the sandbox only if it opened it."""
 
     def __init__(self, settings: TraceSettings, sandbox: Sandbox | None = None) -> None:
         self.settings = settings
@@ -50,7 +50,7 @@ class Tracer:
         tensor_name: str,
         answer: Answer | None,
     ) -> Trace | Rejection:
-        """The program's graph for a tensor of this shape, or why there is none."""
+        """The program's graph for a tensor of this shape, or its rejection."""
         job = TraceRequest(program, tuple(names), tuple(shape), seed, tensor_name, answer)
         ((_, result),) = self.trace_many([job])
         return result
@@ -58,15 +58,15 @@ class Tracer:
     def trace_many(
         self, jobs: Iterable[TraceRequest]
     ) -> Iterator[tuple[TraceRequest, Trace | Rejection]]:
-        """Results as they finish, `settings.slots` in flight."""
+        """Yields results as they finish, with `settings.slots` traces in flight."""
         for done in self._sandbox.run((self._job(job) for job in jobs), self.settings.slots):
             job, conversation = done.tag
             yield job, conversation.result(done)
 
     def trace_in_turn(self, jobs: Sequence[TraceRequest]) -> list[Trace | Rejection]:
-        """One program for several tensors, mostly in one child: a fork costs more than a trace.
+        """Traces one program for several tensors. The list ends with the first rejection.
 
-        Ends with the first rejection.
+        Mostly one child traces them all, because a fork costs more than a trace.
         """
         found: list[Trace | Rejection] = []
         while len(found) < len(jobs):
@@ -89,7 +89,7 @@ class Tracer:
     def run_eager(
         self, program: Program, vectors: Mapping[str, Tensor], *, seed: int, tensor_name: str
     ) -> Tensor | Rejection:
-        """The function on real tensors, inside the sandbox; float32, of the vectors' shape."""
+        """Runs the function on real tensors in the sandbox. The result is float32."""
         shape = tuple(next(iter(vectors.values())).shape)
         job = TraceRequest(program, tuple(vectors), shape, seed, tensor_name)
         data = [v.float().contiguous().numpy().tobytes() for v in vectors.values()]
@@ -104,7 +104,8 @@ class Tracer:
             if rejection := rejection_of(done, program):
                 return rejection
             size = len(data[0])
-            raw = os.pread(descriptor, size, len(data) * size)  # the child is dead by now
+            # The child is dead by now, so nobody changes what is read.
+            raw = os.pread(descriptor, size, len(data) * size)
         finally:
             os.close(descriptor)
         return torch.from_numpy(np.frombuffer(raw, np.float32).copy()).reshape(shape)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def mapped(change: Callable[[Any], Any], x: Any, kind: Any = Tensor) -> Any:
-    """`x` with every `kind` in it changed; tuples become lists."""
+    """`x` with `change` applied to every `kind` in it. Tuples become lists."""
     if isinstance(x, kind):
         return change(x)
     if isinstance(x, (list, tuple)):
@@ -20,7 +20,7 @@ def mapped(change: Callable[[Any], Any], x: Any, kind: Any = Tensor) -> Any:
 
 
 def found(x: Any, kind: Any) -> list[Any]:
-    """Every `kind` in `x`."""
+    """A list of every `kind` in `x`, in order."""
     out: list[Any] = []
     mapped(out.append, x, kind)
     return out

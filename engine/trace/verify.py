@@ -1,7 +1,7 @@
-"""The parent's side of the boundary: raw nodes in, a verified TraceGraph out.
+"""The engine's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
 
-Every op must be on the allow-list and functional, every argument plain data or an earlier node, and
-every shape is worked out again on meta tensors. Sizes that rest on values are the engine's own.
+Every op must be allowed and functional, and every argument plain data or an earlier node. Every
+shape is worked out again on meta tensors. Sizes that depend on values come from the engine itself.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ COUNT = "aten.count_nonzero.default"
 
 
 class GraphReader:
-    """Takes a child's nodes in pieces, verifies each once, and hands out graphs of them."""
+    """Takes a child's nodes in pieces, verifies each once, and makes graphs of them."""
 
     def __init__(self, names: Sequence[str], shape: Sequence[int]) -> None:
         self.names, self.shape = tuple(names), tuple(shape)
         self.nodes: list[TraceNode] = []
-        self.metas: list[Any] = []  # a meta tensor, a list of them, or None: size not yet known
+        self.metas: list[
+            Any
+        ] = []  # a meta tensor, a list of them, or None while the size is unknown
         self.cpu_s = 0.0
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
     def extend(self, raw: Any) -> None:
-        """Verify and append nodes. Raises Rejected."""
+        """Verifies and appends nodes. Raises Rejected."""
         if not isinstance(raw, list) or len(self.nodes) + len(raw) > MAX_NODES:
             raise malformed("not a list of nodes, or too many")
         for item in raw:
@@ -61,14 +63,14 @@ class GraphReader:
                 raise Rejected(Rejection("timeout", detail))
 
     def graph(self, outputs: Sequence[Any]) -> TraceGraph:
-        """A graph of all nodes so far with these outputs."""
+        """A graph of all nodes so far with these outputs. Raises Rejected."""
         for output in outputs:
             if type(output) is not int or not 0 <= output < len(self.nodes):
                 raise malformed(f"output {output!r}")
         return TraceGraph(self.names, self.shape, tuple(self.nodes), tuple(outputs))
 
     def mask_count(self, index: int) -> TraceGraph | None:
-        """For x[mask], the question how often the mask holds, which no tensor need be made for."""
+        """For x[mask] the question how often the mask holds, which tells its size; else None."""
         node = self.nodes[index]
         if (mask := mask_of(node)) is None or (shape := self.nodes[mask.index].shape) is None:
             return None
@@ -78,14 +80,14 @@ class GraphReader:
         return TraceGraph(self.names, self.shape, (*self.nodes, count), (len(self.nodes),))
 
     def chosen(self, index: int, count: int) -> list[Tensor]:
-        """What x[mask] is like, if the mask holds so often."""
+        """A meta tensor, in a list, for x[mask] if the mask holds `count` times."""
         x, mask = self.metas[self.nodes[index].args[0].index], mask_of(self.nodes[index])
         assert mask is not None
         rest = x.shape[self.metas[mask.index].dim() :]
         return [torch.empty((count, *rest), dtype=x.dtype, device="meta")]
 
     def set_sizes(self, index: int, results: list[Tensor]) -> None:
-        """The engine's own answer to what size an op's results have."""
+        """Takes the sizes of an op's results, which the engine has found."""
         metas = [torch.empty(r.shape, dtype=r.dtype, device="meta") for r in results]
         several = len(allowed_overload(self.nodes[index].op)._schema.returns) > 1
         self._settle(index, metas if several else metas[0])
@@ -151,7 +153,7 @@ class GraphReader:
         return meta_run(overload, self._metas_of(args), self._metas_of(given))
 
     def _dynamic(self, overload: Any, args: tuple[Any, ...]) -> Any:
-        """None where the size rests on values; an index without a mask has a size of its own."""
+        """A meta tensor for an index without a mask; None if the size depends on values."""
         indices = args[1] if len(args) > 1 and isinstance(args[1], tuple) else ()
         masks = [
             r for r in indices if isinstance(r, Ref) and self.nodes[r.index].dtype is torch.bool

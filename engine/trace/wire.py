@@ -9,15 +9,14 @@ import torch
 
 
 def dtype_name(dtype: torch.dtype | None) -> str:
-    """ "float32" for torch.float32."""
+    """The name of a dtype: "float32" for torch.float32."""
     return str(dtype).removeprefix("torch.")
 
 
 def pack_tensor(tensor: torch.Tensor) -> dict[str, Any]:
     """A small tensor as plain data."""
-    flat = torch.empty(
-        tensor.numel(), dtype=tensor.dtype
-    )  # any stride but 1 resists a view as bytes
+    # Only a tensor with a stride of 1 can be viewed as bytes.
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
     flat.copy_(tensor.detach().reshape(-1))
     data = flat.view(torch.uint8).numpy().tobytes()
     text = base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Losses, distances and normalisations: a few rules each in terms of sums and element-wise formulas."""
+"""Losses, distances and normalisations, made of sums and element-wise formulas."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def huber(gap: Num, delta: float = 1.0) -> Num:
 
 
 def loss(of_gap: Callable[..., Num]) -> Callable[..., Value]:
-    """Of |x - y|; then its mean, its sum, or itself."""
+    """Rule for a loss: a formula of |x - y|, then its mean, its sum, or neither."""
 
     def rule(
         scope: Scope, node: TraceNode, x: Value, y: Value, reduction: int = MEAN, *rest: float,
@@ -62,7 +62,7 @@ def distance(scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2) ->
 def pairwise_distance(
     scope: Scope, node: TraceNode, x: Value, y: Value, p: float = 2, *_: Any
 ) -> Value:
-    """cdist: between every row of x and every row of y."""
+    """Rule for cdist: the distance of every row of x from every row of y."""
     rank = len(x.dims)
     gaps = computed(
         scope, lambda a, b: a - b, with_ones(x, [rank - 1]), with_ones(y, [rank - 2]), dtype=x.dtype
@@ -78,7 +78,7 @@ def log_softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> V
 def layer_norm(
     scope: Scope, node: TraceNode, x: Value, shape: list[int], weight: Any, bias: Any, eps: float
 ) -> list[Value]:
-    """(normalised, mean, 1 / deviation) over the last dimensions."""
+    """Rule for [normalised, mean, 1 / deviation], over the last dimensions."""
     dims = list(range(len(x.dims) - len(shape), len(x.dims)))
     spread, middle = variance(scope, x, dims, 0, True)
     rate = computed(scope, lambda v: 1.0 / sqrt(v + eps), spread, dtype=x.dtype)
@@ -91,7 +91,7 @@ def layer_norm(
 
 
 def running(op: Op) -> Callable[..., Value]:
-    """Running products along a small axis."""
+    """Rule for running results along a small axis, such as products."""
 
     def rule(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:
         position, columns = small_axis(scope, x, dim)
@@ -118,7 +118,7 @@ def nan_sum(
 def extremes(
     scope: Scope, node: TraceNode, x: Value, *, dim: Any = None, keepdim: bool = False
 ) -> list[Value]:
-    """(smallest, largest)"""
+    """Rule for aminmax: [smallest, largest]."""
     return [amount(op)(scope, node, x, dim, keepdim) for op in (Op.REDUCE_MIN, Op.REDUCE_MAX)]
 
 

@@ -1,4 +1,4 @@
-"""Random draws of the tensor's size: Philox numbers, the same as replay's.
+"""Random draws of the tensor's size: the same Philox numbers as in trace/replay.py.
 
 A draw of a stack of tensors is one draw of the tensor per entry, numbered in order.
 """
@@ -22,7 +22,7 @@ from .views import natural
 
 
 def numbers(scope: Scope, kind: str, seed: int, shape: tuple[int, ...]) -> Value:
-    """Numbers of the tensor's shape, of all its elements in a row, or of a stack of tensors."""
+    """Random numbers in the shape of the tensor, of the flat tensor, or of a stack of tensors."""
     own: tuple[Dim, ...] = natural(scope)
     if shape == (scope.rows * scope.cols,) and len(own) == 2:
         shape, own = scope.shape, (FLAT,)
@@ -41,7 +41,7 @@ def drawn(
     scope: Scope, kind: str, formula: Callable[..., Number], seed: int, shape: Any, dtype: Any,
     *operands: Any,
 ) -> Value:  # fmt: skip
-    """formula(number, operand, ...) for a fresh number per element."""
+    """Applies formula(number, operand, ...) with a new random number for each element."""
 
     def lowered(*cells: int) -> int:
         found = formula(*(Num(scope, cell) for cell in cells))
@@ -84,7 +84,7 @@ def normal(
 
 
 def bernoulli(scope: Scope, node: TraceNode, x: Value, p: Any = None, *, draw: int) -> Value:
-    """1 with the probability p, which is x where none is given."""
+    """Rule for 1 with the probability p, or with the probability x if there is no p."""
     chance = x if p is None else p
     return drawn(scope, "uniform", Num.below, draw, node.shape, node.dtype, chance)
 
@@ -99,7 +99,7 @@ def exponential(scope: Scope, node: TraceNode, x: Any, rate: float = 1, *, draw:
 def dropout(
     scope: Scope, node: TraceNode, x: Value, p: float, train: bool = True, *, draw: int
 ) -> list[Value]:
-    """(what is kept, scaled up; which is kept)"""
+    """Rule for [the elements that are kept, scaled up; which are kept]."""
     shape = tuple(scope.length(d) for d in x.dims)
     keep = 1.0 - p if train else 1.0
     kept = drawn(scope, "uniform", lambda n: n.below(keep), draw, shape, torch.bool)

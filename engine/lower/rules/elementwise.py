@@ -1,4 +1,4 @@
-"""Element-wise operations: a formula of kernel nodes each."""
+"""Element-wise operations: each has a formula of kernel nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_integer(dtype: torch.dtype | None) -> bool:
 
 
 def register(names: str, formula: Callable[..., int]) -> None:
-    """Rules for ops whose tensor and number arguments go into `formula(scope, node, ...)`."""
+    """Adds rules for ops that are `formula(scope, node, ...)` of their tensors and numbers."""
 
     def rule(scope: Scope, node: TraceNode, *args: Any, **kwargs: Any) -> Value:
         operands = [scope.lift(a) for a in args]
@@ -54,7 +54,7 @@ def truth(s: Scope, x: int) -> int:
 
 
 def sign(s: Scope, x: int) -> int:
-    """0 for NaN, as torch says."""
+    """The sign, which is 0 for NaN, as in torch."""
     found = s.emit(Op.SIGN, x)
     return found if s.is_finite(x) else s.emit(Op.WHERE, is_nan(s, x), s.const(0.0), found)
 
@@ -140,7 +140,7 @@ register("masked_fill", masked_fill)
 
 
 def of_truths(formula: Callable[..., int]) -> Rule:
-    """A bitwise op, which on truth values is the logical one; on whole numbers it has no form."""
+    """Rule for a bitwise op on truth values, where it is the logical one."""
 
     def rule(scope: Scope, node: TraceNode, *args: Any) -> Value:
         if node.dtype is not torch.bool:
@@ -152,7 +152,7 @@ def of_truths(formula: Callable[..., int]) -> Rule:
 
 
 def scaled_sum(sign: Op) -> Rule:
-    """add and sub with their alpha."""
+    """Rule for add and sub, which have an alpha."""
 
     def rule(scope: Scope, node: TraceNode, x: Any, y: Any, alpha: float = 1) -> Value:
         def formula(a: int, b: int) -> int:
@@ -187,7 +187,7 @@ def div(scope: Scope, node: TraceNode, x: Any, y: Any, rounding_mode: str | None
 
 
 def floored(s: Scope, a: int, b: int, quotient: int) -> int:
-    """By way of the exact remainder, as torch does, so that 0.6 // 0.2 is eager's."""
+    """a // b by way of the exact remainder, as in torch, so that 0.6 // 0.2 is the same."""
     rest = s.emit(Op.SUB, a, s.emit(Op.MOD, a, b))
     whole = s.emit(Op.ROUND, s.emit(Op.DIV, rest, b))
     return s.emit(Op.WHERE, s.emit(Op.EQ, b, s.const(0.0)), quotient, whole)
@@ -198,7 +198,7 @@ def floor_divide(scope: Scope, node: TraceNode, x: Any, y: Any) -> Value:
 
 
 def power(scope: Scope, node: TraceNode, x: Any, y: Any) -> Value:
-    """Small whole exponents as products; the rest by POW."""
+    """Rule for powers: products for small whole exponents, POW for others."""
     if isinstance(y, (int, float)) and not isinstance(y, bool):
         return scope.pointwise(
             lambda n: raised(scope, n, float(y)), scope.lift(x), dtype=node.dtype
@@ -226,7 +226,7 @@ def raised(s: Scope, x: int, exponent: float) -> int:
 def clamp(
     scope: Scope, node: TraceNode, x: Any, low: Any = None, high: Any = None, **named: Any
 ) -> Value:
-    """Between bounds that may be numbers or tensors; NaN stays."""
+    """Rule for clamp, whose bounds may be numbers or tensors. NaN stays NaN."""
     low, high = named.get("min", low), named.get("max", high)
     value = scope.lift(x)
     for op, bound in ((Op.MAX, low), (Op.MIN, high)):
@@ -262,7 +262,8 @@ def addcdiv(scope: Scope, node: TraceNode, x: Any, y: Any, z: Any, value: float 
 def cast(
     scope: Scope, node: TraceNode, x: Value, dtype: torch.dtype | None = None, **_: Any
 ) -> Value:
-    """Whole numbers cut, truths are 0 or 1, half rounds; the rest keeps its float32 value."""
+    """Rule for casts: to whole numbers they cut, to truth values they give 0 or 1, to half they
+    round. Other values stay as they are in float32."""
     if dtype is torch.bool:
         return scope.pointwise(lambda n: truth(scope, n), x, dtype=dtype)
     if dtype in WRAPS and not x.is_bool:
@@ -273,7 +274,7 @@ def cast(
 
 
 def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
-    """A number cut to a whole one of few bits, as casts do; NaN is 0."""
+    """A number cut to a whole one of few bits, as casts do. NaN gives 0."""
     limits = torch.iinfo(dtype)
     if not scope.is_finite(n):
         n = scope.emit(Op.WHERE, is_finite(scope, n), n, scope.const(0.0))

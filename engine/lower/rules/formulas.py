@@ -1,4 +1,4 @@
-"""Rarer element-wise functions, each a formula in torch's semantics (NaN, zeros, signs)."""
+"""Rarer element-wise functions. Each formula treats NaN, zeros and signs as torch does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sin, cos = unary(Op.SIN), unary(Op.COS)
 
 
 def maximum(x: Num, y: Number) -> Num:
-    """NaN wins."""
+    """The larger number; NaN if either is NaN."""
     return x.of(Op.MAX, y)
 
 
@@ -41,7 +41,7 @@ def sigmoid(x: Num) -> Num:
 
 
 def is_negative(x: Num) -> Num:
-    """Also of -0.0."""
+    """1 for numbers below 0 and for -0.0."""
     return maximum(x.below(0.0), (1.0 / x).below(0.0))
 
 
@@ -85,7 +85,7 @@ def rounded_to(x: Num, decimals: int) -> Num:
 
 
 def fmax(x: Num, y: Num) -> Num:
-    """NaN loses."""
+    """The larger number; the other one if one is NaN."""
     return x.is_nan().choose(y, y.is_nan().choose(x, maximum(x, y)))
 
 
@@ -95,7 +95,8 @@ def fmin(x: Num, y: Num) -> Num:
 
 def log_add_exp(x: Num, y: Num, base: float = math.e) -> Num:
     rate = math.log(base)
-    gap = x.equals(y).choose(0.0, abs(x - y))  # also of two infinities
+    # Two equal infinities have no gap either.
+    gap = x.equals(y).choose(0.0, abs(x - y))
     return maximum(x, y) + log1p(exp(gap * -rate)) / rate
 
 
@@ -113,7 +114,7 @@ def sinc(x: Num) -> Num:
 
 
 def entropy(x: Num) -> Num:
-    """-x log x; 0 at 0, -inf below; NaN stays."""
+    """-x log x above 0, 0 at 0, -inf below; NaN stays NaN."""
     inside = x.equals(0.0).choose(0.0, x * -log(x))
     return x.below(0.0).choose(-math.inf, inside)
 
@@ -149,9 +150,8 @@ OF_TENSORS: dict[str, Callable[..., Num]] = {
     "heaviside": heaviside,
     "copysign": copysign,
 }
-WITH_NUMBERS: dict[
-    str, Callable[..., Num]
-] = {  # numbers after the first argument shape the formula
+# Arguments after the first are Python numbers, which shape the formula.
+WITH_NUMBERS: dict[str, Callable[..., Num]] = {
     "elu": elu,
     "threshold": threshold,
     "softshrink": soft_shrink,

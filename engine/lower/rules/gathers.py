@@ -1,7 +1,7 @@
-"""Numbers picked by their place: gather along experts, a small table looked up, buckets.
+"""Numbers picked by their place: gathers along experts, look-ups in a small table, buckets.
 
-A place along a small axis may be any number: the pick is a chain of choices. Along rows and columns
-nothing is gathered.
+Along a small axis the place may be any value: the pick is a chain of choices. Nothing is gathered
+along rows or columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .views import index_select
 
 
 def gather(scope: Scope, node: TraceNode, x: Value, dim: int, index: Value, **_: Any) -> Value:
-    """Along a small axis: the cell whose place is asked for."""
+    """Rule for gather along a small axis: the cell at the place that is asked for."""
     position, columns = small_axis(scope, x, dim)
     dims, grids = scope.align(
         *(slot(x, dim, columns, k, position) for k in range(len(columns))), index
@@ -39,7 +39,7 @@ def slot(x: Value, dim: int, columns: np.ndarray, k: int, position: int) -> Valu
 
 
 def looked_up(scope: Scope, numbers: list[int], place: int) -> int:
-    """numbers[place]"""
+    """The node of numbers[place]."""
     found = numbers[0]
     for k, number in enumerate(numbers[1:], 1):
         here = scope.emit(Op.EQ, place, scope.const(k))
@@ -48,7 +48,7 @@ def looked_up(scope: Scope, numbers: list[int], place: int) -> int:
 
 
 def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
-    """x[mask]; x[..., places] along one small dimension; table[places]; stack[best, all rows]."""
+    """Rule for x[mask], x[..., places] on a small dimension, table[places], stack[best, rows]."""
     given = [(i, p) for i, p in enumerate(places) if p is not None]
     if len(given) == 2 and given[0][0] == 0 and given[1][0] == 1 and counts_up(scope, given[1][1]):
         return best_of_rows(scope, node, x, given[0][1])
@@ -64,7 +64,7 @@ def index(scope: Scope, node: TraceNode, x: Value, places: Any) -> Value:
 
 
 def table(scope: Scope, node: TraceNode, x: Value, place: Value) -> Value:
-    """numbers[places], with places of any shape; those below zero count from the end."""
+    """numbers[places] with places of any shape. Places below zero count from the end."""
     if len(x.dims) != 1 or not isinstance(x.dims[0], int):
         scope.fail("places that are not known")
     numbers, size = [int(n) for n in x.cells], len(x.cells)
@@ -78,7 +78,7 @@ def table(scope: Scope, node: TraceNode, x: Value, place: Value) -> Value:
 
 
 def counts_up(scope: Scope, place: Value) -> bool:
-    """0, 1, 2, ... as arange makes it."""
+    """Tells whether these places are 0, 1, 2, ... as arange makes them."""
     if len(place.dims) == 1 and isinstance(place.dims[0], Axis) and place.dims[0].whole:
         return scope.builder.nodes[int(place.cells)].op is Op.INDEX
     numbers = [scope.number_of(int(n)) for n in place.cells.flat]
@@ -86,7 +86,7 @@ def counts_up(scope: Scope, place: Value) -> bool:
 
 
 def best_of_rows(scope: Scope, node: TraceNode, x: Value, best: Value) -> Value:
-    """stack[best, arange(rows)]: for every row the entry that `best` names."""
+    """stack[best, arange(rows)]: each row of the entry that `best` names for it."""
     if len(x.dims) < 2 or best.dims != x.dims[1:2] or not isinstance(x.dims[1], Axis):
         scope.fail("places along several axes")
     rest = len(x.dims) - 2
@@ -97,7 +97,7 @@ def best_of_rows(scope: Scope, node: TraceNode, x: Value, best: Value) -> Value:
 def bucketize(
     scope: Scope, node: TraceNode, x: Any, edges: Value, *, right: bool = False, **_: Any
 ) -> Value:
-    """How many of the edges, in ascending order, lie below x (or at it, if `right`)."""
+    """Rule for bucketize: how many of the ascending edges lie below x, or also at x if `right`."""
     if len(edges.dims) != 1 or not isinstance(edges.dims[0], int):
         scope.fail("edges along rows or columns")
     op = Op.LE if right else Op.LT

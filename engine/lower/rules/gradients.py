@@ -1,4 +1,4 @@
-"""Backward forms, for programs that take a few gradient steps on their coefficients."""
+"""Backward ops, for programs that take a few gradient steps on their coefficients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Choices by a mask: x[mask] is x on the part of its axes where the mask holds.
 
-What is computed of it (element-wise, sums, medians) counts only there, and `x[mask] = ...` of the
-same mask is a choice between old and new. Nothing is gathered.
+What is computed from x[mask] (element-wise, sums, medians) counts only there, and `x[mask] = ...`
+with the same mask is a choice between old and new. Nothing is gathered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def masked_select(scope: Scope, node: TraceNode, x: Value, mask: Value) -> Value
 
 
 def chosen(scope: Scope, node: TraceNode, x: Value, mask: Value, dim: int) -> Value:
-    """The dimensions that the mask covers become one: the part where it holds."""
+    """x[mask]: the dimensions that the mask covers become one, the part where it holds."""
     if node.shape is None:
         scope.fail("the size of what a mask chooses")
     part = part_where(scope, x.dims[dim : dim + len(mask.dims)], mask, node.shape[dim])
@@ -30,7 +30,7 @@ def chosen(scope: Scope, node: TraceNode, x: Value, mask: Value, dim: int) -> Va
 
 
 def part_where(scope: Scope, dims: tuple[Dim, ...], mask: Value, count: int) -> Axis:
-    """The part of these dimensions where a mask holds, which is so at `count` places."""
+    """The part of these dimensions where a mask holds. It has `count` places."""
     axes = tuple(Axis(d.kind) for d in dims if isinstance(d, Axis))
     if mask.dims != dims or len(axes) != len(dims) or axes not in WHOLE:
         scope.fail("a mask over experts, or over other axes than the tensor's")
@@ -42,7 +42,7 @@ def part_where(scope: Scope, dims: tuple[Dim, ...], mask: Value, count: int) -> 
 def index_put(
     scope: Scope, node: TraceNode, x: Value, places: Any, values: Value, accumulate: bool = False
 ) -> Value:
-    """x[mask] = values, where the values are numbers of the same mask, or fit everywhere."""
+    """Rule for x[mask] = values, if the values come from the same mask or fit everywhere."""
     if len(places) != 1 or not isinstance(places[0], Value) or not places[0].is_bool:
         scope.fail("places that are not known")
     mask = places[0]
@@ -62,7 +62,7 @@ def index_put(
 def whole_again(
     scope: Scope, values: Value, covered: tuple[Dim, ...], rest: tuple[Dim, ...], held: int
 ) -> Value:
-    """Values on a mask's part as values on the axes that the mask covers."""
+    """Values on a mask's part, as values on the axes that the mask covers."""
     if len(values.dims) <= len(rest):
         return values
     first = values.dims[0]

@@ -1,4 +1,4 @@
-"""Where an element stands: arange and linspace along rows or columns, triangles, the identity."""
+"""Ops that depend on an element's place: arange, linspace, triangles, the identity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..scope import Scope, cell
 from ..value import COLS, ROWS, Axis, Value
 from .views import natural
 
-MAX_EXACT = 1 << 24  # above it float32 does not hold every whole number
+MAX_EXACT = 1 << 24  # float32 holds every whole number up to this
 
 
 def position(scope: Scope, axis: Axis) -> Num:
-    """The row or the column, as a number from 0."""
+    """The row or column of each element, as a number from 0."""
     if scope.full_length(axis) > MAX_EXACT:
         scope.fail("positions beyond what float32 counts")
     space = Space.ROW if axis.kind == "rows" else Space.COL
@@ -26,7 +26,7 @@ def position(scope: Scope, axis: Axis) -> Num:
 
 
 def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Value:
-    """start, start + step, ...: along an axis of that length, or as so many numbers."""
+    """start, start + step, ... along an axis of that length, or as a few single numbers."""
     assert node.shape is not None and len(node.shape) == 1
     (count,) = node.shape
     if count == scope.cols:
@@ -45,7 +45,7 @@ def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Val
 
 
 def arange(scope: Scope, node: TraceNode, *bounds: Any, **_: Any) -> Value:
-    """arange(end), arange(start, end) and arange(start, end, step)"""
+    """Rule for arange(end), arange(start, end) and arange(start, end, step)."""
     start = bounds[0] if len(bounds) > 1 else 0
     step = bounds[2] if len(bounds) > 2 else 1
     return progression(scope, node, start, step)
@@ -60,7 +60,7 @@ def linspace(
 
 
 def triangle(keeps: Callable[[Num, int], Num]) -> Callable[..., Value]:
-    """tril and triu: what lies on one side of a diagonal, else 0."""
+    """Rule for tril and triu: x on one side of a diagonal, 0 on the other."""
 
     def rule(scope: Scope, node: TraceNode, x: Value, diagonal: int = 0) -> Value:
         if len(x.dims) == 2 and all(isinstance(d, int) for d in x.dims):
@@ -74,7 +74,7 @@ def triangle(keeps: Callable[[Num, int], Num]) -> Callable[..., Value]:
 
 
 def small_triangle(scope: Scope, x: Value, op: str, diagonal: int) -> Value:
-    """Of a small matrix, such as the Gram matrix of experts."""
+    """tril or triu of a small matrix, such as the Gram matrix of experts."""
     shape, zero = x.cells.shape, scope.const(0.0)
     keep = np.tri(*shape, k=diagonal if "tril" in op else diagonal - 1, dtype=bool)
     return Value(x.dims, np.where(keep == ("tril" in op), x.cells, zero), x.dtype)

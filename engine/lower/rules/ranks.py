@@ -1,8 +1,8 @@
-"""What can be done with numbers in order along an axis: thresholds and means of the largest.
+"""Rules for numbers in order along an axis: thresholds, and sums and means of the largest.
 
 `sort` and `topk` along rows, columns or a whole tensor give Ranks. A number at a known place is a
-KTH node; a quantile gathers two of them; sums of the k largest are sums above a threshold, in which
-equal numbers count as often as they are meant.
+KTH node, and a quantile gathers two of them. The sum of the k largest is the sum of those above the
+k-th, plus the k-th as often as it takes to make them k.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROUNDED = (Op.TRUNC, Op.CEIL, Op.FLOOR)
 
 
 def of_ranks(scope: Scope, node: TraceNode, r: Any, *args: Any, **kwargs: Any) -> Any:
-    """The rule of an op whose first argument is in order. Raises NotFusable for all others."""
+    """The result of an op whose first argument is in order. Raises NotFusable if it has no rule."""
     rule = RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None or not isinstance(r, Ranks):
         scope.fail("needs all numbers of an axis in order")
@@ -32,9 +32,10 @@ def of_ranks(scope: Scope, node: TraceNode, r: Any, *args: Any, **kwargs: Any) -
 
 
 def at_rank(scope: Scope, r: Ranks, rank: int) -> Value:
-    """The number of a rank, from 1; its dimension stays with size 1."""
+    """The number at a rank, which counts from 1. Its dimension stays, with size 1."""
     size = scope.length(r.x.dims[r.dim])
-    if rank == size:  # NaN counts as largest, and wins in a maximum
+    # NaN counts as the largest, and a maximum with NaN is NaN.
+    if rank == size:
         return reduced(scope, Op.REDUCE_MAX, r.x, [r.dim], True)
     if rank == 1 and all(scope.is_finite(int(n)) for n in r.x.cells.flat):
         return reduced(scope, Op.REDUCE_MIN, r.x, [r.dim], True)
@@ -52,7 +53,7 @@ def cut(
     scope: Scope, node: TraceNode, r: Ranks, dim: int = 0, start: Any = None, end: Any = None,
     step: int = 1,
 ) -> Any:  # fmt: skip
-    """slice: fewer ranks, or one number."""
+    """Rule for slice: fewer ranks, or one number."""
     places = range(r.high - r.low)[slice(start, end, step)]
     if dim % len(r.x.dims) != r.dim or step != 1 or not places:
         scope.fail("a part of numbers in order")
@@ -63,7 +64,7 @@ def cut(
 
 
 def gather(scope: Scope, node: TraceNode, r: Ranks, dim: int, index: Value, **_: Any) -> Value:
-    """Numbers at places that are constants, or a choice between constants."""
+    """Rule for gather at places that are constants or choices between constants."""
     if dim % len(r.x.dims) != r.dim:
         scope.fail("numbers in order, gathered along another axis")
     places = sorted({p for n in index.cells.flat for p in leaves(scope, int(n))})
@@ -76,14 +77,14 @@ def gather(scope: Scope, node: TraceNode, r: Ranks, dim: int, index: Value, **_:
 
 
 def leaves(scope: Scope, node: int) -> list[float]:
-    """The constants that a place may be."""
+    """All constants that a place may be."""
     if (number := scope.number_of(node)) is not None:
         return [number]
     return [p for branch in branches(scope, node)[1:] for p in leaves(scope, branch)]
 
 
 def branches(scope: Scope, node: int) -> tuple[int, int, int]:
-    """(condition, yes, no) of a choice, also of a rounded one."""
+    """The (condition, yes, no) of a choice, which may be rounded."""
     made = scope.builder.nodes[node]
     if made.op in ROUNDED:
         condition, yes, no = branches(scope, made.args[0])
@@ -101,18 +102,18 @@ def chosen(scope: Scope, place: int, cells: dict[float, int]) -> int:
     return scope.emit(Op.WHERE, condition, chosen(scope, yes, cells), chosen(scope, no, cells))
 
 
-# ---- reductions, in which the order is of no account ------------------------------------------------
+# ---- reductions, for which the order does not matter ---------------------------------------------
 
 
 def whole(scope: Scope, r: Ranks, dims: list[int]) -> Value | None:
-    """The numbers in any order, if all are reduced along their axis."""
+    """The numbers in any order if all ranks are reduced, or None if only some are."""
     if r.dim not in dims:
         scope.fail("numbers in order, reduced along another axis")
     return r.x if r.high - r.low == scope.length(r.x.dims[r.dim]) else None
 
 
 def extreme(op: Op) -> Callable[..., Any]:
-    """min, amin, max, amax: the first or last of the ranks."""
+    """Rule for min, amin, max and amax: the first or the last of the ranks."""
 
     def rule(
         scope: Scope, node: TraceNode, r: Ranks, dim: Any = None, keepdim: bool = False
@@ -154,8 +155,10 @@ def mean(
 
 
 def outermost(scope: Scope, r: Ranks) -> Value:
-    """The sum of the largest or smallest numbers: those beyond the last rank, and equal ones as
-    often as they are meant."""
+    """The sum of the largest or smallest numbers, with its dimension kept.
+
+    It is the sum of those beyond the number at the last rank, plus that number as often as needed.
+    """
     size = scope.length(r.x.dims[r.dim])
     if r.low and r.high != size:
         scope.fail("a sum of numbers from the middle of an order")
@@ -180,7 +183,7 @@ def outermost(scope: Scope, r: Ranks) -> Value:
 
 
 def nan_ranks(scope: Scope, node: TraceNode, r: Ranks) -> Ranks:
-    """isnan keeps the order: NaN counts as largest."""
+    """Rule for isnan, which keeps the order because NaN counts as the largest."""
     return replace(r, x=scope.pointwise(lambda n: is_nan(scope, n), r.x, dtype=node.dtype))
 
 
@@ -195,7 +198,7 @@ def any_of(
 
 
 def reshape(scope: Scope, node: TraceNode, r: Ranks, size: Any) -> Ranks:
-    """Dimensions of size 1 come and go, as in a quantile that keeps them."""
+    """Rule for reshapes that only add or remove dimensions of size 1, as a quantile does."""
     assert node.shape is not None
     have = [scope.length(d) for d in r.x.dims]
     have[r.dim] = r.high - r.low

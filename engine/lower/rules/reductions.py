@@ -1,7 +1,7 @@
 """Reductions: unrolled over small axes, REDUCE nodes over rows and columns.
 
-A node's space may be smaller than its value's dimensions (a constant that fills a tensor): a sum
-over an axis on which the node does not depend is a product with its length.
+A node may depend on fewer axes than its value has, such as a constant that fills a tensor. A sum
+over an axis on which the node does not depend is a product with the length of that axis.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAIRWISE = {Op.REDUCE_SUM: Op.ADD, Op.REDUCE_MAX: Op.MAX, Op.REDUCE_MIN: Op.MIN}
 
 
 def dims_of(value: Value, dim: Any) -> list[int]:
-    """Dimensions to reduce, as positions; all of them for None or an empty list."""
+    """Positions of the dimensions to reduce; all of them for None or an empty list."""
     rank = len(value.dims)
     if dim is None or dim == []:
         return list(range(rank))
@@ -37,7 +37,7 @@ def count_of(scope: Scope, value: Value, dims: Sequence[int]) -> int:
 
 
 def reduced(scope: Scope, op: Op, value: Value, dims: Sequence[int], keepdim: bool) -> Value:
-    """Over symbolic axes first, then over the small ones."""
+    """The value reduced over its symbolic axes first, then over the small ones."""
     axes = [d for d in dims if isinstance(value.dims[d], Axis)]
     value = over_axes(scope, op, value, axes)
     small = [d for d in dims if d not in axes]
@@ -51,14 +51,14 @@ def reduced(scope: Scope, op: Op, value: Value, dims: Sequence[int], keepdim: bo
 
 
 def dropped(value: Value, dims: Sequence[int]) -> Value:
-    """Without these dimensions of size one."""
+    """The value without these dimensions, which have size 1."""
     positions = tuple(value.small_position(d) for d in dims)
     cells = value.cells.squeeze(positions) if positions else value.cells
     return Value(tuple(x for d, x in enumerate(value.dims) if d not in dims), cells, value.dtype)
 
 
 def over_axes(scope: Scope, op: Op, value: Value, axes: Sequence[int]) -> Value:
-    """Symbolic axes become ones."""
+    """The value reduced over these symbolic axes, which become dimensions of size 1."""
     if not axes:
         return value
     mine = [x for d, x in enumerate(value.dims) if d in axes and isinstance(x, Axis)]
@@ -100,14 +100,14 @@ def depends_on(scope: Scope, node: int) -> set[str]:
 
 
 def left_space(kinds: set[str]) -> Space:
-    """Where a value lives that changes along these axes, after a reduction."""
+    """The space of a reduced value that still changes along these axes."""
     return Space.ROW if kinds == {"rows"} else Space.COL if kinds == {"cols"} else Space.SCALAR
 
 
 def fold_cells(
     cells: np.ndarray, positions: tuple[int, ...], combine: Callable[[int, int], int]
 ) -> np.ndarray:
-    """Cells combined along axes, in order."""
+    """The cells combined along these axes, in order."""
     moved = np.moveaxis(cells, positions, range(len(positions)))
     rows = moved.reshape(-1, *moved.shape[len(positions) :])
     out = np.empty(rows.shape[1:], dtype=np.int64)
@@ -116,7 +116,7 @@ def fold_cells(
     return out
 
 
-# ---- sums and what is made of them ------------------------------------------------------------------
+# ---- sums and what is made of them ---------------------------------------------------------------
 
 
 def total(
@@ -147,7 +147,7 @@ def mean(
 def variance(
     scope: Scope, x: Value, dim: Any, correction: Any, keepdim: bool
 ) -> tuple[Value, Value]:
-    """(variance, mean): two passes, as eager's result is."""
+    """(variance, mean), in two passes, since eager's result is that of two passes."""
     dims = dims_of(x, dim)
     middle = mean_of(scope, x, dims, True)
     away = scope.pointwise(lambda a, m: square_of_difference(scope, a, m), x, middle, dtype=x.dtype)
@@ -272,14 +272,13 @@ def logsumexp(scope: Scope, node: TraceNode, x: Value, dim: Any, keepdim: bool =
     return value if keepdim else dropped(value, dims)
 
 
-# ---- inner products -----------------------------------------------------------------------------------
+# ---- inner products ------------------------------------------------------------------------------
 
 
 def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
-    """Products of matrices and vectors as sums of products, where no axis would be needed twice."""
-    left = (
-        with_ones(x, [len(x.dims)]) if len(y.dims) > 1 else x
-    )  # [..., n, k, 1] with [..., 1, k, m]
+    """Rule for products of matrices and vectors, as sums of products, if no axis occurs twice."""
+    # [..., n, k, 1] times [..., 1, k, m]
+    left = with_ones(x, [len(x.dims)]) if len(y.dims) > 1 else x
     right = with_ones(y, [len(y.dims) - 2]) if len(y.dims) > 1 else y
     inside = len(left.dims) - (2 if len(y.dims) > 1 else 1)
     terms = scope.pointwise(lambda a, b: scope.emit(Op.MUL, a, b), left, right, dtype=None)
@@ -291,7 +290,7 @@ def added_inner(
     scope: Scope, node: TraceNode, base: Value, x: Value, y: Value, *, beta: float = 1,
     alpha: float = 1,
 ) -> Value:  # fmt: skip
-    """addmm and its kin: beta * base + alpha * (x @ y)"""
+    """Rule for addmm and the like: beta * base + alpha * (x @ y)."""
     product = inner(scope, node, x, y)
 
     def formula(b: int, p: int) -> int:
@@ -302,7 +301,7 @@ def added_inner(
 
 
 def with_ones(x: Value, places: list[int]) -> Value:
-    """With dimensions of size 1 put in."""
+    """The value with dimensions of size 1 inserted at these places."""
     dims, cells = list(x.dims), x.cells
     for place in places:
         cells = np.expand_dims(cells, sum(isinstance(d, int) for d in dims[:place]))

@@ -1,7 +1,7 @@
-"""Order: extremes with their places, medians, k-th values, sorts over experts.
+"""Rules about order: extremes with their places, medians, k-th values, sorts over experts.
 
-Over small axes by compare and choose; over a whole tensor, its rows or its columns by a KTH node.
-Equal values keep the earlier place first, as a stable sort does.
+Along small axes they compare and choose. Over a whole tensor, its rows or its columns they use a
+KTH node. Of equal values the earlier one comes first, as in a stable sort.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .reductions import depends_on, dims_of, dropped, left_space, reduced, with_
 
 
 def extreme(op: Op) -> Callable[..., Any]:
-    """max and min: over everything, over a dimension (with places), or of two tensors."""
+    """Rule for max and min: of all elements, along a dimension with places, or of two tensors."""
     pick = Op.MAX if op is Op.REDUCE_MAX else Op.MIN
 
     def rule(
@@ -41,7 +41,10 @@ def extreme(op: Op) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Numbers of x in order along `dim`, an axis: ranks low + 1 to high. Only picks can be fused."""
+    """Numbers of x in order along a symbolic axis `dim`: the ranks low + 1 to high.
+
+    Only what ranks.py picks from them can be fused.
+    """
 
     x: Value
     dim: int
@@ -50,12 +53,12 @@ class Ranks:
     descending: bool
 
     def rank(self, index: int) -> int:
-        """The rank, from 1, at an index."""
+        """The rank, which counts from 1, at an index."""
         return self.high - index if self.descending else self.low + 1 + index
 
 
 class Pair:
-    """(values, indices); places are worked out only if they are read."""
+    """A result (values, indices). The indices are worked out only if they are read."""
 
     def __init__(self, values: Any, indices: Callable[[], Value]) -> None:
         self._values, self._indices = values, indices
@@ -65,7 +68,7 @@ class Pair:
 
 
 def amount(op: Op) -> Callable[..., Value]:
-    """amax and amin."""
+    """Rule for amax and amin."""
 
     def rule(
         scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
@@ -76,7 +79,7 @@ def amount(op: Op) -> Callable[..., Value]:
 
 
 def place(scope: Scope, op: Op, x: Value, dim: Any, keepdim: bool) -> Value:
-    """argmax or argmin along a small axis: the first place of the extreme."""
+    """The first place of an extreme along a small axis, as argmax and argmin give it."""
     position, columns = small_axis(scope, x, dim)
     largest = op is Op.REDUCE_MAX
     out = np.empty(columns.shape[1:], dtype=np.int64)
@@ -105,7 +108,7 @@ def argument(op: Op) -> Callable[..., Value]:
 
 
 def small_axis(scope: Scope, x: Value, dim: int) -> tuple[int, np.ndarray]:
-    """Which axis of the cells a small dimension is, and the cells with that axis first."""
+    """The axis of the cells that a small dimension is, and the cells with that axis first."""
     dim %= max(1, len(x.dims))
     if not x.dims or not isinstance(x.dims[dim], int):
         scope.fail("places along rows or columns")
@@ -121,17 +124,17 @@ def along(
     dtype: torch.dtype | None,
     keepdim: bool = True,
 ) -> Value:
-    """A value whose small dimension has another size."""
+    """The value with other cells, whose small dimension `dim` has another size."""
     dim %= len(x.dims)
     value = Value((*x.dims[:dim], size, *x.dims[dim + 1 :]), cells, dtype)
     return value if keepdim else dropped(value, [dim])
 
 
-# ---- sorting networks over experts ---------------------------------------------------------------------
+# ---- sorting networks over experts ---------------------------------------------------------------
 
 
 def ordered(scope: Scope, x: Value, dim: int, descending: bool) -> tuple[Value, Value]:
-    """(sorted values, places) by insertion: n (n - 1) / 2 compare-exchanges."""
+    """(sorted values, places) by insertion, which takes n (n - 1) / 2 compare-exchanges."""
     position, columns = small_axis(scope, x, dim)
     values, places = columns.copy(), np.empty_like(columns)
     for index in np.ndindex(columns.shape[1:]):
@@ -148,7 +151,7 @@ def ordered(scope: Scope, x: Value, dim: int, descending: bool) -> tuple[Value, 
 
 
 def is_below(scope: Scope, a: int, b: int) -> int:
-    """a < b, where NaN counts as the largest number."""
+    """1 if a < b, where NaN counts as the largest number."""
     if scope.is_finite(a) and scope.is_finite(b):
         return scope.emit(Op.LT, a, b)
     above = scope.emit(Op.EQ, scope.emit(Op.LE, b, a), scope.const(0.0))
@@ -156,7 +159,7 @@ def is_below(scope: Scope, a: int, b: int) -> int:
 
 
 def beats(scope: Scope, other: int, best: int, largest: bool) -> int:
-    """Does a later number take the place of an extreme? NaN is both extremes, the first stays."""
+    """1 if a later number replaces an extreme. The first NaN is the extreme and is not replaced."""
     if scope.is_finite(other) and scope.is_finite(best):
         return scope.emit(Op.LT, *((best, other) if largest else (other, best)))
     reached = scope.emit(Op.LE, *((other, best) if largest else (best, other)))
@@ -178,7 +181,7 @@ def exchange(
 
 
 def sort(scope: Scope, node: TraceNode, x: Value, *words: Any, **named: Any) -> Any:
-    """sort.default(x, dim, descending) and sort.stable(x, stable=, dim=, descending=)"""
+    """Rule for sort.default(x, dim, descending) and sort.stable(x, stable=, dim=, descending=)."""
     dim = named.get("dim", words[0] if words else -1) % max(1, len(x.dims))
     descending = bool(named.get("descending", words[1] if len(words) > 1 else False))
     if x.dims and isinstance(x.dims[dim], Axis):
@@ -201,7 +204,7 @@ def topk(
 
 
 def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value:
-    """The k-th smallest over symbolic axes, by a KTH node."""
+    """The k-th smallest number over symbolic axes, by a KTH node."""
     axes = [x.dims[d] for d in dims if x.dims[d] != 1]
     if not all(isinstance(a, Axis) for a in axes):
         scope.fail("an order statistic over experts and a tensor at once")
@@ -210,7 +213,8 @@ def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value
     kinds = {"rows", "cols"} if "flat" in kinds else kinds
 
     def one(cell: int) -> int:
-        if mask is not None:  # NaN counts as largest: never among the k smallest that are meant
+        # Outside the mask is NaN, which counts as the largest: it is never among the k smallest.
+        if mask is not None:
             cell = scope.emit(Op.WHERE, mask, cell, scope.const(math.nan))
         depends = depends_on(scope, cell)
         if not depends & kinds:
@@ -235,7 +239,7 @@ def kthvalue(
 
 
 def pick(x: Value, values: Value, places: Value, index: int, dim: int, keepdim: bool) -> Pair:
-    """One of the sorted ones."""
+    """The sorted value and its place at one index."""
     position = x.small_position(dim)
 
     def taken(v: Value) -> Value:
@@ -245,7 +249,7 @@ def pick(x: Value, values: Value, places: Value, index: int, dim: int, keepdim: 
 
 
 def median(scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False) -> Any:
-    """The lower one of two middle values, as torch says."""
+    """Rule for the median: the lower one of two middle values, as in torch."""
     if dim is None:
         if len(x.dims) == 1 and isinstance(x.dims[0], int):
             return median(scope, node, x, 0)[0]
@@ -258,7 +262,7 @@ def median(scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bo
 
 
 def or_nan(scope: Scope, found: Value, x: Value, dims: list[int], keepdim: bool) -> Value:
-    """The result, or NaN where one is among the numbers."""
+    """The result `found`, or NaN where one of the numbers is NaN."""
     if all(scope.is_finite(int(cell)) for cell in x.cells.flat):
         return found
     top = reduced(scope, Op.REDUCE_MAX, x, dims, keepdim)
@@ -280,7 +284,7 @@ def cumsum(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value
 
 
 def running_extreme(op: Op) -> Callable[..., Pair]:
-    """cummax and cummin along a small axis."""
+    """Rule for cummax and cummin along a small axis."""
     pick = Op.MAX if op is Op.REDUCE_MAX else Op.MIN
 
     def rule(scope: Scope, node: TraceNode, x: Value, dim: int) -> Pair:
@@ -297,7 +301,7 @@ def running_extreme(op: Op) -> Callable[..., Pair]:
 
 
 def mode(scope: Scope, node: TraceNode, x: Value, dim: int = -1, keepdim: bool = False) -> Pair:
-    """The value that is there most often, the smallest of several, along a small axis."""
+    """Rule for the most frequent value along a small axis; of several, the smallest."""
     values, _ = ordered(scope, x, dim, False)
     position, columns = small_axis(scope, values, dim)
     if not all(scope.is_finite(int(n)) for n in columns.flat):
@@ -310,7 +314,7 @@ def mode(scope: Scope, node: TraceNode, x: Value, dim: int = -1, keepdim: bool =
 
 
 def most_frequent(scope: Scope, numbers: list[int]) -> int:
-    """Of ascending numbers."""
+    """The most frequent of numbers in ascending order; of several, the first."""
     counts = [
         folded(lambda a, b: scope.emit(Op.ADD, a, b), (scope.emit(Op.EQ, n, m) for m in numbers))
         for n in numbers

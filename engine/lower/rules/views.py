@@ -1,4 +1,4 @@
-"""Views, stacks, scatters and fills: dimensions and cells move, few nodes are made."""
+"""Views, stacks, scatters and fills: they move dimensions and cells, and make few nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..scope import Scope, each
 from ..value import COLS, FLAT, ROWS, Axis, Dim, Value
 from .reductions import dropped, reduced
 
-MAX_UNROLLED = 64  # a longer axis of a fill must be the tensor's own
+MAX_UNROLLED = 64  # elements; a longer axis of a fill must be the tensor's own
 
 
 def natural(scope: Scope) -> tuple[Dim, ...]:
@@ -22,7 +22,7 @@ def natural(scope: Scope) -> tuple[Dim, ...]:
 
 
 def axes_of(scope: Scope, sizes: tuple[int, ...]) -> tuple[Dim, ...]:
-    """Dimensions of a value that is the same everywhere: any axis of the right length will do."""
+    """Dimensions for a value that is the same everywhere: any axis of the right length will do."""
     own = natural(scope)
     head = sizes[: len(sizes) - len(own)]
     if sizes[len(head) :] == scope.shape and max(head, default=1) <= MAX_UNROLLED:
@@ -68,7 +68,10 @@ def expand(scope: Scope, node: TraceNode, x: Value, size: list[int], **_: Any) -
 
 
 def reshape(scope: Scope, node: TraceNode, x: Value, size: Any) -> Value:
-    """Groups of old dimensions and new sizes of equal products; ones come and go freely."""
+    """Rule for reshape: groups of old dimensions become groups of new ones with the same product.
+
+    Dimensions of size 1 come and go.
+    """
     assert node.shape is not None
     if node.shape == tuple(scope.length(d) for d in x.dims):
         return x
@@ -93,7 +96,7 @@ def reshape(scope: Scope, node: TraceNode, x: Value, size: Any) -> Value:
 
 
 def take_group(scope: Scope, old: list[Dim], sizes: list[int]) -> list[Dim] | None:
-    """Remove the first dimensions whose product is that of the sizes; None if it does not fit yet."""
+    """Removes the first dimensions if their product is that of the sizes; else returns None."""
     wanted, product = math.prod(sizes), 1
     for count, dim in enumerate(old, 1):
         product *= scope.length(dim)
@@ -140,7 +143,7 @@ def bounds(scope: Scope, dim: Dim, start: Any, end: Any, step: int) -> tuple[int
 
 
 def part_of(scope: Scope, dim: Axis, start: Any, end: Any, step: int) -> Axis:
-    """A range of an axis, or of a range."""
+    """A range of an axis, which may be a range itself."""
     first, last, step = bounds(scope, dim, start, end, step)
     if (first, step) == (0, 1) and last == scope.length(dim):
         return dim
@@ -161,7 +164,7 @@ def cut(
     end: Any = None,
     step: int = 1,
 ) -> Value:
-    """slice"""
+    """Rule for slice."""
     dim %= len(x.dims)
     mine = x.dims[dim]
     if isinstance(mine, int):
@@ -177,7 +180,7 @@ def cut(
 
 
 def read_out(scope: Scope, x: Value, dim: int, one: Axis) -> Value:
-    """One row, column or number as a masked sum; its dimension stays, with size 1."""
+    """One row, column or number, as a masked sum. Its dimension stays, with size 1."""
     part = Value((*x.dims[:dim], one, *x.dims[dim + 1 :]), x.cells, x.dtype)
     return reduced(scope, Op.REDUCE_SUM, part, [dim], True)
 
@@ -224,7 +227,7 @@ def small_before(value: Value, dim: int) -> int:
 def assigned(
     scope: Scope, node: TraceNode, x: Value, source: Value, index: tuple[Any, ...], dim: int
 ) -> Value:
-    """Cells replaced along a small axis."""
+    """x with the cells at `index`, along a small axis, replaced by the source's."""
     target = x.cells[index]
     dims = tuple(
         target.shape[x.small_position(i)] if isinstance(d, int) else d for i, d in enumerate(x.dims)
@@ -238,7 +241,7 @@ def assigned(
 
 
 def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
-    """The source where the axis is in its range, else x."""
+    """The source where the axis is in this part, and x elsewhere."""
     source = scope.without_repeats(source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
     if source.dims[dim] not in (1, part):
         scope.fail("ranges that differ are combined")
@@ -273,7 +276,7 @@ def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Valu
 
 
 def joined(scope: Scope, node: TraceNode, parts: list[Value], dim: int) -> Value:
-    """Consecutive ranges of an axis, from its first index to its last, put together again."""
+    """The whole axis, put together from consecutive ranges of it."""
     axes = [p.dims[dim] for p in parts]
     at = 0
     for axis in axes:
@@ -295,7 +298,7 @@ def joined(scope: Scope, node: TraceNode, parts: list[Value], dim: int) -> Value
 
 
 def repeat(scope: Scope, node: TraceNode, x: Value, repeats: list[int]) -> Value:
-    """Of dimensions of size 1 only."""
+    """Rule for repeat, of dimensions of size 1 only."""
     own = [1] * (len(repeats) - len(x.dims)) + list(x.dims)
     if any(n != 1 and dim != 1 for n, dim in zip(repeats, own, strict=True)):
         scope.fail("repeats of more than one number")
@@ -323,7 +326,7 @@ def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
 def diagonal(
     scope: Scope, node: TraceNode, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Value:
-    """Of two small dimensions, such as those of a Gram matrix of experts."""
+    """Rule for the diagonal of two small dimensions, such as those of a Gram matrix of experts."""
     dim1, dim2 = dim1 % len(x.dims), dim2 % len(x.dims)
     if not (isinstance(x.dims[dim1], int) and isinstance(x.dims[dim2], int)):
         scope.fail("a diagonal over rows and columns")
@@ -335,7 +338,7 @@ def diagonal(
 def strided(
     scope: Scope, node: TraceNode, x: Value, size: list[int], stride: list[int], offset: Any = 0
 ) -> Value:
-    """as_strided of a small value, as its geometry in memory says."""
+    """Rule for as_strided of a small value, whose cells are taken as contiguous memory."""
     at = strided_places(scope, x, size, stride, offset)
     return Value(tuple(size), x.cells.reshape(-1)[at], x.dtype)
 

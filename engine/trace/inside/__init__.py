@@ -1,1 +1,1 @@
-"""Runs in the locked child process. Nothing that it says is trusted."""
+"""Code that runs in the locked child process. Nothing that it says is trusted."""

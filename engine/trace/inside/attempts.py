@@ -1,4 +1,4 @@
-"""Audit hook: reports what a program tries that is forbidden."""
+"""An audit hook that notes forbidden things which a program tries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from .hints import with_hint
 from .program import FILENAME
 
-# Attempts that are a violation even where they failed silently; for messages, not for safety.
+# Violations even if they failed silently. The hook is for messages; safety does not need it.
 WATCHED = frozenset(
     """
     os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn os.kill os.killpg os.remove os.rename
@@ -24,20 +24,24 @@ WATCHED = frozenset(
     sys.addaudithook ctypes.dlopen ctypes.dlsym ctypes.dlsym/handle ctypes.call_function ctypes.string_at
     """.split()
 )
-OPENERS = ("pathlib.py", "io.py", "codecs.py", "os.py")  # open what the program names
+# Library files that open what their caller names: the caller counts, not they.
+OPENERS = ("pathlib.py", "io.py", "codecs.py", "os.py")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 @functools.cache
 def watched() -> list[tuple[str, int | None]]:
-    """What was attempted; noted from the first call on, since a hook cannot be taken away."""
+    """The list of attempts. It grows from the first call on: a hook cannot be taken away."""
     attempts = list[tuple[str, int | None]]()
     sys.addaudithook(lambda event, args: note(event, args, attempts))
     return attempts
 
 
 def attempted(attempts: list[tuple[str, int | None]]) -> dict[str, Any]:
-    """The rejection for what was tried, be it that the failure was caught, at the first one's line."""
+    """The rejection for these attempts, at the first known line.
+
+    They are rejected even if the program caught their failure.
+    """
     words = ", ".join(dict.fromkeys(what for what, _ in attempts))
     detail = with_hint(f"tried what is forbidden: {words}")
     line = next((line for _, line in attempts if line is not None), None)
@@ -45,7 +49,7 @@ def attempted(attempts: list[tuple[str, int | None]]) -> dict[str, Any]:
 
 
 def note(event: str, args: Any, attempts: list[tuple[str, int | None]]) -> None:
-    """Keep an attempt; what Python's own imports look up on the way is none."""
+    """Keeps an attempt, unless Python's own imports made it."""
     if not (event in WATCHED or event == "open") or len(attempts) >= 8:
         return
     frames = list(callers())
@@ -58,20 +62,21 @@ def note(event: str, args: Any, attempts: list[tuple[str, int | None]]) -> None:
 
 
 def callers() -> Iterator[types.FrameType]:
-    frame: types.FrameType | None = sys._getframe(3)  # above note and its lambda
+    # Frames 0 to 2 are this function, note and its lambda.
+    frame: types.FrameType | None = sys._getframe(3)
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
 def opened_by_program(frames: list[types.FrameType]) -> bool:
-    """Whether the program itself opens, not a library that looks for its own files."""
+    """Tells whether the program opens a file, and not a library that looks for its own files."""
     names = (f.f_code.co_filename for f in frames)
     return next((n for n in names if not n.endswith(OPENERS)), None) == FILENAME
 
 
 def writes(args: Any) -> bool:
-    """Of an open event's (path, mode, flags)."""
+    """Tells whether an open event's arguments (path, mode, flags) ask to write."""
     _, mode, flags = (*args, None, None, None)[:3]
     by_mode = isinstance(mode, str) and any(letter in mode for letter in "wax+")
     return by_mode or (isinstance(flags, int) and bool(flags & WRITING))

@@ -10,7 +10,7 @@ from .hints import with_hint
 from .program import FILENAME
 from .recorder import TooLarge, TooMuchWork, Unsupported
 
-# What libraries say of an attempt that failed below them, and of memory that was not there.
+# What libraries say when an attempt failed below them, and when there was no memory.
 VIOLATIONS = (
     "Operation not permitted",
     "Parent directory",
@@ -24,15 +24,13 @@ NO_MEMORY = (
 
 
 class WrongShape(BaseException):
-    """A result that is no update of the tensor."""
-
-
-# ---- what went wrong -------------------------------------------------------------------------------
+    """The result is not an update of the tensor."""
 
 
 def rejection_of(error: BaseException) -> dict[str, Any]:
     line = None
-    with contextlib.suppress(BaseException):  # an audit hook of the program's may raise in here
+    # An audit hook that the program has set may raise in here.
+    with contextlib.suppress(BaseException):
         line = line_of(error)
     return {
         "status": "rejected",
@@ -57,7 +55,8 @@ def kind_of(error: BaseException) -> str:
         if isinstance(error, errors):
             return kind
     text = text_of(error)
-    if isinstance(error, NotImplementedError) and "aten::" in text:  # no shape function
+    # Torch has no shape function for the op.
+    if isinstance(error, NotImplementedError) and "aten::" in text:
         return "unsupported"
     if any(words in text for words in VIOLATIONS):
         return "violation"
@@ -69,20 +68,21 @@ def detail_of(error: BaseException) -> str:
     if isinstance(error, Unsupported | WrongShape):
         return with_hint(text) if isinstance(error, WrongShape) else text
     name = type(error).__name__
-    with contextlib.suppress(BaseException):  # it looks at the program's own objects
+    # Finding a hint looks at the program's own objects, which may raise.
+    with contextlib.suppress(BaseException):
         return with_hint(f"{name}: {text}" if text else name, error)
     return f"{name}: {text}"
 
 
 def text_of(error: BaseException) -> str:
-    """An error's own words, if it can be shown at all."""
+    """An error's own words, or "" if it cannot be shown."""
     with contextlib.suppress(BaseException):
         return str(error)
     return ""
 
 
 def line_of(error: BaseException) -> int | None:
-    """The program's innermost line on the way to the error."""
+    """The program's innermost line on the way to the error, or None."""
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename == FILENAME]
     if lines:

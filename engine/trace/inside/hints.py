@@ -1,4 +1,4 @@
-"""What a rejected program should have said: the nearest allowed form, for people and for training."""
+"""Hints for rejected programs: what to write instead, for people and for training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ HINTS = tuple(
 
 
 def with_hint(text: str, error: BaseException | None = None) -> str:
-    """The text, and what to write instead where something near is known."""
+    """The text, followed by what to write instead if something near is known."""
     hint = near_name(error) if error is not None else None
     if hint is None:
         hint = next((hint for pattern, hint in HINTS if pattern.search(text)), None)
@@ -64,7 +64,7 @@ def with_hint(text: str, error: BaseException | None = None) -> str:
 
 
 def near_name(error: BaseException) -> str | None:
-    """For a name that does not exist: the nearest that does."""
+    """The nearest name that exists, if the error is about one that does not."""
     if isinstance(error, ModuleNotFoundError):
         return near(error.name, sys.modules, "only the standard library, numpy and torch are here")
     if isinstance(error, AttributeError) and error.name:
@@ -84,7 +84,7 @@ def near(name: str | None, names: Any, otherwise: str | None = None) -> str | No
 
 
 def names_in_sight(error: BaseException) -> set[str]:
-    """Locals and globals where a name was not found."""
+    """Local and global names at the place where a name was not found."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,10 +1,11 @@
-"""Lazy tensors: everything of a tensor but its numbers, under one dispatch mode.
+"""Lazy tensors, which have everything but numbers, and the dispatch mode that does their work.
 
 A `Lazy` is a `Buffer` (the value of the tensor that owns the memory) and a path of view steps into
-it. A value is a graph node, or a small real tensor if nothing in it depends on the inputs. A read
-replays the path, a write goes back along it into the buffer and raises its version, so that every
-alias sees it, the caller's model_dict included. Composite functions arrive decomposed, since they
-lie above the mode. When Python needs a number, the engine is asked (values.py).
+it. A value is a graph node, or a small real tensor if it does not depend on the inputs. A read
+replays the path. A write goes back along the path into the buffer and raises the buffer's version,
+so that every alias sees it, also those in the caller's model_dict. Composite functions arrive
+decomposed, because they lie above the mode. If Python needs a number, the engine is asked
+(values.py).
 """
 
 from __future__ import annotations
@@ -48,17 +49,18 @@ from .recorder import Node, Recorder, Unsupported
 from .values import Values
 
 Tag = torch.Tag
-MAX_PLACES_ASKED = 16  # places among experts that are asked for, not left to whole-tensor runs
-MAX_MATRIX_ASKED = 64  # numbers of a matrix, likewise
+# Up to so many places among experts, or numbers of a matrix, are asked for, so that a program stays
+# fused. More of them are left to torch on whole tensors.
+MAX_PLACES_ASKED, MAX_MATRIX_ASKED = 16, 64
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
 @dataclass(eq=False)
 class Buffer:
-    """What owns memory. `shared` holds arrays that numpy() gave out: (lazy, array, copy)."""
+    """Owns memory. `shared` holds the arrays that numpy() gave out, as (lazy, array, copy)."""
 
-    value: Any  # Node or real tensor, in the owner's shape
-    flat: bool  # the owner is contiguous
+    value: Any  # a Node or a real tensor, in the owner's shape
+    flat: bool  # whether the owner is contiguous
     version: int = 0
     shared: list[Any] = field(default_factory=list)
 
@@ -80,7 +82,8 @@ class Lazy(Tensor):
         lazy.buffer, lazy.path, lazy.meta, lazy.cached = buffer, path, meta, (-1, None)
         return lazy
 
-    def __copy__(self) -> Tensor:  # shares the storage, as a shallow copy of a tensor does
+    def __copy__(self) -> Tensor:
+        """Shares the storage, as a shallow copy of a tensor does."""
         return self.detach()
 
     @classmethod
@@ -94,11 +97,12 @@ def meta_of(x: Any) -> Any:
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
 
 
-Rules = Mapping[Any, Callable[..., Any]]  # overload -> rule(mode, *args, **kwargs)
+# Overload -> rule(mode, *args, **kwargs).
+Rules = Mapping[Any, Callable[..., Any]]
 
 
 class LazyMode(TorchDispatchMode):
-    """Sees every ATen op of the program, of torch's own composites, and every factory."""
+    """Sees every ATen op of the program and of torch's composites, and every factory."""
 
     def __init__(self, values: Values, rules: Rules) -> None:
         super().__init__()
@@ -117,11 +121,13 @@ class LazyMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace != "aten":  # profiler marks of torch's own Python code
+        # Other namespaces are profiler marks in torch's own Python code.
+        if func.namespace != "aten":
             return func(*args, **kwargs)
         if rule := self.rules.get(func):
             return rule(self, *args, **kwargs)
-        if func._can_decompose():  # composites arrive whole in inference_mode only
+        # In inference_mode, and only there, composites arrive whole.
+        if func._can_decompose():
             with self:
                 return func.decompose(*args, **kwargs)
         if Tag.dynamic_output_shape in func.tags and (func is not INDEX or by_mask(args[1])):
@@ -145,8 +151,11 @@ class LazyMode(TorchDispatchMode):
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
 
     def settled(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Real numbers for small arguments that no kernel can take as they are, such as the order
-        in which experts are picked, or a Gram matrix to be inverted: they are asked for."""
+        """The arguments, with real numbers for small ones that a kernel must know.
+
+        They are asked for. Examples are the order in which experts are picked, or a Gram matrix to
+        be inverted.
+        """
         first = ASKED.get(func.overloadpacket)
         if first is None:
             return args, kwargs
@@ -169,17 +178,17 @@ class LazyMode(TorchDispatchMode):
         return meta_run(func, mapped(meta_of, args, (Tensor, Node)), kwargs)
 
     def small(self, metas: Any) -> bool:
-        """May these be real numbers? A tensor of an input's size never is."""
+        """Tells whether these may be real numbers. A tensor of an input's size never is."""
         sizes = [m.numel() for m in found(metas, Tensor)]
         return all(n <= MAX_CONSTANT_ELEMENTS and n not in self.input_sizes for n in sizes)
 
     def symbolic(self, func: Any, metas: Any, kwargs: Any) -> bool:
-        """Is it a node although it rests on no input? Draws, and positions along a tensor's axis."""
+        """Tells whether a result is a node without inputs: draws, and positions along an axis."""
         along = func.overloadpacket in POSITIONS and metas.numel() in self.axis_lengths
         return along or "draw" in kwargs
 
     def emit(self, func: Any, args: Any, kwargs: Any = None, metas: Any = None) -> Any:
-        """The value of an op on values: real if all of them are and it is small, else a node."""
+        """The value of an op: real if all of its arguments are and it is small, else a node."""
         kwargs = {k: v for k, v in (kwargs or {}).items() if k not in LAYOUT and v is not None}
         metas = self.shape_of(func, args, kwargs) if metas is None else metas
         if (
@@ -217,7 +226,7 @@ class LazyMode(TorchDispatchMode):
         return t.cached[1]
 
     def take_array_writes(self, buffer: Buffer) -> None:
-        """numpy() shares memory with its tensor: what was written there is written here."""
+        """Takes over what was written to arrays from numpy(): they share a tensor's memory."""
         for lazy, array, copy in buffer.shared:
             if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
                 copy[...] = array
@@ -233,13 +242,15 @@ class LazyMode(TorchDispatchMode):
             elif func is PERMUTE:
                 order = rest[0]
                 new = self.emit(PERMUTE, (new, [order.index(d) for d in range(len(order))]))
-            else:  # a reshape, or an expand that repeats nothing (eager refuses the others)
+            else:
+                # A reshape, or an expand that repeats nothing: eager refuses to write to others.
                 new = self.emit(RESHAPE, (new, list(meta_of(source).shape)))
         t.buffer.value, t.buffer.version = new, t.buffer.version + 1
 
     def view(self, func: Any, args: Any, kwargs: Any, meta: Tensor) -> Lazy:
         base, *rest = args
-        if not isinstance(base, Lazy):  # a real tensor enters the program: lift_fresh
+        # A real tensor enters the program by lift_fresh.
+        if not isinstance(base, Lazy):
             return self.wrap(base, meta)
         step = view_step(func, base.meta, meta, rest, kwargs)
         if meta.dtype != base.dtype or not (step or base.buffer.flat):
@@ -251,7 +262,7 @@ class LazyMode(TorchDispatchMode):
         return Lazy(base.buffer, base.path if same else (*base.path, step), meta)
 
     def mutate(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Compute the functional form, then write where the in-place or out= form would."""
+        """Computes the functional form, then writes where the in-place or out= form would."""
         target = kwargs["out"] if "out" in kwargs else args[0]
         pure = functional(func)
         if pure is None or not isinstance(target, Lazy):
@@ -261,7 +272,7 @@ class LazyMode(TorchDispatchMode):
         return self.store(target, new)
 
     def reshape_in_place(self, func: Any, args: Any, kwargs: Any) -> Lazy:
-        """unsqueeze_, t_: the same tensor object gets another shape."""
+        """Gives the same tensor object another shape, as unsqueeze_ and t_ do."""
         target, pure = args[0], functional(func)
         if pure is None:
             raise Unsupported(f"{func}")
@@ -273,7 +284,7 @@ class LazyMode(TorchDispatchMode):
         return target
 
     def store(self, target: Lazy, source: Tensor, *_: Any) -> Lazy:
-        """target.copy_(source)"""
+        """Does what target.copy_(source) does."""
         value = self.read(source)
         if meta_of(value).dtype != target.dtype:
             value = self.emit(CAST, (value,), {"dtype": target.dtype})
@@ -285,13 +296,13 @@ class LazyMode(TorchDispatchMode):
     # ---- numbers for Python, sizes, draws
 
     def real(self, t: Tensor) -> Tensor:
-        """A small tensor's numbers; asks the engine where they rest on the inputs."""
+        """A small tensor's numbers. The engine is asked if they depend on the inputs."""
         with _disable_current_modes():
             value = self.read(t)
             return torch.as_tensor(self.values.of(value)) if isinstance(value, Node) else value
 
     def unsized(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """An op sized by values (x[mask], nonzero, unique): its sizes are one more question."""
+        """An op whose sizes depend on values (x[mask], nonzero): the engine is asked for them."""
         args, kwargs = mapped(self.read, (args, kwargs))
         if not found((args, kwargs), Node):
             out = func(*args, **kwargs)
@@ -303,7 +314,7 @@ class LazyMode(TorchDispatchMode):
         return self.wrap(self.results(node, node.meta), node.meta)
 
     def random(self, func: Any, args: Any, kwargs: Any, metas: Any) -> Any:
-        """Small draws are torch's own; large ones a node, keyed by the generator's state."""
+        """A random draw: torch's own if it is small, else a node with a key from the generator."""
         of_inputs = any(m.numel() % n == 0 for m in found(metas, Tensor) for n in self.input_sizes)
         if self.small(metas) and not of_inputs:
             real = func(*mapped(self.real, args), **mapped(self.real, kwargs))
@@ -318,19 +329,20 @@ class LazyMode(TorchDispatchMode):
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
 
     def put(self, x: Lazy, indices: Any, values: Tensor, accumulate: bool = False, *_: Any) -> Lazy:
-        """x[mask] = number, or = y[mask], is a `where`; the rest stays index_put."""
+        """Writes x[indices] = values: a `where` for a number or y[mask], else index_put."""
         value = self.read(values)
         if len(indices) == 1 and by_mask(indices) and not accumulate:
             with self:
                 chosen = self.chosen_by_mask(x, indices[0], values, value)
-            if chosen is not None:  # stored out of the mode: shapes are no lazy tensors
+            # Stored outside the mode, in which shapes would become lazy tensors.
+            if chosen is not None:
                 return self.store(x, chosen)
             self.check_fits(x, indices, values)
         put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
         return self.store(x, self.wrap(put, x.meta))
 
     def chosen_by_mask(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Tensor | None:
-        """What x is with the values under the mask, where a `where` can say it."""
+        """x with the values under the mask, or None if no `where` says it."""
         other = self.masked_source(x, mask, values, value)
         if other is None:
             return None
@@ -338,7 +350,7 @@ class LazyMode(TorchDispatchMode):
         return torch.where(mask, other.to(x.dtype), x)
 
     def check_fits(self, x: Lazy, indices: Any, values: Tensor) -> None:
-        """Eager's error where x[mask] has another size than what is to be put there."""
+        """Raises eager's error if x[mask] has another size than the values to be put there."""
         picked = self.unsized(INDEX, (x, indices), {}).shape
         if values.dim() and values.shape[0] not in (1, picked[0]) and values.dim() == len(picked):
             raise RuntimeError(
@@ -347,7 +359,7 @@ class LazyMode(TorchDispatchMode):
             )
 
     def masked_source(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Any:
-        """A tensor to choose from under the mask, or None."""
+        """A tensor from which a `where` can choose under the mask, or None."""
         if values.numel() == 1:
             return values.reshape(())
         picked = isinstance(value, Node) and value.op is INDEX

@@ -10,7 +10,7 @@ FILENAME = "<program>"
 
 
 def load(code: str) -> Any:
-    """merge_models of a fresh module; dataclasses and typing look it up by name."""
+    """merge_models of a fresh module. dataclasses and typing find the module by its name."""
     module = types.ModuleType("merge_program")
     sys.modules[module.__name__] = module
     exec(compile(code, FILENAME, "exec"), module.__dict__)

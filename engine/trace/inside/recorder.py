@@ -1,4 +1,4 @@
-"""The child's graph under construction: hash-consed nodes, and their packing for the wire."""
+"""The child's graph under construction: nodes without duplicates, packed for the wire."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..wire import dtype_name, pack_tensor
 
 
 class Unsupported(BaseException):
-    """Beyond the tracer. Not an Exception, so that a program's `except Exception` lets it pass."""
+    """The tracer cannot say this. `except Exception` in a program does not catch it."""
 
 
 class TooLarge(Unsupported):
-    """A tensor beyond the bound on intermediates."""
+    """A tensor is larger than intermediates may be."""
 
 
 class TooMuchWork(Unsupported):
-    """A timeout that is known beforehand."""
+    """The estimated work is too much: a timeout that is known beforehand."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,7 +41,7 @@ class Node:
 
 
 class Recorder:
-    """Nodes so far; equal operations on equal arguments are one node."""
+    """The nodes so far. Equal operations on equal arguments are one node."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -50,7 +50,8 @@ class Recorder:
         self._budget = Budget()
 
     def add(self, op: Any, args: Any, kwargs: Any, meta: Any) -> Node:
-        key = f"{op}{list(args)}{kwargs}"  # repr is exact, and tells 1, 1.0 and True apart
+        # repr is exact, and it tells 1, 1.0 and True apart.
+        key = f"{op}{list(args)}{kwargs}"
         if key not in self._known:
             if len(self.nodes) >= MAX_NODES:
                 raise Unsupported(
@@ -63,7 +64,7 @@ class Recorder:
         return self._known[key]
 
     def _check(self, op: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> None:
-        """What the verifier would refuse, here, where the program's line is known."""
+        """Refuses what the verifier would refuse. Here the program's line is known."""
         if not is_allowed(op):
             raise Unsupported(unsupported(op))
         if op == "input":
@@ -75,7 +76,7 @@ class Recorder:
             raise TooMuchWork(why)
 
     def const(self, real: Tensor) -> Node:
-        """A real tensor as a node; one number all over is a `full`."""
+        """A real tensor as a node: a `full` if all of its numbers are equal."""
         if real.numel() > MAX_CONSTANT_ELEMENTS:
             raise Unsupported(
                 f"a constant of {real.numel()} numbers, at most {MAX_CONSTANT_ELEMENTS}: make it "
@@ -89,13 +90,13 @@ class Recorder:
         return self.add("const", (Constant(real),), {}, meta)
 
     def news(self) -> list[Any]:
-        """The nodes that were not yet sent, packed."""
+        """Packs the nodes that were not sent yet."""
         fresh, self.num_sent = self.nodes[self.num_sent :], len(self.nodes)
         return [packed_node(node) for node in fresh]
 
 
 class Constant:
-    """A real tensor as an argument; its repr is its content, for hash-consing."""
+    """A real tensor as an argument. Its repr is its content, which `Recorder.add` compares."""
 
     def __init__(self, value: Tensor) -> None:
         self.value = value.detach().clone()
@@ -105,7 +106,7 @@ class Constant:
 
 
 def packed_node(node: Node) -> list[Any]:
-    """[op, args, kwargs, shape, dtype] as plain data; shape is None for several results."""
+    """[op, args, kwargs, shape, dtype] as plain data. shape is None for several results."""
     one = isinstance(node.meta, Tensor)
     shape = list(node.meta.shape) if one else None
     dtype = dtype_name(node.meta.dtype) if one else None
@@ -113,7 +114,7 @@ def packed_node(node: Node) -> list[Any]:
 
 
 def packed(x: Any) -> Any:
-    """An argument as plain data; floats by hexadecimal text, so that inf and nan survive."""
+    """An argument as plain data. Floats are hexadecimal text, so that inf and nan survive."""
     if isinstance(x, Node):
         return {"n": x.index}
     if isinstance(x, Constant):

@@ -1,4 +1,4 @@
-"""Ops that the lazy mode treats by a rule of their own."""
+"""Ops for which the lazy mode has a rule of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def number(mode: LazyMode, x: Tensor) -> Any:
 
 
 def copy(mode: LazyMode, x: Tensor, **kwargs: Any) -> Lazy:
-    """clone and casts: only a change of dtype is an op."""
+    """Rule for clone and casts: only a change of dtype is recorded."""
     meta, value = mode.shape_of(CAST, (x,), kwargs), mode.read(x)
     if meta.dtype != x.dtype:
         value = mode.emit(CAST, (value,), {"dtype": meta.dtype})
@@ -44,7 +44,7 @@ def unsafe_view(mode: LazyMode, x: Tensor, shape: Any) -> Lazy:
 
 
 def parts(mode: LazyMode, x: Lazy, sizes: Any, dim: int = 0) -> list[Tensor]:
-    """split and split_with_sizes as slices, so that writes to parts go back."""
+    """Rule for splits: the parts are slices, so that writes to them go back."""
     if isinstance(sizes, int):
         step = max(1, sizes)
         sizes = [min(step, x.shape[dim] - i) for i in range(0, x.shape[dim], step)]
@@ -59,13 +59,13 @@ def rows(mode: LazyMode, x: Lazy, dim: int = 0) -> list[Tensor]:
 
 
 def check_errors(mode: LazyMode, info: Tensor, name: str, *, is_matrix: bool) -> None:
-    """Did a matrix resist (singular, not positive definite)? Raises as eager does."""
+    """Raises, as eager does, if a matrix is singular or not positive definite."""
     with _disable_current_modes():
         aten._linalg_check_errors(mode.real(info), name, is_matrix=is_matrix)
 
 
 def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
-    """x[0] = 0 arrives as a fill with a 0-dim tensor."""
+    """Rule for x[0] = 0, which arrives as a fill with a 0-dim tensor."""
     return mode.store(x, number)
 
 

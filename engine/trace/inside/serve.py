@@ -1,7 +1,7 @@
-"""What runs inside the locked child: one program, on lazy or on real tensors, one reply.
+"""Runs one program in the locked child, on lazy or on real tensors, and replies once.
 
-The handler of the zygote: `preload()` before the files close, `serve(request, memory)` after the
-child is locked in. Nothing here is trusted by the engine; the reply is verified on arrival.
+This is the zygote's handler. It calls `preload()` before the files close, and `serve(request,
+memory)` in a child that is locked in. The engine trusts nothing of this and verifies the reply.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Output(io.TextIOBase):
 
 
 def preload() -> None:
-    """Import what programs name, warm up one small op per kind; afterwards no file opens."""
+    """Imports what programs import, and warms up an op of each kind. Afterwards no file opens."""
     given = set(os.environ)
     import collections  # noqa: F401
     import copy  # noqa: F401
@@ -79,12 +79,13 @@ def preload() -> None:
         t = x.detach().to(dtype)
         _ = t @ t, F.softmax(t, -1), t.sort(), t.norm(), repr(t)
     warm_up()
-    for name in set(os.environ) - given:  # torch leaves a folder with the user's name in it
+    # torch leaves the path of a folder with the user's name in it.
+    for name in set(os.environ) - given:
         del os.environ[name]
 
 
 def warm_up() -> None:
-    """Trace one program, so that children inherit warm caches."""
+    """Traces one program, so that children inherit warm caches."""
     source = (
         "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n"
         "    m = torch.stack([a, b]).median(0).values\n    m += a.norm() * b.clamp(-1, 1)\n"
@@ -94,18 +95,16 @@ def warm_up() -> None:
     trace_view(request, (4, 6), lambda question: {})
 
 
-# ---- one request -----------------------------------------------------------------------------------
-
-
 def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
     """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}.
 
-    A child may serve one program for several tensors, one after the other.
+    One child may serve a program for several tensors, one call after another.
     """
     output, attempts = Output(), watched()
     attempts.clear()
     sys.stdout = sys.stderr = output
-    torch.set_default_dtype(torch.float32)  # what the program set when it was called before
+    # An earlier call in this child may have changed these two.
+    torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     linecache.cache[FILENAME] = (
         len(request["code"]),
@@ -124,7 +123,7 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
 
 
 def trace(request: dict[str, Any]) -> dict[str, Any]:
-    """The graph; in the tensor's own shape, else, where torch refuses dimensions, as a vector."""
+    """The graph in the tensor's own shape or, if torch refuses that, of a vector."""
     shape, ask = tuple(request["shape"]), asker()
     try:
         return {**trace_view(request, shape, ask), "view": "own"}
@@ -141,7 +140,7 @@ def trace(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def asker() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Asks the engine; the engine counts too, but here the line is known."""
+    """A function that asks the engine. It counts, as the engine does: here the line is known."""
     numbers = itertools.count(1)
 
     def ask(question: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def result_node(mode: LazyMode, result: Any, shape: tuple[int, ...]) -> Node:
 
 
 def run_eager(request: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
-    """The last resort: the function on real tensors, in shared memory, the result written back."""
+    """Runs the function on real tensors in shared memory, and writes the result back there."""
     shape, count = tuple(request["shape"]), int(np.prod(request["shape"]))
     inputs = {}
     for i, name in enumerate(request["names"]):

@@ -1,4 +1,4 @@
-"""Python calls that read a tensor's storage, which no dispatcher sees: numpy, tolist, print, data."""
+"""Python calls that read a tensor's storage, unseen by a dispatcher: numpy, tolist, print, data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .recorder import Unsupported
 
 
 class Surface(TorchFunctionMode):
-    """A table from function to what it does on lazy tensors; the rest passes."""
+    """Gives some functions a rule for lazy tensors, by a table. All others pass."""
 
     def __init__(self, mode: LazyMode) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Surface(TorchFunctionMode):
         return self.rules.get(func, func)(*args, **(kwargs or {}))
 
     def array(self, t: Tensor, **_: Any) -> np.ndarray:
-        """numpy() shares memory with its tensor: a later read looks whether the array was written."""
+        """Rule for numpy(): the array shares the tensor's memory, later reads look for writes."""
         with _disable_current_modes():
             array = self.mode.real(t).numpy().copy()
         if isinstance(t, Lazy):
@@ -50,7 +50,7 @@ class Surface(TorchFunctionMode):
         return array if dtype is None else array.astype(dtype)
 
     def text(self, t: Tensor, **_: Any) -> str:
-        """Never ask for numbers of a large tensor to print them."""
+        """Rule for repr. The numbers of a large tensor are never asked for."""
         if isinstance(t, Lazy) and not self.mode.small(t.meta):
             return f"tensor(..., size={tuple(t.shape)})"
         with _disable_current_modes():
@@ -68,7 +68,7 @@ class Surface(TorchFunctionMode):
         t.buffer, t.path, t.cached = new.buffer, new.path, (-1, None)
 
     def tensor(self, data: Any, *, dtype: Any = None, **kwargs: Any) -> Tensor:
-        """torch.tensor([t1, t2, 0.5]) stacks instead of asking for each number."""
+        """Rule for torch.tensor([t1, t2, 0.5]): it stacks instead of asking for each number."""
         leaves = found(data, (Lazy, bool, int, float)) if isinstance(data, (list, tuple)) else []
         lazy = [x for x in leaves if isinstance(x, Lazy)]
         if not lazy or any(x.dim() for x in lazy):

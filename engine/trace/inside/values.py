@@ -1,8 +1,9 @@
-"""Values on demand: what Python wants to know of the weights is asked of the engine.
+"""Values on demand: the engine is asked for what Python wants to know of the weights.
 
-Asked for are the *statistics at the edge* (small results of something large) below the wanted node,
-plus every other scalar recorded since, so that `sorted(ws, key=torch.norm)` is one question. What
-lies above the edge is computed here by torch in float32, as eager does, and kept.
+A question is for the *statistics at the edge* below the wanted node: small results of something
+large. It also asks for every other scalar that was recorded since the last one, so that
+`sorted(ws, key=torch.norm)` is one question. What lies above the edge is computed here by torch in
+float32, as eager does, and kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Values:
-    """Answers so far; `ask` sends a question and waits."""
+    """The answers so far. `ask` sends a question and waits for its answer."""
 
     def __init__(self, recorder: Recorder, ask: Ask) -> None:
         self.recorder, self._ask = recorder, ask
@@ -32,7 +33,7 @@ class Values:
         self._scanned = 0
 
     def of(self, node: Node) -> Any:
-        """A node's value; one question for all that is missing below it."""
+        """A node's value. One question asks for all that is missing below it."""
         if not self.is_statistic(node):
             count = node.meta.numel() if isinstance(node.meta, Tensor) else 0
             raise Unsupported(
@@ -54,14 +55,14 @@ class Values:
                 self.known[node] = unpack_tensor(answer)
 
     def asked(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer; what torch raised on the real numbers is raised here."""
+        """The answer to a question. Raises what torch raised on the real numbers."""
         answer = self._ask(question)
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
 
     def sizes(self, node: Node, several: bool) -> Any:
-        """Meta tensors of an op whose sizes rest on values."""
+        """Meta tensors of an op whose sizes depend on values. The engine is asked."""
         answer = self.asked({"nodes": self.recorder.news(), "sizes": node.index})
         metas = [
             torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
@@ -70,7 +71,7 @@ class Values:
         return metas if several else metas[0]
 
     def is_statistic(self, node: Node) -> bool:
-        """Small, and not one of the inputs."""
+        """Tells whether a node is small, and neither an input nor a draw."""
         metas = found(node.meta, Tensor)
         small = all(
             m.numel() <= MAX_ANSWER_ELEMENTS and m.numel() not in self.input_sizes for m in metas
@@ -78,7 +79,7 @@ class Values:
         return bool(metas) and small and node.op != "input" and "draw" not in node.kwargs
 
     def edges(self, todo: list[Node]) -> list[Node]:
-        """The unknown statistics of something large on which these statistics rest."""
+        """The unknown statistics of something large on which these statistics depend."""
         need: list[Node] = []
         seen = set(self.known)
         todo = list(todo)
@@ -92,13 +93,14 @@ class Values:
                 todo += parents
             elif isinstance(node.meta, Tensor):
                 need.append(node)
-            else:  # several results: each item is asked for by itself
+            else:
+                # An op with several results: each of its items is asked for by itself.
                 need += [n for n in self.recorder.nodes if n.op == "item" and n.args[0] is node]
         return list(dict.fromkeys(need))
 
 
 def answerable_parts(need: Sequence[Node]) -> Iterator[list[Node]]:
-    """Groups of nodes whose numbers fit into one answer."""
+    """Yields groups of nodes whose numbers fit into one answer."""
     part: list[Node] = []
     room = MAX_ANSWER_ELEMENTS
     for node in need:
@@ -115,7 +117,7 @@ def is_scalar(node: Node) -> bool:
 
 
 def replay(wanted: Sequence[Node], known: dict[Node, Any]) -> list[Any]:
-    """Values of small nodes from what is known, by torch, kept in `known`."""
+    """Values of small nodes, computed by torch from what is in `known` and kept there."""
     todo, seen = list(wanted), set(known)
     while todo:
         if (node := todo.pop()) not in seen:
