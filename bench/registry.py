@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..selfdev.cli.progress import Bar
 from .timing import LEAST_CPU_PER_WALL, Times
 
 ROWS = {  # row -> what it measures
@@ -93,7 +94,7 @@ class Row:
 ON_DEVICE = ("apply", "sweep", "many", "order")  # rows that a GPU can run
 
 
-def run_rows(names: tuple[str, ...], zoo: Path, bar: Any, device: str = "cpu") -> dict[str, Any]:
+def run_rows(names: tuple[str, ...], zoo: Path, bar: Bar, device: str = "cpu") -> dict[str, Any]:
     """Measure the rows in order: {"machine", "rows"}. A row checks its results before it times.
 
     `device`: "cpu" or "cuda", for the rows that can run on either.

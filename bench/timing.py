@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -34,7 +33,7 @@ class Times:
 
 
 def timed(
-    functions: dict[str, Callable[[], Any]],
+    functions: dict[str, Callable[[], object]],
     rounds: int = REPEATS,
     watched: tuple[str, ...] = ("ours",),
     device: str = "cpu",
@@ -61,7 +60,7 @@ def timed(
 
 
 def one_round(
-    functions: dict[str, Callable[[], Any]], warm: tuple[str, ...], device: str = "cpu"
+    functions: dict[str, Callable[[], object]], warm: tuple[str, ...], device: str = "cpu"
 ) -> dict[str, tuple[float, float]]:
     """Seconds, and CPU seconds per second, of each, `warm` ones after a call that is not counted.
 
@@ -87,7 +86,7 @@ def one_round(
 PIECE_BYTES = 2 << 30  # of a buffer that stands for more, on a GPU
 
 
-def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], Any]:
+def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], object]:
     """Copies half as many bytes: as many are read and written."""
     times = 1 if device == "cpu" else -(-moved_bytes // (2 * PIECE_BYTES))
     source = torch.ones(moved_bytes // (2 * times), dtype=torch.uint8, device=device)
@@ -95,7 +94,7 @@ def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], Any]:
     return lambda: [target.copy_(source) for _ in range(times)]
 
 
-def reader(read_bytes: int, device: str = "cpu") -> Callable[[], Any]:
+def reader(read_bytes: int, device: str = "cpu") -> Callable[[], object]:
     """Reads as many bytes: by the extension's own threads, or by torch's sum on a GPU."""
     if device != "cpu":
         times = -(-read_bytes // PIECE_BYTES)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from .methods import load_method
 
 RATIOS = (0.2, 0.4, 0.6)  # the paper's; no zero in it
 
 
-def baseline_candidates(name: str, num_experts: int) -> list[dict[str, Any]]:
+def baseline_candidates(name: str, num_experts: int) -> list[dict[str, object]]:
     """Rows for the store: one a setting of the method."""
     text = load_method(name)
     if name not in ("task_arithmetic", "ties"):
@@ -27,13 +26,13 @@ def baseline_candidates(name: str, num_experts: int) -> list[dict[str, Any]]:
     ]
 
 
-def expert_candidates(names: Sequence[str]) -> list[dict[str, Any]]:
+def expert_candidates(names: Sequence[str]) -> list[dict[str, object]]:
     """Each expert's own task vector, whole: what the merge is compared with."""
     text = "def merge_models(model_dict, device, expert=''):\n    return model_dict[expert].to(device)\n"
     return [{"id": f"expert-{n}", "source": text, "params": {"expert": n}} for n in names]
 
 
-def known_candidates(experts: Sequence[str], methods: Sequence[str]) -> list[dict[str, Any]]:
+def known_candidates(experts: Sequence[str], methods: Sequence[str]) -> list[dict[str, object]]:
     """Rows for the store: every expert, then every setting of these methods."""
     rows = expert_candidates(experts)
     for name in methods:

@@ -165,10 +165,12 @@ def fault_of(error: ValidationError) -> str:
     return f"{place}: {first['msg']}"
 
 
-def known_keys(place: tuple[Any, ...]) -> list[str]:
-    section: Any = RunConfig
+def known_keys(place: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = RunConfig
     for word in place:
-        section = section.model_fields[str(word)].annotation
+        kind = section.model_fields[str(word)].annotation
+        assert isinstance(kind, type) and issubclass(kind, BaseModel), place
+        section = kind
     return list(section.model_fields)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..engine.resident.client import Client
 from ..engine.resident.messages import Sampling
@@ -64,7 +63,7 @@ def sample_wave(
 
 def sampled_rows(
     iteration: int, numbers: Sequence[int], texts: Sequence[str], fingerprint: str
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """Rows for the store; `fingerprint` is that of the weights that wrote them."""
     for number, text in zip(numbers, texts, strict=True):
         name = f"i{iteration}-{number}"

@@ -28,7 +28,7 @@ class TrainSettings:
     prompt: str
     pairs: Sequence[tuple[str, str]]  # completions: chosen, rejected
     held_out: Sequence[tuple[str, str]]
-    dpo: dict[str, Any]
+    dpo: dict[str, float]
     seed: int
 
 

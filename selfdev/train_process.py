@@ -15,13 +15,21 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import datasets
 import torch
 import transformers
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -31,7 +39,7 @@ from ..engine.sandbox.guard import die_with_parent
 LOG_EVERY = 5
 
 
-def say(message: dict[str, Any], stream: Any) -> None:
+def say(message: dict[str, Any], stream: TextIO) -> None:
     stream.write(json.dumps(message) + "\n")
     stream.flush()
 
@@ -39,19 +47,23 @@ def say(message: dict[str, Any], stream: Any) -> None:
 class Reporter(TrainerCallback):
     """Tells the driver every step."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         say({"step": state.global_step, "total": state.max_steps}, self.stream)
 
 
-def dataset_of(prompt: str, pairs: list[list[str]]) -> Any:
+def dataset_of(prompt: str, pairs: list[list[str]]) -> datasets.Dataset:
     table = [{"prompt": prompt, "chosen": c, "rejected": r} for c, r in pairs]
     return datasets.Dataset.from_list(table)
 
 
-def measure(tokenizer: Any, prompt: str, pairs: list[list[str]]) -> tuple[int, int]:
+def measure(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, pairs: list[list[str]]
+) -> tuple[int, int]:
     """Tokens of the longest prompt + completion, and those at the prompt's end that TRL leaves
     out because they merge with the completion's first ones.
     """
@@ -65,7 +77,9 @@ def measure(tokenizer: Any, prompt: str, pairs: list[list[str]]) -> tuple[int, i
     return longest, left_out
 
 
-def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any, int]:
+def trainer_of(
+    settings: dict[str, Any], stream: TextIO
+) -> tuple[Any, PreTrainedTokenizerBase, int]:
     torch.manual_seed(settings["seed"])
     gpu, dpo = torch.cuda.is_available(), settings["dpo"]
     tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
@@ -120,7 +134,7 @@ def trainer_of(settings: dict[str, Any], stream: Any) -> tuple[Any, Any, int]:
     return trainer, tokenizer, left_out
 
 
-def run(settings: dict[str, Any], stream: Any) -> dict[str, Any]:
+def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
     trainer, tokenizer, left_out = trainer_of(settings, stream)
     beta = settings["dpo"]["beta"]
     before = trainer.evaluate()

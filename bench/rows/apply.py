@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -129,7 +128,7 @@ def make_small(device: str = "cpu") -> TensorSet:
     return TensorSet("t", tensor, dict.fromkeys("abc", tensor))
 
 
-def check(merge: Callable[[], Any], sets: list[TensorSet], jobs: list[Job]) -> Rival:
+def check(merge: Callable[[], list[bool]], sets: list[TensorSet], jobs: list[Job]) -> Rival:
     """Each of ours within one unit in the last place of torch's; torch.compile, warm."""
     compiled = torch.compile(eager, dynamic=False)
     assert all(merge()), "a result is not finite"

@@ -48,8 +48,8 @@ class Method:
     """One method with the same settings on both sides; `target`: how many times as fast."""
 
     target: float
-    ours: dict[str, Any]
-    theirs: dict[str, Any]  # of every expert
+    ours: dict[str, float | str]
+    theirs: dict[str, float]  # of every expert
     update: Callable[[list[Tensor]], Tensor]
     random: bool = False
 

@@ -42,7 +42,7 @@ class Quiet:
     def update(self, done: int, total: int | None = None) -> None:
         return None
 
-    def leaders(self, rows: Any) -> None:
+    def leaders(self, rows: object) -> None:
         return None
 
 

@@ -1,7 +1,7 @@
 """`trace`: programs per second through zygote, fork, all sandbox layers, lazy run and verification.
 
-The baseline is an almost empty program through the same path, so the ratio says what tracing costs
-beside isolation. The gate is DESIGN's: at least 40 programs/s, 99th percentile below 200 ms.
+The baseline is an almost empty program that takes the same path, so the ratio says what tracing
+costs beside isolation. The gate asks for at least 40 programs/s with a 99th percentile below 200 ms.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 from ..errors import MissingExtra, UsageError
 from .rows import Row
@@ -30,7 +29,7 @@ def rows(name: str, split: str) -> list[Row]:
     found: list[Row] = []
     for config in configs:
         try:
-            part: Any = datasets.load_dataset(place, config, split=split)
+            part = datasets.load_dataset(place, config, split=split)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"--task {name}: {place} cannot be had from the hub ({first_line(error)}); give "

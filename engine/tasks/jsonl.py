@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -74,7 +74,7 @@ def questions_of(rows: Iterable[Row], template: str) -> tuple[Question, ...]:
     return tuple(question_of(i, row, template, place) for i, (place, row) in enumerate(rows))
 
 
-def question_of(index: int, row: dict[str, Any], template: str, place: str) -> Question:
+def question_of(index: int, row: dict[str, object], template: str, place: str) -> Question:
     question, answer = text_of(place, row, "question"), text_of(place, row, "answer")
     split = row.get("split", "dev")
     if split not in SPLITS:

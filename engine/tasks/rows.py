@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 
-Row = tuple[str, dict[str, Any]]  # where it stands, what it says
+# "FILE:LINE" of a line, and its JSON object
+Row = tuple[str, dict[str, object]]
 
 
 def read(path: Path) -> str:
@@ -39,7 +39,7 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
         raise UsageError(f"{path}: holds no {what}")
 
 
-def text_of(place: str, row: dict[str, Any], key: str, may_be_empty: bool = False) -> str:
+def text_of(place: str, row: dict[str, object], key: str, may_be_empty: bool = False) -> str:
     """The text (or number, as text) under a key. UsageError where it is absent or empty."""
     if key not in row:
         raise UsageError(f"{place}: lacks {key!r}")

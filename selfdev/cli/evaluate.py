@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -38,7 +37,7 @@ def eval_command(
     memory: str | None,
     seed: int,
     data: Path | None,
-    **_: Any,
+    **_: object,
 ) -> Result:
     """Score MODEL, a folder or hub id, as it is."""
     from ...engine.evaluate import evaluate_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -40,7 +39,7 @@ def merge_command(
     memory: str | None,
     seed: int,
     unsafe_sandbox: bool,
-    **_: Any,
+    **_: object,
 ) -> Result:
     """Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.
 

@@ -100,9 +100,9 @@ def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
     return experts
 
 
-def parse_params(words: tuple[str, ...]) -> dict[str, Any]:
+def parse_params(words: tuple[str, ...]) -> dict[str, bool | int | float | str]:
     """KEY=VALUE words; a value is a Python-like bool, int or float where it looks like one."""
-    params: dict[str, Any] = {}
+    params: dict[str, bool | int | float | str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not (key.isidentifier() and equals):

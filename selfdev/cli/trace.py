@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from ...engine.errors import UsageError
@@ -57,7 +55,6 @@ def trace_command(
     source = read_program(program, parse_params(params))
     from ...engine.explain import describe_program  # torch: only once the input is known to be good
 
-    report: dict[str, Any] = describe_program(
+    return describe_program(
         source, dimensions, num_experts, show=show, seed=seed, unsafe=unsafe_sandbox
     )
-    return report

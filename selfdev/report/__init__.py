@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,25 @@ import yaml
 from ...engine.errors import MissingExtra
 from ...engine.records.candidate import BASE, Candidate
 from ...engine.records.compare import Comparison, compare
+from ...engine.records.score import Score
 from ...engine.records.store import Store
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 BINS = 20
 WIDTH, HEIGHT = 620, 90
 SHOWN_SOURCE_CHARACTERS = 4000
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One candidate's line in the table. Scores and `paired` are None where it did not run."""
+
+    candidate: Candidate
+    dev: Score | None
+    test: Score | None
+    paired: Comparison | None  # against the base
+    source: str
+    detail: str
 
 
 def write_report(folder: Path) -> Path:
@@ -44,30 +59,30 @@ def facts_of(store: Store) -> dict[str, Any]:
     return {
         "rows": sorted(rows, key=place),
         "iterations": iterations,
-        "histograms": histograms(rows),
+        "histograms": histograms(scores_by_iteration(rows)),
         "known": known_models(result),
         "best": result.get("best"),
         "unsafe": store.setting("unsafe_sandbox"),
     }
 
 
-def place(row: dict[str, Any]) -> tuple[float, list[float]]:
-    """By score, best first; of equals those of like linear equivalents side by side."""
-    linear = row["candidate"].linear
+def place(row: ReportRow) -> tuple[float, list[float]]:
+    """Sorting key: best dev score first. Equal scores with like coefficients are neighbours."""
+    linear = row.candidate.linear
     coefficients = [-c for c in linear["coefficients"].values()] if linear else []
-    return -(row["dev"].score if row["dev"] else -1.0), coefficients
+    return -(row.dev.score if row.dev else -1.0), coefficients
 
 
-def row_of(store: Store, candidate: Candidate) -> dict[str, Any]:
+def row_of(store: Store, candidate: Candidate) -> ReportRow:
     ran = candidate.status in ("scored", "duplicate")
-    return {
-        "candidate": candidate,
-        "dev": store.score(candidate.id) if ran else None,
-        "test": store.score(candidate.id, "test") if ran else None,
-        "paired": paired(store, candidate.id) if ran else None,
-        "source": visible(candidate.source),
-        "detail": visible(candidate.detail),
-    }
+    return ReportRow(
+        candidate=candidate,
+        dev=store.score(candidate.id) if ran else None,
+        test=store.score(candidate.id, "test") if ran else None,
+        paired=paired(store, candidate.id) if ran else None,
+        source=visible(candidate.source),
+        detail=visible(candidate.detail),
+    )
 
 
 def paired(store: Store, name: str) -> Comparison | None:
@@ -92,12 +107,17 @@ def known_models(result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def histograms(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per iteration: bars of the distinct programs' dev scores, as SVG coordinates."""
+def scores_by_iteration(rows: Sequence[ReportRow]) -> dict[int, list[float]]:
+    """Dev scores of the sampled programs that ran."""
     scores: dict[int, list[float]] = {}
     for row in rows:
-        if row["dev"] and row["candidate"].iteration is not None:
-            scores.setdefault(row["candidate"].iteration, []).append(row["dev"].score)
+        if row.dev and row.candidate.iteration is not None:
+            scores.setdefault(row.candidate.iteration, []).append(row.dev.score)
+    return scores
+
+
+def histograms(scores: Mapping[int, Sequence[float]]) -> list[dict[str, Any]]:
+    """For each iteration, the bars of its dev scores in SVG coordinates; all have one scale."""
     tallest = 1
     counted = {}
     for iteration, values in sorted(scores.items()):

@@ -41,7 +41,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return wrapped(tokenizer)
 
 
-def encode(rows: Sequence[tuple[str, str]], tokenizer: Any) -> Examples:
+def encode(rows: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> Examples:
     encoded = []
     for question, answer in rows:
         head = tokenizer(question)["input_ids"]
@@ -67,14 +67,14 @@ def new_base(tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
 
 
 @torch.no_grad()
-def accuracy(model: Any, examples: Examples) -> float:
+def accuracy(model: MistralForCausalLM, examples: Examples) -> float:
     """Share of answers that greedy decoding gets right to the last token."""
     guesses = model(input_ids=examples.ids).logits[:, :-1].argmax(-1)
     wanted = examples.labels[:, 1:]
     return float(((guesses == wanted) | (wanted == IGNORED)).all(1).float().mean())
 
 
-def train_base(model: Any, data: dict[str, Examples], s: ZooSettings) -> None:
+def train_base(model: MistralForCausalLM, data: dict[str, Examples], s: ZooSettings) -> None:
     """Muon on the layers' matrices, AdamW on the rest, until half good; then the rate decays."""
     matrices = [p for n, p in model.named_parameters() if "layers" in n and p.ndim == 2]
     others = [p for n, p in model.named_parameters() if "layers" not in n or p.ndim != 2]
@@ -96,7 +96,9 @@ def train_base(model: Any, data: dict[str, Examples], s: ZooSettings) -> None:
         tell(min(i, s.max_base_steps - 1), total_steps(s))
 
 
-def train_expert(model: Any, skill: str, data: dict[str, Examples], s: ZooSettings) -> None:
+def train_expert(
+    model: MistralForCausalLM, skill: str, data: dict[str, Examples], s: ZooSettings
+) -> None:
     """AdamW on the MLP projections; mostly the expert's own skill.
 
     Each step is taken at a random part of the way from the base, so that a part of the task vector
@@ -166,7 +168,11 @@ def make_family(folder: Path, s: ZooSettings) -> dict[str, Any]:
     }
 
 
-def accuracies(models: dict[str, Any], tasks: dict[str, Path], tokenizer: Any) -> dict[str, Any]:
+def accuracies(
+    models: dict[str, MistralForCausalLM],
+    tasks: dict[str, Path],
+    tokenizer: PreTrainedTokenizerFast,
+) -> dict[str, dict[str, float]]:
     """By model and task, over all lines; float32 arithmetic, which is quick on every CPU."""
     examples = {}
     for task, path in tasks.items():

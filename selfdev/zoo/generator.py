@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -45,11 +44,13 @@ def new_generator() -> MistralForCausalLM:
     )
 
 
-def batches(rows: list[list[int]], s: ZooSettings, draw: random.Random) -> Callable[[], list[Any]]:
+def batches(
+    rows: list[list[int]], s: ZooSettings, draw: random.Random
+) -> Callable[[], list[list[int]]]:
     """Batches of like length: eight at a time are drawn, sorted and shuffled."""
-    waiting: list[list[Any]] = []
+    waiting: list[list[list[int]]] = []
 
-    def take() -> list[Any]:
+    def take() -> list[list[int]]:
         if not waiting:
             pool = sorted(draw.sample(rows, 8 * s.generator_batch), key=len)
             waiting.extend(
@@ -61,7 +62,7 @@ def batches(rows: list[list[int]], s: ZooSettings, draw: random.Random) -> Calla
     return take
 
 
-def make_generator(folder: Path, s: ZooSettings) -> dict[str, Any]:
+def make_generator(folder: Path, s: ZooSettings) -> dict[str, str]:
     draw = random.Random(s.seed)
     texts = [program(draw) for _ in range(s.num_programs)]
     tokenizer = program_tokenizer(texts[:4000])

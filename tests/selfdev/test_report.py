@@ -74,15 +74,8 @@ def test_an_unsafe_run_says_so(run):
     assert "--unsafe-sandbox" in write_report(run).read_text()
 
 
-def test_histogram_counts_every_scored_program_once(run):
-    class Candidate:
-        iteration = 2
-
-    rows = [
-        {"candidate": Candidate, "dev": score_of(samples(right), "flexible")}
-        for right in (0, 7, 7, 20)
-    ]
-    (found,) = histograms([*rows, {"candidate": Candidate, "dev": None}])
+def test_histogram_counts_every_score_once():
+    (found,) = histograms({2: [0.0, 0.35, 0.35, 1.0]})
     counts = [bar["n"] for bar in found["bars"]]
     assert (found["iteration"], found["count"], sum(counts)) == (2, 4, 4)
     assert (counts[0], counts[7], counts[BINS - 1]) == (1, 2, 1)
