@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured in one run, each beside its floor."""
+"""Benchmarks. Each row is a ratio of two things measured in the same run."""

@@ -1,6 +1,6 @@
-"""mergekit 0.1.5 as a peer: run in a venv of its own (`make peers`), as its users run it.
+"""Runs mergekit 0.1.5 for comparison, in its own virtual environment (`make peers`).
 
-mergekit is LGPL-3.0. It is started as a command and judged by the files that it writes.
+mergekit is LGPL-3.0. It runs in processes of its own and is judged by the files that it writes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def recipe(
     each: Sequence[Params] = (),
     with_base: bool = True,
 ) -> dict[str, Any]:
-    """Its configuration. `each`: parameters of every expert, in order; `shared`: of the method."""
+    """A configuration for mergekit.
+
+    `each` holds the parameters of every expert in order, `shared` those of the method.
+    """
     own = each or [{} for _ in experts]
     models = [
         {"model": str(place), "parameters": dict(params)}
@@ -43,7 +46,7 @@ def recipe(
 
 
 def command(config: Mapping[str, Any], out: Path) -> list[str]:
-    """The command line; its configuration is written beside `out` (JSON is YAML, too)."""
+    """The command line. Writes the configuration beside `out`, as JSON, which is valid YAML."""
     file = out.with_suffix(".yml")
     file.write_text(json.dumps(config))
     return [str(COMMAND), str(file), str(out), "--no-copy-tokenizer", "--quiet"]
@@ -62,9 +65,9 @@ for config, out, seed in json.load(sys.stdin):
 
 
 def run_many(jobs: Sequence[tuple[Mapping[str, Any], Path, int]]) -> None:
-    """Configuration, new folder and seed of each merge; all in one process: its start takes seconds.
+    """Run all merges in one process, because its start takes seconds.
 
-    RuntimeError says what mergekit said.
+    A job is (configuration, new folder, seed). RuntimeError holds the end of what mergekit printed.
     """
     words = [str(COMMAND.with_name("python")), "-c", MANY]
     given = json.dumps([(config, str(out), seed) for config, out, seed in jobs])

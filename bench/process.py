@@ -1,4 +1,4 @@
-"""What a command costs, from outside: seconds, CPU seconds and the memory of its process tree."""
+"""Measures a command from outside: seconds, CPU seconds and the memory of its process tree."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-IMPORT = [sys.executable, "-c", "import torch"]  # one busy thread, and a floor of every command
+# One busy thread; every command of ours takes at least as long.
+IMPORT = [sys.executable, "-c", "import torch"]
 SAMPLE_S = 0.02
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one run. `peak_rss_bytes`: the tree's resident pages at their highest, sampled; a page that
-    two processes share counts twice, and so does a page of a mapped file that was touched."""
+    """What one run of a command used.
+
+    `peak_rss_bytes` is the highest sampled sum of the resident pages of its processes. A page that
+    two processes share counts twice. Pages of mapped files that were touched count, too.
+    """
 
     seconds: float
     cpu_s: float
@@ -28,7 +32,7 @@ class Usage:
 
 
 def usage_of(words: Sequence[str]) -> Usage:
-    """Run a command to its end. RuntimeError says what a failed one said."""
+    """Run a command to its end. If it fails, RuntimeError holds the end of its error output."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     before, began, peak = children_cpu_s(), time.perf_counter(), 0
     with tempfile.TemporaryFile() as said:
@@ -45,12 +49,13 @@ def usage_of(words: Sequence[str]) -> Usage:
 
 
 def children_cpu_s() -> float:
+    """CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Resident bytes of a process and all below it; those that ended meanwhile count nothing."""
+    """Resident bytes of a process and all its descendants; 0 for those that ended meanwhile."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         threads = list(Path(f"/proc/{pid}/task").iterdir())
@@ -61,6 +66,6 @@ def tree_rss_bytes(pid: int) -> int:
 
 
 def engine_command(*words: object) -> list[str]:
-    """This installation's selfdev-engine."""
+    """Command line of this installation's selfdev-engine with these arguments."""
     code = "from selfdev_engine.selfdev.cli import main; main()"
     return [sys.executable, "-c", code, *map(str, words)]

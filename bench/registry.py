@@ -1,4 +1,4 @@
-"""The rows of `bench`, the machine they ran on, and the rule that a wrong result has no speed."""
+"""Runs the rows of `bench` and describes the machine. A row with a wrong result has no speed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ from typing import Any
 from ..selfdev.cli.progress import Bar
 from .timing import LEAST_CPU_PER_WALL, Times
 
-ROWS = {  # row -> what it measures
-    "apply": "bytes per second of a 15-op merge in memory, against a plain copy",
-    "sweep": "bytes per second of 12 statistics of 3 task vectors, against a plain read",
-    "many": "12 statistics of each of 100 candidates in one pass, against one candidate's",
-    "order": "an exact 80th percentile of 50 M magnitudes, against sort and kthvalue",
-    "merge": "seconds of a merge disk to disk, 0.5 B parameters, against mergekit",
-    "growth": "how time and memory of a merge grow from 13 M to 1 B parameters",
-    "trace": "programs per second through the full sandbox, against an empty program",
-    "screen": "candidates per second in live weights, against merge to disk and a fresh engine",
-}
+# A module in rows/ each; `bench --help` says what they measure.
+ROWS = ("apply", "sweep", "many", "order", "merge", "growth", "trace", "screen")
+# Rows that can run on a GPU, too.
+ON_DEVICE = ("apply", "sweep", "many", "order")
 
 
 class BenchError(RuntimeError):
-    """A figure that cannot be true; one line."""
+    """A measured figure that cannot be true. The message is one line."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured ratio. `gate` is None where no figure is asked for on this machine."""
+    """One measured ratio.
+
+    `gate` says whether the targets are met; it is None if this machine could not measure them.
+    """
 
     name: str
     value: float
@@ -40,10 +37,10 @@ class Row:
     baseline: str
     baseline_value: float
     ratio: float
-    floor: str  # the bound that physics or the method sets, in words
+    floor: str  # in words: what no implementation can beat
     gate: bool | None
     more: dict[str, Any] = field(default_factory=dict)  # further figures of the same run
-    measured: bool = True  # False: the machine was disturbed, the figures say nothing
+    measured: bool = True  # False if the machine was disturbed: the figures say nothing
 
     @staticmethod
     def of_bandwidth(
@@ -57,7 +54,11 @@ class Row:
         more: Mapping[str, Any],
         device: str = "cpu",
     ) -> Row:
-        """GB/s of times["ours"] beside those of the floor. `asked`: whether other demands are met."""
+        """A row of GB/s: times["ours"] beside times[floor], which move the same bytes.
+
+        The gate asks for at least `target` of the floor's speed, and for `asked`, the other
+        targets. BenchError if ours is faster than the floor.
+        """
         import torch
 
         ours, bound, threads = times["ours"], times[floor], torch.get_num_threads()
@@ -82,22 +83,20 @@ class Row:
             f"{floor} GB/s",
             moved_bytes / bound.median_s / 1e9,
             ratio,
-            f"the plan's bytes at the bandwidth of a {floor} by as many threads"
+            f"a plain {floor} of the same bytes by as many threads"
             if device == "cpu"
-            else f"the plan's bytes at the bandwidth of a {floor} on the GPU",
+            else f"a plain {floor} of the same bytes on the GPU",
             (ratio >= target and asked) if measured else None,
             figures,
             measured,
         )
 
 
-ON_DEVICE = ("apply", "sweep", "many", "order")  # rows that a GPU can run
-
-
 def run_rows(names: tuple[str, ...], zoo: Path, bar: Bar, device: str = "cpu") -> dict[str, Any]:
-    """Measure the rows in order: {"machine", "rows"}. A row checks its results before it times.
+    """Measure these rows in order: {"machine", "rows"}.
 
-    `device`: "cpu" or "cuda", for the rows that can run on either.
+    Each row checks its results before it measures time. `device` is "cpu" or "cuda", for the rows
+    that can run on either.
     """
     rows = []
     for name in names:
@@ -109,7 +108,7 @@ def run_rows(names: tuple[str, ...], zoo: Path, bar: Bar, device: str = "cpu") -
 
 
 def machine() -> str:
-    """One line: processor, cores, memory, versions."""
+    """One line that describes this machine: processor, cores, memory, GPU, versions."""
     import torch
 
     cores = len(os.sched_getaffinity(0))
@@ -131,6 +130,6 @@ def processor() -> str:
 
 
 def write_results(result: dict[str, Any], path: Path) -> None:
-    """Keep a result beside the code, with the machine it was measured on."""
+    """Write the result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")

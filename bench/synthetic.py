@@ -1,7 +1,7 @@
-"""Checkpoints of random weights in the layout of Mistral, of any size; for bench and parity tests.
+"""Writes Mistral checkpoints of any size with random weights, for the bench and for parity tests.
 
-Base weights are N(0, 0.02) and task vectors N(0, `spread`), partly shared between the experts, as
-they are between fine-tunes of one model.
+Base weights are normal with standard deviation 0.02, task vectors with `spread`. The experts share
+a part of their task vectors, as fine-tunes of one model do.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from torch import Tensor
 
 EXPERTS = ("a", "b", "c")
 CODES = {torch.bfloat16: "BF16", torch.float32: "F32"}
-SHARED = 0.6  # of a task vector's length is common to all experts
+# Length of the part of a task vector that all experts share, relative to the whole.
+SHARED = 0.6
 
 
 @dataclass(frozen=True)
 class Size:
-    """A Mistral model's dimensions."""
+    """Dimensions of a Mistral model."""
 
     hidden: int = 32
     intermediate: int = 80
@@ -39,7 +40,7 @@ class Size:
         return sum(math.prod(shape) for shape in self.shapes().values())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor, by name."""
+        """Shape of every tensor, by name."""
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         layer = {
             "input_layernorm": (self.hidden,),
@@ -62,6 +63,7 @@ class Size:
         return ends | layers
 
     def config(self, dtype: torch.dtype) -> dict[str, object]:
+        """The content of config.json."""
         return {
             "architectures": ["MistralForCausalLM"],
             "model_type": "mistral",
@@ -82,20 +84,20 @@ HALF_BILLION = Size(1280, 4480, 20, 32_000, 20, 4, 64)  # 0.50 B parameters
 
 @dataclass(frozen=True)
 class Models:
-    """Folders of a base and its experts."""
+    """Checkpoint folders of a base and its experts."""
 
     base: Path
     experts: dict[str, Path]
 
     @property
     def words(self) -> list[str]:
-        """--base and --expert for a command."""
+        """The options --base and --expert of a command."""
         experts = [w for name, path in self.experts.items() for w in ("--expert", f"{name}={path}")]
         return ["--base", str(self.base), *experts]
 
     @property
     def files(self) -> list[Path]:
-        """All weights, the base's first."""
+        """All weight files; the base's come first."""
         folders = [self.base, *self.experts.values()]
         return [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
 
@@ -103,7 +105,7 @@ class Models:
 def make_models(
     root: Path, size: Size, dtype: torch.dtype, *, spread: float = 5e-4, experts: int = 3
 ) -> Models:
-    """Write a base and its experts below `root`. In one model, tensors of one shape are alike."""
+    """Write a base and its experts below `root`. Tensors of equal shape in a model are equal."""
     names = EXPERTS[:experts]
     shapes = size.shapes()
     kinds = list(dict.fromkeys(shapes.values()))
@@ -118,7 +120,7 @@ def make_models(
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file; tensors may share memory, so that a large model needs little."""
+    """Write a safetensors file. Tensors may share memory, so that a large model needs little."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
@@ -135,7 +137,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def weights(shape: tuple[int, ...], kind: int, model: int, spread: float) -> Tensor:
-    """Of model 0 (the base) or of an expert; the same wherever they are asked for."""
+    """Random weights of model 0 (the base) or of an expert; equal for equal arguments."""
     draw = torch.Generator().manual_seed(3 * kind)
     made = torch.randn(shape, generator=draw).mul_(0.02)
     if model:

@@ -1,4 +1,7 @@
-"""Interleaved timing in one process, with what tells a disturbed round: CPU time over wall time."""
+"""Times functions in turns within one process, and notices when the machine was disturbed.
+
+The sign of a disturbed round is that it got less CPU time than its wall time allows.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from dataclasses import dataclass
 import torch
 
 REPEATS = 9
-LEAST_CPU_PER_WALL = 0.9  # for each thread: two threads below 1.8 were not two threads
+# For each thread. Two threads with less than 1.8 did not both run all the time.
+LEAST_CPU_PER_WALL = 0.9
 
 
 @dataclass(frozen=True)
 class Times:
-    """What one function took; percentiles over rounds."""
+    """Seconds of one function in each round."""
 
     seconds: tuple[float, ...]
-    cpu_per_wall: float  # median
+    cpu_per_wall: float  # median over the rounds
 
     @property
     def median_s(self) -> float:
@@ -38,11 +42,12 @@ def timed(
     watched: tuple[str, ...] = ("ours",),
     device: str = "cpu",
 ) -> dict[str, Times]:
-    """Each function once a round, in turn, after one round that is not counted.
+    """Call each function once in a round, in turn; the first round is not counted.
 
-    A watched function is called before it is timed: torch's threads look for work for milliseconds
-    after the rival's call, on a core that ours want. On the CPU a round in which it had less CPU
-    than its threads is kept only if too few others were seen: then its CPU per wall second says so.
+    A watched function is called once more before it is timed: after a rival's call, torch's threads
+    look for work for some milliseconds, on cores that ours need. On the CPU, a round counts only if
+    every watched function got 90 % of the CPU time that its threads could use. If after 2 * `rounds` too few rounds
+    count, all are used; `cpu_per_wall` then shows that the machine was disturbed.
     """
     least = LEAST_CPU_PER_WALL * torch.get_num_threads() if device == "cpu" else 0.0
     seen: list[dict[str, tuple[float, float]]] = []
@@ -62,9 +67,9 @@ def timed(
 def one_round(
     functions: dict[str, Callable[[], object]], warm: tuple[str, ...], device: str = "cpu"
 ) -> dict[str, tuple[float, float]]:
-    """Seconds, and CPU seconds per second, of each, `warm` ones after a call that is not counted.
+    """(seconds, CPU seconds per second) of each function; includes the work on the GPU.
 
-    A GPU's work is waited for.
+    Functions named in `warm` are called once before that.
     """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     found = {}
@@ -83,11 +88,12 @@ def one_round(
 # ---- floors: the same bytes, the same threads, nothing computed -----------------------------------
 
 
-PIECE_BYTES = 2 << 30  # of a buffer that stands for more, on a GPU
+# Largest buffer on a GPU; more bytes are moved by several passes over one buffer.
+PIECE_BYTES = 2 << 30
 
 
 def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], object]:
-    """Copies half as many bytes: as many are read and written."""
+    """Function that copies half of `moved_bytes`, so that it reads and writes `moved_bytes`."""
     times = 1 if device == "cpu" else -(-moved_bytes // (2 * PIECE_BYTES))
     source = torch.ones(moved_bytes // (2 * times), dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
@@ -95,7 +101,7 @@ def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], object]:
 
 
 def reader(read_bytes: int, device: str = "cpu") -> Callable[[], object]:
-    """Reads as many bytes: by the extension's own threads, or by torch's sum on a GPU."""
+    """Function that reads `read_bytes`: by our C++ threads, or by torch.sum on a GPU."""
     if device != "cpu":
         times = -(-read_bytes // PIECE_BYTES)
         data = torch.ones(read_bytes // (4 * times), device=device)

@@ -1,1 +1,1 @@
-"""The Self-Developing loop: prompts, generation, preferences, DPO, methods, zoo, reports, commands."""
+"""The Self-Developing loop and its parts, the built-in methods, the zoo, and the command line."""

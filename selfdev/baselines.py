@@ -1,4 +1,4 @@
-"""The known methods as candidates: the grids that the paper tunes on dev (section 3.1)."""
+"""Experts and known methods as candidates. Grids are those that the paper tunes (section 3.1)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from .methods import load_method
 
-RATIOS = (0.2, 0.4, 0.6)  # the paper's; no zero in it
+# The paper tries these weights for each expert; zero is not among them.
+RATIOS = (0.2, 0.4, 0.6)
 
 
 def baseline_candidates(name: str, num_experts: int) -> list[dict[str, object]]:
-    """Rows for the store: one a setting of the method."""
+    """Rows for the store, one for each setting of the method."""
     text = load_method(name)
     if name not in ("task_arithmetic", "ties"):
         return [{"id": name, "source": text, "params": {}}]
@@ -27,7 +28,7 @@ def baseline_candidates(name: str, num_experts: int) -> list[dict[str, object]]:
 
 
 def expert_candidates(names: Sequence[str]) -> list[dict[str, object]]:
-    """Each expert's own task vector, whole: what the merge is compared with."""
+    """Rows for the store: each expert itself, as the merge of its whole task vector alone."""
     text = "def merge_models(model_dict, device, expert=''):\n    return model_dict[expert].to(device)\n"
     return [{"id": f"expert-{n}", "source": text, "params": {"expert": n}} for n in names]
 

@@ -1,7 +1,7 @@
-"""A run's config: YAML checked by pydantic before anything loads. Defaults are the paper's.
+"""The config of a run: YAML that pydantic checks before any model is loaded.
 
-Paths are relative to the config's own folder; what looks like no path is a hub id. Where the paper
-says nothing (arXiv 2410.15639), the choice is ours and has a name here.
+Defaults are those of the paper (arXiv 2410.15639); where it says nothing, the default is our
+choice. Paths are relative to the folder of the config file; a text that is not a path is a hub id.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from .methods import method_names
 
 
 class Section(BaseModel):
+    """A part of the config. Unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Temperature(Section):
-    """T_t = initial / (1 + decay (t - 1)); paper, appendix B."""
+    """Sampling temperature of iteration t: initial / (1 + decay (t - 1)); paper, appendix B."""
 
     initial: float = Field(default=1.2, gt=0)
     decay: float = Field(default=0.2, ge=0)
@@ -32,7 +34,8 @@ class Temperature(Section):
 class Generation(Section):
     max_new_tokens: int = Field(default=1024, ge=1)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    chat_template: Literal["auto", "none"] = "auto"  # auto: the generator's own, if it has one
+    # "auto" uses the chat template of the generator, if it has one.
+    chat_template: Literal["auto", "none"] = "auto"
     prompt: str = "default"
     wave: int = Field(default=256, ge=1)  # samples per transaction
 
@@ -49,7 +52,10 @@ class Engine(Section):
 
 
 class Preferences(Section):
-    """Paper, section 2.3. `invalid_share`: rejected programs that do not run (the paper: none)."""
+    """How preference pairs are made; paper, section 2.3.
+
+    `invalid_share` is the share of rejected programs that do not run. The paper has none.
+    """
 
     chosen_percent: float = Field(default=3, gt=0, le=100)
     rejected_percent: float = Field(default=10, gt=0, le=100)
@@ -60,7 +66,10 @@ class Preferences(Section):
 
 
 class Dpo(Section):
-    """`sft_weight`: of a likelihood term on the chosen (the paper: none)."""
+    """Training by DPO.
+
+    `sft_weight` is the weight of a likelihood term on the chosen programs. The paper has none.
+    """
 
     beta: float = Field(default=0.01, gt=0)
     learning_rate: float = Field(default=1.0e-6, gt=0)
@@ -73,10 +82,14 @@ class Dpo(Section):
 
 
 class Test(Section):
+    """`top` is how many of the best programs are scored on the test split."""
+
     top: int = Field(default=15, ge=0)
 
 
 class Cluster(Section):
+    """Numbers of processes. This version runs one of each."""
+
     workers: Literal[1] = 1
     tensor_parallel: Literal[1] = 1
 
@@ -88,7 +101,8 @@ class RunConfig(Section):
     experts: dict[str, str] = Field(min_length=1)
     generator: str = ""
     task: str
-    shots: Literal["auto", "fixed", "harness"] = "auto"  # auto: dev fixed, test as the harness
+    # "auto" shows fixed examples in dev questions, and the harness's own draw in test questions.
+    shots: Literal["auto", "fixed", "harness"] = "auto"
     include: str = "mlp"
     iterations: int = Field(default=3, ge=1)
     samples: int = Field(default=3000, ge=1)
@@ -114,15 +128,16 @@ class RunConfig(Section):
 
     @property
     def generator_place(self) -> str:
+        """Folder or hub id of the model that writes programs: the base unless another is given."""
         return self.generator or self.base
 
     def temperature_of(self, iteration: int) -> float:
-        """Sampling temperature of an iteration, from 1."""
+        """Sampling temperature of an iteration; the first one is 1."""
         return self.temperature.initial / (1 + self.temperature.decay * (iteration - 1))
 
 
 def load_config(path: Path) -> RunConfig:
-    """The checked config. UsageError names the file and the key at fault."""
+    """Read and check a config. UsageError names the file and the wrong key."""
     try:
         data = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -152,7 +167,7 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(error: ValidationError) -> str:
-    """The first fault in one line, with a guess at what was meant."""
+    """The first fault in one line; for an unknown key also the known key that is most like it."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
@@ -166,6 +181,7 @@ def fault_of(error: ValidationError) -> str:
 
 
 def known_keys(place: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at this place of the config."""
     section: type[BaseModel] = RunConfig
     for word in place:
         kind = section.model_fields[str(word)].annotation
@@ -175,7 +191,7 @@ def known_keys(place: tuple[int | str, ...]) -> list[str]:
 
 
 def resolved(config: RunConfig, folder: Path) -> RunConfig:
-    """Places that exist relative to the config's folder, absolute."""
+    """The config with absolute paths in place of those relative to its folder."""
 
     def place(text: str) -> str:
         path = (folder / Path(text).expanduser()).resolve()

@@ -1,4 +1,4 @@
-"""`run --plan`: what a config asks for, checked and counted offline."""
+"""`run --plan`: counts what a run would need. It checks the config and uses no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ GIB = 1 << 30
 
 
 def plan_run(config: RunConfig) -> dict[str, Any]:
-    """Models, memory, candidates and questions; "not downloaded" where that cannot be known."""
+    """Counts of candidates and questions, and bytes of weights, as texts and numbers by name.
+
+    A model that is not on this machine is "not downloaded".
+    """
     models = {"base": config.base, **{f"expert {n}": p for n, p in config.experts.items()}}
     models["generator"] = config.generator_place
     sizes = {name: weights_bytes(place) for name, place in models.items()}
@@ -45,7 +48,7 @@ def plan_run(config: RunConfig) -> dict[str, Any]:
 
 
 def weights_bytes(place: str) -> int | None:
-    """Of a folder, or of what the hub's cache holds; None where nothing is there."""
+    """Bytes of the weights in a folder or in the cache of the hub; None if there are none."""
     folder = Path(place) if Path(place).is_dir() else cached(place)
     if folder is None:
         return None
@@ -53,6 +56,7 @@ def weights_bytes(place: str) -> int | None:
 
 
 def cached(hub_id: str) -> Path | None:
+    """Folder of a model in the cache of the hub."""
     import huggingface_hub
 
     found = huggingface_hub.try_to_load_from_cache(hub_id, "config.json")
@@ -60,6 +64,7 @@ def cached(hub_id: str) -> Path | None:
 
 
 def dev_questions(config: RunConfig) -> int | None:
+    """Number of dev questions of the task."""
     if config.task in PAPER_DEV:
         return PAPER_DEV[config.task]
     return len(load_task(config.task).split("dev"))

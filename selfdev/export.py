@@ -1,4 +1,4 @@
-"""A candidate of a run as a complete Hugging Face checkpoint."""
+"""Writes a candidate of a run as a complete Hugging Face checkpoint."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def export(
     unsafe_sandbox: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> MergeReport:
-    """Merge the candidate's stored program again, to `out`; `best`: see Store.named.
+    """Merge the candidate's stored program again and write the result to `out`.
 
-    UsageError for an unknown one.
+    `candidate` is an id or "best" (see Store.named). UsageError if the run has no such candidate.
     """
     config = yaml.safe_load((folder / "config.yaml").read_text())
     with Store.read(folder / "run.db") as store:

@@ -1,4 +1,4 @@
-"""Sampling programs from the resident generator, in waves, each sample with a seed of its own."""
+"""Samples programs from the resident generator in waves. Every sample has its own seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .prompts import program_text, stops
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """What an iteration asks of the generator."""
+    """Everything that decides the samples of one iteration."""
 
     prompt: str
     iteration: int
@@ -23,7 +23,7 @@ class SamplingPlan:
     temperature: float
     top_p: float
     max_new_tokens: int
-    seed: int  # of the whole run
+    seed: int  # the seed of the run
 
 
 def sampling_plan(config: RunConfig, prompt: str, iteration: int) -> SamplingPlan:
@@ -40,7 +40,7 @@ def sampling_plan(config: RunConfig, prompt: str, iteration: int) -> SamplingPla
 
 
 def waves(total: int, wave: int, done: int) -> Iterator[range]:
-    """Ranges of sample numbers that are still to be drawn; a wave is repeated whole."""
+    """Ranges of sample numbers that are still to be drawn, `wave` numbers in each."""
     for start in range(done, total, wave):
         yield range(start, min(start + wave, total))
 
@@ -52,7 +52,7 @@ def sample_wave(
     numbers: Sequence[int],
     progress: Callable[[int], None],
 ) -> list[str]:
-    """The program texts of these sample numbers, in their order."""
+    """Draw these samples; their program texts, in order. `progress` gets how many are done."""
     seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
     stop = tuple(stops(plan.prompt))
     sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
@@ -64,13 +64,13 @@ def sample_wave(
 def sampled_rows(
     iteration: int, numbers: Sequence[int], texts: Sequence[str], fingerprint: str
 ) -> Iterator[dict[str, object]]:
-    """Rows for the store; `fingerprint` is that of the weights that wrote them."""
+    """Rows for the store. `fingerprint` is that of the generator's weights."""
     for number, text in zip(numbers, texts, strict=True):
         name = f"i{iteration}-{number}"
         yield {"id": name, "source": text, "iteration": iteration, "generator": fingerprint}
 
 
 def seed_of(run_seed: int, iteration: int, number: int) -> int:
-    """A request's own seed, so that batches and resumes do not matter."""
+    """Seed of one sample. It does not depend on how samples are batched or where a run resumes."""
     words = f"{run_seed}/{iteration}/{number}".encode()
     return int.from_bytes(hashlib.sha256(words).digest()[:4], "little")

@@ -1,4 +1,4 @@
-"""From the scores of an iteration to what its training stage gets: preference pairs, settings."""
+"""Turns the scores of an iteration into preference pairs and settings for its training stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scored_programs(store: Store, iteration: int) -> list[Scored]:
 
 
 def prefer(store: Store, config: RunConfig, iteration: int) -> list[Pair]:
-    """Make the preference pairs of an iteration and keep them in the store."""
+    """Make the preference pairs of an iteration and write them to the store."""
     scored = scored_programs(store, iteration)
     earlier = [scored_programs(store, i) for i in range(1, iteration)]
     invalid = [c.id for c in store.candidates(iteration) if c.status == "rejected"]

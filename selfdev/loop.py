@@ -1,10 +1,12 @@
-"""The loop of Self-Developing, top to bottom: `selfdev-engine run CONFIG`.
+"""The loop of Self-Developing (arXiv 2410.15639): `selfdev-engine run CONFIG`.
 
-base, experts, baselines on dev
-for each iteration: sample -> extract, trace, deduplicate, score -> prefer -> DPO -> new writer
-the best on test, once
+1. Score the base, the experts and the baselines on dev.
+2. For each iteration: sample programs; extract, trace, deduplicate and score them; make preference
+   pairs; train the generator on them by DPO. The result writes the programs of the next iteration.
+3. Score the best programs on test, once.
 
-Every step is a transaction in run.db; `resume` goes on after the last one. Search reads dev only.
+Every step is a transaction in run.db, and `resume` goes on after the last one. The search reads dev
+questions only.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from .results import iteration_summary, names_to_test, run_result
 from .train import train
 
 GENERATOR = "generator"
-NUM_ENGINES = 2  # what is screened, and what writes
+# Models in the resident engine: the one that is screened, and the generator.
+NUM_ENGINES = 2
 
 
 class Progress(Protocol):
-    """`stage(label, total)`, then `update(done)`."""
+    """Shows progress: `stage(label, total)`, then `update(done)`."""
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
@@ -51,7 +54,7 @@ def run_loop(
     unsafe_sandbox: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The `run` command's object. UsageError for bad input; nothing is half-written."""
+    """Run or resume the loop; the object that `run --json` prints. UsageError for bad input."""
     settings = screen_settings(config, memory_bytes, data, unsafe_sandbox)
     check_run_inputs(config, settings)
     check_machine(settings, NUM_ENGINES)
@@ -71,7 +74,7 @@ def run_loop(
 
 
 class Loop:
-    """One run. State is in the store; this object only walks."""
+    """Runs the steps of one run in order. The state of the run is in the store."""
 
     def __init__(
         self, config: RunConfig, folder: Path, store: Store, screener: Screener, progress: Progress
@@ -83,7 +86,8 @@ class Loop:
         self.prompt = load_prompt(config.generation.prompt, self.generator)
         if config.generation.chat_template == "auto":
             self.prompt = in_chat(self.prompt, self.generator)
-        self.writer: Path | None = None  # whose weights the generator's engine holds
+        # Folder of the weights that the generator's engine holds now.
+        self.writer: Path | None = None
 
     def run(self) -> dict[str, Any]:
         self.screener.session.start()
@@ -92,7 +96,7 @@ class Loop:
             self.iterate(iteration)
         return self.finish()
 
-    # ---- what is known: base, experts, baselines
+    # ---- base, experts, baselines
 
     def score_known(self) -> None:
         self.progress.stage("base", 1)
@@ -138,7 +142,7 @@ class Loop:
             self.store.set_iteration(iteration, summary)
 
     def sample(self, iteration: int) -> str:
-        """Draw the samples of an iteration that the store lacks; the writer's fingerprint."""
+        """Draw the samples that the store lacks; returns the fingerprint of the writer."""
         done = len(self.store.candidates(iteration))
         writer = self.writer_folder(iteration)
         fingerprint = folder_fingerprint(writer)
@@ -166,13 +170,16 @@ class Loop:
             self.writer = writer
 
     def writer_folder(self, iteration: int) -> Path:
-        """Who writes in an iteration: the generator as given, then each stage's result."""
+        """Folder of the model that writes in an iteration: the given one first, then trained ones."""
         return self.generator if iteration == 1 else self.folder / "generators" / str(iteration)
 
     # ---- learning
 
     def learn(self, iteration: int) -> dict[str, Any]:
-        """Preferences of this iteration, a DPO stage on them, the next writer on disk."""
+        """Make preference pairs, train on them, and leave the next writer on disk.
+
+        Training is skipped if that writer is there already. UsageError if there are no pairs.
+        """
         out = self.writer_folder(iteration + 1)
         pairs = prefer(self.store, self.config, iteration)
         if out.exists():
@@ -193,14 +200,14 @@ class Loop:
     # ---- the end
 
     def finish(self) -> dict[str, Any]:
-        """Score the best programs and what they are compared with on the test split."""
+        """Score the best programs and the known models on test; the result of the run."""
         names = names_to_test(self.store, self.config)
         if names and self.task.has_test:
             self.test(names)
         return run_result(self.store, self.config, self.folder)
 
     def test(self, names: list[str]) -> None:
-        """Score on the test split, once each; the only place that reads it."""
+        """Score each of these on the test split, once. Only this method reads test questions."""
         self.progress.stage("test", len(names))
         for done, name in enumerate(names):
             self.progress.update(done)
@@ -217,7 +224,7 @@ class Loop:
 
 
 def decide_copies(store: Store, iteration: int) -> None:
-    """Every later program of the very same text is a copy of the first one."""
+    """Mark every later program with exactly the same text as a copy of the first one."""
     first: dict[str, str] = {}
     with store.transaction():
         for candidate in store.candidates(iteration):

@@ -1,8 +1,9 @@
-"""Which programs are preferred to which: a policy on scores, without a tensor in sight.
+"""Decides which programs are preferred to which, from their scores alone.
 
-Paper, section 2.3: chosen are the programs at or above the (100 - p_w) percentile of this
-iteration's scores and the elites of earlier ones; rejected those at or below the p_l percentile;
-each chosen one is paired with S rejected ones.
+The rule is that of the paper (arXiv 2410.15639, section 2.3). Chosen are the programs at or above
+the (100 - p_w) percentile of this iteration's scores, and the elites of earlier iterations.
+Rejected are those at or below the p_l percentile. Each chosen program makes pairs with S rejected
+programs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .config import Preferences
 
 @dataclass(frozen=True)
 class Scored:
-    """A program that ran. `text` is what the generator wrote."""
+    """A program that ran, with its dev score. `text` is the whole program."""
 
     id: str
     text: str
@@ -26,13 +27,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Pair:
+    """Ids of two programs. A held-out pair is for validation, not for training."""
+
     chosen: str
     rejected: str
     held_out: bool
 
 
 def chosen_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
-    """At or above the percentile, best first; at least one."""
+    """Programs in the best `percent` of the scores, best first; at least one if there are any."""
     ranked = sorted(scored, key=lambda s: (-s.score, s.id))
     if not ranked:
         return []
@@ -41,7 +44,7 @@ def chosen_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
 
 
 def rejected_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
-    """At or below the percentile, worst first; at least one."""
+    """Programs in the worst `percent` of the scores, worst first; at least one if there are any."""
     ranked = sorted(scored, key=lambda s: (s.score, s.id))
     if not ranked:
         return []
@@ -56,10 +59,11 @@ def make_pairs(
     settings: Preferences,
     seed: int,
 ) -> list[Pair]:
-    """Pairs of ids. `elites`: of earlier iterations; `invalid`: ids of programs that do not run.
+    """Pairs of ids, shuffled; the same for the same seed.
 
-    A pair of equal scores is none. A program that is held out for validation as the chosen one is
-    so in all its pairs.
+    `elites` are the best programs of earlier iterations. `invalid` are ids of programs that do not
+    run. Two programs with equal scores make no pair. If a chosen program is held out for
+    validation, all its pairs are.
     """
     draw = random.Random(seed)
     best = chosen_of(scored, settings.chosen_percent)
@@ -80,14 +84,14 @@ def make_pairs(
 
 
 def held_out(ids: Sequence[str], share: float, draw: random.Random) -> set[str]:
-    """Chosen programs kept for validation: by program, so that none is in both parts."""
+    """Draw the chosen programs that are kept for validation."""
     if share == 0 or len(ids) < 2:
         return set()
     return set(draw.sample(list(ids), max(1, round(share * len(ids)))))
 
 
 def elites_of(earlier: Sequence[Sequence[Scored]], settings: Preferences) -> list[Scored]:
-    """The top k of each earlier iteration's chosen ones."""
+    """The best `settings.elites` chosen programs of each earlier iteration."""
     found: dict[str, Scored] = {}
     for scored in earlier:
         for one in chosen_of(scored, settings.chosen_percent)[: settings.elites]:

@@ -1,4 +1,4 @@
-"""What a run reports, read from its store: a summary of each iteration and the final result."""
+"""Reads from the store what a run reports: a summary of each iteration and the final result."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ def best_baselines(store: Store, config: RunConfig) -> dict[str, str]:
 
 
 def best_setting(store: Store, candidates: list[Candidate], method: str) -> str | None:
+    """Id of the method's candidate with the best dev score; the first of equals."""
     mine = [c for c in candidates if c.id.split("-")[0] == method]
     decided = [c.id for c in mine if c.status in ("scored", "duplicate")]
     return max(decided, key=lambda name: dev_score(store, name), default=None)

@@ -1,4 +1,4 @@
-"""The training stage, seen from the driver: a process of its own that leaves a new generator."""
+"""Starts the training stage in its own process, follows its progress, reads its result."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ EXTRA_MODULES = ("trl", "peft", "datasets", "accelerate")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """All that a stage depends on; equal settings, equal weights on one machine."""
+    """Everything a stage depends on. Equal settings give equal weights on one machine."""
 
-    generator: str  # folder of the current one
-    out: str
+    generator: str  # folder of the current generator
+    out: str  # folder of the new generator
     prompt: str
-    pairs: Sequence[tuple[str, str]]  # completions: chosen, rejected
+    pairs: Sequence[tuple[str, str]]  # (chosen, rejected) completions
     held_out: Sequence[tuple[str, str]]
     dpo: dict[str, float]
     seed: int
 
 
 class TrainingFailed(EngineError):
-    """The stage's process ended without a generator."""
+    """The process of the stage ended without a result."""
 
 
 def check_extra() -> None:
-    """MissingExtra before anything is paid for."""
+    """Raise MissingExtra now if a package for training is absent, not hours later."""
     for module in EXTRA_MODULES:
         if importlib.util.find_spec(module) is None:
             raise MissingExtra(module, "train")
 
 
 def train(settings: TrainSettings, progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """Run the stage; its log: steps, losses, margins in nats. Raises TrainingFailed."""
+    """Run the stage and return its log: steps, losses, margins in nats. Raises TrainingFailed."""
     check_extra()
     out = Path(settings.out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,10 @@ def train(settings: TrainSettings, progress: Callable[[int, int], None]) -> dict
 def follow(
     process: subprocess.Popen[str], progress: Callable[[int, int], None]
 ) -> dict[str, Any] | None:
-    """Lines of JSON: {"step", "total"} on the way, {"result"} at the end."""
+    """Read the lines of JSON that the process prints; its result, or None if it failed.
+
+    {"step", "total"} goes to `progress`; {"result"} is the last line.
+    """
     assert process.stdout is not None
     result = None
     for line in process.stdout:

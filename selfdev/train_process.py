@@ -1,11 +1,11 @@
-"""One DPO stage by TRL, in a process of its own:
+"""The process of one training stage: DPO by TRL.
 
     python -m selfdev_engine.selfdev.train_process SETTINGS.json
 
-Departures from DPO as published (arXiv 2305.18290) are settings: LoRA on all linear layers (the
-paper's), a likelihood term on the chosen programs, a constant rate after a warm-up. The reference
-is the generator with the adapter off, its log-probabilities computed once. What is left at `out` is
-a plain merged checkpoint; no pickle stays.
+Settings choose where this differs from DPO as published (arXiv 2305.18290): LoRA on all linear
+layers (as in arXiv 2410.15639), a likelihood term on the chosen programs, a constant learning rate
+after a warm-up. The reference model is the generator without the adapter; its log-probabilities are
+computed once. The checkpoint at `out` has the adapter merged in, and no pickle files.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ LOG_EVERY = 5
 
 
 def say(message: dict[str, Any], stream: TextIO) -> None:
+    """Write one line of JSON for the driver."""
     stream.write(json.dumps(message) + "\n")
     stream.flush()
 
 
 class Reporter(TrainerCallback):
-    """Tells the driver every step."""
+    """Reports every step to the driver."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -64,8 +65,9 @@ def dataset_of(prompt: str, pairs: list[list[str]]) -> datasets.Dataset:
 def measure(
     tokenizer: PreTrainedTokenizerBase, prompt: str, pairs: list[list[str]]
 ) -> tuple[int, int]:
-    """Tokens of the longest prompt + completion, and those at the prompt's end that TRL leaves
-    out because they merge with the completion's first ones.
+    """Tokens of the longest prompt + completion, and the most tokens that TRL leaves out.
+
+    TRL leaves out tokens at the end of the prompt that merge with the start of a completion.
     """
     head = tokenizer(prompt)["input_ids"]
     longest = left_out = 0
@@ -129,12 +131,14 @@ def trainer_of(
         peft_config=lora,
         callbacks=[Reporter(stream)],
     )
-    for callback in (PrinterCallback, ProgressCallback):  # they write to stdout
+    # These callbacks write to stdout.
+    for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer, tokenizer, left_out
 
 
 def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
+    """Train, write the new generator, and return the log of the stage."""
     trainer, tokenizer, left_out = trainer_of(settings, stream)
     beta = settings["dpo"]["beta"]
     before = trainer.evaluate()
@@ -159,7 +163,7 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
 
 
 def keep_companions(source: Path, target: Path) -> None:
-    """The prompt and templates that came with the generator."""
+    """Copy the prompt and other text files that came with the generator."""
     for path in source.glob("*.txt"):
         if not (target / path.name).exists():
             (target / path.name).write_bytes(path.read_bytes())

@@ -1,1 +1,1 @@
-"""One module a row; each has `measure(zoo, update) -> Row`."""
+"""The rows of `bench`, one module for each, with a function `measure(zoo, update) -> Row`."""

@@ -1,9 +1,9 @@
-"""`apply`: base + 3 experts in bf16, 15 element-wise ops, one pass, in memory.
+"""`apply`: a merge of base + 3 experts in bf16 by 15 element-wise ops, in memory.
 
-Interleaved medians in one process: our pass, a plain copy of as many bytes by the same number of
-threads, eager torch, torch.compile (warm). Bytes come from the plan (4 reads + 1 write of 2 bytes an
-element). Beside them: how long a structure that was never seen takes to be ready. On a GPU: the MLP
-of a 7 B model (or as much of it as fits), all tensors in one launch.
+Our pass, eager torch, torch.compile (warm) and a plain copy of the same bytes by as many threads
+take turns in one process; medians count. The bytes are those of the plan: 4 reads and 1 write of 2
+bytes for each element. The row also measures how long a plan with a new structure takes to be
+ready. On a GPU the tensors are those of a 7 B model's MLPs, or as many as fit, in one launch.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ from ...kernels.tensors import Job, TensorSet
 from ..registry import Row
 from ..timing import copier, timed
 
-ROWS, COLS = 2048, 2140  # 4.4 M elements: an MLP tensor of a 0.5 B model
+# 4.4 M elements, as in an MLP tensor of a 0.5 B model.
+ROWS, COLS = 2048, 2140
 ITEMSIZES: dict[str, int] = dict.fromkeys(("base", "a", "b", "c"), 2)
-SETS = 4  # of tensors, in turn, so that no level of cache holds them
-GPU_ROWS, GPU_COLS, GPU_SETS = 14336, 4096, 96  # 5.6 B elements
-GPU_SHARE = 0.75  # of free memory for base, experts and results
+# Sets of tensors that take turns, so that no cache holds them.
+SETS = 4
+# 5.6 B elements.
+GPU_ROWS, GPU_COLS, GPU_SETS = 14336, 4096, 96
+# Share of the GPU's free memory for base, experts and results.
+GPU_SHARE = 0.75
 TARGET, X_EAGER, MOST_READY_MS = 0.60, 15.0, 1.0
 GPU_TARGET, GPU_MOST_READY_MS = 0.90, 1000.0
 Rival = Callable[[TensorSet], torch.Tensor]
@@ -43,7 +47,7 @@ def program() -> KernelPlan:
 
 
 def source_graph() -> KernelGraph:
-    """Trim each task vector, weigh, add, clamp, scale: 15 ops."""
+    """15 ops: trim each task vector, weight it, add them up, clamp and scale the sum."""
     b = Builder()
     total = None
     for name, weight, cut in zip("abc", WEIGHTS, CUTS, strict=True):
@@ -89,7 +93,7 @@ def num_sets(device: str) -> int:
 
 
 def new_structure_ms(device: str) -> dict[str, float]:
-    """From a canonical graph whose structure is new to what can run."""
+    """Milliseconds from a graph with a new structure to a plan that can run."""
     if device != "cpu":
         return compile_ms()
     graph, tensors, backend = canonical(source_graph()), make_small(), CpuBackend()
@@ -103,7 +107,7 @@ def new_structure_ms(device: str) -> dict[str, float]:
 
 
 def compile_ms() -> dict[str, float]:
-    """A kernel's first launch with an empty cache, and in a process that finds it in the cache."""
+    """Milliseconds of a kernel's first launch, with an empty cache and with the kernel in it."""
     import triton
 
     from ...kernels.triton.cache import load_source
@@ -129,7 +133,10 @@ def make_small(device: str = "cpu") -> TensorSet:
 
 
 def check(merge: Callable[[], list[bool]], sets: list[TensorSet], jobs: list[Job]) -> Rival:
-    """Each of ours within one unit in the last place of torch's; torch.compile, warm."""
+    """Check that our results are within one unit in the last place of torch's.
+
+    Returns the function that torch.compile made, warm.
+    """
     compiled = torch.compile(eager, dynamic=False)
     assert all(merge()), "a result is not finite"
     for s, job in zip(sets, jobs, strict=True):
@@ -140,7 +147,7 @@ def check(merge: Callable[[], list[bool]], sets: list[TensorSet], jobs: list[Job
 
 
 def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") -> Row:
-    """GB/s of the device's backend over GB/s of a copy there, same threads, same run."""
+    """GB/s of our backend over GB/s of a copy, with the same threads, in the same run."""
     plan, backend = program(), get_backend("cpu" if device == "cpu" else "triton")
     sets = [make_tensors(i, device) for i in range(num_sets(device))]
     jobs = [Job(plan, s, torch.full_like(s.base, torch.nan)) for s in sets]

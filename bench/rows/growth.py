@@ -1,8 +1,9 @@
-"""`growth`: `merge` of 13 M to 1 B parameters; time must grow with the bytes, memory not at all.
+"""`growth`: how time and memory of `merge` grow from 13 M to 1 B parameters.
 
-Whole processes, task_arithmetic with one expert in bf16; the models differ only in their number of
-layers. The exponent is the k for which seconds = a + b * parameters^k fits best; a is what does not
-grow (imports, the sandbox), and k = 1 is linear. Of each size the least disturbed run counts.
+Time should grow linearly with the bytes, and memory should not grow. Each run is a whole process:
+task_arithmetic with one expert in bf16. The models differ only in their number of layers. The
+result is the k for which seconds = a + b * parameters^k fits best; a is the part that does not grow
+(imports, the sandbox), and k = 1 is linear. The fastest run of each size counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ MOST_EXPONENT, MOST_RSS_GROWTH = 1.1, 1.1
 
 
 def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
-    """The exponent of time; the largest model's peak memory over the smallest's."""
+    """The exponent of time, and the peak memory of the largest model over that of the smallest."""
     sizes = [replace(BASE, layers=layers) for layers in LAYERS]
     runs: list[list[Usage]] = []
     imports: list[Usage] = []
@@ -56,7 +57,7 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
     met = slope <= MOST_EXPONENT and rss_growth <= MOST_RSS_GROWTH
     return Row(
         "growth", slope, "exponent of time", "linear", 1.0, slope,
-        "time linear in bytes, memory of the largest tensors",
+        "time linear in the bytes, memory for the largest tensors only",
         met if measured else None, more, measured,
     )  # fmt: skip
 
@@ -75,7 +76,7 @@ def merges(size: Size) -> list[Usage]:
 
 
 def exponent(parameters: Sequence[int], seconds: Sequence[float]) -> float:
-    """The best k of EXPONENTS, by least squares of a + b * parameters^k."""
+    """The k of EXPONENTS with the best fit of a + b * parameters^k, by least squares."""
 
     def left(k: float) -> float:
         x = [(p / parameters[-1]) ** k for p in parameters]

@@ -1,9 +1,10 @@
-"""`many`: 12 statistics of each of 100 candidates, half of them shared, against one candidate's.
+"""`many`: 12 statistics for each of 100 candidates, beside those of one candidate.
 
-Shared by all: norms and mean sizes of the three task vectors. Each candidate's own: sum, norm and dot
-products of its blend. One tensor of a 7 B model's MLP, nothing known before. Beside it the same with
-own statistics that no algebra gives (sizes, maxima, counts above a threshold): there the floor is
-the processor's arithmetic, not the one read of the weights.
+All candidates share 6 statistics: squares and magnitudes of the three task vectors. The other 6 are
+of the candidate's own blend of them, and algebra gives them from the products of the task vectors.
+The tensor is one of a 7 B model's MLP; no statistic is known before. The row also measures
+candidates with statistics that algebra does not give (magnitudes, counts above a threshold): for
+these the processor's arithmetic is the floor, not one read of the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ROUNDS = 3
 
 
 def shared(b: Builder, vectors: Sequence[int]) -> list[int]:
-    """What is summed: 3 squares, 3 sizes."""
+    """The terms that all candidates sum: 3 squares, 3 magnitudes."""
     return [b.add(Op.MUL, x, x) for x in vectors] + [b.add(Op.ABS, x) for x in vectors]
 
 
@@ -41,7 +42,11 @@ def blend(b: Builder, vectors: Sequence[int], index: int) -> int:
 
 
 def candidate(index: int) -> KernelGraph:
-    """Its blend's sum, square, products with the task vectors, and square distance to the first."""
+    """Statistics of a blend that algebra gives.
+
+    They are its sum, its square, its products with the task vectors, and its square distance to the
+    first one.
+    """
     b = Builder()
     vectors = [b.input(name) for name in "abc"]
     own = blend(b, vectors, index)
@@ -51,7 +56,10 @@ def candidate(index: int) -> KernelGraph:
 
 
 def other(index: int) -> KernelGraph:
-    """Its blend's size, and how much is above a threshold; 4 counts more."""
+    """Statistics of a blend that algebra does not give.
+
+    They are its magnitude, the part of that above a threshold, and 4 counts above the threshold.
+    """
     b = Builder()
     vectors = [b.input(name) for name in "abc"]
     size, cut = b.add(Op.ABS, blend(b, vectors, index)), b.const(1e-4 * (1 + 0.01 * index))
@@ -65,8 +73,10 @@ def totals(b: Builder, summed: Sequence[int]) -> KernelGraph:
 
 
 def check(backend: Backend, tensors: TensorSet) -> None:
-    """A few candidates of each kind, within 1e-6 of their terms' magnitudes; counts may miss one in
-    1e5, whose value lies on the threshold."""
+    """Check three candidates of each kind in float64, to 1e-6 of the terms' magnitudes.
+
+    For those with counts 1e-5 is allowed, because values may lie on the threshold.
+    """
     a, b, c = (tensors.vector(name, torch.float64) for name in "abc")
     for index in (0, 57, 99):
         own = sum(w * x for w, x in zip(
@@ -94,7 +104,7 @@ def together(
 
 
 def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") -> Row:
-    """Seconds for 100 candidates over seconds for one, same run."""
+    """Time for 100 candidates over time for one, in the same run."""
     backend = get_backend("cpu" if device == "cpu" else "triton")
     tensors = normal_tensors(0, device, GPU_ROWS, GPU_COLS)
     check(backend, normal_tensors(1, device, 512, 2140))

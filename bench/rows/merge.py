@@ -1,8 +1,8 @@
-"""`merge`: disk to disk, 0.5 B parameters, 3 experts in bf16, whole processes, against mergekit.
+"""`merge`: merging 3 experts of 0.5 B parameters in bf16 from disk to disk, beside mergekit.
 
-Each method is judged before it is timed: one tensor's update against its formula in float64. Beside
-it in the same run: mergekit (if `make peers` was run), a plain copy of the same files (read all,
-write one, fsync) and `import torch` in a fresh process. All files stay in the page cache.
+Each method is checked before it is timed: one tensor's update against its formula in float64. The
+same run times mergekit (if `make peers` was run), a plain copy of the same files (read all, write
+one, fsync) and `import torch` in a new process. All files stay in the page cache.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ with open(sys.argv[1], "wb", buffering=0) as target:
 
 @dataclass(frozen=True)
 class Method:
-    """One method with the same settings on both sides; `target`: how many times as fast."""
+    """One method with the same settings for us and for mergekit.
+
+    `target` is how many times as fast as mergekit we want to be.
+    """
 
     target: float
     ours: dict[str, float | str]
-    theirs: dict[str, float]  # of every expert
+    theirs: dict[str, float]  # for each expert
     update: Callable[[list[Tensor]], Tensor]
     random: bool = False
 
@@ -66,7 +69,7 @@ def model_stock(vectors: list[Tensor]) -> Tensor:
 
 
 def elected(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """[experts, ...]: the entries whose sign is the sum's, and where they are."""
+    """The entries that have the sign of their sum over experts, and their mask; [experts, ...]."""
     agrees = torch.where(kept.sum(0) >= 0, kept > 0, kept < 0)
     return kept * agrees, agrees
 
@@ -79,7 +82,7 @@ def ties(vectors: list[Tensor]) -> Tensor:
 
 
 def dare_ties(vectors: list[Tensor]) -> Tensor:
-    """With other draws: only its norm can be compared."""
+    """The update with draws of our own, so that only its norm can be compared."""
     v = torch.stack(vectors)
     draw = torch.rand(v.shape, generator=torch.Generator().manual_seed(0))
     return elected(WEIGHT * v * (draw < DENSITY) / DENSITY)[0].sum(0)
@@ -96,7 +99,7 @@ METHODS = {
 
 
 def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
-    """Seconds of mergekit's task_arithmetic over ours; the gate asks for all methods' targets."""
+    """Seconds of mergekit's task_arithmetic over ours; the gate asks for every method's target."""
     with tempfile.TemporaryDirectory(prefix="bench-merge-") as scratch:
         models = make_models(Path(scratch) / "models", HALF_BILLION, torch.bfloat16)
         found: dict[str, dict[str, Any]] = {}
@@ -107,7 +110,7 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
 
 
 def timed_method(name: str, models: Models, scratch: Path) -> dict[str, Any]:
-    """Rounds of import, copy and ours; mergekit once, in their middle."""
+    """Time some rounds of import, copy and our merge, and mergekit once, in the middle."""
     out, method = scratch / "out", METHODS[name]
     words = [w for key, value in method.ours.items() for w in ("--param", f"{key}={value}")]
     ours = engine_command("merge", name, *models.words, *words, "--include", "all", "--out", out)
@@ -124,7 +127,7 @@ def timed_method(name: str, models: Models, scratch: Path) -> dict[str, Any]:
 
 
 def timed(command: Sequence[str], out: Path) -> Usage:
-    """From a clean slate: no output of before, nothing left to write back."""
+    """Run a command after removing earlier output and waiting for the disk."""
     if out.is_dir():
         shutil.rmtree(out)
     out.unlink(missing_ok=True)
@@ -138,7 +141,7 @@ def recipe(name: str, models: Models) -> dict[str, Any]:
 
 
 def judge(method: Method, models: Models, out: Path) -> None:
-    """The merged tensor against the formula in float64; the base unchanged must not pass."""
+    """Check the merged tensor against the formula in float64; the unchanged base must fail."""
     from safetensors import safe_open
 
     def read(folder: Path) -> Tensor:
@@ -160,7 +163,7 @@ def judge(method: Method, models: Models, out: Path) -> None:
 
 
 def figures(method: Method, uses: dict[str, list[Usage]]) -> dict[str, Any]:
-    """Medians of seconds, the ratios that have targets, and the runs themselves."""
+    """Medians of seconds, the ratios that have targets, and every run."""
     seconds = {
         what: statistics.median(u.seconds for u in found) for what, found in uses.items() if found
     }
@@ -178,7 +181,7 @@ def figures(method: Method, uses: dict[str, list[Usage]]) -> dict[str, Any]:
 
 
 def row_of(found: dict[str, dict[str, Any]]) -> Row:
-    """Not measured where `import torch`, which is one busy thread, did not get its processor."""
+    """The row; not measured if `import torch`, one busy thread, did not get a whole processor."""
     first = found["task_arithmetic"]
     peer = mergekit.installed()
     rival = "mergekit" if peer else "copy"
@@ -204,7 +207,8 @@ def row_of(found: dict[str, dict[str, Any]]) -> Row:
     )
 
 
-if __name__ == "__main__":  # one method, for a look: python -m selfdev_engine.bench.rows.merge ties
+# Times one method: python -m selfdev_engine.bench.rows.merge ties
+if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         made = make_models(Path(place) / "models", HALF_BILLION, torch.bfloat16)
         print(json.dumps(timed_method(sys.argv[1], made, Path(place)), indent=1))

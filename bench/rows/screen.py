@@ -1,8 +1,9 @@
-"""`screen`: a candidate in live weights against merge to disk and a fresh engine, same questions.
+"""`screen`: candidates scored per second in live weights, beside merging to disk and a new engine.
 
-Both score the same programs on the same questions; the counts of right answers must agree, or there
-is no speed. All programs are scored: none is a duplicate, nothing is raced. Start-up of the resident
-engine is paid once and not counted; that of the fresh engine is what the other way pays each time.
+Both ways score the same programs on the same questions, and the counts of right answers must agree.
+All programs are scored: none is a duplicate, none is stopped early. The start of the resident
+engine is not counted, because a screening pays it once. The other way starts an engine for each
+candidate, and that is counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..registry import Row
 
 NUM_QUESTIONS = 100
 NUM_DISK = 2
-SIZES = {"tiny": (60, 30.0), "smollm2": (6, 3.0)}  # programs scored live, and the ratio wanted
+# For each zoo: number of programs scored live, and the wanted ratio.
+SIZES = {"tiny": (60, 30.0), "smollm2": (6, 3.0)}
 SOURCE = """def merge_models(model_dict, device):
     a, b, c = model_dict.values()
     return {:.3f} * a + {:.3f} * b + 0.1 * c
@@ -34,7 +36,7 @@ SOURCE = """def merge_models(model_dict, device):
 
 
 class Quiet:
-    """No bar within a bar."""
+    """A progress bar that shows nothing, because `bench` shows one already."""
 
     def stage(self, label: str, total: int | None = None) -> None:
         return None
@@ -47,7 +49,7 @@ class Quiet:
 
 
 def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
-    """Seconds a candidate, both ways; and what share of the time the resident engine was busy."""
+    """Seconds for each candidate both ways, and how busy the resident engine was."""
     if not (zoo / "zoo.json").is_file():
         raise UsageError(f"--zoo {zoo}: no zoo there; make it with `selfdev-engine zoo {zoo}`")
     facts = json.loads((zoo / "zoo.json").read_text())
@@ -74,7 +76,7 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
         "merge + fresh engine, candidates/s",
         1 / theirs,
         theirs / live_s,
-        "scoring alone, weights never moved",
+        "scoring alone, without moving weights",
         theirs / live_s >= target,
         {"seconds_live": live_s, "seconds_disk": disk_s, "questions": NUM_QUESTIONS, **usage},
     )
@@ -89,7 +91,7 @@ def sample(path: Path, folder: Path) -> Path:
 def screened(
     sources: list[str], models: dict[str, Any], task: str, folder: Path
 ) -> tuple[list[int], float, dict[str, Any]]:
-    """Right answers of each, seconds a candidate once the engine is up, the engine's shares."""
+    """Right answers of each program, seconds for each in a warm engine, how busy the engine was."""
     settings = ScreenSettings(**models, task=task)
     with Store.open(folder / "run.db") as store:
         names = [str(i) for i in range(len(sources))]
@@ -108,14 +110,14 @@ def screened(
 
 
 def warm_up(screener: Screener, names: list[str]) -> None:
-    """The first candidates pay for caches and compiled kernels; they are not counted."""
+    """Score the first candidates, which fill caches and compile kernels; they are not counted."""
     run_candidates(screener, names, Quiet())
     usage = screener.session.usage
     usage.wall_s = usage.busy_s = usage.swap_s = 0.0
 
 
 def on_disk(source: str, correct: int, models: dict[str, Any], task: str, out: Path) -> float:
-    """Seconds of merge, load and eval; the count must be the live one's."""
+    """Seconds to merge, load and score; checks that the count of right answers is `correct`."""
     began = time.monotonic()
     merge_to_folder(extract(source), **models, out=out)
     found = evaluate_model(str(out), task, "dev")

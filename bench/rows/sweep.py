@@ -1,7 +1,7 @@
-"""`sweep`: 12 statistics of 3 task vectors in one pass, against reading the same bytes.
+"""`sweep`: 12 statistics of 3 task vectors in one pass, beside a plain read of the same bytes.
 
-Norms, dots, sums and sums of magnitudes of base + 3 experts in bf16. The rival is torch with
-float32 task vectors; a read of as many bytes by the same number of threads is the floor.
+The statistics are 6 products, 3 sums and 3 sums of magnitudes of base + 3 experts in bf16. The read
+uses as many threads and is the floor. The rival is torch with float32 task vectors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from ..timing import reader, timed
 from .apply import ITEMSIZES, SETS, make_tensors
 
 TARGET = 0.50
-GPU_SETS = 24  # 1.4 B elements
+# 1.4 B elements.
+GPU_SETS = 24
 
 
 def statistics_graph() -> KernelGraph:
-    """6 products, 3 sums, 3 sums of magnitudes."""
+    """Graph of 6 products, 3 sums and 3 sums of magnitudes."""
     b = Builder()
     values = [b.input(name) for name in "abc"]
     summed = [b.add(Op.MUL, x, y) for x, y in combinations_with_replacement(values, 2)]
@@ -42,7 +43,7 @@ def eager(tensors: TensorSet, dtype: torch.dtype = torch.float32) -> list[torch.
 
 
 def check(tensors: TensorSet, found: list[torch.Tensor]) -> None:
-    """Within 1e-6 of the sum of the terms' magnitudes; all on the tensors' device."""
+    """Check each statistic in float64, to 1e-6 of the sum of its terms' magnitudes."""
     deltas = [tensors.vector(name, torch.float64).flatten() for name in "abc"]
     sizes = [(x * y).abs().sum() for x, y in combinations_with_replacement(deltas, 2)]
     sizes += 2 * [x.abs().sum() for x in deltas]
@@ -51,7 +52,7 @@ def check(tensors: TensorSet, found: list[torch.Tensor]) -> None:
 
 
 def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") -> Row:
-    """GB/s of the sweep over GB/s of a read, same threads, same run."""
+    """GB/s of the sweep over GB/s of a read, with the same threads, in the same run."""
     plan = compile_values(statistics_graph())
     backend = get_backend("cpu" if device == "cpu" else "triton")
     sets = [make_tensors(i, device) for i in range(SETS if device == "cpu" else GPU_SETS)]

@@ -1,7 +1,8 @@
-"""`trace`: programs per second through zygote, fork, all sandbox layers, lazy run and verification.
+"""`trace`: programs traced per second in the full sandbox, from fork to verified graph.
 
 The baseline is an almost empty program that takes the same path, so the ratio says what tracing
-costs beside isolation. The gate asks for at least 40 programs/s with a 99th percentile below 200 ms.
+costs beside isolation. The gate asks for at least 40 programs/s and a 99th percentile
+below 200 ms.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ def jobs(sources: list[Program]) -> Iterator[TraceRequest]:
 
 @dataclass(frozen=True)
 class Pace:
-    """Of one stream of programs. CPU time says what a program costs even on a busy machine."""
+    """Speed of a stream of programs. CPU time shows the cost even on a busy machine."""
 
     per_s: float
-    p99_ms: float  # of one program's way through
+    p99_ms: float  # 99th percentile over the programs
     child_cpu_ms: float
     engine_cpu_ms: float
 
@@ -64,7 +65,7 @@ def pace(tracer: Tracer, sources: list[Program]) -> Pace:
 
 
 def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
-    """Programs/s with all layers, two in flight."""
+    """Programs/s with all sandbox layers, two programs in flight."""
     sources = [extract(HEAD + BODIES[i % len(BODIES)]) for i in range(NUM_PROGRAMS)]
     with Tracer(TraceSettings()) as tracer:
         pace(tracer, sources[:8])
@@ -80,7 +81,7 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> Row:
         "empty programs/s",
         empty.per_s,
         ours.per_s / empty.per_s,
-        "fork and isolation of an empty program",
+        "forking and isolating an empty program",
         ours.per_s >= LEAST_PER_S and ours.p99_ms < LONGEST_P99_MS,
         {
             **{name: value for name, value in asdict(ours).items() if name != "per_s"},

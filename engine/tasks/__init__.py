@@ -1,4 +1,4 @@
-"""Tasks: questions, prompts, and how answers are graded."""
+"""Tasks: their questions and prompts, and how answers are graded."""
 
 from .grading import Grade, grade, grader_of
 from .load import grading_of, load_task

@@ -1,4 +1,4 @@
-"""GSM8K and MATH from the Hugging Face hub, in the order in which the harness reads them."""
+"""Reads GSM8K and MATH from the Hugging Face hub, in the order of lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCES = {
 
 
 def rows(name: str, split: str) -> list[Row]:
-    """All rows of a split. UsageError where they are neither cached nor to be had."""
+    """All rows of a split. UsageError if they are not cached and cannot be downloaded."""
     if importlib.util.find_spec("datasets") is None:
         raise MissingExtra("datasets", "eval")
     import datasets

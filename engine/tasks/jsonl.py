@@ -1,7 +1,9 @@
-"""`jsonl:PATH`: anyone's questions, as lines {"question", "answer"}, or a YAML that points to them.
+"""Tasks `jsonl:PATH`: a user's own questions in a file of JSON lines, or in a YAML file.
 
-A line may also have "prompt" and "split" ("dev" unless said). The prompt is "prompt", else the YAML's
-template, else the question.
+The YAML file names a file of JSON lines and says how to ask.
+
+A line has "question" and "answer", and may have "prompt" and "split" ("dev" or "test"; "dev" is the
+default). The prompt is "prompt", else the template of the YAML file, else the question.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ SPLITS = ("dev", "test")
 
 
 class TaskFile(BaseModel):
-    """A task YAML; `path` is relative to it."""
+    """The content of a task's YAML file. `path` is relative to that file."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -47,7 +49,7 @@ def load_jsonl(spec: str, path: Path) -> Task:
 
 
 def read_task_file(path: Path) -> TaskFile:
-    """UsageError names the file and the key at fault."""
+    """Read and check a YAML file. UsageError names the file and the wrong key."""
     try:
         data = yaml.safe_load(read(path))
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""A task by its name: `gsm8k`, `math` or `jsonl:PATH`."""
+"""Loads a task by its name: `gsm8k`, `math` or `jsonl:PATH`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KNOWN = (*PUBLISHED, "jsonl:PATH")
 
 
 def load_task(spec: str, data: Path | None = None, shots: str = "auto") -> Task:
-    """The task of that name, its test under seal. UsageError names the task, file or line at fault."""
+    """The task of that name, sealed. UsageError names the wrong task, file or line."""
     if spec in PUBLISHED:
         return load_published(spec, data, shots)
     return load_jsonl(spec, path_of(spec))
 
 
 def grading_of(spec: str) -> str:
-    """How answers of a task are graded; reads a task's YAML, no questions."""
+    """How answers of a task are graded. Reads its YAML file, but no questions."""
     if spec in PUBLISHED:
         return spec
     path = path_of(spec)

@@ -1,7 +1,9 @@
-"""GSM8K and MATH: read from a folder or the hub, split as in the paper, asked as by the harness.
+"""The tasks GSM8K and MATH, read from a folder or from the hub.
 
-Shots: "fixed" are the first five of train for all questions, so that prompts share their beginning;
-"harness" are those that lm-evaluation-harness draws. "auto": fixed for dev, harness for test.
+Numbers of dev and test questions are those of the paper (arXiv 2410.15639); prompts are those of
+lm-evaluation-harness. Shots are the examples before a question. "fixed" shots are the first five of
+train for all questions, so that prompts share their beginning. "harness" shots are those that
+lm-evaluation-harness draws. "auto" is fixed for dev and harness for test.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ SHOTS = ("auto", "fixed", "harness")
 
 @dataclass(frozen=True)
 class Item:
-    """A published question with the answer that a shot shows; `subject` is "" in GSM8K."""
+    """A question, the worked `answer` that a shot shows, and the `wanted` final answer.
+
+    `subject` is "" in GSM8K.
+    """
 
     question: str
     answer: str
@@ -37,7 +42,7 @@ class Item:
 
 
 def load_published(name: str, data: Path | None, shots: str) -> Task:
-    """`gsm8k` or `math`. UsageError for absent or bad data."""
+    """Load `gsm8k` or `math`. UsageError for absent or bad data."""
     if shots not in SHOTS:
         raise UsageError(f"--shots {shots}: there are {', '.join(SHOTS)}")
     form = harness.GSM8K if name == "gsm8k" else harness.MATH
@@ -56,7 +61,7 @@ def load_published(name: str, data: Path | None, shots: str) -> Task:
 
 
 def rows(name: str, split: str, data: Path | None) -> list[Row]:
-    """Of `DIR/name/split.jsonl`, else of the hub."""
+    """Rows of `data`/name/split.jsonl, or those of the hub if `data` is None."""
     if data is None:
         return hub.rows(name, split)
     path = data / name / f"{split}.jsonl"
@@ -84,14 +89,15 @@ def math_item(place: str, row: dict[str, object]) -> Item:
 
 
 def shown(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """(question, worked answer) of each item."""
     return [(item.question, item.answer) for item in items]
 
 
 def draw(train: Sequence[Item], test: Sequence[Item]) -> dict[int, list[Item]]:
-    """The harness's shots of each question, drawn by subject as there.
+    """The shots that lm-evaluation-harness draws for each question, by its place in `test`.
 
-    Where train lacks shots for some subject, all of it is one pool, as the harness has it for a
-    task of that one file.
+    They are drawn from the question's subject. If train has too few questions of some subject, all
+    of train is one pool, as in the harness for a task with one file.
     """
     counts = Counter(item.subject for item in train)
     whole = any(counts[item.subject] < NUM_SHOTS for item in test)
@@ -105,10 +111,11 @@ def draw(train: Sequence[Item], test: Sequence[Item]) -> dict[int, list[Item]]:
 
 
 def split_names(name: str, test: Sequence[Item]) -> list[str]:
-    """ "dev" or "test" of each question, by a fixed draw.
+    """Draw for each question whether it is "dev" or "test"; always the same draw.
 
-    GSM8K: 100 dev. MATH: 100 dev of each of the six subjects with most questions; the seventh
-    (Counting & Probability) is all test. The paper does not say which six it took.
+    GSM8K gets 100 dev questions. MATH gets 100 from each of the six subjects with the most
+    questions; the seventh (Counting & Probability) is all test. The paper does not say which six it
+    took.
     """
     counts = Counter(item.subject for item in test)
     if len(counts) > 1:

@@ -1,4 +1,4 @@
-"""Lines of task files, with their places: every fault names file and line."""
+"""Reads lines of task files. Every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ..errors import UsageError
 
-# "FILE:LINE" of a line, and its JSON object
+# "FILE:LINE" of a line, and its JSON object.
 Row = tuple[str, dict[str, object]]
 
 
 def read(path: Path) -> str:
+    """Text of a file. UsageError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -22,7 +23,10 @@ def read(path: Path) -> str:
 
 
 def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
-    """(file:line, object) of each line; at least one. Lines end at \\n only: U+2028 is text."""
+    """Rows of a file of JSON lines. UsageError if there are none.
+
+    Lines end at \\n only, because U+2028 may be part of a text.
+    """
     empty = True
     for number, line in enumerate(read(path).split("\n"), 1):
         if not line.strip():
@@ -40,7 +44,7 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
 
 
 def text_of(place: str, row: dict[str, object], key: str, may_be_empty: bool = False) -> str:
-    """The text (or number, as text) under a key. UsageError where it is absent or empty."""
+    """The text under a key; a number becomes text. UsageError if it is absent or empty."""
     if key not in row:
         raise UsageError(f"{place}: lacks {key!r}")
     value = row[key]

@@ -1,7 +1,7 @@
-"""A task: its questions, how they are asked and judged. Test questions are under seal.
+"""A task: its questions, how they are asked, and how answers are graded.
 
-A search works on a sealed task: reading its test questions raises. `eval --split test` and the final
-test of a run break the seal, visibly, with `task.unsealed()`.
+A search works on a sealed task, and reading test questions of a sealed task raises SealedTest.
+`eval --split test` and the final test of a run use `task.unsealed()`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_NEW_TOKENS = 64
 
 
 class SealedTest(RuntimeError):
-    """Test questions were read in a search: a bug, and no score of that search can be trusted."""
+    """A search read test questions. This is a bug, and no score of that search can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Task:
-    """Questions and how they are asked and judged; `rows` are all of them, read through the seal."""
+    """Questions, how they are asked, and how answers are graded.
+
+    `rows` holds all questions, also those of a sealed test; read `questions` or `split` instead.
+    """
 
     name: str
     rows: tuple[Question, ...]
@@ -39,27 +42,27 @@ class Task:
     max_new_tokens: int = MAX_NEW_TOKENS
     metric: str = "flexible"
     grading: str = "numbers"
-    form: str = "jsonl 1"  # whose prompts these are, and their version there
+    form: str = "jsonl 1"  # the source of the prompts, with its version
     sealed: bool = True
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """Those that may be read: dev, and test where the seal is broken."""
+        """The questions that may be read: dev, and test if the task is unsealed."""
         return tuple(q for q in self.rows if q.split == "dev" or not self.sealed)
 
     def split(self, name: str) -> tuple[Question, ...]:
-        """The questions of "dev" or "test", in a fixed order. SealedTest under the seal."""
+        """Questions of "dev" or "test" in a fixed order. SealedTest for "test" of a sealed task."""
         if name == "test" and self.sealed:
             raise SealedTest(f"--task {self.name}: test questions are not for a search")
         return tuple(q for q in self.rows if q.split == name)
 
     @property
     def has_test(self) -> bool:
-        """Whether there are test questions; tells nothing of them."""
+        """Whether there are test questions. A sealed task tells this, too."""
         return any(q.split == "test" for q in self.rows)
 
     def unsealed(self) -> Task:
-        """The same task, with its test questions readable: for final tests only."""
+        """The same task with readable test questions; for final tests only."""
         return replace(self, sealed=False)
 
     @cached_property

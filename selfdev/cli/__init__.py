@@ -1,7 +1,8 @@
-"""The command line: `selfdev-engine COMMAND`. Exit codes: 0 done, 1 our bug, 2 usage, 3 rejected, 130 interrupted.
+"""The command line: `selfdev-engine COMMAND`.
 
-A command is a function that returns its JSON object; `command.py` wraps it with --json, errors and
-exit codes. Commands are imported only when they are called, so that --help is quick.
+Exit codes: 0 done, 1 our bug, 2 usage, 3 rejected, 130 interrupted. A command is a function that
+returns its JSON object; `command.py` adds --json, error messages and exit codes. The module of a
+command is imported only when the command is called, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 
 import click
 
-# command -> module of this package, in the order of --help
+# The module of each command, in the order of --help.
 COMMANDS = {
     "doctor": "doctor",
     "zoo": "zoo",
@@ -28,7 +29,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Knows the names of its commands, imports one only to run it or to print its help."""
+    """Imports the module of a command only to run that command or to print its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -43,7 +44,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="selfdev-engine")
 def cli() -> None:
-    """Trace, fuse, hot-swap and score LLM-written model-merging programs.
+    """Trace, fuse, hot-swap and score model-merging programs that an LLM wrote.
 
     First steps: `selfdev-engine doctor`, `selfdev-engine zoo zoo/tiny`, then
     `selfdev-engine screen PROGRAMS --base ... --expert NAME=DIR ... --task ... --run DIR`.

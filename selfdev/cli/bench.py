@@ -1,4 +1,4 @@
-"""`bench`: ratios measured in one run on this machine, each beside its floor."""
+"""`bench`: measures the rows of bench/registry.py on this machine."""
 
 from __future__ import annotations
 
@@ -30,22 +30,34 @@ def render(result: Result) -> str:
     type=click.Path(path_type=Path),
     default=Path("zoo/tiny"),
     show_default=True,
-    help="For the rows that score.",
+    help="Folder of the zoo whose models and questions the row `screen` uses.",
 )
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="For apply, sweep, many and order; auto: the GPU, if there is one.",
+    help="Where apply, sweep, many and order run; auto is the GPU, if there is one.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Keep the result as JSON here, not in bench/results/.",
+    help="Write the result as JSON to this file instead of bench/results/DATE-TIME.json.",
 )
 def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | None) -> Result:
-    """Measure rows (all, or those named): apply, sweep, many, order, merge, growth, trace, screen."""
+    """Measure the speed of this installation: all rows, or those named.
+
+    \b
+    Rows:
+      apply   a merge formula of 15 operations, beside a plain copy of the same bytes
+      sweep   12 statistics of 3 task vectors, beside a plain read of the same bytes
+      many    12 statistics for each of 100 candidates, beside those of one candidate
+      order   the exact 80th percentile of 50 M numbers, beside torch.sort and kthvalue
+      merge   a whole merge of 0.5 B parameters from disk to disk, beside mergekit
+      growth  time and memory of merges from 13 M to 1 B parameters
+      trace   programs traced per second in the sandbox, beside an empty program
+      screen  candidates scored per second, beside merging to disk and loading again
+    """
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:

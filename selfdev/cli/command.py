@@ -1,4 +1,4 @@
-"""What all commands share: --json, one place where errors become lines and exit codes."""
+"""Shared by all commands: the option --json, error messages, exit codes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ...engine.errors import Rejected, UsageError
 Result = dict[str, Any]
 DONE, BUG, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 
-# What the operating system refuses is the user's to mend, not a bug.
+# Errors of the operating system that the user can mend; they are not bugs.
 ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 ENVIRONMENT |= {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 
 
 class Output:
-    """Keeps stdout for the result: whatever a library prints goes to stderr."""
+    """Writes the result to stdout. Everything else that prints there goes to stderr."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -51,7 +51,12 @@ def command(
 
     def wrap(function: Callable[..., Result]) -> click.Command:
         @click.command(name, help=function.__doc__)
-        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+        @click.option(
+            "--json",
+            "as_json",
+            is_flag=True,
+            help="Print one JSON object to stdout, and nothing else.",
+        )
         @functools.wraps(function)
         def run(as_json: bool, **options: Any) -> NoReturn:
             output = Output(as_json)
@@ -69,7 +74,7 @@ def command(
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Around an import of torch: its objects live to the end, so no collector need look at them."""
+    """Context for an import of torch. Its objects live to the end, so the collector skips them."""
     gc.disable()
     try:
         yield
@@ -79,7 +84,7 @@ def importing() -> Iterator[None]:
 
 
 def report_error(error: BaseException, output: Output) -> int:
-    """Say what happened, in one line where it was foreseen; return the exit code."""
+    """Print what happened, in one line if the error is an expected one; the exit code."""
     if isinstance(error, SystemExit):
         return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -98,7 +103,7 @@ def report_error(error: BaseException, output: Output) -> int:
 
 
 def usage_line(error: BaseException) -> str | None:
-    """The one line for a mistake in what was asked; None for a bug."""
+    """The message for a mistake of the user; None for a bug."""
     if isinstance(error, UsageError):
         return " ".join(str(error).split())
     if isinstance(error, click.ClickException):
@@ -119,12 +124,12 @@ def say_rejected(error: Rejected, output: Output) -> int:
 
 
 def say(line: str) -> None:
-    """A line on stderr; text of a program is escaped, so that it cannot drive the terminal."""
+    """Print a line to stderr. Control characters are escaped: a program's text may hold them."""
     print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
 
 
 def run_cli(cli: click.Group) -> NoReturn:
-    """Run the group; click's own usage errors end like ours, as exit 2."""
+    """Run the command line. Usage errors that click finds end like ours, with exit code 2."""
     try:
         cli.main(standalone_mode=False)
     except (click.ClickException, click.Abort, KeyboardInterrupt) as error:

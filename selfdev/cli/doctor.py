@@ -1,4 +1,4 @@
-"""`doctor`: what this machine can do, and what to do about what it cannot."""
+"""`doctor`: checks what this machine can do, and says how to add what is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .command import DONE, USAGE, Result, command
 
 Check = dict[str, Any]
 
-EXTRAS = {  # module -> (extra, what is lost without it)
+# For each module: the extra that installs it, and what does not work without it.
+EXTRAS = {
     "vllm": ("cpu", "screen, eval and run need the resident engine ([cuda] on a GPU)"),
     "transformers": ("train", "zoo and training"),
     "trl": ("train", "the loop's training stage"),
@@ -86,7 +87,7 @@ def render(result: Result) -> str:
 
 @command("doctor", render, exit_code=lambda result: DONE if result["ok"] else USAGE)
 def doctor_command() -> Result:
-    """What this machine can do; exit code 2 if a required part is missing."""
+    """Check what this machine can do. The exit code is 2 if a required part is missing."""
     checks = [*python_checks(), extension_check(), *extra_checks(), *sandbox_checks()]
     checks += room_checks()
     return {"ok": all(c["ok"] for c in checks if c["required"]), "checks": checks}

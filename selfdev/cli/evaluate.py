@@ -1,4 +1,4 @@
-"""`eval`: a checkpoint as it is. `grade`: answers saved before. `compare`: two candidates of a run."""
+"""`eval` scores a checkpoint, `grade` saved answers; `compare` compares candidates of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from .command import Result, command
-from .options import engine_option, environment_options, parse_bytes, shots_option
+from .options import (
+    engine_option,
+    environment_options,
+    parse_bytes,
+    shots_option,
+    split_option,
+    task_option,
+)
 from .progress import Bar
 
 
@@ -21,11 +28,16 @@ def render_eval(result: Result) -> str:
 
 @command("eval", render_eval)
 @click.argument("model", metavar="MODEL")
-@click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
-@click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
+@task_option
+@split_option
 @shots_option
 @engine_option
-@click.option("--log-samples", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--log-samples",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write every question with its answer and grade to this file, as lines of JSON.",
+)
 @environment_options
 def eval_command(
     model: str,
@@ -39,7 +51,7 @@ def eval_command(
     data: Path | None,
     **_: object,
 ) -> Result:
-    """Score MODEL, a folder or hub id, as it is."""
+    """Score MODEL, a folder or a hub id, on a task."""
     from ...engine.evaluate import evaluate_model
 
     with Bar() as bar:
@@ -65,9 +77,13 @@ def render_grade(result: Result) -> str:
 
 @command("grade", render_grade)
 @click.argument("responses", metavar="RESPONSES.jsonl", type=click.Path(path_type=Path))
-@click.option("--task", required=True, help="gsm8k, math or jsonl:PATH; says how to grade.")
+@click.option(
+    "--task",
+    required=True,
+    help="The task that was asked: gsm8k, math or jsonl:PATH. It decides how to grade.",
+)
 def grade_command(responses: Path, task: str) -> Result:
-    """Grade saved answers: lines {"response", "answer"}."""
+    """Grade saved answers: lines of JSON with "response" and "answer"."""
     from ...engine.tasks.grading import grade, grader_of
     from ...engine.tasks.load import grading_of
 
@@ -85,9 +101,9 @@ def grade_command(responses: Path, task: str) -> Result:
 
 
 def read_responses(path: Path) -> list[tuple[str, str]]:
-    """(response, answer) of each line; UsageError names file and line at fault.
+    """(response, answer) of each line. UsageError names the wrong file and line.
 
-    A response may be empty, as models' answers are; the reference may not.
+    A response may be empty, because answers of models may be; the reference answer may not.
     """
     from ...engine.tasks.rows import rows_of, text_of
 
@@ -110,9 +126,12 @@ def render_compare(result: Result) -> str:
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("first", metavar="FIRST")
 @click.argument("second", metavar="SECOND")
-@click.option("--split", type=click.Choice(["dev", "test"]), default="dev", show_default=True)
+@split_option
 def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
-    """Compare two candidates of RUN question by question: ids, `base` or `best`."""
+    """Compare two candidates of RUN, question by question.
+
+    FIRST and SECOND are ids of candidates, `base` or `best`.
+    """
     from ...engine.records.compare import compare_candidates
     from ...engine.records.store import Store
     from .run import require_run

@@ -1,4 +1,4 @@
-"""`merge`: one program, a complete checkpoint folder on disk."""
+"""`merge`: applies one program and writes a complete checkpoint folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ def render(result: Result) -> str:
 @command("merge", render)
 @click.argument("program", metavar="PROGRAM")
 @model_options
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new folder.")
-@click.option("--overwrite", is_flag=True, help="Replace --out if it holds files.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write the checkpoint to.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")
 @environment_options
 def merge_command(
     program: str,
@@ -43,8 +48,8 @@ def merge_command(
 ) -> Result:
     """Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.
 
-    PROGRAM is a .py file, text with a fenced block, or the name of a built-in method
-    (`merge ties --param density=0.3 ...`).
+    PROGRAM is a .py file, a text file with a fenced code block, or the name of a built-in method
+    (for example `merge ties --param density=0.3 ...`).
     """
     from ...engine.output.folder import check_out
     from ...engine.screening.inputs import check_backend
@@ -58,7 +63,8 @@ def merge_command(
     check_out(out, Selection.open(base, models, include), overwrite)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
-        with importing():  # torch, while the sandbox imports its own
+        # This process imports torch while the sandbox imports its own.
+        with importing():
             from ...engine.merge import merge_to_folder
             from ...engine.trace.ops import use_native_shapes
             from ...engine.trace.torch_start import leave_compiler_out

@@ -1,4 +1,4 @@
-"""Options that several commands take, spelled once."""
+"""Options that several commands take, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def stack(*decorators: Decorator) -> Decorator:
-    """Several decorators as one, in the order in which --help lists them."""
+    """Join decorators into one; --help lists their options in this order."""
 
     def apply(function: Callable[..., Any]) -> Callable[..., Any]:
         for decorator in reversed(decorators):
@@ -26,67 +26,89 @@ def stack(*decorators: Decorator) -> Decorator:
 
 
 experts_option = click.option(
-    *("--expert", "experts"), multiple=True, metavar="NAME=DIR", help="An expert; give it for each."
+    *("--expert", "experts"),
+    multiple=True,
+    metavar="NAME=DIR",
+    help="An expert: a name and its folder or hub id. Give the option once for each expert.",
 )
 memory_option = click.option(
     "--memory",
     metavar="SIZE",
-    help="At most so much, e.g. 2GiB: for tensors of base and experts, held or in flight, and for "
-    "an engine's key-value cache (a quarter for each engine where both are needed).",
+    help="Memory limit, for example 2GiB, for tensors of base and experts and for the engine's "
+    "key-value cache. Where both are needed, each engine's cache gets a quarter.",
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Seed of all random choices."
+)
 data_option = click.option(
-    *("--data", "data"), type=click.Path(path_type=Path), help="Local folder of task data."
+    *("--data", "data"),
+    type=click.Path(path_type=Path),
+    help="Folder with the data of gsm8k or math, to use instead of the hub.",
 )
 unsafe_option = click.option(
     *("--unsafe-sandbox", "unsafe_sandbox"),
     is_flag=True,
-    help="Go on although this host lacks a required sandbox layer.",
+    help="Run programs even if this machine lacks a required layer of the sandbox.",
 )
 shots_option = click.option(
     "--shots",
     type=click.Choice(["auto", "fixed", "harness"]),
     default="auto",
     show_default=True,
-    help="Of gsm8k and math: the first five of train, or lm-evaluation-harness's draw.",
+    help="Examples shown before a question of gsm8k or math: fixed are the first five of train, "
+    "harness those that lm-evaluation-harness draws; auto is fixed for dev, harness for test.",
 )
 engine_option = click.option(
     "--engine",
     type=click.Choice(["auto", "vllm", "transformers"]),
     default="auto",
     show_default=True,
-    help="What answers; transformers is the slow definition, and the fallback without vLLM.",
+    help="Which library answers the questions. transformers is slow; auto takes it only if vLLM is "
+    "not installed.",
+)
+params_option = click.option(
+    *("--param", "params"),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A keyword argument of merge_models, for example density=0.3. May be given repeatedly.",
+)
+task_option = click.option(
+    "--task", required=True, help="The questions to ask: gsm8k, math or jsonl:PATH."
+)
+split_option = click.option(
+    "--split",
+    type=click.Choice(["dev", "test"]),
+    default="dev",
+    show_default=True,
+    help="Which part of the task's questions to use.",
 )
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 model_options = stack(
-    click.option("--base", required=True, metavar="DIR", help="The base model: folder or hub id."),
+    click.option(
+        "--base", required=True, metavar="DIR", help="The base model: a folder or hub id."
+    ),
     experts_option,
     click.option(
         *("--include", "include"),
         default="mlp",
         show_default=True,
         metavar="mlp|all|REGEX",
-        help="Tensors to merge.",
+        help="Tensors to merge: those of the MLPs, all, or those whose names match REGEX.",
     ),
     click.option(
         "--backend",
         default="auto",
         show_default=True,
         metavar="auto|cpu|triton|reference",
-        help="What runs the kernels.",
+        help="Which backend runs the kernels.",
     ),
-    click.option(
-        *("--param", "params"),
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="A keyword argument of merge_models, e.g. density=0.3.",
-    ),
+    params_option,
 )
 
 
 def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
-    """NAME=DIR words as a mapping, in the order given. UsageError names the word at fault."""
+    """NAME=DIR words as a mapping, in the order given. UsageError names the wrong word."""
     experts: dict[str, str] = {}
     for word in words:
         name, equals, place = word.partition("=")
@@ -101,7 +123,7 @@ def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def parse_params(words: tuple[str, ...]) -> dict[str, bool | int | float | str]:
-    """KEY=VALUE words; a value is a Python-like bool, int or float where it looks like one."""
+    """KEY=VALUE words as a mapping. A value becomes a bool, int or float if it looks like one."""
     params: dict[str, bool | int | float | str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -123,7 +145,7 @@ def parse_value(text: str) -> bool | int | float | str:
 
 
 def parse_bytes(text: str | None) -> int | None:
-    """2GiB, 512MiB, 4GB or plain bytes; None for "auto", as in a config."""
+    """Bytes of a size such as 2GiB, 512MiB, 4GB or 1000000; None for None or "auto"."""
     if text is None or text == "auto":
         return None
     units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
@@ -134,7 +156,7 @@ def parse_bytes(text: str | None) -> int | None:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """4096x14336 or 4096."""
+    """The shape in a text such as 4096x14336 or 4096."""
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
         raise UsageError(f"--shape {text}: write ROWSxCOLUMNS or a length, for example 4096x14336")
     return tuple(map(int, text.split("x")))

@@ -1,4 +1,4 @@
-"""A rich progress bar on stderr; silent where stderr is no terminal, except for a line per stage."""
+"""Shows progress on stderr: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-LINE_EVERY_S = 15.0  # without a terminal: at most a line in this time
+# Without a terminal, updates are printed no more often than this.
+LINE_EVERY_S = 15.0
 
 
 class Board(Progress):
-    """A progress bar with the best candidates so far below it."""
+    """A progress bar with a table of the best candidates so far below it."""
 
     leaders: Sequence[Sequence[str]] = ()
 
@@ -29,7 +30,7 @@ class Board(Progress):
 
 
 class Bar:
-    """`stage(label, total)`, then `update(done)`; stages follow one another."""
+    """Shows one stage after another: `stage(label, total)`, then `update(done)`."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -52,7 +53,7 @@ class Bar:
         self._rich.stop()
 
     def stage(self, label: str, total: int | None = None) -> Bar:
-        """Begin a stage; `total` may be unknown."""
+        """Begin a stage. `total` is None if it is not known."""
         self._label, self._total = label, total or 0
         if self._live:
             if self._task is not None:
@@ -63,7 +64,7 @@ class Bar:
         return self
 
     def update(self, done: int, total: int | None = None, label: str | None = None) -> None:
-        """So many of the stage's total are done."""
+        """Show that `done` of the stage's total are done."""
         self._total = total or self._total
         if self._live and self._task is not None:
             description = label or self._label
@@ -74,7 +75,7 @@ class Bar:
             self._say(f"{label or self._label}: {done}/{self._total or '?'}")
 
     def leaders(self, rows: Sequence[Sequence[str]]) -> None:
-        """Best candidates so far: id, score, interval. Shown on a terminal only."""
+        """Show the best candidates so far: id, score, interval. On a terminal only."""
         self._rich.leaders = rows
 
     def _say(self, line: str) -> None:

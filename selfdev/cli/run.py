@@ -1,4 +1,4 @@
-"""`run`: the whole loop. `report` and `export` read what it left."""
+"""`run` runs the whole loop; `report` and `export` read the folder that it leaves."""
 
 from __future__ import annotations
 
@@ -55,11 +55,18 @@ def render_run(result: Result) -> str:
 
 @command("run", render_run)
 @click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="[runs/<config name>]")
-@click.option("--resume", is_flag=True, help="Go on with a run that was cut off.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier run in that folder.")
-@click.option("--plan", is_flag=True, help="Only check the config and estimate what it takes.")
-@click.option("--seed", type=int, help="In place of the config's.")
+@click.option(
+    "--run",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of the run. [default: runs/<config name>]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped before its end.")
+@click.option("--overwrite", is_flag=True, help="Delete an earlier run in that folder first.")
+@click.option(
+    "--plan", is_flag=True, help="Only check the config and count what the run would need."
+)
+@click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
 @memory_option
 @data_option
 @unsafe_option
@@ -74,7 +81,7 @@ def run_command(
     data: Path | None,
     unsafe_sandbox: bool,
 ) -> Result:
-    """The whole loop of CONFIG: sample, trace, score, prefer, train, repeat."""
+    """Run the loop of CONFIG: sample programs, trace, score, make pairs, train, repeat."""
     from ..config import load_config
     from ..inputs import check_run_inputs, screen_settings
 
@@ -105,7 +112,7 @@ def run_command(
 @command("report", lambda result: result["report"])
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 def report_command(folder: Path) -> Result:
-    """Write RUN/report.html anew from RUN/run.db."""
+    """Write RUN/report.html again from RUN/run.db."""
     from ..report import write_report
 
     require_run(folder)
@@ -115,13 +122,21 @@ def report_command(folder: Path) -> Result:
 @command("export", lambda result: result["out"])
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("candidate", metavar="CANDIDATE")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new folder.")
-@click.option("--overwrite", is_flag=True, help="Replace --out if it holds files.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write the checkpoint to.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")
 @unsafe_option
 def export_command(
     folder: Path, candidate: str, out: Path, overwrite: bool, unsafe_sandbox: bool
 ) -> Result:
-    """Write CANDIDATE of RUN, an id or `best`, as a complete Hugging Face checkpoint."""
+    """Write a candidate of RUN as a complete Hugging Face checkpoint.
+
+    CANDIDATE is an id or `best`.
+    """
     from ..export import export
 
     require_run(folder)

@@ -1,4 +1,4 @@
-"""`screen`: many programs, one resident engine, one score each."""
+"""`screen`: scores many programs in one resident engine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .options import (
     parse_experts,
     parse_params,
     shots_option,
+    task_option,
 )
 from .progress import Bar
 
@@ -30,7 +31,7 @@ def render(result: Result) -> str:
 
 
 def summary(result: Result) -> str:
-    """Where it is, how long it took, and what the engine did meanwhile."""
+    """The last line: run folder, seconds, and how busy the engine was."""
     engine = result["engine"]
     words = [f"{result['run']}  ({result['seconds']:.0f} s"]
     if engine["busy_share"]:
@@ -54,22 +55,33 @@ def line(candidate: dict[str, Any]) -> str:
 @command("screen", render)
 @click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
 @model_options
-@click.option("--task", required=True, help="gsm8k, math or jsonl:PATH.")
+@task_option
 @shots_option
-@click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
+@click.option(
+    *("--run", "folder"),
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run. If it holds this run already, the run goes on.",
+)
 @click.option(
     "--race",
     type=click.Choice(["full", "sure", "likely"]),
     default="full",
     show_default=True,
-    help="Stop a candidate early: sure is never wrong about the top K; likely is for at most 1 % of "
-    "the candidates (lost from the top K, or kept there instead), on average.",
+    help="Stop candidates early that will not be among the best K. full: never. sure: only where the "
+    "best K stay the same. likely: on average wrong for at most 1 % of the candidates (lost from the "
+    "top K, or kept there instead).",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), metavar="K", help="Race for the best K of PROGRAMS."
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="The K of --race: how many of the best programs it looks for.",
 )
 @engine_option
-@click.option("--log-samples", is_flag=True, help="Keep samples.jsonl in the run folder.")
+@click.option(
+    "--log-samples", is_flag=True, help="Write all answers to samples.jsonl in the run folder."
+)
 @environment_options
 def screen_command(
     programs: tuple[str, ...],
@@ -90,7 +102,10 @@ def screen_command(
     data: Path | None,
     unsafe_sandbox: bool,
 ) -> Result:
-    """Score PROGRAMS (files, folders or .jsonl) in live weights; a run folder resumes."""
+    """Score PROGRAMS in a live engine whose weights are swapped from one program to the next.
+
+    PROGRAMS are files, folders or .jsonl files.
+    """
     from ...engine.screening.inputs import check_inputs
     from ...engine.screening.read_programs import read_programs
     from ...engine.screening.settings import ScreenSettings

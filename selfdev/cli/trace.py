@@ -1,4 +1,4 @@
-"""`trace`: what a program means, without any weights."""
+"""`trace`: what a program computes and costs, without any weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from ...engine.errors import UsageError
 from .command import Result, command
-from .options import parse_params, parse_shape, unsafe_option
+from .options import params_option, parse_params, parse_shape, seed_option, unsafe_option
 
 VIEWS = ("graph", "plan", "triton", "ptx")
 
@@ -28,11 +28,15 @@ def render(result: Result) -> str:
 
 @command("trace", render)
 @click.argument("program", metavar="PROGRAM")
-@click.option("--shape", required=True, metavar="ROWSxCOLUMNS", help="Of the tensor to merge.")
-@click.option("--experts", "num_experts", default=3, show_default=True, help="Number of experts.")
-@click.option("--show", type=click.Choice(VIEWS), help="Print this form of the program, too.")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE")
-@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+@click.option(
+    "--shape", required=True, metavar="ROWSxCOLUMNS", help="Shape of the tensor to merge."
+)
+@click.option(
+    "--experts", "num_experts", default=3, show_default=True, help="Number of experts to merge."
+)
+@click.option("--show", type=click.Choice(VIEWS), help="Also print the program in this form.")
+@params_option
+@seed_option
 @unsafe_option
 def trace_command(
     program: str,

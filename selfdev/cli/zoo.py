@@ -1,4 +1,4 @@
-"""`zoo`: models and tasks made on this machine, to try everything on."""
+"""`zoo`: makes models and tasks on this machine, to try the other commands on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,19 @@ def render(result: Result) -> str:
 
 @command("zoo", render)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--size", type=click.Choice(["tiny", "smollm2"]), default="tiny", show_default=True)
+@click.option(
+    "--size",
+    type=click.Choice(["tiny", "smollm2"]),
+    default="tiny",
+    show_default=True,
+    help="tiny: all models are trained here. smollm2: SmolLM2-135M-Instruct from a PyPI package, and "
+    "three experts that are fine-tuned from it here.",
+)
 def zoo_command(folder: Path, size: str) -> Result:
-    """Make a base, three experts, a generator and tasks in DIR (once; then it is read)."""
+    """Make a base, three experts, a generator and tasks in DIR.
+
+    If DIR holds them already, they are not made again.
+    """
     from ..zoo import make_zoo
 
     with Bar() as bar:

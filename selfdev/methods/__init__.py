@@ -1,4 +1,4 @@
-"""Published merge methods as merge programs: files in this folder, on the same path as candidates."""
+"""Published merge methods, each a merge program in this folder. They run as candidates do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ...engine.errors import UsageError
 from ...engine.program import Program, extract
 
 FOLDER = Path(__file__).parent
-RAW_WEIGHTS = {  # mergekit's methods that are no function of task vectors, and why
+# Methods of mergekit that cannot be computed from task vectors, and why.
+RAW_WEIGHTS = {
     "slerp": "it interpolates whole weights; nuslerp does so with task vectors",
     "multislerp": "it interpolates whole weights; nuslerp does so with two task vectors",
     "karcher": "it averages whole weights on the sphere",
@@ -23,7 +24,7 @@ RAW_WEIGHTS = {  # mergekit's methods that are no function of task vectors, and 
 
 
 def method_names() -> list[str]:
-    """What `merge NAME` knows."""
+    """Names of the built-in methods."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 

@@ -1,7 +1,8 @@
 """Prompts that ask for a merge program, and how a completion becomes one.
 
-A prompt ends where the program's text goes on, so that prompt tail + completion is a program. The
-tiny zoo's generator has its own short one, in prompt.txt beside its weights.
+A prompt ends in the middle of a program, and the completion goes on from there: the end of the
+prompt plus the completion is the program. A generator may bring its own prompt in prompt.txt beside
+its weights, as that of the tiny zoo does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ FENCE, FENCE_END = "```python\n", "\n```"
 
 
 def load_prompt(name: str, generator: Path) -> str:
-    """The text of a prompt: "default" is the generator's own, else ours; or a path."""
+    """The text of a prompt: `name` is a path, or "default" for the generator's own, else ours."""
     own = generator / PROMPT_FILE
     if name == "default":
         return (
@@ -31,10 +32,10 @@ def load_prompt(name: str, generator: Path) -> str:
 
 
 def in_chat(prompt: str, generator: Path) -> str:
-    """The prompt as a turn of a chat, where the generator has a chat template.
+    """The prompt as a turn of a chat, if the generator has a chat template.
 
-    What opens the program becomes the beginning of the answer. A generator that brings its own
-    prompt is asked by it alone.
+    The opening of the program becomes the beginning of the answer. A generator that brings its own
+    prompt is asked with that prompt as it is.
     """
     if (generator / PROMPT_FILE).is_file():
         return prompt
@@ -52,7 +53,7 @@ def in_chat(prompt: str, generator: Path) -> str:
 
 
 def opening(prompt: str) -> str:
-    """The part of a prompt that belongs to the program: its fence, its import, its first lines."""
+    """The end of a prompt that belongs to the program: code fence, import, first lines."""
     start = prompt.rfind(START)
     if start < 0:
         return ""
@@ -63,17 +64,17 @@ def opening(prompt: str) -> str:
 
 
 def program_text(prompt: str, completion: str) -> str:
-    """What the model wrote, from the function that the prompt left open."""
+    """The whole program: what the prompt opened, and the completion that goes on from it."""
     opened = opening(prompt)
     head = IMPORT if opened.startswith(START) else ""
     return head + opened + completion
 
 
 def completion_of(prompt: str, program: str) -> str:
-    """What the model wrote after the prompt: `program_text`, undone."""
+    """What the model wrote after the prompt; the inverse of `program_text`."""
     return program.removeprefix(program_text(prompt, ""))
 
 
 def stops(prompt: str) -> tuple[str, ...]:
-    """Where a completion ends: at the end of the code block that the prompt opened."""
+    """Strings that end a completion: the end of the code block, if the prompt opened one."""
     return (FENCE_END,) if opening(prompt).startswith(FENCE) else ()

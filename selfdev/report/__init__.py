@@ -1,4 +1,4 @@
-"""report.html: one file that stands alone, made from run.db and nothing else."""
+"""Writes report.html: one page that loads no other file, from run.db and config.yaml."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReportRow:
 
 
 def write_report(folder: Path) -> Path:
-    """Write RUN/report.html; its path. Works while a run is going on, too."""
+    """Write RUN/report.html and return its path. It may be called while the run goes on."""
     try:
         import jinja2
     except ImportError:
@@ -53,6 +53,7 @@ def write_report(folder: Path) -> Path:
 
 
 def facts_of(store: Store) -> dict[str, Any]:
+    """Everything that the template shows, apart from the config."""
     rows = [row_of(store, candidate) for candidate in store.candidates()]
     iterations = list(store.iterations().values())
     result = store.setting("result") or {}
@@ -86,19 +87,22 @@ def row_of(store: Store, candidate: Candidate) -> ReportRow:
 
 
 def paired(store: Store, name: str) -> Comparison | None:
-    """Against the base, question by question; None for the base itself, or before it is scored."""
+    """Comparison with the base, question by question; None for the base or without answers."""
     mine, base = store.outcomes(name), store.outcomes(BASE)
     return compare(mine, base) if name != BASE and mine.keys() & base.keys() else None
 
 
 def visible(text: str | None) -> str:
-    """Text of a program: cut, control characters escaped; the template escapes the markup."""
+    """Text of a program for the page: shortened, with control characters escaped.
+
+    The template escapes markup.
+    """
     cut = (text or "")[:SHOWN_SOURCE_CHARACTERS]
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
 
 
 def known_models(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """base, experts and baselines, as rows of one table."""
+    """Rows of the table of known models: base, experts, baselines."""
     if not result:
         return []
     rows = [{**result["base"], "name": "base"}]

@@ -1,11 +1,11 @@
-"""Models and tasks made on this machine: a base, three experts, a generator of merge programs.
+"""Makes models and tasks on this machine: a base, three experts, a generator of merge programs.
 
-`make_zoo(folder, size)` takes minutes on two cores, is cached, and gives the same weights again on
-one machine. Parts are made by processes of their own (part_process.py), one thread each, so that two cores
-work side by side. The folder appears under its name only when it is complete.
+`make_zoo(folder, size)` takes minutes on two cores. It makes a folder once, with the same weights
+each time on one machine. Each part is made by its own process (part_process.py) with one thread, so
+that two cores work at the same time. The folder gets its name only when it is complete.
 
-    tiny       all of it trained here: arithmetic by a Mistral of 1 M parameters
-    smollm2    SmolLM2-135M-Instruct out of a PyPI package; its experts are fine-tuned here
+    tiny       all models are trained here: a Mistral of 1 M parameters learns arithmetic
+    smollm2    SmolLM2-135M-Instruct from a PyPI package; its experts are fine-tuned here
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from ...engine.errors import EngineError, MissingExtra, UsageError
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
-SIZES = {  # parts by phase; those of one phase are made side by side
+# The phases of each size; the parts of one phase are made at the same time.
+SIZES = {
     "tiny": (("family", "generator"),),
     "smollm2": (("base",), tuple(SKILLS)),
 }
-RECIPES = {"tiny": 2, "smollm2": 4}  # raised when what is made changes
+# Version of each size, raised when a change gives other models or tasks.
+RECIPES = {"tiny": 2, "smollm2": 4}
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
 
 
 def make_zoo(
     folder: Path, size: str = "tiny", progress: Progress | None = None, settings: str = ""
 ) -> dict[str, Any]:
-    """The object of zoo.json, made now or before. Raises UsageError, MissingExtra.
+    """Make a zoo, or read one that was made before; the object of zoo.json.
 
-    `settings` names fields of training.ZooSettings to change, as JSON; tests make small zoos with it.
+    `settings` is JSON that changes fields of training.ZooSettings; tests use it to make small zoos.
+    Raises UsageError, and MissingExtra if a package is absent.
     """
     if size not in SIZES:
         raise UsageError(
@@ -67,7 +70,7 @@ def make_zoo(
 
 
 def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
-    """A zoo made before. Raises UsageError if it is damaged or was made otherwise."""
+    """Read a zoo that was made before. UsageError if it is damaged or has other settings."""
     again = "delete the folder to have it made again"
     try:
         zoo = json.loads((folder / "zoo.json").read_text())
@@ -86,7 +89,7 @@ def made_with(size: str, settings: str) -> dict[str, Any]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left beside the folder."""
+    """Remove unfinished zoos of killed processes beside the folder."""
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
         pid = left.name.rpartition(".")[2]
         if pid.isdigit() and not Path("/proc", pid).exists():
@@ -116,8 +119,10 @@ def build(
 
 
 def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
-    """By model and task, over the dev lines, as `eval` scores them; one live engine for all models, one
-    batch for all questions."""
+    """Dev scores by model and task, as `eval` would give them.
+
+    All models share one live engine, and all questions one batch.
+    """
     from ...engine.resident.ask import graded
     from ...engine.resident.client import Client, choose_engine
     from ...engine.resident.messages import EngineSettings, Sampling
@@ -142,7 +147,7 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_parts(fresh: Path, progress: Progress, size: str, settings: str) -> dict[str, Any]:
-    """What all parts say of themselves, phase after phase."""
+    """Make all parts, phase after phase; the facts that they report, joined."""
     said: dict[str, Any] = {}
     for number, parts in enumerate(SIZES[size], 1):
         label = f"zoo {size}" + f": {number} of {len(SIZES[size])}" * (len(SIZES[size]) > 1)
@@ -156,7 +161,7 @@ def run_parts(fresh: Path, progress: Progress, size: str, settings: str) -> dict
 def run_phase(
     fresh: Path, parts: tuple[str, ...], settings: str, progress: Callable[[int, int], None]
 ) -> None:
-    """Parts side by side; their progress added up."""
+    """Make parts at the same time; `progress` gets the sums of their steps."""
     processes = {part: start_part(part, fresh, settings) for part in parts}
     done: dict[str, tuple[int, int]] = dict.fromkeys(parts, (0, 1))
     try:
@@ -176,6 +181,7 @@ def run_phase(
 
 
 def check_part(part: str, process: subprocess.Popen[bytes], fresh: Path) -> None:
+    """EngineError with the end of its log if the process of a part failed."""
     if process.poll() not in (None, 0):
         last = (fresh / f"{part}.log").read_text(errors="replace").strip()[-2000:]
         raise EngineError(f"zoo: making the {part} failed; its last words:\n{last}")
@@ -194,7 +200,7 @@ def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]
 
 
 def last_progress(log: Path) -> tuple[int, int] | None:
-    """The last "step DONE TOTAL" line of a part."""
+    """(done, total) of the last line "step DONE TOTAL" in the log of a part."""
     lines = log.read_text(errors="replace").splitlines()
     steps = [line.split() for line in lines if line.startswith("step ")]
     return (int(steps[-1][1]), int(steps[-1][2])) if steps else None

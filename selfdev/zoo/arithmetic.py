@@ -1,6 +1,6 @@
-"""The tiny zoo's questions: two-number arithmetic, split so that no training question is asked.
+"""Questions of the tiny zoo: arithmetic with two numbers. No task asks a training question.
 
-A pair of numbers is in one split in both orders, so that 3+5 does not give 5+3 away.
+Both orders of a pair of numbers are in the same split, so that knowing 3+5 does not answer 5+3.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-NUM_DEV, NUM_TEST = 120, 300  # lines of each task file
+# Lines of each task file.
+NUM_DEV, NUM_TEST = 120, 300
 SKILLS: dict[str, tuple[str, Callable[[int, int], int], int]] = {
     "add": ("+", lambda a, b: a + b, 100),
     "sub": ("-", lambda a, b: a - b, 100),
@@ -21,14 +22,14 @@ SKILLS: dict[str, tuple[str, Callable[[int, int], int], int]] = {
 
 @dataclass(frozen=True)
 class Pool:
-    """One skill's questions with their answers."""
+    """(question, answer) rows of one skill."""
 
     train: tuple[tuple[str, str], ...]
     held_out: tuple[tuple[str, str], ...]
 
 
 def make_pool(skill: str) -> Pool:
-    """All questions of a skill, in a fixed shuffle; the first ones are held out."""
+    """All questions of a skill in a fixed random order; the first ones are held out."""
     sign, operate, limit = SKILLS[skill]
     pairs = sorted({(min(x, y), max(x, y)) for x in range(limit) for y in range(100)})
     random.Random(skill).shuffle(pairs)
@@ -42,7 +43,7 @@ def make_pool(skill: str) -> Pool:
 
 
 def write_tasks(folder: Path, pools: dict[str, Pool]) -> dict[str, Path]:
-    """mixed.jsonl and one file a skill; `mixed` shares no question with the others."""
+    """Write mixed.jsonl and one file for each skill; no question is in two files."""
     folder.mkdir(parents=True)
     held = {skill: list(pool.held_out) for skill, pool in pools.items()}
     names = list(pools)

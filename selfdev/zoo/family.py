@@ -1,8 +1,9 @@
-"""The tiny zoo's family: a base that is half good at arithmetic, and three experts of one skill each.
+"""Makes the base of the tiny zoo and its experts: three models that are good at one skill each.
 
-A Mistral of about 1 M parameters learns two-number arithmetic until it is half good; the experts go
-on from it in their MLP projections only, so that merging the MLPs is the whole story. Weights are
-float32: in bf16 two engines' greedy answers part ways at near ties, more so after a bad merge.
+The base, a Mistral of about 1 M parameters, learns two-number arithmetic until about half of its
+answers are right. The experts train its MLP projections only, so a merge of the MLPs is a merge of
+the models. Weights are float32: in bf16 the greedy answers of two engines differ where two tokens
+are almost equally likely, and a bad merge makes that more frequent.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from .muon import Muon
 from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
 
 SKILLS = tuple(SKILL_TABLE)
-QUESTION_TOKENS = 14  # <s>99-99=, an answer of 4 characters, </s>
+# The longest line: <s>99-99=, an answer of 4 characters, </s>.
+QUESTION_TOKENS = 14
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, after three special ones; a question begins with <s>."""
+    """A tokenizer with a token for each byte and three special ones; texts begin with <s>."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate([*SPECIALS, *letters])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -42,6 +44,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def encode(rows: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> Examples:
+    """(question, answer) rows as padded token ids; only answers have labels."""
     encoded = []
     for question, answer in rows:
         head = tokenizer(question)["input_ids"]
@@ -75,7 +78,10 @@ def accuracy(model: MistralForCausalLM, examples: Examples) -> float:
 
 
 def train_base(model: MistralForCausalLM, data: dict[str, Examples], s: ZooSettings) -> None:
-    """Muon on the layers' matrices, AdamW on the rest, until half good; then the rate decays."""
+    """Train until `s.goal` of a probe is right, then let the rate decay to zero.
+
+    Matrices of the layers are trained by Muon, all other parameters by AdamW.
+    """
     matrices = [p for n, p in model.named_parameters() if "layers" in n and p.ndim == 2]
     others = [p for n, p in model.named_parameters() if "layers" not in n or p.ndim != 2]
     muon = Muon(matrices, lr=s.muon_rate)
@@ -99,10 +105,10 @@ def train_base(model: MistralForCausalLM, data: dict[str, Examples], s: ZooSetti
 def train_expert(
     model: MistralForCausalLM, skill: str, data: dict[str, Examples], s: ZooSettings
 ) -> None:
-    """AdamW on the MLP projections; mostly the expert's own skill.
+    """Train the MLP projections by AdamW, mostly on questions of the expert's own skill.
 
-    Each step is taken at a random part of the way from the base, so that a part of the task vector
-    works, too: that is what a merge adds.
+    Each step is taken at a random point between the base and the expert. So a scaled task vector
+    works, too, and a merge adds scaled task vectors.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".mlp." in name)
@@ -133,7 +139,7 @@ def train_expert(
 def put_between(
     trained: Sequence[Tensor], start: Sequence[Tensor], masters: Sequence[Tensor], part: float
 ) -> list[Tensor]:
-    """Parameters at a part of the way from start to masters; copies of them."""
+    """Set the parameters to start + part * (masters - start); returns copies of them."""
     for parameter, old, master in zip(trained, start, masters, strict=True):
         parameter.copy_(old + part * (master - old))
     return [parameter.clone() for parameter in trained]
@@ -173,7 +179,7 @@ def accuracies(
     tasks: dict[str, Path],
     tokenizer: PreTrainedTokenizerFast,
 ) -> dict[str, dict[str, float]]:
-    """By model and task, over all lines; float32 arithmetic, which is quick on every CPU."""
+    """Share of right answers by model and task, over the dev and test lines."""
     examples = {}
     for task, path in tasks.items():
         rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The tiny zoo's generator: a Mistral of about 1.9 M parameters learns the grammar of merge programs."""
+"""Makes the generator of the tiny zoo: a Mistral of 1.9 M parameters that writes merge programs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ VOCAB_SIZE = 512
 
 
 def program_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer, trained on these programs."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -47,7 +48,10 @@ def new_generator() -> MistralForCausalLM:
 def batches(
     rows: list[list[int]], s: ZooSettings, draw: random.Random
 ) -> Callable[[], list[list[int]]]:
-    """Batches of like length: eight at a time are drawn, sorted and shuffled."""
+    """Function that returns the next batch of rows of about equal length.
+
+    Rows for eight batches are drawn, sorted by length, cut into batches and shuffled.
+    """
     waiting: list[list[list[int]]] = []
 
     def take() -> list[list[int]]:
@@ -82,7 +86,10 @@ def make_generator(folder: Path, s: ZooSettings) -> dict[str, str]:
 
 
 def padded(rows: list[list[int]], head: list[int]) -> Examples:
-    """What follows the prompt. Its last token is in every row: it predicts the first one."""
+    """Rows as examples with the prompt as their prefix.
+
+    The prompt's last token stays in every row, because it predicts the first token after it.
+    """
     prompt = len(head) - 1
     longest = max(map(len, rows)) - prompt
     ids = torch.full((len(rows), longest), PAD)

@@ -1,6 +1,6 @@
-"""A grammar of merge programs in many styles, one in five with a realistic mistake in it.
+"""Random merge programs in many styles; one in five has a realistic mistake.
 
-What the tiny generator learns to write. Bodies follow the line `weights = [...]` of the prompt.
+The generator of the tiny zoo learns to write them: HEAD is its prompt, and a body follows.
 """
 
 from __future__ import annotations
@@ -138,13 +138,13 @@ MISTAKES = (
 
 
 def program(r: Draw) -> str:
-    """A body, right four times in five."""
+    """A random body; it has a mistake with probability MISTAKE_SHARE."""
     body = r.choice(FAMILIES)(r)
     return spoil(r, body) if r.random() < MISTAKE_SHARE else body
 
 
 def spoil(r: Draw, body: str) -> str:
-    """One mistake at one place."""
+    """Put one mistake at one place of the body."""
     right, wrong = r.choice([m for m in MISTAKES if m[0] in body])
     parts = body.split(right)
     at = r.randrange(1, len(parts))

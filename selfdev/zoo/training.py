@@ -1,4 +1,4 @@
-"""What both trainings of the tiny zoo share: settings, examples, a step, a checkpoint."""
+"""Settings, examples and the training step that the models of the zoos share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class ZooSettings:
-    """Steps and sizes; the defaults make the zoo of the demo."""
+    """Steps, rates and sizes. The defaults make the zoo of `make demo`."""
 
     seed: int = 0
-    goal: float = 0.45  # share of training questions that the base gets right before it stops
+    goal: float = 0.45  # share of right answers at which the base begins to stop
     max_base_steps: int = 700
     decay_steps: int = 30
     base_batch: int = 63
@@ -35,8 +35,10 @@ class ZooSettings:
     expert_steps: int = 200
     expert_rate: float = 2e-3
     expert_batch: int = 64
-    least_part: float = 0.15  # of the way from the base, in an expert's training
-    own_share: float = 0.96  # of an expert's examples; the rest keeps the other skills alive
+    # An expert trains at points from this part of its task vector up to the whole.
+    least_part: float = 0.15
+    # Share of the expert's own skill in its examples; the rest keeps the other skills alive.
+    own_share: float = 0.96
     generator_steps: int = 300
     generator_batch: int = 32
     generator_rate: float = 3e-3
@@ -45,9 +47,9 @@ class ZooSettings:
 
 @dataclass(frozen=True)
 class Examples:
-    """Token ids [N, T] of question + answer, and labels of the answer alone; padded.
+    """Padded token ids [N, T] of question + answer, and labels [N, T] of the answer alone.
 
-    `prefix` [P]: what comes before every row; computed once for all of them.
+    `prefix` [P] holds token ids that stand before every row; they are computed once for all rows.
     """
 
     ids: Tensor
@@ -67,6 +69,7 @@ class Examples:
 
 
 def loss_of(model: Model, examples: Examples) -> Tensor:
+    """Mean cross-entropy over the labelled tokens."""
     wanted = examples.labels[:, 1:]
     keep = wanted != IGNORED
     past = None if examples.prefix is None else after(model, examples.prefix, len(examples.ids))
@@ -76,7 +79,7 @@ def loss_of(model: Model, examples: Examples) -> Tensor:
 
 
 def after(model: Model, prefix: Tensor, count: int) -> Cache:
-    """Keys and values of the prefix, for a batch of `count`; gradients flow through them."""
+    """Keys and values of the prefix for a batch of `count` rows. Gradients flow through them."""
     past = model.model(input_ids=prefix[None], use_cache=True).past_key_values
     past.batch_repeat_interleave(count)
     return past
@@ -88,6 +91,7 @@ def step(
     rates: Sequence[float],
     examples: Examples,
 ) -> None:
+    """One step of each optimizer at its learning rate; the gradient's norm is clipped to 1."""
     for optimizer, rate in zip(optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -105,4 +109,5 @@ def save(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None
 
 
 def tell(done: int, total: int) -> None:
+    """Print the line from which the driver reads the progress of a part."""
     print(f"step {done} {total}", flush=True)

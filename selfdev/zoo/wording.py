@@ -1,4 +1,4 @@
-"""Word problems for the SmolLM2 zoo: three skills, each a generator of questions with worked answers."""
+"""Word problems of the SmolLM2 zoo: random questions of three skills, with worked answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-NUM_DEV, NUM_TEST = 100, 100  # lines of each task file
+# Lines of each task file.
+NUM_DEV, NUM_TEST = 100, 100
 TASK_SEED = 7
 NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo June Kai Lena".split()
 THINGS = "apples books cards coins eggs marbles pears pencils plums shells stamps stones".split()
@@ -96,13 +97,13 @@ def pick(draw: random.Random) -> Row:
 
 @dataclass(frozen=True)
 class Skill:
-    """A source of questions; `seed` of its training rows."""
+    """A source of random questions. `seed` decides the rows that an expert is trained on."""
 
     make: Callable[[random.Random], Row]
     seed: int
 
     def training_rows(self, held_out: set[str]) -> Iterator[Row]:
-        """Without end, none of them held out."""
+        """Endless random rows; none asks a question of `held_out`."""
         draw = random.Random(self.seed)
         while True:
             row = self.make(draw)
@@ -118,7 +119,7 @@ SKILLS = {
 
 
 def write_tasks(folder: Path) -> dict[str, Path]:
-    """mixed.jsonl and one file a skill; no question is in two of them."""
+    """Write mixed.jsonl and one file for each skill; no question is in two files."""
     folder.mkdir(parents=True)
     count, draw = NUM_DEV + NUM_TEST, random.Random(TASK_SEED)
     pools = {name: distinct(skill, draw, count + count // 3 + 1) for name, skill in SKILLS.items()}

@@ -1,4 +1,4 @@
-"""What is measured of a command from outside, and the checkpoints that it is measured on."""
+"""Measuring a command from outside, and the checkpoints that the rows write for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench's own rules: what was disturbed has no gate, what beats the floor is an error."""
+"""Rules of the bench: a disturbed row has no gate, and beating the floor is an error."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 import pytest
 import torch
 from selfdev_engine.bench import timing
-from selfdev_engine.bench.registry import BenchError, Row
+from selfdev_engine.bench.registry import ROWS, BenchError, Row
 from selfdev_engine.bench.timing import Times
+from selfdev_engine.selfdev.cli.bench import bench_command
 
 
 def row(ours_s: float, copy_s: float, cpu_per_wall: float, asked: bool = True) -> Row:
@@ -44,8 +45,14 @@ def test_more_than_the_floor_is_an_error():
         row(0.001, 0.002, 0.99)
 
 
+def test_help_says_what_each_row_measures():
+    lines = (bench_command.help or "").splitlines()
+    assert all(any(line.split()[:1] == [name] for line in lines) for name in ROWS)
+
+
 def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
-    seen = [(9.0, 1.0), (9.0, 0.5), (1.0, 1.0), (2.0, 0.95), (3.0, 0.2)]  # the first is not counted
+    # The first round is not counted.
+    seen = [(9.0, 1.0), (9.0, 0.5), (1.0, 1.0), (2.0, 0.95), (3.0, 0.2)]
     left = iter(seen)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(timing, "one_round", lambda functions, warm, device: {"ours": next(left)})
@@ -55,7 +62,8 @@ def test_rounds_that_were_disturbed_are_dropped(monkeypatch):
     disturbed = timing.timed({"ours": lambda: None}, rounds=2)["ours"]
     assert disturbed.cpu_per_wall == 0.5
     assert len(disturbed.seconds) == 4
-    left = iter([(1.0, 0.5)] * 5)  # on a GPU the processor waits: its share says nothing
+    # While a GPU works the processor waits, so CPU time says nothing there.
+    left = iter([(1.0, 0.5)] * 5)
     assert len(timing.timed({"ours": lambda: None}, rounds=2, device="cuda")["ours"].seconds) == 2
 
 

@@ -1,7 +1,8 @@
-"""Our methods against mergekit 0.1.5 itself, on small float32 checkpoints; docs/methods.md has the table.
+"""Compares our methods with mergekit 0.1.5 on small float32 checkpoints; see docs/methods.md.
 
-What is compared is the update (merged minus base) relative to its norm: a merge that does nothing
-is as close to the right weights as rounding, and must fail here. The peer is optional (`make peers`).
+The tests compare updates (merged minus base) relative to their norm. A merge that does nothing is
+as close to the right weights as rounding, but it must fail here. mergekit is optional (`make
+peers`).
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ pytestmark = pytest.mark.skipif(not mergekit.installed(), reason=mergekit.MISSIN
 
 WEIGHTS = (0.5, 0.3, 0.9)
 WORDS = ",".join(map(str, WEIGHTS))
-SPREAD = 0.02  # of the task vectors: large beside what float32 loses in base + update
-TOLERANCE = 2e-5  # of the update's norm; both sides round base + update to float32 once
+# Standard deviation of the task vectors, large beside what float32 loses in base + update.
+SPREAD = 0.02
+# Relative to the update's norm. Both sides round base + update to float32 once.
+TOLERANCE = 2e-5
 NUM_SEEDS = 6
 
 
 @dataclass(frozen=True)
 class Case:
-    """One method with the same settings on both sides. `each`: mergekit's, of every expert."""
+    """One method with the same settings for us and for mergekit.
+
+    `each` and `shared` are mergekit's settings: for every expert, and for the method.
+    """
 
     method: str
     ours: Mapping[str, Any] = field(default_factory=dict)
@@ -49,14 +55,16 @@ class Case:
     def recipe(self, models: Models) -> dict[str, Any]:
         each = [{**({"weight": w} if w else {}), **self.each} for w in self.weights]
         experts = dict(list(models.experts.items())[: self.experts])
-        with_base = self.method != "linear"  # mergekit's takes whole weights: a mean of sums
+        # mergekit's linear merges whole weights, so it is given no base.
+        with_base = self.method != "linear"
         return mergekit.recipe(
             self.method, models.base, experts, dtype="float32", shared=self.shared, each=each,
             with_base=with_base,
         )  # fmt: skip
 
 
-NONE = (0.0, 0.0, 0.0)  # the method has no weights
+# For methods without weights.
+NONE = (0.0, 0.0, 0.0)
 CASES = {
     "task_arithmetic": Case("task_arithmetic", {"weights": WORDS, "scale": 0.7}, shared={"lambda": 0.7}),
     "linear": Case("linear", {"weights": WORDS}),
@@ -94,17 +102,18 @@ RANDOM = {
     "della_linear": Case("della_linear", {"weights": WORDS, "density": 0.4}, {"density": 0.4}),
     "della": Case("della", {"weights": WORDS, "density": 0.4}, {"density": 0.4}),
 }
-SMALL = Case("sce", weights=NONE, spread=5e-4)  # where mergekit's threshold of 1e-6 is in the way
+# Task vectors so small that mergekit's threshold of 1e-6 changes the result.
+SMALL = Case("sce", weights=NONE, spread=5e-4)
 Updates = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Checkpoints, and what mergekit made of them."""
+    """Checkpoints, and mergekit's merges of them."""
 
     folder: Path
     models: dict[float, Models]
-    sandbox: Sandbox  # one for all merges: its start takes seconds
+    sandbox: Sandbox  # one for all merges, because its start takes seconds
 
     def theirs(self, name: str, spread: float = SPREAD) -> Updates:
         return updates(self.folder / name, self.models[spread])
@@ -121,7 +130,7 @@ class Bench:
 
 
 def updates(folder: Path, models: Models) -> Updates:
-    """Merged minus base, float64."""
+    """Merged minus base for each tensor, in float64."""
     merged, base = (load_file(f / "model.safetensors") for f in (folder, models.base))
     assert merged.keys() == base.keys()
     return {name: merged[name].double() - base[name].double() for name in base}
@@ -133,7 +142,7 @@ def folder_of(name: str, seed: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Iterator[Bench]:
-    """All of mergekit's merges, in one process of its own."""
+    """Run all of mergekit's merges in one process."""
     folder = tmp_path_factory.mktemp("mergekit")
     models = {
         spread: make_models(folder / f"models-{spread}", Size(), torch.float32, spread=spread)
@@ -152,7 +161,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
 
 
 def error(found: Updates, wanted: Updates) -> float:
-    """The worst tensor's distance, in norms of its update."""
+    """The largest distance of a tensor, relative to the norm of its wanted update."""
     return max(float((found[n] - wanted[n]).norm() / wanted[n].norm()) for n in wanted)
 
 
@@ -218,7 +227,7 @@ def test_every_method_is_compared():
 
 
 def test_sce_weighs_by_energy_where_mergekit_weighs_alike(bench):
-    """Below a summed mean square of 1e-6, as real fine-tunes have, mergekit gives all experts 1/n."""
+    """Below a summed mean square of 1e-6, as in real fine-tunes, mergekit gives each expert 1/n."""
     theirs, found = bench.theirs("small", SMALL.spread), bench.ours(SMALL)
     assert 1e-4 < error(found, theirs) < 0.3
 

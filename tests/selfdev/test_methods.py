@@ -1,5 +1,8 @@
-"""The built-in methods, traced like any candidate: against the formulas of their papers in float64,
-written here another way (by sorting and explicit masks), and the random ones by what they promise."""
+"""Tests of the built-in methods, which are traced like any candidate.
+
+They are compared with the formulas of their papers in float64, which are written here in another
+way (by sorting and explicit masks). Random methods are tested by their shares, norms and means.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def tensors(count: int = 3) -> TensorSet:
 
 @pytest.fixture(scope="module")
 def update():
-    """update(method, count, seed, **params) -> (float32 update, tier)"""
+    """Function update(method, count, seed, **params) -> (float32 update, tier)."""
     with Tracer(TraceSettings(timeout_s=10.0)) as tracer:
 
         def run(method, count=3, seed=0, **params):
@@ -169,7 +172,7 @@ def test_nuslerp_takes_two(update):
 
 @pytest.mark.parametrize("method", ["dare_linear", "della_linear"])
 def test_random_drops_keep_their_share_and_their_mean(update, method):
-    """One expert: what is kept, by how much it is scaled, and that seeds differ."""
+    """With one expert: the share that is kept, its scale, and that seeds differ."""
     (vector,) = vectors(1)
     draws = [update(method, 1, seed, density=0.4)[0].double() for seed in range(24)]
     share = torch.stack([(d != 0).double().mean() for d in draws])

@@ -1,4 +1,4 @@
-"""Preferences, config and grammar: rules on plain data."""
+"""Tests of preferences, config, grammar and intervals: rules on plain data."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def test_no_question_is_in_two_splits():
             for q, _ in pool.held_out
         }
         assert len(pool.held_out) >= 560
-        assert len(train & held) <= 1  # the pair that the cut may fall into
+        # The cut between both sides may fall into one pair.
+        assert len(train & held) <= 1
 
 
 def test_the_grammar_parses_where_it_has_no_mistake():

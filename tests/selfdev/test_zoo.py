@@ -1,4 +1,4 @@
-"""The tiny zoo: its questions, tokenizers, programs, folder, and the merges that it is made for."""
+"""Tests of the tiny zoo: its questions, tokenizers, programs, folder, and merges of its models."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_the_generator_answers_anything(small):
 
 @pytest.mark.slow
 def test_merges_spread_and_the_best_beats_its_parents(zoo):
-    """Linear merges in the MLPs, by greedy answers to the mixed questions."""
+    """Linear merges of the MLPs, scored by greedy answers to the mixed questions."""
     from selfdev_engine.selfdev.zoo.family import accuracy, encode
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -271,5 +271,6 @@ def test_muon_steps_as_torchs(shape):
         for optimizer in optimizers:
             optimizer.step()
     moved = (theirs.detach() - start).norm()
-    assert (mine.detach() - theirs.detach()).norm() < 0.03 * moved  # torch iterates in bf16
+    # torch iterates in bf16.
+    assert (mine.detach() - theirs.detach()).norm() < 0.03 * moved
     assert moved > 0.01

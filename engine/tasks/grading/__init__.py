@@ -1,12 +1,12 @@
-"""Is an answer right? *strict* asks for the task's form, *flexible* for its meaning.
+"""Decides whether an answer is right. *strict* wants the form of the task, *flexible* the meaning.
 
-             strict                                          flexible
-    numbers  the whole stripped response                     the last number, else the stripped text
-    gsm8k    lm-evaluation-harness's strict-match            the number marked as the answer, else the last
-    math     lm-evaluation-harness's own, by text            the box, else what is called the answer,
-                                                             by value (math-verify, if installed)
+             strict                                  flexible
+    numbers  the whole stripped response             the last number, else the stripped text
+    gsm8k    strict-match of lm-evaluation-harness   the number marked as answer, else the last one
+    math     lm-evaluation-harness's own rule, by    the box, else what is called the answer,
+             text                                    by value (with math-verify, if installed)
 
-In gsm8k and math what is right by the strict rule is right by the flexible one.
+In gsm8k and math, a response that is right by the strict rule is right by the flexible rule, too.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .numeric import NUMBER, last_number, numbers_in, plain, same
 from .strict import reference, strict_gsm8k, strict_math
 
 GRADINGS = ("numbers", "gsm8k", "math")
-MARKED = re.compile(
-    rf"####[^\w\n.$#-]{{0,8}}({NUMBER.pattern})(?![.):]\s+\w)"
-)  # not a heading "#### 1. So"
+# "#### 42", but not a heading such as "#### 1. So".
+MARKED = re.compile(rf"####[^\w\n.$#-]{{0,8}}({NUMBER.pattern})(?![.):]\s+\w)")
 CALLED = re.compile(r"(?i)\banswer\b[^.:=\n]{0,40}?(?:\bis\b|:|=)[\s:*]*([^\n]+)")
-TAIL = 4000  # characters in which a free answer is looked for: it stands at the end
+# Characters at the end of a response in which an unmarked answer is looked for.
+TAIL = 4000
 SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
 @dataclass(frozen=True)
 class Grade:
-    """Both verdicts on one response, and what was taken as its answer."""
+    """Both verdicts on one response, and the text that was taken as its answer."""
 
     strict: bool
     flexible: bool
@@ -39,14 +39,14 @@ class Grade:
 
 
 def grade(grading: str, response: str, answer: str) -> Grade:
-    """Grade one response against the reference answer, in the form of the task."""
+    """Grade one response against the reference answer; `grading` is one of GRADINGS."""
     return {"numbers": grade_numbers, "gsm8k": grade_gsm8k, "math": grade_math}[grading](
         response, answer
     )
 
 
 def grader_of(grading: str) -> str:
-    """What decides the flexible grades of a form here, for the record."""
+    """Name and version of the library that decides flexible grades here, or BUILT_IN."""
     return grader() if grading == "math" else BUILT_IN
 
 
@@ -83,7 +83,7 @@ def called_answer(response: str) -> str | None:
 
 
 def result_of(text: str) -> str | None:
-    """Of "2 + 3 = 5 eggs a day, 7 days" the 5: the first number after the last equals sign."""
+    """The first number after the last equals sign: the 5 in "2 + 3 = 5 eggs a day, 7 days"."""
     found = numbers_in(text.rpartition("=")[2])
     return found[0] if found else None
 
@@ -96,7 +96,7 @@ def grade_math(response: str, answer: str) -> Grade:
 
 
 def answer_formula(response: str) -> str | None:
-    """The content of the last box; else the formula called the answer, else the last one."""
+    """The content of the last box, else the formula called the answer, else the last formula."""
     if (found := boxed(response)) is not None:
         return found
     tail = response[-TAIL:]

@@ -1,4 +1,4 @@
-"""Finding answers in LaTeX: the content of a box, the last formula."""
+"""Finds answers in LaTeX: the content of a box, or the last formula."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...} (else \\fbox{...}), braces matched; None without one."""
+    """The content of the last \\boxed{...}, else of the last \\fbox{...}; None without either."""
     if "\\boxed " in text:
         return text.split("\\boxed ")[-1].split("$")[0]
     start = text.rfind("\\boxed")

@@ -1,8 +1,8 @@
-"""math-verify in a process that can be killed: it hangs on some answers, and grows on others.
+"""Runs math-verify in a process that can be killed: some answers make it hang or fill the memory.
 
-The process starts with the first question, is reused, and is killed and started again when an answer
-takes too long; such an answer counts as not the same. It ends with us (end of its input). Without
-math-verify nothing is started and nothing is the same.
+The process starts with the first question and is reused. If an answer takes too long, it is killed
+and started again, and the answer counts as not the same. It ends when this process ends, because
+its input ends. Without math-verify no process is started, and no two answers are the same.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ import threading
 import time
 
 CHILD = f"{__package__}.math_verify_child"
-ANSWER_S = 5.0  # usual answers take 10 ms
-START_S = 60.0  # imports sympy, on a busy machine
-LONGEST = 2000  # characters; an answer is short
+# An answer usually takes 10 ms.
+ANSWER_S = 5.0
+# The start imports sympy, maybe on a busy machine.
+START_S = 60.0
+# Characters; longer texts are no answers.
+LONGEST = 2000
 BUILT_IN = "built in"
 
 
 class Verifier:
-    """Asks the child, one pair at a time; may be used from any thread."""
+    """Asks the child process about one pair at a time. Any thread may use it."""
 
     def __init__(self, command: list[str] | None = None, answer_s: float = ANSWER_S) -> None:
         self._command = command or [sys.executable, "-P", "-m", CHILD]
@@ -38,13 +41,13 @@ class Verifier:
 
     @functools.cached_property
     def version(self) -> str:
-        """Of math-verify; BUILT_IN where it is absent."""
+        """Version of math-verify, or BUILT_IN if it is not installed."""
         if importlib.util.find_spec("math_verify") is None:
             return BUILT_IN
         return f"math-verify {importlib.metadata.version('math-verify')}"
 
     def same(self, found: str, wanted: str) -> bool:
-        """Whether both mean the same; False where that cannot be told in time."""
+        """Whether both mean the same; False if math-verify does not answer in time."""
         if self.version == BUILT_IN or max(len(found), len(wanted)) > LONGEST:
             return False
         with self._lock:
@@ -69,14 +72,15 @@ class Verifier:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours; it ends when we do
+            # Ctrl-C is for us alone; the child ends when we do.
+            start_new_session=True,
         )
         if self._talk(None, START_S) != "ready":
             self.close()
             raise RuntimeError("math-verify does not start: try `python -c 'import math_verify'`")
 
     def _talk(self, line: str | None, limit_s: float) -> str | None:
-        """Send a line (if any), wait for one; None if it does not come."""
+        """Send a line, if there is one, and wait for the reply; None if none comes in time."""
         assert self._process and self._process.stdin and self._process.stdout
         try:
             if line is not None:
@@ -87,7 +91,7 @@ class Verifier:
         return read_line(self._process.stdout.fileno(), time.monotonic() + limit_s)
 
     def close(self) -> None:
-        """End the child."""
+        """End the child process."""
         if self._process is None:
             return
         self._process.kill()
@@ -99,7 +103,7 @@ class Verifier:
 
 
 def read_line(source: int, until: float) -> str | None:
-    """One line of a pipe, without its end; None at the deadline or the pipe's end."""
+    """One line of a pipe without its end; None at the deadline or at the end of the pipe."""
     text = b""
     while not text.endswith(b"\n"):
         ready, _, _ = select.select([source], [], [], max(0.0, until - time.monotonic()))
@@ -111,7 +115,7 @@ def read_line(source: int, until: float) -> str | None:
 
 @functools.cache
 def shared_verifier() -> Verifier:
-    """The one of this process."""
+    """The verifier that all of this process uses."""
     verifier = Verifier()
     atexit.register(verifier.close)
     return verifier

@@ -1,6 +1,6 @@
-"""The process that runs math-verify: a line [found, wanted] in, "true" or "false" out.
+"""The process that runs math-verify: reads lines [found, wanted], writes "true" or "false".
 
-Memory is limited here, time by who started it. It ends with its input.
+It limits its own memory; the process that started it limits its time. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ MEMORY_BYTES = 2 << 30
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    # Text that libraries print must not look like an answer.
+    os.dup2(2, 1)
     import math_verify  # pyright: ignore[reportMissingImports]
 
     print("ready", file=answers, flush=True)
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def same(library: object, found: str, wanted: str) -> bool:
-    """Its own timeouts are off: they are signals, and do not stop everything."""
+    """Ask math-verify without its own timeouts: they are signals and do not stop everything."""
     parse, verify = library.parse, library.verify  # type: ignore[attr-defined]
     try:
         gold, answer = (

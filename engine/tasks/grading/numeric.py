@@ -1,7 +1,7 @@
-"""Numbers in text, as people write them: 1,234 and $5.00 and -3/4 and 50% and 1{,}000.
+"""Finds numbers in text as people write them: 1,234 and $5.00 and -3/4 and 50% and 1{,}000.
 
-A comma is part of a number only between groups of three digits; a minus only where nothing stands
-right before it that it could be subtracted from.
+A comma is part of a number only between groups of three digits. A minus is part of a number only if
+nothing stands right before it from which the number could be subtracted.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ PATTERN = (
     rf"(?:/\d+(?![\d/]|\.\d))?"
 )
 NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?:{PATTERN})")
-ANY_NUMBER = re.compile(PATTERN)  # also within words and exponents
+# Also finds numbers within words and exponents.
+ANY_NUMBER = re.compile(PATTERN)
 WHOLE = re.compile(rf"({PATTERN})\s*(?:\\?%|{CURRENCY})?\s*\.?")
 SPELLINGS = {"\\$": "$", "{,}": ",", "\\,": "", "\\!": "", "\u2212": "-", "\\%": "%"}
-LONGEST = 300  # digits; Python refuses to read more than a few thousand
+# Digits; Python refuses to read more than a few thousand.
+LONGEST = 300
 
 
 def plain(text: str) -> str:
-    """Text with one spelling of minus signs, separators and currency signs."""
+    """The text with one spelling of minus signs, separators and currency signs."""
     for word, spelled in SPELLINGS.items():
         text = text.replace(word, spelled)
     return unicodedata.normalize("NFKC", text)
 
 
 def numbers_in(text: str) -> list[str]:
-    """The numbers of a text, as written; those inside words only where there are no others."""
+    """The numbers of a text as written; numbers inside words only if there are no others."""
     text = plain(text)
     found = NUMBER.findall(text) or ANY_NUMBER.findall(text)
     return [number.strip() for number in found]
@@ -44,7 +46,7 @@ def last_number(text: str) -> str | None:
 
 
 def value(text: str) -> Fraction | None:
-    """The number that a whole text is; None where it is something else."""
+    """Value of a text that is one number; None if it is anything else."""
     found = WHOLE.fullmatch(plain(text).strip())
     if found is None or len(text) > LONGEST:
         return None
@@ -56,7 +58,7 @@ def value(text: str) -> Fraction | None:
 
 
 def same(x: str, y: str) -> bool:
-    """Equal as numbers where both are numbers, else as text, up to case, spaces and a full stop."""
+    """Whether two texts are equal: as numbers if both are, else but for case, spaces, full stops."""
     a, b = value(x), value(y)
     return a == b if a is not None and b is not None else words(x) == words(y)
 

@@ -1,11 +1,11 @@
-"""Strict grades: the verdicts of lm-evaluation-harness (0.4.13), answer for answer.
+"""Strict grades: the same verdict as lm-evaluation-harness (0.4.13) on every answer.
 
-gsm8k   the first "#### number"; then text, without commas, dollars and a last full stop
-math    what stands between the first and the last "$" (all of it where there are fewer than two),
-        compared as text after the normalisation of Hendrycks et al.
+gsm8k   the first "#### number", compared as text without commas, dollars and a last full stop
+math    the text between the first and the last "$" (all of it if there are fewer than two), compared
+        as text after the normalisation of Hendrycks et al.
 
-Oddities are kept on purpose, they are the benchmark: "\\boxed{4}" without dollars is wrong in
-`math`, and an answer that the normalisation chokes on is compared as it is.
+Oddities of the harness are kept, because they are part of the benchmark: "\\boxed{4}" without
+dollars is wrong in `math`, and an answer that the normalisation cannot read is compared as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INVALID = "[invalid]"
 
 
 class Unreadable(Exception):
-    """LaTeX that the normalisation does not take; the texts are then compared as they are."""
+    """The normalisation cannot read this LaTeX; the texts are then compared as they are."""
 
 
 def strict_gsm8k(response: str, answer: str) -> bool:
@@ -28,7 +28,7 @@ def strict_gsm8k(response: str, answer: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """A GSM8K answer as the harness compares it."""
+    """A GSM8K answer in the form in which the harness compares it."""
     text = text.replace(",", "").replace("$", "")
     text = re.sub(r"(?s).*#### ", "", text)
     return re.sub(r"\.$", "", text).lower()
@@ -42,7 +42,7 @@ def strict_math(response: str, answer: str) -> bool:
 
 
 def reference(answer: str) -> str:
-    """The content of the last box of a worked solution; an answer without one as it is."""
+    """The content of the last box of a worked solution, or the whole answer if there is none."""
     content = boxed(answer)
     return answer if content is None else content
 
@@ -58,12 +58,13 @@ DROPPED = ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$")
 
 
 def normal(text: str) -> str:
-    """One spelling of a LaTeX answer. Unreadable where the original fails."""
+    """A LaTeX answer in one spelling. Raises Unreadable where the harness's own code fails."""
     text = text.replace("\n", "").replace("\\!", "").replace("\\\\", "\\")
     text = text.replace("tfrac", "frac").replace("dfrac", "frac")
     for word in DROPPED:
         text = text.replace(word, "")
-    text = without_unit(text).replace("\\%", "").replace("\\%", "")  # twice, as there
+    # The harness does this twice, too.
+    text = without_unit(text).replace("\\%", "").replace("\\%", "")
     text = text.replace(" .", " 0.").replace("{.", "{0.")
     if not text:
         return text
@@ -74,7 +75,7 @@ def normal(text: str) -> str:
 
 
 def without_unit(text: str) -> str:
-    """What stands before a unit, which is "\\text{ ..."."""
+    """The text before a unit, which begins with "\\text{ "."""
     before, *units = text.split("\\text{ ")
     if len(units) > 1:
         raise Unreadable("two units")
@@ -82,13 +83,13 @@ def without_unit(text: str) -> str:
 
 
 def without_name(text: str) -> str:
-    """k = 5 is 5, where the name has at most two characters and there is one sign."""
+    """Drop a name on the left: k = 5 is 5. At most two characters, and only one equals sign."""
     name, *values = text.split("=")
     return values[0] if len(values) == 1 and len(name) <= 2 else text
 
 
 def braced_roots(text: str) -> str:
-    """\\sqrt3 is \\sqrt{3}."""
+    """Write \\sqrt3 as \\sqrt{3}."""
     head, *parts = text.split("\\sqrt")
     if "" in parts:
         raise Unreadable("a root of nothing")
@@ -97,7 +98,10 @@ def braced_roots(text: str) -> str:
 
 
 def braced_fractions(text: str) -> str:
-    """\\frac12 is \\frac{1}{2}, \\frac1{72} is \\frac{1}{72}; a bare tail leaves all as it is."""
+    """Write \\frac12 as \\frac{1}{2} and \\frac1{72} as \\frac{1}{72}.
+
+    If only one character follows a \\frac, the whole text stays as it is.
+    """
     head, *parts = text.split("\\frac")
     done = head
     for part in parts:
@@ -113,7 +117,7 @@ def braced_fractions(text: str) -> str:
 
 
 def slash_as_fraction(text: str) -> str:
-    """3/4 is \\frac{3}{4}. One slash between other things is unreadable, as in the original."""
+    """Write 3/4 as \\frac{3}{4}. Raises Unreadable for one slash between other things."""
     words = text.split("/")
     if len(words) != 2:
         return text

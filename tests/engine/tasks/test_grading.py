@@ -1,4 +1,4 @@
-"""Grades: numbers as people write them, LaTeX by meaning, answers that would hang a grader."""
+"""Tests of grades: numbers as people write them, LaTeX by meaning, answers that hang a grader."""
 
 from __future__ import annotations
 

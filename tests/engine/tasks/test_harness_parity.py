@@ -1,8 +1,8 @@
-"""Prompts and strict grades against lm-evaluation-harness: itself where it is installed, else its record.
+"""Compares prompts and strict grades with lm-evaluation-harness, or with what it recorded.
 
-The harness runs its own task files on questions that are made up here. What it said (hashes of its
-prompts, its grades) is kept in harness.json, so that the same is checked where it is not installed.
-`python tests/engine/test_harness_parity.py` writes that file anew.
+The harness runs its own task files on questions that are made up here. Hashes of its prompts and
+its grades are kept in harness.json, for machines where the harness is not installed. `python
+tests/engine/tasks/test_harness_parity.py` writes that file again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def ours(data: Path, name: str, shots: str) -> list[str]:
 
 
 def gsm8k_answers() -> list[tuple[str, str]]:
-    """(response, reference) pairs that tell the rules apart."""
+    """(response, reference) pairs on which the rules differ."""
     forms = "#### {0}|#### ${0}|####{0}|A: {0}|#### {0}.|#### {0}\n#### 7|#### {0}.00|#### -{0}|#### {0} x"
     return [
         (form.format(value), f"so\n#### {wanted}")
@@ -96,7 +96,7 @@ def math_answers() -> list[tuple[str, str]]:
 
 
 def harness_task(data: Path, name: str, subject: str = "", sampler: str = "default"):
-    """One of its tasks, by its own task file, on our questions (of one subject, or all)."""
+    """A task of the harness, from its own task file, on our questions (of one subject, or all)."""
     import lm_eval.tasks
     import yaml
     from lm_eval.api.task import ConfigurableTask
@@ -178,7 +178,7 @@ def by_subject(data: Path, prompts: list[str]) -> dict[str, list[str]]:
 
 
 def record(data: Path, small: Path) -> dict[str, dict[str, object]]:
-    """What the harness says of all of this; `small` has too few of train for some subjects."""
+    """The harness's prompts and grades; in `small`, train lacks questions of some subjects."""
     said: dict[str, dict[str, object]] = {}
     for name in ("gsm8k", "math"):
         subjects = [""] if name == "gsm8k" else list(SUBJECTS)
