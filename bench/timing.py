@@ -46,8 +46,8 @@ def timed(
 
     A watched function is called once more before it is timed: after a rival's call, torch's threads
     look for work for some milliseconds, on cores that ours need. On the CPU, a round counts only if
-    every watched function got 90 % of the CPU time that its threads could use. If after 2 * `rounds` too few rounds
-    count, all are used; `cpu_per_wall` then shows that the machine was disturbed.
+    every watched function got 90 % of the CPU time that its threads could use. If after 2 * `rounds`
+    too few rounds count, all are used; `cpu_per_wall` then shows that the machine was disturbed.
     """
     least = LEAST_CPU_PER_WALL * torch.get_num_threads() if device == "cpu" else 0.0
     seen: list[dict[str, tuple[float, float]]] = []
