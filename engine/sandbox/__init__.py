@@ -1,5 +1,5 @@
-"""One hostile Python function per forked, locked-in child of a zygote that has torch preloaded.
+"""Runs hostile Python functions, each in a locked child that a zygote with torch preloaded forks.
 
-Imports nothing here: the zygote must be single-threaded when it enters its namespaces, and importing
-torch starts threads.
+This file imports nothing: the zygote must have one thread when it enters its namespaces, and
+importing torch starts others.
 """

@@ -1,9 +1,9 @@
-"""The engine's side of the sandbox: gives each job a child of the zygote, and kills on time.
+"""The engine's side of the sandbox: gives each job a child of the zygote, and kills it in time.
 
-A job in time: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
--> reply -> SIGKILL at once (nobody waits for a polite exit) -> "exited" frees the slot. A child's
+A job in steps: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
+-> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. A child's
 clock runs only while the engine listens, and no send waits for a child that does not read. Past its
-deadline a child gets SIGUSR1, so that it says the line it is at, and 50 ms later SIGKILL.
+deadline a child gets SIGUSR1, which makes it say its line, and 50 ms later SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .job import Backlog, Job
 from .layers import missing_layers, usable_layers
 from .zygote_process import ChildEnd, ZygoteLost, ZygoteProcess
 
-CPU_SLACK_S = 5
+CPU_SLACK_S = 5  # seconds of CPU beyond the wall clock
 
 
 class Sandbox:
-    """A zygote and its children; a context manager.
+    """A zygote and its children. It is a context manager.
 
     If the zygote dies, another one is started and the jobs in flight are tried once more.
     """
@@ -41,18 +41,19 @@ class Sandbox:
             )
         self.handler, self.timeout_s, self.memory_bytes = handler, timeout_s, memory_bytes
         self._children: dict[int, Child] = {}
-        self._over: list[Job] = []  # ended while their child went on with another
+        self._over: list[Job] = []  # jobs that ended while their child went on with another
         self._start()
 
     def _start(self) -> None:
-        cpu_s = int(1.5 * self.timeout_s) + CPU_SLACK_S  # a job that follows half of another
+        # A child may use half of a job's time, and then take a job with all of its time.
+        cpu_s = int(1.5 * self.timeout_s) + CPU_SLACK_S
         self._zygote = ZygoteProcess(self.handler, self.memory_bytes, cpu_s, usable_layers())
         self._away_since = time.monotonic()
 
     # ---- running jobs
 
     def run(self, jobs: Iterable[Job], slots: int = 2) -> Iterator[Job]:
-        """Finished jobs, in the order in which they finish, with up to `slots` in flight.
+        """Yields jobs in the order in which they finish, with up to `slots` in flight.
 
         If the caller stops iterating, the children in flight are ended.
         """
@@ -73,7 +74,7 @@ class Sandbox:
     def _guarded(
         self, step: Callable[[], list[Job]], backlog: Backlog, launching: list[Job]
     ) -> list[Job]:
-        """A step; if the zygote dies in it, start another and put the jobs in flight back once."""
+        """Takes a step. If the zygote dies in it, starts another and puts jobs in flight back."""
         try:
             return step()
         except ZygoteLost:
@@ -83,7 +84,7 @@ class Sandbox:
             return self._take_over() + backlog.put_back(flying)
 
     def _launch(self, job: Job) -> list[Job]:
-        """Fork a child for the job. Returns the jobs that ended meanwhile."""
+        """Forks a child for the job. Returns the jobs that ended meanwhile."""
         self._zygote.wait_ready()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -96,7 +97,7 @@ class Sandbox:
         return finished
 
     def _step(self) -> list[Job]:
-        """Wait until something happens. Returns the jobs that ended."""
+        """Waits until something happens. Returns the jobs that ended."""
         self._stop_clocks()
         live = {c.mail.channel.fileno(): c for c in self._children.values() if c.stage != "dead"}
         control = self._zygote.control.fileno()
@@ -119,7 +120,7 @@ class Sandbox:
         return self._take_over() + finished
 
     def _stop_clocks(self) -> None:
-        """No child pays for what the engine, or the reader of its results, did since the last poll."""
+        """No child pays for what the engine, or who reads its results, did since the last poll."""
         now = time.monotonic()
         for child in self._children.values():
             child.pause(self._away_since, now)
@@ -136,7 +137,7 @@ class Sandbox:
     # ---- the end
 
     def _end_children(self) -> None:
-        """Kill and collect what is in flight, so that the next run begins with empty slots."""
+        """Kills and collects what is in flight, so that the next run begins with empty slots."""
         self._over.clear()
         for child in self._children.values():
             child.kill()
@@ -151,7 +152,7 @@ class Sandbox:
         self._start()
 
     def close(self) -> None:
-        """End the zygote and all children."""
+        """Ends the zygote and all children."""
         self._zygote.close()
         for child in self._children.values():
             child.close()

@@ -15,8 +15,8 @@ from ..errors import Rejected, Rejection
 from .job import Job
 from .protocol import MAX_ASKS, BadFrame, Frames, Json, decode, encode, how_it_ended
 
-TRACEBACK_S = 0.05  # from SIGUSR1, which asks for the line, to SIGKILL
-MAX_ANSWERS_S = 120.0  # of the engine's own time for one program's questions
+TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
+MAX_ANSWERS_S = 120.0  # the engine's own time for one program's questions
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
 
 
@@ -34,7 +34,7 @@ class Mailbox:
         self.flush()
 
     def flush(self) -> None:
-        """Send as much as the child takes now."""
+        """Sends as much as the child takes now."""
         try:
             del self.unsent[: self.channel.send(self.unsent)]
         except BlockingIOError:
@@ -43,7 +43,7 @@ class Mailbox:
             self.unsent.clear()
 
     def receive(self) -> bytes | None:
-        """What has come; None for nothing yet, and no bytes if the child ended or hung up."""
+        """What has come, None if nothing has, or no bytes if the child ended or hung up."""
         try:
             return self.channel.recv(1 << 16)
         except BlockingIOError:
@@ -67,11 +67,11 @@ class Child:
     mail: Mailbox
     pidfd: int
     timeout_s: float
-    over: list[Job]  # the sandbox's list: jobs that ended while their child went on
-    started: float = field(default_factory=time.monotonic)  # the job, not the process
+    over: list[Job]  # the sandbox's list of jobs that ended while their child went on
+    started: float = field(default_factory=time.monotonic)  # when the job started, not the process
     deadline: float = field(init=False)
     may_follow_until: float = field(init=False)
-    stage: str = "run"  # then "traceback" if it is late, then "dead"
+    stage: str = "run"  # or "traceback" when it is late, or "dead"
     tail: bytes = b""  # what it wrote since SIGUSR1
 
     def __post_init__(self) -> None:
@@ -81,13 +81,13 @@ class Child:
     # ---- its clock
 
     def pause(self, since: float, now: float) -> None:
-        """Do not count the time in which the engine did not listen."""
+        """Does not count the time in which the engine did not listen."""
         away_s = now - max(since, self.started)
         self.deadline += away_s
         self.may_follow_until += away_s
 
     def check_deadline(self) -> None:
-        """Past its deadline it is asked for the line it is at, and soon after killed."""
+        """Asks a late child for its line, and soon after kills it."""
         now = time.monotonic()
         if self.stage == "run" and now > self.deadline:
             self.stage, self.deadline = "traceback", now + TRACEBACK_S
@@ -101,7 +101,7 @@ class Child:
     # ---- what it says
 
     def attend(self, event: int) -> None:
-        """Send or receive, as the poll event allows."""
+        """Sends or receives, as the poll event allows."""
         if event & select.POLLOUT:
             self.mail.flush()
         if event & ~select.POLLOUT:
@@ -137,7 +137,7 @@ class Child:
             raise BadFrame("neither a question nor a reply")
 
     def _done(self, reply: Json) -> None:
-        """The next job, if the child may go on; else it is ended at once."""
+        """Gives the child its next job, or ends it at once."""
         now = time.monotonic()
         follow = self.job.follow(reply) if now < self.may_follow_until else None
         if follow is None:
@@ -184,7 +184,8 @@ class Child:
     def collected(self, status: int, cpu_s: float) -> Job:
         """The job in flight when the process ended, with its result."""
         self.may_follow_until = 0.0
-        while self.stage == "run" and self.mail.is_readable():  # what it wrote before it ended
+        # What it wrote before it ended counts.
+        while self.stage == "run" and self.mail.is_readable():
             self._hear()
         self.stage = "dead"
         if self.job.result is None:

@@ -1,7 +1,7 @@
 """The layers around a child: system calls, files, network, processes, memory, time. Linux only.
 
-Each function applies one layer to the calling process and raises OSError where the kernel refuses.
-The wall is the seccomp allow-list; the others stand behind it (each attack should meet two).
+Each function applies one layer to the calling process and raises OSError if the kernel refuses. The
+first wall is the seccomp allow-list. The others stand behind it, so that an attack should meet two.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-ENVIRONMENT = {  # all of the child's; hashing fixed, so that sets iterate alike everywhere
+# The child's whole environment. Hashing is fixed, so that sets iterate alike everywhere. No GPU is
+# visible: torch's autograd would start a thread for each before the fork.
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OMP_THREAD_LIMIT": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "",  # for each GPU torch's autograd would start a thread before the fork
+    "CUDA_VISIBLE_DEVICES": "",
     "HIP_VISIBLE_DEVICES": "",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -30,8 +32,8 @@ CHANNEL = 3  # the child's only descriptor besides 0, 1 and 2, which are /dev/nu
 STACK_BYTES = 8 << 20
 NOBODY = 65534
 
-# System calls a computing child needs: memory, time, its own signals, the channel, exit. Nothing
-# that names a path, a socket or another process. Name: (x86_64, aarch64).
+# The system calls that a computing child needs, by name, with their numbers on x86_64 and aarch64:
+# memory, time, its own signals, the channel, exit. None names a path, a socket or another process.
 ALLOWED_CALLS = {
     "read": (0, 63),
     "write": (1, 64),
@@ -62,7 +64,8 @@ ALLOWED_CALLS = {
     "exit_group": (231, 94),
 }
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000  # REFUSE is EPERM: Python tells the line
+# REFUSE makes the call fail with EPERM, so that Python raises an error with a line.
+KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000
 LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 X32_BIT = 0x40000000
 
@@ -79,7 +82,7 @@ SYS_LANDLOCK_CREATE, SYS_LANDLOCK_RESTRICT = 444, 446
 
 
 def call(name: str, *args: object) -> None:
-    """A libc function that must not return a negative number."""
+    """Calls a libc function. Raises OSError if it returns a negative number."""
     words = (ctypes.c_ulong(a) if isinstance(a, int) else a for a in args)
     if getattr(libc, name)(*words) < 0:
         code = ctypes.get_errno()
@@ -87,9 +90,9 @@ def call(name: str, *args: object) -> None:
 
 
 def seccomp_filter() -> tuple[ctypes.Array[ctypes.c_char], bytes]:
-    """The filter's program (keep it alive) and the structure that the kernel wants.
+    """The filter's program, which the caller must keep alive, and the structure for the kernel.
 
-    Another ABI (int 0x80, x32) kills; a call on the list passes; all others fail with EPERM.
+    A call by another ABI (int 0x80, x32) kills. A call on the list passes. All others get EPERM.
     """
     column, architecture = MACHINES[platform.machine()]
     numbers = [pair[column] for pair in ALLOWED_CALLS.values()]
@@ -116,12 +119,12 @@ def no_new_privileges() -> None:
 
 
 def landlock_version() -> int:
-    """ABI of the kernel's Landlock; 0 where there is none."""
+    """The ABI version of the kernel's Landlock; 0 if it has none."""
     return max(0, libc.syscall(SYS_LANDLOCK_CREATE, None, 0, 1))
 
 
 def restrict_files() -> None:
-    """Landlock: no file, no TCP port, no signal and no abstract socket beyond this domain."""
+    """Landlock: forbids files, TCP ports, and signals and abstract sockets beyond this domain."""
     version = landlock_version()
     rights = 13 if version < 2 else 14 if version < 3 else 15 if version < 5 else 16
     rules = struct.pack("QQQ", (1 << rights) - 1, 3, 3)
@@ -134,10 +137,10 @@ def restrict_files() -> None:
 
 
 def enter_namespaces() -> None:
-    """New network, ipc, mount, uts and pid namespaces; the caller goes on as PID 1.
+    """Makes network, ipc, mount, uts and pid namespaces. The caller goes on in them as PID 1.
 
-    Whoever may not make them makes a user namespace first. The outer process waits for the inner one
-    and ends with its code.
+    Without the right to make them it makes a user namespace too. The outer process waits for the
+    inner one and ends with its code.
     """
     try:
         call("unshare", sum(NAMESPACES.values()))
@@ -161,7 +164,7 @@ def enter_user_namespace() -> None:
 
 
 def give_up_root() -> None:
-    """Limits on processes do not bind uid 0. A root that may not change its uid keeps it."""
+    """Gives up uid 0, which limits on processes do not bind. Keeps it if the uid may not change."""
     if os.getuid() == 0:
         with contextlib.suppress(PermissionError):
             os.setgroups([])
@@ -174,7 +177,7 @@ def die_with_parent() -> None:
 
 
 def drop_capabilities() -> None:
-    """All of them: a user namespace grants a full set."""
+    """Drops all capabilities. A user namespace grants a full set."""
     call("capset", struct.pack("Ii", 0x20080522, 0), bytes(24))
 
 

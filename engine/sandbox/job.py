@@ -11,7 +11,7 @@ from .protocol import Json
 
 
 def nothing_more(reply: Json) -> Job | None:
-    """The default of `follow`: the child gets no other job."""
+    """The default of `follow`: the child is given no other job."""
     return None
 
 
@@ -25,18 +25,18 @@ class Job:
 
     request: Json
     answer: Callable[[Json], Json]
-    tag: Any = None  # the caller's own
+    tag: Any = None  # for the caller's own use
     memory_fd: int | None = None  # memory that engine and child share
     follow: Callable[[Json], Job | None] = nothing_more
     result: Json | Rejection | None = None
     seconds: float = 0.0
-    cpu_s: float = 0.0  # of the child, for all of its jobs
+    cpu_s: float = 0.0  # used by the child, for all of its jobs
     num_asks: int = 0
-    answers_s: float = 0.0  # of the engine, for the child's questions
+    answers_s: float = 0.0  # the engine's time for the answers
 
 
 class Backlog:
-    """Jobs that no child has begun, and those that are tried once more."""
+    """Jobs that no child has begun, and jobs that are tried once more."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting = iter(jobs)
@@ -47,7 +47,7 @@ class Backlog:
         return self._again.pop() if self._again else next(self._waiting, None)
 
     def put_back(self, jobs: list[Job]) -> list[Job]:
-        """Take jobs back whose sandbox died. Returns those to which it happened before: they fail."""
+        """Takes jobs back whose zygote died. Returns those to which it happened before: they fail."""
         failed = [job for job in jobs if id(job) in self._retried]
         for job in failed:
             job.result = Rejection("runtime", "the sandbox died twice under this program")

@@ -1,6 +1,6 @@
-"""Which layers this host grants, found by doing, each in a process of its own.
+"""Finds which layers this host grants. Each is tried in a process of its own.
 
-Never by kernel version: containers and security modules decide otherwise.
+Kernel versions say nothing: containers and security modules may forbid what the kernel can do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import sys
 from typing import TypedDict
 
 REQUIRED = ("no_new_privs", "seccomp", "limits", "pidfd")
-LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what to do)
+# Name -> (what is lost without it, what to do).
+LAYERS: dict[str, tuple[str, str]] = {
     "no_new_privs": ("the certainty that no program gains rights", "use Linux 3.5 or later"),
     "seccomp": ("the wall itself: any system call", "use Linux with seccomp filters"),
     "limits": ("bounds on memory, files and processes", "use Linux with rlimits"),
@@ -28,7 +29,7 @@ LAYERS: dict[str, tuple[str, str]] = {  # name -> (what is lost without it, what
     "pidfd": ("kills that cannot hit another process", "use Linux 5.3 or later"),
 }
 
-# One fresh interpreter, and in it a process for each probe: exit 0 means that the layer holds.
+# A fresh interpreter forks a process for each probe. Its exit code 0 means that the layer holds.
 PROBE = """
 import json, os, sys, signal, resource, socket
 from selfdev_engine.engine.sandbox import guard
@@ -68,7 +69,7 @@ print(json.dumps(ends))
 
 
 class Layer(TypedDict):
-    """One layer, as `doctor` shows it."""
+    """One layer of this host, as `doctor` shows it."""
 
     name: str
     ok: bool
@@ -100,10 +101,10 @@ def layer(name: str, code: int, said: str) -> Layer:
 
 
 def missing_layers() -> list[str]:
-    """Required layers that this host does not grant."""
+    """Names of required layers that this host does not grant."""
     return [layer["name"] for layer in layers() if layer["required"] and not layer["ok"]]
 
 
 def usable_layers() -> list[str]:
-    """Layers to ask the zygote for."""
+    """Names of the layers that this host grants."""
     return [layer["name"] for layer in layers() if layer["ok"]]

@@ -1,8 +1,8 @@
-"""What passes between engine and child: frames of JSON, bounded, never pickled.
+"""Messages between engine and child: bounded frames of JSON, never pickles.
 
 A frame is a 4-byte little-endian length and that many bytes of JSON. The child sends any number of
-{"ask": ...} and one {"done": ...}; the engine answers each question with {"answer": ...}.
-No torch is imported here: the zygote needs this before it enters its namespaces.
+{"ask": ...} and one {"done": ...}. The engine answers each question with {"answer": ...}.
+No torch is imported here, because the zygote needs this before it enters its namespaces.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ..errors import REJECTION_KINDS, Rejection
 
 Json = dict[str, object]
 
-FRAME_BYTES = 8 << 20  # a graph with its bounded constants fits
-TOTAL_BYTES = 32 << 20
-TEXT_CHARACTERS = 4096
-MAX_ASKS = 256  # of one trace
+FRAME_BYTES = 8 << 20  # one frame; a graph with its bounded constants fits
+TOTAL_BYTES = 32 << 20  # all frames of one job
+TEXT_CHARACTERS = 4096  # kept of a text that a child sends
+MAX_ASKS = 256  # questions in one job
 MAX_LINE = 1_000_000
 HEADER = struct.Struct("<I")
 
 
 class BadFrame(ValueError):
-    """What came is not a frame of ours."""
+    """A child sent something that is no frame or no message."""
 
 
 def encode(message: Json) -> bytes:
@@ -35,7 +35,7 @@ def encode(message: Json) -> bytes:
 
 
 def decode(body: bytes) -> Json:
-    """The message in a frame's body. BadFrame for anything but a JSON object without NaN."""
+    """The message in a frame's body. Raises BadFrame unless it is a JSON object without NaN."""
 
     def refuse(word: str) -> None:
         raise BadFrame(f"{word} is not JSON")
@@ -50,14 +50,14 @@ def decode(body: bytes) -> Json:
 
 
 class Frames:
-    """Cuts a stream of bytes into bodies; BadFrame where a length or the total is beyond bounds."""
+    """Cuts a stream of bytes into bodies. Raises BadFrame if a frame or the total is too long."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._total_bytes = 0
 
     def renew(self) -> None:
-        """The bounds are a job's: the next one has its own total."""
+        """Starts the total of another job."""
         self._total_bytes = len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -78,14 +78,14 @@ class Frames:
 
 
 def send(descriptor: int, message: Json) -> None:
-    """The child's side: write all of it."""
+    """The child's side: sends all of a message."""
     data = memoryview(encode(message))
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def receive(descriptor: int) -> Json:
-    """The child's side: wait for one frame."""
+    """The child's side: waits for one message."""
     (size,) = HEADER.unpack(read_exactly(descriptor, HEADER.size))
     return decode(read_exactly(descriptor, size))
 
@@ -95,20 +95,20 @@ def read_exactly(descriptor: int, size: int) -> bytes:
     while missing:
         data = os.read(descriptor, min(missing, 1 << 20))
         if not data:
-            os._exit(71)  # the engine is gone
+            os._exit(71)  # The engine is gone.
         parts.append(data)
         missing -= len(data)
     return b"".join(parts)
 
 
 def printable(text: object) -> str:
-    """Text of a child, cut and escaped: lone surrogates and control characters drive terminals."""
+    """A child's text, cut and escaped: control characters could drive a terminal."""
     cut = str(text)[:TEXT_CHARACTERS]
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
 
 
 def reply_rejection(reply: Json) -> Rejection | None:
-    """The rejection that a child's reply states; `violation` where it is malformed."""
+    """The rejection in a child's reply, or None. A malformed reply is a `violation`."""
     if reply.get("status") == "ok":
         return None
     kind, line = reply.get("kind"), reply.get("line")
@@ -124,7 +124,7 @@ def is_line(line: object) -> TypeGuard[int]:
 
 
 def how_it_ended(status: int) -> Rejection:
-    """The rejection for an end without a reply, by the status that wait() gives."""
+    """The rejection for an end without a reply. `status` is as wait() gives it."""
     if not (number := status & 127):
         return Rejection("runtime", f"the process ended without a reply (exit {status >> 8})")
     if number == signal.SIGSYS:

@@ -1,11 +1,11 @@
-"""The zygote: torch preloaded, single-threaded, locked in; one fork per program.
+"""The zygote: a locked process of one thread, with torch preloaded, that forks for each program.
 
     python -s -P -m selfdev_engine.engine.sandbox.zygote FD HANDLER MEMORY_BYTES CPU_S LAYERS
 
 FD is a SOCK_SEQPACKET to the engine. A request is one byte with the child's end of a socketpair
-and, optionally, a shared memory descriptor. The zygote forks, sends back the child's pidfd, reaps,
-and reports how it ended. It never sees a program. HANDLER is a module with
-`preload()` and `serve(request, memory) -> reply`, imported before the files close.
+and, optionally, the descriptor of shared memory. The zygote forks, sends back the child's pidfd,
+collects the child, and reports how it ended. It never sees a program. HANDLER is a module with
+`preload()` and `serve(request, memory) -> reply`. It is imported before the files close.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ def main() -> None:
         guard.enter_namespaces()
         guard.die_with_parent()
     guard.no_new_privileges()
-    gc.disable()  # what the imports make stays: looking for garbage in it takes a fifth of the start
+    # What the imports make stays. To look for garbage in it takes a fifth of the start.
+    gc.disable()
     module = importlib.import_module(handler)
     module.preload()
     status = process_status()
     assert status["Threads"] == 1, "a thread before fork: a child's first parallel op would hang"
     program, structure = guard.seccomp_filter()
     guard.give_up_root()
-    guard.die_with_parent()  # a change of uid forgets it
+    guard.die_with_parent()  # again, because a change of uid forgets it
     guard.drop_capabilities()
     guard.hide_from_debuggers()
     if "landlock" in layers:
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def process_status() -> dict[str, int]:
-    """Threads, and sizes in bytes."""
+    """The number of threads, and sizes in bytes."""
     with open("/proc/self/status") as file:
         words = dict(line.split(":", 1) for line in file)
     sizes = {key: int(words[key].split()[0]) << 10 for key in ("VmSize", "VmRSS")}
@@ -64,7 +65,7 @@ def process_status() -> dict[str, int]:
 
 
 class Lock:
-    """What a child does to itself before it reads its program."""
+    """Locks a child in, before it reads its program."""
 
     def __init__(self, layers: set[str], space_bytes: int, cpu_s: int, structure: bytes) -> None:
         self.layers, self.space_bytes = layers, space_bytes
@@ -73,15 +74,17 @@ class Lock:
     def close(self, shared_bytes: int) -> None:
         guard.die_with_parent()
         os.setsid()
+        # A Landlock domain of its own keeps its signals from the zygote. Making one takes a
+        # descriptor, so it comes before the limits.
         if "landlock" in self.layers:
-            guard.restrict_files()  # a domain below the zygote's: no signal upwards; needs a descriptor
+            guard.restrict_files()
         guard.limit_resources(self.space_bytes + shared_bytes, self.cpu_s)
         if "seccomp" in self.layers:
             guard.install_seccomp(self.structure)
 
 
 def serve(control: socket.socket, module: ModuleType, lock: Lock) -> None:
-    """Fork on request, report ends; leave when the engine is gone."""
+    """Forks on request and reports ends. Leaves when the engine is gone."""
     poll, children = select.poll(), dict[int, int]()
     poll.register(control, select.POLLIN)
     while True:
@@ -93,7 +96,7 @@ def serve(control: socket.socket, module: ModuleType, lock: Lock) -> None:
                 continue
             data, descriptors, _, _ = socket.recv_fds(control, 16, 2)
             if not data:
-                os._exit(0)  # children go with us
+                os._exit(0)  # The children die with this process.
             if (pid := os.fork()) == 0:
                 child(module, lock, descriptors)
             for received in descriptors:
@@ -111,11 +114,12 @@ def report_end(control: socket.socket, pid: int) -> None:
 
 
 def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
-    """Lock in, then read a program and answer, again where the engine has more; never returns."""
+    """Locks itself in, then serves requests as long as the engine has more. Never returns."""
     try:
         memory = map_memory(descriptors[1]) if len(descriptors) > 1 else None
         os.dup2(descriptors[0], guard.CHANNEL)
-        for target in (1, 2):  # as 0 is, /dev/null: an open descriptor passes every file layer
+        # 1 and 2 become /dev/null, as 0 is: an open descriptor would pass every file layer.
+        for target in (1, 2):
             os.dup2(0, target)
         os.closerange(guard.CHANNEL + 1, FORK_LIMIT_DESCRIPTORS)
         lock.close(len(memory) if memory else 0)
@@ -123,7 +127,8 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
         while request.get("more"):
             request = protocol.receive(guard.CHANNEL)
             protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})
-    except BaseException as error:  # a fault before the program ran is ours
+    # The handler turns a program's errors into replies, so this one is ours.
+    except BaseException as error:
         fault = {"status": "internal", "detail": repr(error)}
         protocol.send(guard.CHANNEL, {"done": fault})
     finally:

@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import UsageError
 from .guard import ENVIRONMENT
 
-START_S = 120.0  # for the zygote to import torch
-STOP_S = 5.0  # for the zygote to leave once its socket is closed
+START_S = 120.0  # limit of the start, most of which is the import of torch
+STOP_S = 5.0  # limit of the end, once the socket is closed
 
 
 class ZygoteLost(RuntimeError):
@@ -24,7 +24,7 @@ class ZygoteLost(RuntimeError):
 
 @dataclass(frozen=True)
 class ChildEnd:
-    """What the zygote reports of a child that has ended."""
+    """The zygote's report about a child that has ended."""
 
     pid: int
     status: int  # as wait() gives it
@@ -54,7 +54,7 @@ class ZygoteProcess:
         theirs.close()
 
     def wait_ready(self) -> None:
-        """Raises UsageError where no zygote can start: that is not the program's fault."""
+        """Waits until it can fork. Raises UsageError if it cannot start: no program is to blame."""
         if self._ready:
             return
         self.control.settimeout(START_S)
@@ -68,7 +68,7 @@ class ZygoteProcess:
         self._ready = True
 
     def fork(self, descriptors: Sequence[int]) -> tuple[int, int]:
-        """A new child that is given these descriptors: its pid and its pidfd. Raises ZygoteLost.
+        """Forks a child with these descriptors. Returns its pid and its pidfd. Raises ZygoteLost.
 
         Ends of other children that are reported meanwhile are kept for `ends`.
         """
@@ -82,7 +82,7 @@ class ZygoteProcess:
         return message["forked"], pidfd
 
     def ends(self) -> list[ChildEnd]:
-        """The ends that were reported during `fork`; each is returned once."""
+        """Returns the ends that were reported during `fork`, each once."""
         ends, self._ends = self._ends, []
         return ends
 
@@ -101,7 +101,7 @@ class ZygoteProcess:
         return json.loads(data), descriptors
 
     def close(self) -> None:
-        """End the zygote and all children. One that is still importing is not waited for."""
+        """Ends the zygote and all children. One that is still importing is not waited for."""
         self.control.close()
         if not self._ready:
             self.process.kill()
