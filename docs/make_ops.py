@@ -1,4 +1,4 @@
-"""Writes docs/ops.md: which operations run in which tier, from the tables and by tracing.
+"""Writes docs/ops.md, which says in which tier an operation runs, from tables and by tracing.
 
 .venv/bin/python docs/make_ops.py            # write it
 .venv/bin/python docs/make_ops.py --check    # exit 1 if it is not current
@@ -28,30 +28,37 @@ NAMES, SHAPE = ("a", "b", "c"), (96, 160)
 
 INTRO = """# Operations by tier
 
-Made by `docs/make_ops.py` from the tables that the code itself uses; a test fails when it is stale.
+`docs/make_ops.py` writes this page from the tables that the code itself uses. A test fails when the
+page is stale.
 
-A program that runs in eager torch on float32 task vectors runs here in one of three tiers, and the
-tier is recorded with the reason for the lower ones (`tier`, `reason` and `view` of `trace --json`).
+A program that runs in eager torch on float32 task vectors runs here in one of three tiers.
+`trace --json` gives the tier (`tier`), why it is not a higher one (`reason`) and the shape in which
+the program was given the tensor (`view`).
 
-- **fused**: streamed kernels only. Base and experts are read once per sweep and once to write.
-- **hybrid**: the verified graph, run by torch on whole tensors. Right, but a temporary per operation.
-- **eager**: the function itself on real tensors inside the sandbox, for what no graph can say
-  (`trace.eager_tier` turns it off).
+- **fused**: streamed kernels only. They read base and experts once per sweep, and once more to write.
+- **hybrid**: torch runs the verified graph on whole tensors. The result is right, but every operation
+  makes a temporary tensor.
+- **eager**: the function itself runs on real tensors inside the sandbox, for what no graph can say.
+  `trace.eager_tier` turns this tier off.
 
-Numbers that Python asks for (`.item()`, `float()`, `if`, `sorted(key=...)`, `.tolist()`, numpy on
-small values, a small matrix to be inverted, an order in which experts are picked) are computed by a
-sweep and answered: they do not leave the fused tier. A program is given each tensor in its own
-shape; where torch refuses that shape and a vector would do, it is given the vector (`view: flat`).
+A program may ask for numbers: `.item()`, `float()`, `if`, `sorted(key=...)`, `.tolist()`, numpy on
+small values, a small matrix to be inverted, the order in which experts are picked. A sweep computes
+them, and the program stays fused.
 
-A choice by place (`argsort`, `topk(...).indices` along rows, columns or a whole tensor) is hybrid on
-purpose: where numbers are equal, torch decides which of them is taken, and so it does here. A choice
-by a threshold is fused. `x[mask]` is never gathered in the fused tier: its size is a sweep, and what
-is computed of it counts only where the mask holds.
+A program is given each tensor in its own shape. If torch refuses that shape and a vector would do, it
+is given the vector (`view: flat`).
+
+A choice by place is hybrid on purpose: `argsort`, or `topk(...).indices` along rows, columns or a
+whole tensor. Of equal numbers torch decides which one is taken, and so it does here. A choice by a
+threshold is fused.
+
+`x[mask]` is never gathered in the fused tier. A sweep finds its size, and what is computed from it
+counts only where the mask holds.
 
 ## What programs write
 
-`a`, `b`, `c` are task vectors of one tensor, `s` is their stack, `m` a copy of `a`. Every line was
-traced and lowered when this page was made.
+`a`, `b` and `c` are task vectors of one tensor, `s` is their stack, and `m` is a copy of `a`. Every
+line was traced and lowered when this page was made.
 """
 
 WRITTEN: dict[str, str] = {
@@ -123,9 +130,11 @@ a * torch.tensor([x.norm() for x in (a, b)]).softmax(0)[0]; s[torch.argsort(s.fl
 torch.tensor(sorted(a.flatten().tolist())).view_as(a)
 """,
 }
-RANKED = {  # along rows or columns only what needs no places
+# Operations that are fused in part, and in which part. Along rows and columns nothing that needs a
+# place is fused.
+RANKED = {
     "sort": "along rows, columns or a whole tensor: a number at a known place, sums, extremes",
-    "topk": "along rows, columns or a whole tensor: thresholds and means of what was found",
+    "topk": "along rows, columns or a whole tensor: thresholds, sums and means of what it finds",
     "argmax": "along experts",
     "argmin": "along experts",
     "gather": "along experts",
@@ -148,7 +157,7 @@ ASKED_NAMES = {str(packet).removeprefix("aten.") for packet in ASKED}
 
 
 def expressions(text: str) -> Iterable[str]:
-    """A line with `return` is one body; the others hold expressions, separated by semicolons."""
+    """Yields bodies and expressions. A line with `return` is a body; `; ` separates expressions."""
     for line in text.strip().splitlines():
         yield from [line] if "return" in line else [e for e in line.split("; ") if e]
 
@@ -163,7 +172,7 @@ def program_of(expression: str) -> str:
 
 
 def measured(tracer: Tracer, texts: list[str]) -> list[tuple[str, str]]:
-    """(tier, reason) of each program on synthetic task vectors."""
+    """The (tier, reason) of each program on synthetic task vectors."""
     tensors = synthetic_tensors(NAMES, SHAPE, 0)
 
     def answer(question: object) -> list[torch.Tensor]:
@@ -187,7 +196,7 @@ def written_tables() -> Iterable[str]:
     with Tracer(TraceSettings()) as tracer:
         for title, text in WRITTEN.items():
             codes = list(expressions(text))
-            yield f"\n### {title}\n\n| program | tier | what forces it down |\n| --- | --- | --- |"
+            yield f"\n### {title}\n\n| program | tier | why it is not fused |\n| --- | --- | --- |"
             rows = zip(codes, measured(tracer, [program_of(c) for c in codes]), strict=True)
             for code, (tier, reason) in rows:
                 shown = code.removesuffix("; return m").replace("|", "\\|")
@@ -197,9 +206,10 @@ def written_tables() -> Iterable[str]:
 def aten_tables() -> Iterable[str]:
     fused = {name.split(".")[1] for name in supported_ops()}
     yield (
-        "\n## ATen operations\n\nComposite functions arrive as these. In-place and `out=` forms are their "
-        "functional forms and a write to every\nalias. What is not listed is not traced, and left to the "
-        "eager tier.\n\n| group | fused | fused in part | hybrid |\n| --- | --- | --- | --- |"
+        "\n## ATen operations\n\nComposite functions are decomposed into these. An in-place or `out=` "
+        "form becomes its functional form\nand a write that every alias sees. An operation that is not "
+        "listed is not traced: the eager tier runs it.\n\n"
+        "| group | fused | fused in part | hybrid |\n| --- | --- | --- | --- |"
     )
     groups = (
         "ELEMENTWISE",
@@ -217,7 +227,7 @@ def aten_tables() -> Iterable[str]:
         rest = [f"{n}*" if n in ASKED_NAMES else n for n in names if n not in fused]
         cells = (" ".join(whole), "; ".join(part), " ".join(rest))
         yield f"| {group.lower().replace('_', ' ')} | {' | '.join(cells)} |"
-    yield "\n\\* answered where its arguments are small, so that the program stays fused."
+    yield "\n\\* The program stays fused if the arguments are small: their numbers are asked for."
 
 
 def page() -> str:
