@@ -1,5 +1,5 @@
 # attack: bomb  expect: runtime
-# SIGSEGV of its own process
+# It ends its own process by SIGSEGV.
 import sys
 
 

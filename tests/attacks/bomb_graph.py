@@ -1,5 +1,5 @@
 # attack: bomb  expect: unsupported|timeout|violation
-# a graph without end
+# The graph never ends.
 
 
 def merge_models(model_dict, device):

@@ -1,5 +1,5 @@
 # attack: bomb  expect: memory
-# few nodes, an intermediate of 2**40 rows
+# Few nodes make an intermediate of 2**40 rows.
 import torch
 
 

@@ -1,5 +1,5 @@
 # attack: bomb  expect: memory
-# lazy: only a size; the verifier bounds it
+# A lazy tensor is only a size, which the verifier bounds.
 import torch
 
 

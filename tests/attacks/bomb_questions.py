@@ -1,5 +1,5 @@
 # attack: bomb  expect: unsupported
-# one question for weights after the other
+# It asks one question for weights after the other.
 
 
 def merge_models(model_dict, device):

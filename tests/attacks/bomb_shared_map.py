@@ -1,5 +1,5 @@
 # attack: bomb  expect: memory
-# shared anonymous memory counts too
+# Shared anonymous memory counts too.
 import mmap
 
 

@@ -1,5 +1,5 @@
 # attack: bomb  expect: timeout
-# small in memory, a day of work
+# It takes little memory and a day of work.
 import torch
 
 

@@ -1,6 +1,6 @@
 # attack: file  expect: violation
 # ruff: noqa: SIM105
-# fails silently: the audit hook tells
+# It fails silently, but the audit hook notes it.
 import pathlib
 
 

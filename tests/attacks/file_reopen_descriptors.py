@@ -1,6 +1,6 @@
 # attack: file  expect: violation
 # ruff: noqa: PT017,SIM105
-# nothing but 0 to 3 is open
+# Only the descriptors 0 to 3 are open.
 import os
 
 

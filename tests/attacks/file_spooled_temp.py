@@ -1,5 +1,5 @@
 # attack: file  expect: violation
-# in memory at first, then on disk
+# The file is in memory at first, then on disk.
 import tempfile
 
 

@@ -1,5 +1,5 @@
 # attack: file  expect: unsupported
-# C++ opens it: no audit event
+# C++ opens it, so there is no audit event.
 import torch
 
 

@@ -1,5 +1,5 @@
 # attack: file  expect: violation
-# os.walk swallows the errors
+# os.walk swallows the errors.
 import os
 
 

@@ -1,5 +1,5 @@
 # attack: kernel  expect: violation
-# shell code by the old gate: killed by SIGSYS
+# Shell code that uses the 32-bit gate is killed by SIGSYS.
 import ctypes
 import mmap
 import sys

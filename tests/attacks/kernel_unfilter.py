@@ -1,5 +1,5 @@
 # attack: kernel  expect: violation
-# neither seccomp nor no_new_privs can be taken back
+# Neither seccomp nor no_new_privs can be taken back.
 import ctypes
 
 

@@ -1,5 +1,5 @@
 # attack: loop  expect: timeout
-# within one C call
+# The time passes within one C call.
 
 
 def merge_models(model_dict, device):

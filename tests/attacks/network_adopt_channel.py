@@ -1,5 +1,5 @@
 # attack: network  expect: violation
-# the channel is a socket: a descriptor may not be passed over it
+# The channel is a socket, but no descriptor may be passed over it.
 import socket
 
 

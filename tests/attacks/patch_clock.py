@@ -1,5 +1,5 @@
 # attack: patch  expect: timeout
-# the engine's clock counts
+# Only the engine's clock counts.
 import time
 
 

@@ -1,5 +1,5 @@
 # attack: patch  expect: violation
-# only its own copy
+# It patches only its own copy.
 import json
 
 

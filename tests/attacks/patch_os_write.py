@@ -1,5 +1,5 @@
 # attack: patch  expect: runtime
-# nothing is ever sent
+# Nothing is ever sent.
 import os
 
 

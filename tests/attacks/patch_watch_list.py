@@ -1,6 +1,6 @@
 # attack: patch  expect: ok
 # ruff: noqa: SIM105
-# the hook is for messages; the wall is below Python
+# The hook is for messages. The wall is below Python.
 import os
 import sys
 

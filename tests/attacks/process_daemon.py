@@ -1,5 +1,5 @@
 # attack: process  expect: violation
-# would go on after the kill of its group
+# A daemon would survive the kill of its group.
 import ctypes
 import time
 

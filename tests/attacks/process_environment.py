@@ -1,5 +1,5 @@
 # attack: process  expect: ok
-# nothing is inherited but what the engine sets
+# The child inherits only what the engine sets.
 import os
 
 

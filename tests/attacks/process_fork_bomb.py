@@ -1,5 +1,5 @@
 # attack: process  expect: violation
-# bounded, were it to work
+# It is bounded, in case it works.
 import os
 import time
 

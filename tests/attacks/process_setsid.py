@@ -1,5 +1,5 @@
 # attack: process  expect: violation
-# out of the group that is killed
+# It tries to leave the group that is killed.
 import os
 
 

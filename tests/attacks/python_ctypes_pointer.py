@@ -1,5 +1,5 @@
 # attack: python  expect: runtime
-# a write to address 0: SIGSEGV of its own process
+# A write to address 0 ends its own process by SIGSEGV.
 import ctypes
 
 

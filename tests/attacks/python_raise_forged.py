@@ -1,5 +1,5 @@
 # attack: python  expect: runtime
-# an error that cannot be shown
+# The error cannot be shown.
 
 
 def merge_models(model_dict, device):

@@ -1,5 +1,5 @@
 # attack: python  expect: runtime
-# the reply is JSON: nobody unpickles it
+# The reply is JSON, so nobody unpickles it.
 import os
 
 import torch

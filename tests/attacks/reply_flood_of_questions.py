@@ -1,5 +1,5 @@
 # attack: reply  expect: violation
-# never reads an answer
+# It never reads an answer.
 import os
 
 

@@ -1,5 +1,5 @@
 # attack: reply  expect: runtime
-# the first counts
+# The first result counts.
 import os
 
 

@@ -1,5 +1,5 @@
 # attack: signal  expect: violation
-# the kernel would send SIGIO to process 1
+# The kernel would send SIGIO to process 1.
 import fcntl
 import os
 

@@ -1,5 +1,5 @@
 # attack: thread  expect: unsupported
-# more threads than granted must not hang or kill
+# More threads than granted must not hang or kill.
 import numpy as np
 import torch
 

@@ -1,9 +1,9 @@
 """Lowering against float64 replay: program snippets in many styles on many shapes.
 
-A snippet sees the task vectors a, b, c, the list ws and their stack s; its last statement is the
-update. It is traced in the sandbox, lowered, and what the kernel graph means (float64) is compared
-with whole-tensor ATen in float64, relative to the update. Nothing may be guessed from sizes: 3 x 3
-tensors of three experts, single rows and 1-D tensors are among the shapes.
+A snippet sees the task vectors a, b, c, the list ws and their stack s. Its last statement is the
+update. It is traced in the sandbox and lowered. What the kernel graph means in float64 is compared
+with ATen on whole tensors in float64, relative to the update. Nothing may be guessed from sizes, so
+3 x 3 tensors of three experts, single rows and 1-D tensors are among the shapes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from selfdev_engine.kernels.tensors import TensorSet
 
 NAMES = ("x", "y", "z")
 SHAPES = [(24, 40), (3, 3), (1, 17), (50,)]
-TOLERANCE = 1e-7  # of the update's norm; constants are float32 on one side
-HALF = 1e-6  # where a value is rounded to float32 on the way
+# Shares of the update's norm. Constants are float32 on one side; HALF is for snippets in which a
+# value is rounded to float32 on the way.
+TOLERANCE, HALF = 1e-7, 1e-6
 
 SNIPPETS = """
 (a + b) / 2 - 0.3 * c
@@ -312,7 +313,8 @@ n = a.shape[0] // 3; torch.cat([a[:n], b[n : 2 * n], c[2 * n :]], 0)
 n = a.numel() // 2; torch.cat([a.flatten()[:n], b.flatten()[n:]]).view_as(a)
 """.strip().splitlines()
 
-NOT_FUSED = {  # snippet -> the op that is named; still computed, on whole tensors
+# Snippet -> the op that is named as the reason. torch computes these on whole tensors.
+NOT_FUSED = {
     "a @ b.t() @ c": "aten.mm.default",
     "torch.linalg.qr(a)[0] @ torch.linalg.qr(a)[1] + b": "aten.linalg_qr.default",
     "a.flatten().sort().values.view_as(a) + b": "aten.reshape.default",
@@ -353,7 +355,7 @@ def tensors_of(shape: tuple[int, ...]) -> TensorSet:
 
 
 def traced(tracer: Tracer, snippet: str, tensors: TensorSet):
-    """The trace, or None where the program itself does not run on this shape."""
+    """The trace, or None if the program itself does not run on this shape."""
 
     def answer(question):
         return answer_question(question, tensors, get_backend("reference"), {})
@@ -366,7 +368,7 @@ def traced(tracer: Tracer, snippet: str, tensors: TensorSet):
 
 
 def both(result, tensors: TensorSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """(what the lowered graph means, what replay computes), float64, flat."""
+    """(what the lowered graph means, what replay computes), both flat in float64."""
     vectors = {n: t.double() for n, t in tensors.experts.items()}
     reshaped = {n: t.reshape(result.graph.shape) for n, t in vectors.items()}
     (wanted,) = replay(result.graph, reshaped, wide=True)
@@ -377,7 +379,7 @@ def both(result, tensors: TensorSet) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Relative to the update's norm; infinite where NaN or Inf stand elsewhere."""
+    """The error relative to the update's norm. It is infinite if NaN or Inf differ."""
     if not torch.equal(found.isnan(), wanted.isnan()):
         return float("inf")
     if not torch.equal(found.isinf(), wanted.isinf()):
@@ -457,7 +459,7 @@ BINARY += [
 
 @st.composite
 def chains(draw) -> str:
-    """Assignments of random operations to v0, v1, ...; the last one is the update."""
+    """Random operations assigned to v0, v1, ... in turn. The last one is the update."""
     names, lines = ["a", "b", "c"], list[str]()
     for number in range(draw(st.integers(2, 7))):
         form = draw(st.sampled_from(UNARY + BINARY))

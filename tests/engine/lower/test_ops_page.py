@@ -1,4 +1,4 @@
-"""docs/ops.md says what the code does now."""
+"""Checks that docs/ops.md says what the code does now."""
 
 from __future__ import annotations
 

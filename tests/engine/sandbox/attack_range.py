@@ -1,8 +1,9 @@
-"""The range on which tests/attacks are run: harmless even where the sandbox fails (isolation.py).
+"""The range on which tests/attacks run. It is harmless even where the sandbox fails (isolation.py).
 
     python tests/engine/sandbox/attack_range.py [--without LAYERS] [FILE ...]  ->  one JSON object on stdout
 
-Only inside does it start the tracer, fire each attack, look for what it left, and run a good program.
+Once isolated it starts the tracer. It fires each attack, looks for what is left of it, and runs a
+good program.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal
 
 
 class Evidence:
-    """Files, processes, connections, signals and secrets: what changed since the start."""
+    """Finds what changed since the start: files, processes, connections, signals and secrets."""
 
     def __init__(self) -> None:
         os.environ["SELFDEV_SECRET"] = SECRET
@@ -48,13 +49,13 @@ class Evidence:
         self.files, self.processes = files(), set(processes())
 
     def found(self, said: str) -> list[str]:
-        """What an attack left, in words; the next one starts from a clean place again."""
+        """What an attack left, in words. It is removed, so that the next one starts clean."""
         new = [f"file {path}" for path in sorted(files() ^ self.files)]
         new += [f"signal {n}" for n in self.received]
         new += [f"connection to {one.getsockname()!r}" for one in self.listeners if visited(one)]
         new += [word for word in (SECRET, "BREACH") if word in said]
         if set(processes()) != self.processes:
-            time.sleep(0.05)  # one that was killed a moment ago
+            time.sleep(0.05)  # One may have been killed a moment ago.
             new += [f"process {pid}" for pid in sorted(set(processes()) ^ self.processes)]
         if not SECRET_FILE.exists() or SECRET_FILE.read_text() != SECRET:
             new.append("a changed file")
@@ -92,7 +93,7 @@ def visited(one: socket.socket) -> bool:
 
 
 def files() -> set[str]:
-    """Our user's, where files can be left."""
+    """Our user's files in the folders where files can be left."""
     found = set()
     for root in ("/tmp", "/dev/shm", "/tmp/work"):
         for entry in os.scandir(root):
@@ -102,7 +103,7 @@ def files() -> set[str]:
 
 
 def processes() -> dict[int, dict[str, str]]:
-    """What /proc/PID/status says of our user's, wherever they were started from."""
+    """/proc/PID/status of all processes of our user, by pid."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -125,7 +126,7 @@ GOOD = (
 
 
 def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]:
-    """Each attack, then a good program in the same zygote; at the end, the zygote's own state."""
+    """Runs each attack and then a good program in one zygote. The record ends with its state."""
     evidence, at_first = Evidence(), set(processes())
     from selfdev_engine.engine.sandbox import box
     from selfdev_engine.engine.trace.settings import TraceSettings
@@ -157,12 +158,12 @@ def attack_all(paths: list[Path], how: str, without: set[str]) -> dict[str, Any]
 
 
 def expected(path: Path) -> list[str]:
-    """The kinds that the first line allows: `# attack: loops  expect: timeout|memory`."""
+    """The kinds that the first line allows, such as `# attack: loops  expect: timeout|memory`."""
     return path.read_text().split("\n", 1)[0].split("expect:")[1].split()[0].split("|")
 
 
 class Gunner:
-    """Runs programs in one tracer and keeps what their children literally said."""
+    """Runs programs in one tracer, and keeps what their children literally said."""
 
     def __init__(self, tracer: Any, evidence: Evidence) -> None:
         import torch
@@ -186,7 +187,7 @@ class Gunner:
         return self.tracer._job(TraceRequest(extract(code), names, (24, 40), 0, "t", answer))
 
     def run(self, jobs: list[Any], slots: int) -> Iterator[tuple[Any, Any]]:
-        """(job, verdict) as they end; job.result is what the child said."""
+        """Yields (job, verdict) as jobs end. job.result is what the child said."""
         for done in self.tracer._sandbox.run(jobs, slots):
             yield done, done.tag[1].result(done)
 
@@ -204,14 +205,14 @@ class Gunner:
         return torch.equal(replay(traced.graph, self.inputs)[0], self.wanted)
 
     def fire(self, path: Path) -> dict[str, Any]:
-        """One attack, then the good program."""
+        """Runs one attack, then the good program."""
         zygote = self.tracer._sandbox._zygote.process.pid
         ((done, verdict),) = self.run([self.job(path.read_text())], 1)
         right = self.next_is_right()
         return self.record(path, done, verdict, right, zygote)
 
     def volley(self, paths: list[Path]) -> list[dict[str, Any]]:
-        """Attacks that end only by the clock, some at once, a good program after each."""
+        """Runs attacks that only the clock ends, some at a time, with a good program after each."""
         zygote = self.tracer._sandbox._zygote.process.pid
         attacks = [self.job(path.read_text()) for path in paths]
         goods = [self.job(GOOD) for _ in paths]
@@ -240,7 +241,7 @@ class Gunner:
 
 
 def zygote_state(tracer: Any) -> dict[str, int]:
-    """Of the innermost zygote process: it is the one that forks."""
+    """The state of the innermost zygote process, which is the one that forks."""
     everybody, pid = processes(), tracer._sandbox._zygote.process.pid
     while inner := [p for p, status in everybody.items() if int(status["PPid"]) == pid]:
         pid = inner[0]

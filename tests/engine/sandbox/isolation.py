@@ -1,8 +1,8 @@
-"""A place where an attack does no harm: `run_inside(work)`.
+"""Makes a place where an attack does no harm: `run_inside(work)`.
 
-User, PID, network, mount, IPC and UTS namespaces, a root of its own (the interpreter read-only, an
-empty /tmp), an unprivileged uid, rlimits. A signal to everybody reaches this place, a file that is
-written is gone with it. Where a host grants no namespaces only the uid is dropped.
+The place has user, PID, network, mount, IPC and UTS namespaces, an unprivileged uid, rlimits, and a
+root in which the interpreter is read-only and /tmp empty. A signal to everybody reaches only this
+place, and files vanish with it. On a host that grants no namespaces only the uid is dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[3]
 NOBODY = 65534
-TOTAL_S = 240.0
+TOTAL_S = 240.0  # limit of all work inside
 LIMITS = {"NPROC": 512, "FSIZE": 64 << 20, "CORE": 0, "AS": 8 << 30, "CPU": 200}
 NEW_NAMESPACES = {
     "mount": 0x20000,
@@ -49,7 +49,7 @@ def call(name: str, *args: Any) -> None:
 
 
 def run_inside(work: Callable[[str], None]) -> int:
-    """Call `work(how isolated)` as an unprivileged user in namespaces; its exit code."""
+    """Calls `work(how isolated)` as an unprivileged user in namespaces. Returns its exit code."""
     root = tempfile.mkdtemp(prefix="attack-range-")
     jailer = os.fork()
     if jailer == 0:
@@ -63,7 +63,7 @@ def run_inside(work: Callable[[str], None]) -> int:
 def wait_for(pid: int) -> int:
     pidfd = os.pidfd_open(pid)
     if not select.select([pidfd], [], [], TOTAL_S)[0]:
-        os.kill(pid, signal.SIGKILL)  # PID 1 of the range goes with it, and all others with that
+        os.kill(pid, signal.SIGKILL)  # PID 1 of the range dies with it, and takes all others along.
     os.close(pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -97,7 +97,7 @@ def in_child(step: Callable[[], int]) -> int:
     if pid == 0:
         call("prctl", PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os._exit(guarded(step))
-    while True:  # as PID 1 it also collects orphans
+    while True:  # As PID 1 it also collects orphans.
         ended, status = os.waitpid(-1, 0)
         if ended == pid:
             return os.waitstatus_to_exitcode(status) & 255
@@ -122,7 +122,7 @@ def drop_and_work(how: str, work: Callable[[str], None]) -> int:
 
 
 def make_root(root: str) -> None:
-    """A file view with the system and the interpreter read-only, and an empty /tmp."""
+    """Makes a root with the system and the interpreter read-only, and an empty /tmp."""
     mount("none", "/", None, RECURSIVE | PRIVATE)
     mount("tmpfs", root, "tmpfs", 0, "size=64m,mode=755")
     shown: list[str] = []
@@ -173,7 +173,7 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str = ""
 
 
 def raise_loopback() -> None:
-    """So that a connection to the driver's listener would succeed, were it allowed."""
+    """Raises the loopback, so that a connection to our listener would succeed if allowed."""
     get, put, up = 0x8913, 0x8914, 1
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         request = bytearray(struct.pack("16sH22x", b"lo", 0))

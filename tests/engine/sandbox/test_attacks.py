@@ -1,7 +1,7 @@
 """The attack suite: every file in tests/attacks fails, leaves nothing, and spoils no other program.
 
-They run once, on the range (attack_range.py); each test looks at one record. A first line such as
-`# attack: loops  expect: timeout|memory` names the verdicts that are right.
+They run once, on the range (attack_range.py). Each test looks at one record. A first line such as
+`# attack: loops  expect: timeout|memory` names the right verdicts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_RSS_GROWTH_KIB = 4096
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
-    """What happened to all attacks in one zygote."""
+    """The record of all attacks, which ran in one zygote."""
     record = run_range()
     if record["how"] != "namespaces":
         warnings.warn(f"the attack range has no namespaces here: {record['how']}", stacklevel=1)
@@ -37,7 +37,7 @@ def run_range(*words: object) -> dict[str, Any]:
 
 
 def header(path: Path) -> tuple[str, set[str]]:
-    """An attack's category and the verdicts that are right."""
+    """An attack's category and its right verdicts."""
     words = path.read_text().split("\n", 1)[0].split()
     assert words[:2] == ["#", "attack:"] and words[3] == "expect:", path
     return words[2], set(words[4].split("|"))
@@ -66,14 +66,15 @@ def test_nothing_is_left(record: dict[str, Any]):
 
 def test_the_zygote_is_as_before(record: dict[str, Any]):
     before, after = record["zygote"]["before"], record["zygote"]["after"]
-    assert record["zygote"]["rounds"] > 2 * before["descriptor_slots"]  # so that a leak would show
+    # With so many rounds a leak would show.
+    assert record["zygote"]["rounds"] > 2 * before["descriptor_slots"]
     assert after["descriptor_slots"] == before["descriptor_slots"]
     assert after["pid"] == before["pid"] and after["threads"] == 1
     assert after["rss_kib"] - before["rss_kib"] < MOST_RSS_GROWTH_KIB
 
 
 def test_the_range_notices_what_gets_through():
-    """Without the system call filter some attacks succeed: evidence must say so."""
+    """Without the system call filter some attacks succeed, and the evidence must say so."""
     succeed = {"file_stat", "kernel_shared_memory", "ptrace_traceme"}
     files = [path for path in ATTACKS if path.stem in succeed]
     record = run_range("--without", "seccomp", *files)

@@ -1,5 +1,7 @@
-"""What a start does not pay for: torch's compiler, in the zygote and in `merge`. What asks it to be
-passed by (optimisers, transforms, checkpoints) works all the same."""
+"""The zygote and `merge` start without torch's compiler.
+
+What asks the compiler to leave it alone (optimisers, transforms, checkpoints) works all the same.
+"""
 
 from __future__ import annotations
 
@@ -71,4 +73,4 @@ def test_merge_does_not_load_it(tmp_path):
     words = ["merge", "ties", *models.words, "--out", str(tmp_path / "out"), "--json"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.split()[-1] == "False"  # stdout is the result's alone
+    assert done.stderr.split()[-1] == "False"  # stdout is for the result alone

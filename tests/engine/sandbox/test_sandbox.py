@@ -1,4 +1,4 @@
-"""The boundary: hostile replies, budgets, slots, layers; each through a real child or real bytes."""
+"""The sandbox: hostile replies, budgets, slots, layers, each with a real child or real bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tracer():
 
 
 def trace(tracer: Tracer, code: str, shape=SHAPE, questions: list | None = None) -> Any:
-    """A verdict; `questions` collects how many numbers each answer had."""
+    """A verdict. `questions` collects how many numbers each answer had."""
     vectors = {name: torch.full(shape, 0.01 * (i + 1)) for i, name in enumerate(NAMES)}
 
     def answer(graph):
@@ -165,8 +165,8 @@ def encode_body(body: bytes) -> bytes:
 
 
 def test_a_child_that_does_not_read_holds_nobody(tracer: Tracer):
-    """It floods with questions for large answers and never reads one."""
-    assert not isinstance(trace(tracer, QUICK), Rejection)  # the zygote is up
+    """The child floods with questions for large answers and never reads one."""
+    assert not isinstance(trace(tracer, QUICK), Rejection)  # Now the zygote is up.
     nodes = [
         ["input", ["x"], {}, None, None],
         ["aten.sum.dim_IntList", [X, [1]], {}, None, None],
@@ -183,7 +183,7 @@ def test_a_child_that_does_not_read_holds_nobody(tracer: Tracer):
     )
     began = time.monotonic()
     results = {job.tag: result for job, result in tracer.trace_many([hostile, good])}
-    assert time.monotonic() - began < tracer.settings.timeout_s  # nobody waited for a deadline
+    assert time.monotonic() - began < tracer.settings.timeout_s  # Nobody waited for a deadline.
     assert results[hostile.tag].kind in ("violation", "unsupported")
     assert not isinstance(results[good.tag], Rejection)
 
@@ -284,7 +284,7 @@ def test_a_rejection_says_what_to_write_and_where(tracer: Tracer, body: str, kin
 
 
 def test_a_loop_costs_only_its_own_slot():
-    """Ten endless loops among a hundred: the others are right, and no process is left."""
+    """Ten of a hundred programs loop. The others are right, and no process is left."""
     timeout_s, slots, before = 0.5, 4, len(states_below(os.getpid()))
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
     with Tracer(TraceSettings(timeout_s=timeout_s, memory_bytes=64 << 20, slots=slots)) as tracer:
@@ -302,7 +302,7 @@ def test_a_loop_costs_only_its_own_slot():
         good = sum(results[i].seconds for i in results if i % 10)
         assert seconds < 10 * (timeout_s + 1.0) / slots + good + 5.0
         left = states_below(zygote)
-        assert "Z" not in left and len(left) <= 1  # only the zygote inside its namespaces
+        assert "Z" not in left and len(left) <= 1  # The zygote inside its namespaces may be left.
     left = states_below(os.getpid())
     assert "Z" not in left and len(left) == before
 
@@ -311,7 +311,7 @@ QUICK = "def merge_models(d, device):\n    return next(iter(d.values()))\n"
 
 
 def states_below(pid: int) -> list[str]:
-    """States of a process's descendants that are zygotes, children or zombies of ours."""
+    """The states of a process's descendants that are zygotes, children of these, or zombies."""
     found, todo = [], [pid]
     while todo:
         parent = todo.pop()
@@ -337,7 +337,7 @@ def command_of(stat: Path) -> str:
 
 
 def test_no_child_pays_for_the_readers_time():
-    """The second program asks while whoever reads the first one's result is busy."""
+    """The second program asks while the reader of the first one's result is busy."""
     asks = "import time\ndef merge_models(d, device):\n    time.sleep(0.3)\n    return d['x'] * d['x'].norm().item()\n"
     with Tracer(TraceSettings(timeout_s=1.5, memory_bytes=64 << 20)) as tracer:
         jobs = [
@@ -355,7 +355,7 @@ def test_no_child_pays_for_the_readers_time():
 
 
 def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tuple[list, int]:
-    """Results, and how many children they took."""
+    """The results of tracing in turn, and how many children they took."""
     children, launch = [], tracer._sandbox._launch
     tracer._sandbox._launch = lambda job: children.append(job) or launch(job)
     try:
@@ -369,7 +369,7 @@ def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tu
 
 
 def test_tensors_in_turn_are_traced_as_each_alone(tracer: Tracer):
-    """A fresh module, the tensor's own seed and torch's defaults each time, whatever the last did."""
+    """Each call has a fresh module, its own seed and torch's defaults, whatever the last did."""
     code = HEAD.replace("import torch\n", "import torch, random\ncalls = []\n") + (
         "    calls.append(1)\n    assert len(calls) == 1 and torch.is_grad_enabled()\n"
         "    assert torch.get_default_dtype() == torch.float32\n"
@@ -405,7 +405,7 @@ def test_a_rejection_ends_the_turn(tracer: Tracer):
 
 
 def test_each_tensor_has_the_time_of_one():
-    """A child that has used half of a job's time is not used again."""
+    """A child that has used half of a job's time is given no other job."""
     code = HEAD + "    import time\n    time.sleep(0.8)\n    return x\n"
     with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=64 << 20)) as tracer:
         found, num_children = in_turn(tracer, code, ((4, 6),) * 5)
@@ -517,7 +517,7 @@ def test_required_layers_hold_here():
 
 
 def test_without_a_required_layer_every_trace_is_refused(selfdev, tmp_path: Path):
-    """Under a filter that forbids filters (a prctl that fails) the command refuses, and says what is missing."""
+    """Where the probe of seccomp fails, the command refuses and says what is missing."""
     (tmp_path / "p.py").write_text(QUICK)
     words = ["trace", str(tmp_path / "p.py"), "--shape", "8x8"]
     for extra, code in (([], 2), (["--unsafe-sandbox"], 0)):
@@ -549,7 +549,8 @@ def test_doctor_names_every_layer(selfdev):
 def test_the_filter_is_an_allow_list_of_few_calls():
     program, _ = guard.seccomp_filter()
     assert len(guard.ALLOWED_CALLS) <= 30
-    assert len(program) // 8 == len(guard.ALLOWED_CALLS) + 8  # one instruction each, and eight
+    # Each call is one instruction, and eight more do the rest.
+    assert len(program) // 8 == len(guard.ALLOWED_CALLS) + 8
     forbidden = {"open", "openat", "socket", "execve", "fork", "clone", "kill", "ptrace", "ioctl"}
     assert not forbidden & set(guard.ALLOWED_CALLS)
 
@@ -566,7 +567,7 @@ def test_a_limit_that_is_already_tighter_is_kept():
 
 @pytest.mark.skipif(os.getuid() != 0, reason="an unprivileged user has nothing to give up")
 def test_root_is_given_up(monkeypatch):
-    """Limits on processes do not bind uid 0: with namespaces or without, a child is somebody else."""
+    """Limits on processes do not bind uid 0, so no child has it, with or without namespaces."""
     everything = layers.usable_layers()
     for granted in (everything, [name for name in everything if name != "namespaces"]):
         monkeypatch.setattr(box, "usable_layers", lambda granted=granted: granted)
@@ -581,7 +582,7 @@ def test_root_is_given_up(monkeypatch):
 
 
 def innermost(pid: int) -> int:
-    """The process that forks: inside its namespaces it is a child of the one that was started."""
+    """The zygote that forks. Inside namespaces it is a child of the process that was started."""
     while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         pid = int(below[0])
     return pid
@@ -617,7 +618,7 @@ def test_all_end_with_the_engine():
 
 
 def usable_parents() -> list[str]:
-    """Below the zygote: itself inside its namespaces, where there are some, and the looping child."""
+    """What runs below the zygote: itself inside namespaces, if there are any, and the child."""
     return ["zygote", "child"] if "namespaces" in layers.usable_layers() else ["child"]
 
 
@@ -630,7 +631,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """Orphans may wait for whoever is process 1 here to collect them."""
+    """Tells whether a process runs. An orphan that has ended may wait for PID 1 to collect it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -638,7 +639,7 @@ def runs(pid: int) -> bool:
 
 
 def test_a_zygote_that_cannot_start_is_the_hosts_fault():
-    """Not a rejection of the program: exit 2, with what the zygote said last."""
+    """It is no rejection of the program. The error holds what the zygote said last."""
     missing = "selfdev_engine.engine.no_such_handler"
     with (
         box.Sandbox(missing, timeout_s=5, memory_bytes=1 << 28) as sandbox,

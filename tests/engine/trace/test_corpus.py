@@ -1,8 +1,8 @@
 """Programs in the many styles in which language models write them, against eager torch.
 
-tests/corpus holds one a file: `# expect: ok`, `ok random` or `reject kind...` in the first line.
-More come from the grammar that the tiny zoo's generator learns. Shares of tiers are asserted too,
-since the eager tier alone would pass everything else.
+tests/corpus holds one program in each file. Its first line says `# expect: ok`, `ok random` or
+`reject kind...`. More programs come from the grammar that the tiny zoo's generator learns. The
+shares of the tiers are asserted too, because the eager tier alone would pass all other tests.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def stem(path: Path) -> str:
 
 @cache
 def verdict(judge, path: Path):
-    """Kept, because the shares are asked for once every program was judged."""
+    """A program's verdict. It is kept, because the shares are computed from all of them."""
     return judge.verdict(path.read_text())
 
 
 @cache
 def drawn(judge, path: Path):
-    """(tier, reason, update) of a program that draws."""
+    """The (tier, reason, update) of a program that draws."""
     return judge.update(path.read_text(), judge.tensors((24, 40)))
 
 
@@ -82,7 +82,7 @@ def test_rejected_or_not_finite(judge, path):
     tier, reason, update = judge.update(path.read_text(), judge.tensors((24, 40)))
     if tier == "rejected":
         assert reason.split(":")[0] in kinds, reason
-    else:  # what the merge refuses when it sees the numbers
+    else:  # The merge refuses it when it sees the numbers.
         assert "nonfinite" in kinds and not update.isfinite().all()
 
 
@@ -100,7 +100,7 @@ def sampled() -> list[str]:
 
 
 def test_programs_of_the_zoo_s_grammar(judge):
-    """What eager refuses is refused, the rest is equal, and nearly all of it is fused."""
+    """Programs that eager refuses are rejected. All others are equal, and nearly all are fused."""
     tiers: Counter[str] = Counter()
     for text in dict.fromkeys(sampled()):
         found = judge.verdict(text)
@@ -116,7 +116,7 @@ def test_programs_of_the_zoo_s_grammar(judge):
 
 @pytest.mark.parametrize("shape", [(3, 3), (1, 17), (50,)])
 def test_no_shape_is_special(judge, shape):
-    """A part of the corpus on three experts' 3 x 3, a single row, and a vector."""
+    """A part of the corpus runs on 3 x 3 tensors of three experts, on a single row, on a vector."""
     for path in OK[::12]:
         found = judge.verdict(path.read_text(), shape)
         if not found.eager_error:

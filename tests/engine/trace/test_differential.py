@@ -1,11 +1,11 @@
 """Random programs against eager torch: expressions, aliased writes, order statistics, control flow.
 
-A program is a list of statements over tensors of the full size (some of them views of others) and
-0-dim tensors. `make test` runs a few; the large run, with fresh programs every time, is
+A program is a list of statements about tensors of the full size, some of them views of others, and
+0-dim tensors. `make test` runs a few. The large run makes new programs every time:
 
     pytest -m slow tests/engine/trace/test_differential.py
 
-Every program that ever failed stays in REGRESSIONS.
+Programs that once failed stay in REGRESSIONS.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SHAPES = [(24, 40), (3, 3), (1, 17), (50,)]
-SCALE = 500.0  # task vectors of about 0.25 to 1, for thresholds and powers to matter
+SCALE = 500.0  # makes task vectors of about 0.25 to 1, so that thresholds and powers matter
 NUMBERS = ("0.1", "0.25", "0.5", "0.8", "1.5", "2", "-0.3")
 
-# F is a tensor of the full size, S a 0-dim tensor, P a number.
+# F stands for a tensor of the full size, S for a 0-dim tensor, P for a number.
 FULL = """
 F + F|F - P * F|F * F|F * S|F / (F.abs() + 1)|F / (S.abs() + 0.5)|-F|F.abs()|torch.sign(F)
 torch.maximum(F, F)|torch.minimum(F, S)|torch.where(F > S, F, F)|torch.where(F.abs() < P, F, 0.0)
@@ -80,7 +80,8 @@ while F.norm().item() > 1e3:¦F.mul_(0.1)
 """
 
 
-REGRESSIONS = {  # name: statements on which a program once went wrong
+# Name -> statements with which a program once went wrong.
+REGRESSIONS = {
     "a masked write of another mask's numbers, fewer than are wanted": "c[a > 0] = b[b > 0]\nreturn c",
     "a masked write of another mask's numbers, as many": "c[a > 0] = b[a > 0].flip(0)\nreturn c",
     "a masked write that fits in the 1-D reading only": (
@@ -131,14 +132,14 @@ def options(text: str) -> list[str]:
 
 @dataclass
 class Names:
-    """Variables so far."""
+    """The variables of a program so far."""
 
     full: list[str] = field(default_factory=lambda: ["a", "b", "c"])
     scalar: list[str] = field(default_factory=lambda: ["n"])
 
 
 def filled(draw: st.DrawFn, template: str, names: Names) -> str:
-    """The template with every placeholder replaced."""
+    """The template with a variable or number for every placeholder."""
     template = template.replace("P.abs_", "0.5").replace(
         "F.dot_", "torch.dot(F.flatten(), F.flatten())"
     )
@@ -185,7 +186,8 @@ def programs(draw: st.DrawFn) -> str:
 
 def compare(judge, text: str, shape: tuple[int, ...]) -> None:
     found = judge.verdict(text, shape, scale=SCALE)
-    if found.eager_error and found.tier != "rejected":  # only its 1-D reading works, which is tried
+    # The program works only on a vector, so eager is given one too.
+    if found.eager_error and found.tier != "rejected":
         assert len(shape) > 1, (text, found)
         shape = (math.prod(shape),)
         found = judge.verdict(text, shape, scale=SCALE)

@@ -1,4 +1,4 @@
-"""Keys of random draws: one trace for all tensors of a shape gives what a trace for each would."""
+"""Keys of random draws: one trace for all tensors of a shape is as good as a trace for each."""
 
 from __future__ import annotations
 

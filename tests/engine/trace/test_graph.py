@@ -1,4 +1,4 @@
-"""The traced graph as data: which nodes an output needs."""
+"""The traced graph as data: tests which nodes an output needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from selfdev_engine.engine.trace.graph import Ref, TraceGraph, TraceNode
 
 
 def graph() -> TraceGraph:
-    """x, y, a constant that looks like indices, x + y, -x, and a stack of x and x + y."""
+    """A graph of x, y, a constant that looks like indices, x + y, -x, and a stack of x and x + y."""
     nodes = (
         TraceNode("input", ("x",)),
         TraceNode("input", ("y",)),

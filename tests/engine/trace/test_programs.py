@@ -1,7 +1,7 @@
-"""The corpus in tests/programs: traced in the real sandbox, equal to eager torch, or rejected by kind.
+"""tests/programs: each is traced in the real sandbox, and is equal to eager torch or rejected.
 
-The oracle is eager torch on the same task vectors; updates are compared relative to their norm, and
-the comparison is shown to refuse cheats. Programs that choose may flip a few elements.
+The oracle is eager torch on the same task vectors. Updates are compared relative to their size, and
+the comparison is shown to refuse cheats. Programs that choose may differ in a few elements.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def traced(tracer, path: Path, tensors: TensorSet):
 
 
 def wrong_share(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Share of elements that are off by more than 1e-4 of their size plus the root mean square."""
+    """The share of elements off by more than 1e-4 of their size plus the root mean square."""
     wanted = wanted.double()
     room = 1e-4 * (wanted.abs() + wanted.square().mean().sqrt())
     return float(((found.double() - wanted).abs() > room).double().mean())
@@ -149,7 +149,7 @@ def test_a_line_is_a_line_of_the_text(tracer):
 
 @pytest.mark.parametrize("shape", [(3, 3), (1, 17), (17, 1), (50,)])
 def test_ambiguous_shapes_are_never_guessed(tracer, shape):
-    """Three experts on a 3 x 3 tensor, single rows and columns: right, or left to another tier."""
+    """On 3 x 3 tensors of three experts, rows and columns a program is right, or not fused."""
     for name in ("sign_majority", "norm_shares", "median_experts", "fold_max", "softmax_l1"):
         tensors = tensors_of(shape)
         program, result = traced(tracer, FOLDER / f"{name}.py", tensors)

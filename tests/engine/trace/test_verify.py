@@ -1,4 +1,4 @@
-"""The verifier: graphs that no honest child sends are refused, and budgets hold without its word."""
+"""The verifier refuses graphs that no honest child sends, and checks all budgets itself."""
 
 from __future__ import annotations
 
