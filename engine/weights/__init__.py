@@ -1,1 +1,1 @@
-"""Weights on disk and in memory: checkpoints, the bank, streaming, fingerprints."""
+"""Weights on disk and in memory: checkpoints, the bank, reading ahead, fingerprints."""

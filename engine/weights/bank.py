@@ -1,4 +1,7 @@
-"""The bank: the selected tensors of base and experts, where they are, and statistics of them."""
+"""The bank: the selected tensors of base and experts, where they are held, and their statistics.
+
+Planning, surveys, swaps and merges reach tensors through it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,17 @@ from .memos import MEMO_BYTES, Memos
 from .residency import Residency
 from .selection import Selection
 
-Keep = Callable[[str, Memo], Memo]  # (tensor, its memo) -> a memo that outlives the process
+# Gets a tensor's name and its memo; returns a memo around it that outlives the process.
+Keep = Callable[[str, Memo], Memo]
 
 
 @dataclass(frozen=True)
 class Bank:
-    """`memory_bytes` is for all of it, statistics and tensors in flight included; None: no bound."""
+    """The selected tensors, and the memory that they and their statistics may take.
+
+    `merge_to_folder` makes one by `open`; the driver and the worker of a screening by `within`.
+    `memory_bytes` bounds all of it, statistics and tensors in flight included; None means no bound.
+    """
 
     selection: Selection
     residency: Residency
@@ -29,9 +37,11 @@ class Bank:
 
     @staticmethod
     def open(base: str, experts: Mapping[str, str], include: str, hold: bool = False) -> Bank:
-        """Check everything first. UsageError names the model, file or tensor at fault.
+        """Open a bank that has no bound on its memory, and check all headers first.
 
-        `hold`: all tensors are held on the host; else each is read from disk when it is used.
+        `experts` are folders or hub ids by name. With `hold` all tensors are held on the host;
+        without it each is read from disk when it is used. UsageError names the model, file or
+        tensor at fault.
         """
         selection = Selection.open(base, experts, include)
         homes = dict.fromkeys(selection.names, Home.HOST) if hold else {}
@@ -47,10 +57,12 @@ class Bank:
         host_bytes: float = math.inf,
         keep: Keep | None = None,
     ) -> Bank:
-        """A bank that holds what fits. UsageError where not even tensors in flight fit.
+        """Make a bank that holds as many tensors as fit.
 
-        `memory_bytes` is for all that driver and worker need of it (budget.py); without it,
-        `host_bytes` is for tensors held and in flight. `device_bytes`: on the device.
+        `memory_bytes` bounds all that driver and worker need of it (budget.py). Without it,
+        `host_bytes` bounds the tensors that are held and in flight. `device_bytes` may be held on
+        `device`. `keep` wraps each tensor's memo. UsageError where not even the tensors in flight
+        fit.
         """
         most_bytes = MEMO_BYTES
         if memory_bytes is not None:
@@ -61,15 +73,15 @@ class Bank:
         return Bank(selection, Residency(selection, homes, device), memos, memory_bytes)
 
     def tensors(self, name: str) -> TensorSet:
-        """The tensor of that name of the base and of every expert."""
+        """Return one tensor of the base and of every expert, from where it is held."""
         return self.residency.tensors(name)
 
     def memo(self, name: str) -> Memo:
-        """Statistics of this tensor's task vectors that were computed before."""
+        """Return the known statistics of this tensor's task vectors; backends add to them."""
         return self.memos.of(name)
 
     def check_finite(self, name: str) -> None:
-        """UsageError if a checkpoint itself holds NaN or Inf in this tensor."""
+        """Raise UsageError if a checkpoint itself holds NaN or Inf in this tensor."""
         tensors = self.tensors(name)
         models = {"the base": (self.selection.base, tensors.base)}
         for expert, tensor in tensors.experts.items():

@@ -1,11 +1,11 @@
-"""--memory shared out: a key-value cache for each engine, and the bank, which holds what it can.
+"""How --memory is divided: each engine gets a key-value cache, the bank gets the rest.
 
     --memory  =  a quarter for each engine's key-value cache  +  the bank
     bank      =  working memory  +  statistics  +  tensors held  +  sets of tensors in flight
 
-What is held is mapped: its pages are one copy that driver and worker share, so it counts once. A
-set is one tensor of base and experts, and its result; two are in flight in the driver and two in the
-worker (one is read while the other is computed).
+Tensors that are held are mapped. Driver and worker share one copy of their pages, so it counts
+once. A set is one tensor of base and experts, and its result. Two sets are in flight in the driver
+and two in the worker: one is read while the other is computed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from enum import Enum
 
 from ..errors import UsageError
 
-CACHES = 4  # what one engine's cache takes of --memory at most: one part in so many
-STATISTICS = 16  # the same of the bank, for what one process remembers
-WORKING_BYTES = 64 << 20  # samples, directions and chunks of a survey: 57 MiB measured
-PROCESSES = 2  # driver and worker
+# The cache of one engine takes at most 1 / CACHES of --memory.
+CACHES = 4
+# The statistics that one process remembers take at most 1 / STATISTICS of the bank.
+STATISTICS = 16
+# Room for the samples, directions and chunks of a survey: 57 MiB were measured.
+WORKING_BYTES = 64 << 20
+# The driver and the worker; each has two sets in flight.
+PROCESSES = 2
 SETS = 2 * PROCESSES
 MIB = 1 << 20
 
 
 class Home(Enum):
-    """Where the tensors of base and experts are between two uses."""
+    """The place where a tensor of base and experts is kept between two uses."""
 
     DEVICE = "device"
     HOST = "host"
@@ -35,41 +39,51 @@ class Home(Enum):
 
 @dataclass(frozen=True)
 class TensorBytes:
-    """Of one tensor: of base and experts together, and with a result beside them."""
+    """The bytes that one tensor takes.
+
+    `held` counts it in base and experts together; `in_flight` adds the result beside them.
+    """
 
     held: int
     in_flight: int
 
 
 def cache_share(memory_bytes: int | None) -> int | None:
-    """What each engine's key-value cache may take of --memory; None: not stated."""
+    """Return the bytes that each engine's key-value cache may take.
+
+    None means that --memory is not given.
+    """
     return None if memory_bytes is None else memory_bytes // CACHES
 
 
 def bank_share(memory_bytes: int | None, num_engines: int, num_copies: int = 1) -> int | None:
-    """What the caches leave; of each copy, where a worker's pinned memory is not the driver's."""
+    """Return the bytes of one copy of the bank: what the engines' caches leave.
+
+    `num_copies` is 2 where the worker pins its tensors, since the driver then has a copy of its
+    own. None means that --memory is not given.
+    """
     if memory_bytes is None:
         return None
     return (memory_bytes - num_engines * (memory_bytes // CACHES)) // num_copies
 
 
 def statistics_share(bank_bytes: int) -> int:
-    """What each process may remember of statistics."""
+    """Return the bytes of statistics that each process may remember."""
     return bank_bytes // STATISTICS
 
 
 def tensor_share(bank_bytes: int) -> int:
-    """What is left for tensors, held and in flight. May be negative."""
+    """Return the bytes that are left for tensors, held and in flight; may be negative."""
     return bank_bytes - WORKING_BYTES - PROCESSES * statistics_share(bank_bytes)
 
 
 def choose_homes(
     sizes: Mapping[str, TensorBytes], host_bytes: float, device_bytes: float = 0
 ) -> dict[str, Home]:
-    """A home for each tensor: the device while it lasts, then the host, then the disk.
+    """Choose a home for each tensor: the device while it has room, then the host, then the disk.
 
-    Every use reads every tensor once, so a byte held saves as much as any other: as many are held as
-    fit, the sets in flight counted. UsageError where even those do not fit.
+    Every use reads every tensor once, so a held byte saves as much as any other. As many bytes are
+    held as fit beside the sets in flight. UsageError where not even those sets fit.
     """
     homes: dict[str, Home] = {}
     for name, size in sizes.items():
@@ -82,14 +96,16 @@ def choose_homes(
 
 
 def held_on_host(sizes: Mapping[str, TensorBytes], host_bytes: float) -> set[str]:
-    """As many bytes as fit beside the sets in flight of what is not held."""
+    """Return the names to hold: as many bytes as fit beside the sets in flight of the others.
+
+    UsageError where not even the sets in flight fit.
+    """
     if sum(size.held for size in sizes.values()) <= host_bytes:
         return set(sizes)
     best: set[str] | None = None
     best_bytes, least = -1, math.inf
-    for largest in {
-        size.in_flight for size in sizes.values()
-    }:  # of those that are read at each use
+    # Try each size as that of the largest tensor that is not held, so is read at each use.
+    for largest in {size.in_flight for size in sizes.values()}:
         held = {name for name, size in sizes.items() if size.in_flight > largest}
         used = SETS * largest + sum(sizes[name].held for name in held)
         least = min(least, used)

@@ -1,8 +1,8 @@
-"""A Hugging Face checkpoint in safetensors: headers checked first, tensors read when asked for.
+"""Opens a Hugging Face checkpoint in safetensors: headers are checked first, tensors read later.
 
-A tensor is read into memory of this process, or mapped: then its pages are those of the page cache,
-and `drop` gives them back. Torch is loaded only where a tensor is made, since headers are read to check
-a command's input in its first second.
+A tensor is read into memory of this process, or mapped. A mapped tensor's pages are those of the
+page cache, and `drop` gives them back. Headers are read to check a command's input in its first
+second, so torch is loaded only where a tensor is made.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ READ_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder's tensors by name, in the order of its files."""
+    """The tensors of one model folder by name, in the order of its files."""
 
     folder: Path
     entries: Mapping[str, Entry]
 
     @staticmethod
     def open(place: str) -> Checkpoint:
-        """A folder or a hub id. UsageError names the file, tensor or model at fault."""
+        """Open a folder or a hub id and read its headers.
+
+        UsageError names the file, tensor or model at fault.
+        """
         folder = locate(place)
         entries: dict[str, Entry] = {}
         for file in weight_files(folder):
@@ -47,10 +50,12 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of all tensors, in the order of the files."""
         return tuple(self.entries)
 
     @property
     def files(self) -> list[Path]:
+        """The weight files that hold tensors."""
         return list(dict.fromkeys(entry.file for entry in self.entries.values()))
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -62,7 +67,7 @@ class Checkpoint:
         return getattr(torch, self.entries[name].dtype)
 
     def tensor(self, name: str) -> Tensor:
-        """Read a tensor into memory of this process."""
+        """Read a tensor into memory of this process. UsageError where its file is cut off."""
         import torch
 
         entry = self.entries[name]
@@ -73,13 +78,13 @@ class Checkpoint:
         return tensor
 
     def start_of(self, name: str, size_bytes: int) -> bytes:
-        """Read the tensor's first bytes, at most so many."""
+        """Read the first `size_bytes` bytes of a tensor, or all where it has fewer."""
         entry = self.entries[name]
         with entry.file.open("rb", buffering=0) as file:
             return os.pread(file.fileno(), min(size_bytes, entry.size_bytes), entry.start)
 
     def mapped(self, name: str) -> Tensor:
-        """Map a tensor as the page cache holds it: shared by all processes, never written to."""
+        """Map a tensor: all processes share its pages, and it is never written to."""
         import torch
 
         entry = self.entries[name]
@@ -94,7 +99,7 @@ class Checkpoint:
         return flat.reshape(entry.shape)
 
     def fetch(self, name: str) -> Tensor:
-        """Map a tensor and bring its pages in by this thread: half the time of a copy."""
+        """Map a tensor, and bring its pages in by this thread: half the time of a copy."""
         import torch
 
         tensor = self.mapped(name)
@@ -103,7 +108,7 @@ class Checkpoint:
         return tensor
 
     def drop(self, name: str) -> None:
-        """Take a mapped tensor's pages out of this process; a later reader brings them back."""
+        """Take a mapped tensor's pages out of this process; a later reader brings them in."""
         entry = self.entries[name]
         start = entry.start // mmap.PAGESIZE * mmap.PAGESIZE
         if entry.size_bytes and hasattr(mmap, "MADV_DONTNEED"):
@@ -116,7 +121,7 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.json. UsageError where it is missing or no JSON."""
+        """The model's config.json. UsageError where it is missing or not JSON."""
         path = self.folder / "config.json"
         try:
             return json.loads(path.read_text())
@@ -127,13 +132,13 @@ class Checkpoint:
 
 
 def map_file(file: Path) -> mmap.mmap:
-    """Copy on write, as torch wants buffers that it could write to."""
+    """Map a file copy-on-write, since torch wants buffers that it could write to."""
     with file.open("rb") as stream:
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def read_into(entry: Entry, target: memoryview) -> None:
-    """All of a tensor's bytes, by pread."""
+    """Read all bytes of a tensor into `target`, by pread. UsageError where the file is cut off."""
     descriptor = os.open(entry.file, os.O_RDONLY)
     try:
         done = 0

@@ -1,4 +1,7 @@
-"""Names for weights: equal bits, equal fingerprint, whether on disk, just merged or live in an engine."""
+"""Fingerprints of weights: weights with equal bits have equal fingerprints.
+
+It does not matter whether the weights are on disk, just merged, or live in an engine.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from .checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class TensorPrint:
-    """The name of one checkpoint tensor's bits."""
+    """The dtype, shape and digest of one checkpoint tensor; equal for equal bits."""
 
-    dtype: str  # as torch names it: bfloat16
+    dtype: str  # torch's name, such as bfloat16
     shape: tuple[int, ...]
-    digest: str
+    digest: str  # 32 hex digits
 
     @staticmethod
     def of(tensor: Tensor) -> TensorPrint:
@@ -29,22 +32,22 @@ class TensorPrint:
 
 
 def new_digest() -> xxhash.xxh3_128:
-    """A digest for bytes that come in pieces; it ends as that of `tensor_digest`."""
+    """Start a digest of bytes that come in pieces; it ends equal to `tensor_digest` of them."""
     return xxhash.xxh3_128()
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """XXH3-128 of the tensor's bytes in C order, 32 hex digits.
+    """Return the XXH3-128 of the tensor's bytes in C order, as 32 hex digits.
 
-    A checksum against mistakes, not against forgers, at the speed of memory: it is taken of live
-    weights after every swap.
+    It is a checksum against mistakes, not against forgers. It runs at the speed of memory, which
+    matters because it is taken of the live weights after every swap.
     """
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return xxhash.xxh3_128_hexdigest(memoryview(flat.numpy()))  # pyright: ignore[reportArgumentType]
 
 
 def weights_fingerprint(prints: Mapping[str, TensorPrint]) -> str:
-    """Name all tensors together, by sorted name; 16 hex digits."""
+    """Return one fingerprint of all these tensors, sorted by name, as 16 hex digits."""
     total = hashlib.sha256()
     for name in sorted(prints):
         one = prints[name]
@@ -53,6 +56,9 @@ def weights_fingerprint(prints: Mapping[str, TensorPrint]) -> str:
 
 
 def folder_fingerprint(folder: str | Path) -> str:
-    """Name the safetensors weights in a folder; 16 hex digits."""
+    """Return the fingerprint of the safetensors weights in a folder, as 16 hex digits.
+
+    It reads all of them. UsageError where the folder is not a readable checkpoint.
+    """
     checkpoint = Checkpoint.open(str(folder))
     return weights_fingerprint({n: TensorPrint.of(checkpoint.tensor(n)) for n in checkpoint.names})

@@ -1,6 +1,6 @@
-"""Reads safetensors headers, bounded, so that a broken file is one line that names file and tensor.
+"""Reads safetensors headers, within bounds: a damaged file gives one line that names it.
 
-Nothing here loads torch: a wrong path or a damaged file is said in the first second.
+Nothing here loads torch, so a wrong path or a damaged file is reported in the first second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import UsageError
 
 INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100 << 20
-# The format's name of a dtype -> torch's.
+# Maps safetensors' name of a dtype to torch's name.
 DTYPES = {
     "BF16": "bfloat16",
     "F16": "float16",
@@ -46,17 +46,20 @@ CONVERT = (
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor's bytes lie, and what they are."""
+    """The place of a tensor's bytes in a file, with the tensor's dtype and shape."""
 
     file: Path
-    dtype: str  # as torch names it: "bfloat16"
+    dtype: str  # torch's name, such as "bfloat16"
     shape: tuple[int, ...]
-    start: int  # in the file, in bytes
+    start: int  # bytes from the beginning of the file
     size_bytes: int
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that count: those that the index names, else all."""
+    """Return the safetensors files that count: those that the index names, or all without an index.
+
+    UsageError where a file is missing, or the folder holds no safetensors weights.
+    """
     index = folder / INDEX
     if index.exists():
         names = sorted(set(index_map(index).values()))
@@ -72,6 +75,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def index_map(index: Path) -> dict[str, str]:
+    """Return the file name of each tensor by the index. UsageError where it is not an index."""
     try:
         where = json.loads(index.read_text())["weight_map"]
         assert isinstance(where, dict)
@@ -81,6 +85,7 @@ def index_map(index: Path) -> dict[str, str]:
 
 
 def check_index(folder: Path, entries: Mapping[str, Entry]) -> None:
+    """Raise UsageError where the index names a file for a tensor that is not in it."""
     index = folder / INDEX
     if not index.exists():
         return
@@ -90,7 +95,10 @@ def check_index(folder: Path, entries: Mapping[str, Entry]) -> None:
 
 
 def read_header(file: Path) -> dict[str, Entry]:
-    """A safetensors header. UsageError where the file is cut off or not of that form."""
+    """Return the entries of a safetensors file by tensor name.
+
+    UsageError where the file is cut off or its header does not have that form.
+    """
     header, offset = raw_header(file)
     size, entries = file.stat().st_size, {}
     for name, fields in header.items():
@@ -116,7 +124,10 @@ def read_header(file: Path) -> dict[str, Entry]:
 
 
 def raw_header(file: Path) -> tuple[dict[str, Any], int]:
-    """The header's object, and where the data begins."""
+    """Return the header's JSON object, and the byte at which the data begins.
+
+    UsageError where this is not a safetensors file.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         first = stream.read(8)

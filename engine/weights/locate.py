@@ -8,7 +8,10 @@ from ..errors import UsageError
 
 
 def locate(place: str) -> Path:
-    """The folder of a model: a path, or a hub id that is (or can be) downloaded."""
+    """Return the folder of a model, given its path or its hub id.
+
+    A hub id is downloaded where it is not here yet. UsageError where no such model is found.
+    """
     folder = Path(place).expanduser()
     if folder.is_dir():
         return folder
@@ -20,6 +23,7 @@ def locate(place: str) -> Path:
 
 
 def download(hub_id: str) -> Path:
+    """Download a hub model's weights, config and tokenizer. UsageError where that fails."""
     import huggingface_hub
 
     patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]

@@ -1,4 +1,4 @@
-"""Statistics of task vectors that were computed before, by tensor, in bounded memory."""
+"""Remembers computed statistics of task vectors, by tensor, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from cachetools import LRUCache
 
 from ...kernels.tensors import Memo
 
-MEMO_BYTES = 256 << 20  # kept at most, over all tensors
+# The statistics of all tensors together take at most this.
+MEMO_BYTES = 256 << 20
+# Each value counts this much beside its own bytes.
 VALUE_OVERHEAD_BYTES = 512
 
 
 class Memos:
-    """One memo a tensor, made when first asked for. `keep` may put something around a memo that
-    outlives the process."""
+    """Gives each tensor its memo, made when it is first asked for.
+
+    The tensors share `most_bytes` equally. `keep` may wrap a memo in one that outlives the process.
+    """
 
     def __init__(
         self,
@@ -27,12 +31,12 @@ class Memos:
         self._memos: dict[str, Memo] = {}
 
     def of(self, name: str) -> Memo:
-        """The latest statistics of this tensor's task vectors."""
+        """Return the memo of this tensor: statistics of its task vectors, the latest ones."""
         if name not in self._memos:
             cache: Memo = LRUCache(self._share_bytes, lambda v: v.nbytes + VALUE_OVERHEAD_BYTES)
             self._memos[name] = self._keep(name, cache) if self._keep else cache
         return self._memos[name]
 
     def forget(self) -> None:
-        """Drop all: another backend's may differ in the last bit."""
+        """Drop all memos: another backend's statistics may differ in the last bit."""
         self._memos.clear()

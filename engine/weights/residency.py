@@ -1,7 +1,7 @@
-"""Where the selected tensors are between two uses, and who has changed them.
+"""Holds the selected tensors between two uses, and knows which of them an expert changed.
 
-On the host, tensors are mapped: one copy in memory for all processes of a machine. With a device they
-are this process's own: on the device, or pinned.
+On the host tensors are mapped: all processes of a machine share one copy in memory. With a device
+the copy belongs to this process alone: it is on the device, or in pinned memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ START_ELEMENTS = 1 << 14
 
 
 class Residency:
-    """Holds tensors in their homes; what has no home named is read from disk at each use."""
+    """Holds tensors in their homes. A tensor without a home is read from disk at each use."""
 
     def __init__(
         self,
@@ -30,11 +30,12 @@ class Residency:
     ) -> None:
         self.selection, self.homes, self.device = selection, homes or {}, device
         self._held: dict[str, TensorSet] = {}
-        self._latest: TensorSet | None = None  # of those on disk
+        # The tensor that was read from disk last.
+        self._latest: TensorSet | None = None
         self._changed: dict[str, bool] = {}
 
     def tensors(self, name: str) -> TensorSet:
-        """The tensor of that name of the base and of every expert."""
+        """Return one tensor of the base and of every expert, from its home."""
         if name in self._held:
             return self._held[name]
         if self.homes.get(name, Home.DISK) is Home.DISK:
@@ -43,7 +44,7 @@ class Residency:
         return self._held[name]
 
     def _placed(self, name: str) -> Callable[[Checkpoint], Tensor]:
-        """How one model's tensor is brought to its home."""
+        """Return the function that brings one model's tensor to its home."""
         if self.device is None:
             return lambda checkpoint: checkpoint.mapped(name)
         device = self.device
@@ -56,52 +57,53 @@ class Residency:
         return TensorSet(name, read(self.selection.base), experts)
 
     def _in_flight(self, name: str) -> TensorSet:
-        """Keep the latest: a program asks often about one tensor."""
+        """Read a tensor from disk and keep it: a program asks often about one tensor."""
         if self._latest is None or self._latest.name != name:
             self.release()
             self._latest = self.fetch(name)
         return self._latest
 
     def fetch(self, name: str) -> TensorSet:
-        """The tensor of that name of base and experts, mapped, its pages in this process."""
+        """Map one tensor of base and experts, and bring its pages into this process."""
         return self._each(name, lambda checkpoint: checkpoint.fetch(name))
 
     def drop(self, name: str) -> None:
-        """Take those pages out of this process."""
+        """Take the pages of one tensor of base and experts out of this process."""
         for checkpoint in self.selection.models:
             checkpoint.drop(name)
 
     def release(self) -> None:
-        """Give back the memory of tensors that are on disk."""
+        """Give back the memory of the tensor that was read from disk last."""
         if self._latest is not None:
             self.drop(self._latest.name)
             self._latest = None
 
     def changed(self, name: str) -> bool:
-        """Whether any expert changed the tensor; if none did, no program is asked."""
+        """Return whether any expert changed the tensor; if none did, no program is asked."""
         if name not in self._changed:
             self._changed[name] = self._starts_changed(name) or self._whole_changed(name)
         return self._changed[name]
 
     def _starts_changed(self, name: str) -> bool:
-        """Whether the first values tell already; they nearly always do."""
+        """Return whether the first values already differ; they nearly always do."""
         base, *experts = (start_of(model, name) for model in self.selection.models)
         return any(not torch.equal(start, base) for start in experts)
 
     def _whole_changed(self, name: str) -> bool:
+        """Return whether any value of the whole tensor differs."""
         tensors = self.tensors(name)
         return any(not equal(expert, tensors.base) for expert in tensors.experts.values())
 
 
 def start_of(checkpoint: Checkpoint, name: str) -> Tensor:
-    """The tensor's first elements, as float32."""
+    """Return the first START_ELEMENTS elements of the tensor, as float32."""
     dtype = checkpoint.dtype(name)
     data = bytearray(checkpoint.start_of(name, START_ELEMENTS * dtype.itemsize))
     return torch.frombuffer(data, dtype=dtype).float() if data else torch.zeros(0)
 
 
 def equal(one: Tensor, other: Tensor) -> bool:
-    """Whether all values are equal; copied only where the dtypes differ."""
+    """Return whether all values are equal. Tensors are copied only where their dtypes differ."""
     if one.dtype is not other.dtype:
         one, other = one.float(), other.float()
     return torch.equal(one, other)

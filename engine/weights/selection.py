@@ -1,6 +1,6 @@
-"""Which tensors are merged: those of the base that `include` names, checked against every expert.
+"""Selects the tensors to merge: those of the base that `include` names, checked in every expert.
 
-Only headers are read, and nothing here loads torch: what is wrong is said in the first second.
+Only headers are read, and nothing here loads torch, so a mistake is reported in the first second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ QUANTISED = ("float8_e4m3fn", "float8_e5m2", "int8", "uint8")
 
 @dataclass(frozen=True)
 class Selection:
-    """The base, the experts by name, and the names of the tensors to merge, in the base's order."""
+    """The base, the experts by name, and the names of the tensors to merge, in the base's order.
+
+    Commands open one to check their input; the bank is made from it.
+    """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
@@ -29,9 +32,10 @@ class Selection:
 
     @staticmethod
     def open(base: str, experts: Mapping[str, str], include: str) -> Selection:
-        """Read all headers. UsageError names the model, file or tensor at fault.
+        """Read all headers and check the selected tensors in every expert.
 
-        `base` and `experts` are folders or hub ids; `include` is "mlp", "all" or a regular expression.
+        `base` and `experts` are folders or hub ids; `include` is "mlp", "all" or a regular
+        expression. UsageError names the model, file or tensor at fault.
         """
         if not experts:
             raise UsageError("no expert is given: add --expert NAME=DIR")
@@ -45,24 +49,29 @@ class Selection:
 
     @property
     def models(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints of the base and then of the experts."""
         return (self.base, *self.experts.values())
 
     def size_of(self, name: str) -> TensorBytes:
-        """Bytes of one tensor of base and experts together."""
+        """Return the bytes of one tensor in base and experts, without and with a result."""
         held = sum(model.entries[name].size_bytes for model in self.models)
         return TensorBytes(held, held + self.base.entries[name].size_bytes)
 
     def sizes(self, names: Iterable[str]) -> dict[str, TensorBytes]:
+        """Return `size_of` each of these tensors, by name."""
         return {name: self.size_of(name) for name in names}
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all selected tensors of base and experts together."""
+        """The bytes of all selected tensors, of base and experts together."""
         return sum(self.size_of(name).held for name in self.names)
 
 
 def select(base: Checkpoint, include: str) -> tuple[str, ...]:
-    """Names to merge: `mlp`, `all`, or a regular expression for re.search."""
+    """Return the names to merge; `include` is `mlp`, `all`, or a regular expression for re.search.
+
+    UsageError where it is not a regular expression, selects no tensor, or selects a quantised one.
+    """
     pattern = {"mlp": MLP, "all": ""}.get(include, include)
     try:
         matches = re.compile(pattern).search
@@ -83,7 +92,10 @@ def select(base: Checkpoint, include: str) -> tuple[str, ...]:
 
 
 def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint) -> None:
-    """UsageError where an expert lacks a tensor, or has another shape or no float of 16 or 32 bits."""
+    """Raise UsageError where an expert's tensor cannot be merged with the base's.
+
+    It may be absent, have another shape, or not be a float of 16 or 32 bits.
+    """
     if name not in checkpoint.entries:
         raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {name}")
     mine, theirs = base.shape(name), checkpoint.shape(name)

@@ -15,26 +15,33 @@ from ...kernels.tensors import TensorSet
 from ..errors import UsageError
 from .residency import Residency
 
-SMALL_BYTES = 256 << 20  # what a second slot may hold whatever the model
+# A second slot may hold this much for any model, as far as memory is left.
+SMALL_BYTES = 256 << 20
 
 
 @dataclass
 class Slot:
-    """Mapped tensors of base and experts, and memory for the result, grown to the largest that came."""
+    """Room for one tensor at a time: mapped base and experts, and memory for the result.
 
-    most_bytes: float = math.inf  # of a tensor's base, experts and result together
-    written: Future[Any] | None = None  # the last result
-    held: str | None = None  # the tensor whose pages it holds
+    The result's memory grows to the largest result that came.
+    """
+
+    # The most that base, experts and result of one tensor may take together.
+    most_bytes: float = math.inf
+    # The write of the last result.
+    written: Future[Any] | None = None
+    # The name of the tensor whose pages it holds.
+    held: str | None = None
     _memory: Tensor | None = None
 
     def fetch(self, residency: Residency, name: str) -> TensorSet:
-        """That tensor in place of the one before, once that one's result is written."""
+        """Take in a tensor in place of the one before, once that one's result is written."""
         self.release(residency)
         self.held = name
         return residency.fetch(name)
 
     def release(self, residency: Residency) -> None:
-        """Wait for what is written, and raise what went wrong; then let the tensor go."""
+        """Wait for the write of the result, raise its error, then let the tensor's pages go."""
         if self.written is not None:
             self.written.result()
             self.written = None
@@ -43,7 +50,7 @@ class Slot:
             self.held = None
 
     def out(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """For the result: uninitialised."""
+        """Return uninitialised memory for a result; the next call returns the same memory."""
         size_bytes = math.prod(shape) * dtype.itemsize
         if self._memory is None or self._memory.numel() < size_bytes:
             self._memory = torch.empty(size_bytes, dtype=torch.uint8)
@@ -51,16 +58,16 @@ class Slot:
 
 
 def slot_bytes(residency: Residency, names: Sequence[str]) -> int:
-    """Memory of one slot that holds any of these tensors, one at a time."""
+    """Return the bytes of one slot that fits any of these tensors, one at a time."""
     models = residency.selection.models
     largest = [max((m.entries[n].size_bytes for n in names), default=0) for m in models]
     return sum(largest) + largest[0]
 
 
 def make_slots(residency: Residency, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
-    """One slot for any of these tensors, and where it fits one to read ahead into.
+    """Make a slot that fits any of these tensors, and where memory is left one to read ahead into.
 
-    UsageError where not even one fits.
+    `memory_bytes` None means no bound. UsageError where not even one slot fits.
     """
     first = slot_bytes(residency, names)
     if memory_bytes is not None and first > memory_bytes:
@@ -77,7 +84,7 @@ def make_slots(residency: Residency, names: Sequence[str], memory_bytes: int | N
 
 
 def usual_bytes(residency: Residency, names: Sequence[str]) -> int:
-    """Half of all bytes are in tensors of at most this size."""
+    """Return a slot size such that half of all bytes are in tensors of at most this size."""
     sizes = sorted(slot_bytes(residency, [name]) for name in names)
     half, seen = sum(sizes) / 2, 0
     for size in sizes:
@@ -88,7 +95,7 @@ def usual_bytes(residency: Residency, names: Sequence[str]) -> int:
 
 
 def assigned(residency: Residency, names: Sequence[str], slots: Sequence[Slot]) -> list[Slot]:
-    """Which slot each tensor is read into: the other one than before, if it fits."""
+    """Choose each tensor's slot: another one than the tensor before has, if it fits there."""
     first, other = slots[0], slots[-1]
     found: list[Slot] = []
     for name in names:
@@ -100,10 +107,10 @@ def assigned(residency: Residency, names: Sequence[str], slots: Sequence[Slot]) 
 def stream(
     residency: Residency, names: Sequence[str], slots: Sequence[Slot]
 ) -> Iterator[tuple[TensorSet, Slot]]:
-    """Each of these tensors with the slot that holds it, in order.
+    """Yield each of these tensors, in order, with its slot, and read the next one meanwhile.
 
-    The caller sets `slot.written` to what must be over before the slot is used again. At the end
-    all slots are free.
+    The caller sets `slot.written` to the future that must be over before the slot is used again. At
+    the end all slots are free.
     """
     homes = assigned(residency, names, slots)
     with ThreadPoolExecutor(1, "reader") as reader:
