@@ -1,1 +1,1 @@
-"""A merged Hugging Face folder on disk."""
+"""Writes a merged model to disk, as a Hugging Face folder."""

@@ -1,4 +1,4 @@
-"""The model card of a merged checkpoint: what it was made of, enough to make it again."""
+"""Writes the model card of a merged checkpoint: what it was made of, enough to make it again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..weights.selection import Selection
 
 
 def model_card(program: Program, selection: Selection, plan: Plan, weights_fingerprint: str) -> str:
-    """README.md of the folder, with the hub's metadata at its head."""
+    """Return the text of the folder's README.md, with the hub's metadata at its head."""
     models = [
         selection.base.folder.name,
         *(c.folder.name for c in selection.experts.values()),

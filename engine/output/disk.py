@@ -1,4 +1,4 @@
-"""Writing large files: the disk is made to begin at once, by a thread that syncs while others write.
+"""Writes large files; one thread syncs to disk early, while other threads still write.
 
 Dirty pages that pile up slow a writer down, and the last fsync would wait for all of them.
 """
@@ -31,6 +31,10 @@ class Disk:
         self._syncer.shutdown()
 
     def write(self, descriptor: int, data: Any, offset: int) -> None:
+        """Write all of `data` at `offset`, and start a sync where SYNC_BYTES are not synced yet.
+
+        OSError also where an earlier sync failed.
+        """
         size = write_all(descriptor, data, offset)
         with self._lock:
             self._unsynced_bytes += size
@@ -41,19 +45,22 @@ class Disk:
                 self._syncing = self._syncer.submit(os.fdatasync, descriptor)
 
     def finish(self, descriptors: Iterable[int]) -> None:
-        """All that was written is on the disk."""
+        """Sync these files; when it returns, all that was written is on the disk."""
         self._wait()
         for descriptor in descriptors:
             os.fsync(descriptor)
 
     def _wait(self) -> None:
-        """For the sync that runs; raises what went wrong: a later fsync would not say it again."""
+        """Wait for the sync that runs, and raise its error.
+
+        A later fsync would not report that error again.
+        """
         if self._syncing is not None:
             self._syncing.result()
 
 
 def write_all(descriptor: int, data: Any, offset: int) -> int:
-    """How many bytes that were."""
+    """Write all of `data` at `offset`, and return the number of bytes."""
     view = memoryview(data).cast("B")
     size = len(view)
     while view:

@@ -1,4 +1,7 @@
-"""The folder of a merged model: checked, made beside its place, renamed at the end."""
+"""Makes the folder of a merged model: its place is checked first, and it is renamed there last.
+
+Files are written in a temporary folder beside that place.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from ..weights.selection import Selection
 
 
 def check_out(out: Path, selection: Selection, overwrite: bool) -> None:
-    """UsageError before anything is paid for."""
+    """Raise UsageError where `out` cannot become the merged folder, before anything is paid for.
+
+    It may be a model's own folder, a file, or hold files without `overwrite`.
+    """
     models = {"the base": selection.base}
     models |= {f"expert {name}": found for name, found in selection.experts.items()}
     for model, checkpoint in models.items():
@@ -28,7 +34,10 @@ def check_out(out: Path, selection: Selection, overwrite: bool) -> None:
 
 @contextmanager
 def scratch_beside(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, on the same disk; gone afterwards, whatever happens."""
+    """Make a temporary folder beside `out`, on the same disk, and delete it afterwards in any case.
+
+    An OSError inside becomes a UsageError that names `out`.
+    """
     parent = out.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +54,7 @@ def scratch_beside(out: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path, name: str) -> None:
-    """Temporary folders of merges to the same name whose process is dead."""
+    """Delete temporary folders of merges to the same name whose process is dead."""
     for old in parent.glob(f".{name}.*.*"):
         pid = old.name.removeprefix(f".{name}.").split(".")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
@@ -53,7 +62,7 @@ def remove_leftovers(parent: Path, name: str) -> None:
 
 
 def put_in_place(fresh: Path, out: Path) -> None:
-    """Rename; an old folder goes only now that the new one is complete."""
+    """Rename `fresh` to `out`. An old folder is removed only now that the new one is complete."""
     sync(fresh)
     if out.exists():
         old = fresh.parent / "old"
@@ -69,6 +78,7 @@ def put_in_place(fresh: Path, out: Path) -> None:
 
 
 def sync(folder: Path) -> None:
+    """Sync a folder, so that its names are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,6 +21,7 @@ from ..weights.headers import INDEX, Entry
 from ..weights.stream import make_slots, stream
 from .disk import Disk, write_all
 
+# Files with these suffixes are weights, so they are not copied from the base.
 WEIGHTS = {
     ".safetensors",
     ".bin",
@@ -34,13 +35,15 @@ WEIGHTS = {
     ".onnx",
 }
 COPY_BYTES = 8 << 20
+# Called with the number of tensors that are merged, and of all that will be.
 Progress = Callable[[int, int], None]
 
 
 class Writer:
-    """Writes the merged tensors and copies all else.
+    """Writes the merged tensors into a new folder and copies all else. `merge_to_folder` makes it.
 
-    Files have the base's layout, so places are known before anything is computed.
+    Files have the base's layout, so places are known before anything is computed. `memory` bounds
+    the bytes of tensors in flight; UsageError where the largest tensor does not fit.
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class Writer:
         self.disk = Disk()
 
     def write(self, progress: Progress) -> dict[str, TensorPrint] | Rejection:
-        """Write all files but the model card; the fingerprints of all tensors."""
+        """Write all files but the model card. Returns the fingerprints of all tensors by name.
+
+        Returns a Rejection instead where the plan's result cannot be used.
+        """
         base = self.bank.selection.base
         copy_companions(base.folder, self.folder)
         with ExitStack() as stack:
@@ -69,18 +75,19 @@ class Writer:
 
     @property
     def bytes_written(self) -> int:
+        """Bytes of all tensors, which have the base's sizes."""
         return sum(entry.size_bytes for entry in self.bank.selection.base.entries.values())
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the whole base, and of the experts where they are merged."""
+        """Bytes of the whole base, and of the experts' tensors that are merged."""
         experts = self.bank.selection.experts.values()
         merged = sum(e.entries[name].size_bytes for e in experts for name in self.plan.tensors)
         return self.bytes_written + merged
 
     @contextmanager
     def _open(self, file: Path) -> Iterator[int]:
-        """The new file, of the old one's size and with its header."""
+        """Create the new file, with the old one's size and header, and yield its descriptor."""
         descriptor = os.open(self.folder / file.name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             size = file.stat().st_size
@@ -95,6 +102,7 @@ class Writer:
     def _merge(
         self, files: Mapping[Path, int], writer: ThreadPoolExecutor, progress: Progress
     ) -> Rejection | None:
+        """Compute the merged tensors one by one, and have each written by another thread."""
         base, names = self.bank.selection.base, list(self.plan.tensors)
         for done, (tensors, slot) in enumerate(stream(self.bank.residency, names, self.slots)):
             entry = base.entries[tensors.name]
@@ -106,13 +114,13 @@ class Writer:
         return None
 
     def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
-        """Write a merged tensor at its place. Runs in a writer's thread."""
+        """Write a merged tensor at its place and fingerprint it. Runs in a writer's thread."""
         data = tensor.reshape(-1).view(torch.uint8).numpy()
         self.disk.write(descriptor, data, self.bank.selection.base.entries[name].start)
         self.prints[name] = TensorPrint.of(tensor)
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
-        """The base's other tensors, one after the other. Runs in a writer's thread."""
+        """Copy the base's other tensors, one after the other. Runs in a writer's thread."""
         buffer = memoryview(bytearray(COPY_BYTES))
         for name, entry in self.bank.selection.base.entries.items():
             if name not in self.plan.tensors:
@@ -120,7 +128,10 @@ class Writer:
                 self.prints[name] = TensorPrint(entry.dtype, entry.shape, digest)
 
     def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
-        """A tensor's bytes to the same place of another file; their digest."""
+        """Copy a tensor's bytes to the same place of another file, and return their digest.
+
+        UsageError where the source file is cut off.
+        """
         digest = new_digest()
         with entry.file.open("rb", buffering=0) as source:
             source.seek(entry.start)
@@ -136,7 +147,7 @@ class Writer:
 
 
 def copy_companions(source: Path, target: Path) -> None:
-    """Config, tokenizer, templates: every file that is neither weights nor the model card."""
+    """Copy config, tokenizer, templates: every file that is neither weights nor model card."""
     for path in source.iterdir():
         skipped = path.suffix in WEIGHTS or path.name.startswith(".") or path.name == "README.md"
         if (
