@@ -1,1 +1,1 @@
-"""The resident engine: a process that holds a live model, whose weights are swapped in place."""
+"""The resident engine: a process that holds live models, whose weights are swapped in place."""

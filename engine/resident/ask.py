@@ -12,7 +12,7 @@ from .messages import Completion, Sampling
 
 
 def greedy(task: Task) -> Sampling:
-    """How a task's questions are answered."""
+    """Return the sampling of a task: temperature 0, with the task's stops and answer length."""
     return Sampling(task.max_new_tokens, stop=tuple(task.stop))
 
 
@@ -23,7 +23,10 @@ def evaluate(
     split: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Score, list[Sample]]:
-    """Ask all questions of a split, and grade the answers."""
+    """Ask all questions of a split and grade the answers. Returns their score and the samples.
+
+    `key` names a model that is open in the worker. UsageError where the split is empty.
+    """
     return graded(task, split, ask(client, key, task, split, progress))
 
 
@@ -34,7 +37,10 @@ def ask(
     split: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
-    """All questions of a split, greedily, as one batch. UsageError where there are none."""
+    """Ask all questions of a split, greedily, as one batch. Returns the answers in their order.
+
+    UsageError where the split is empty.
+    """
     questions = task.split(split)
     if not questions:
         raise UsageError(f"--task {task.name}: has no {split} questions")
@@ -44,7 +50,7 @@ def ask(
 
 
 def graded(task: Task, split: str, answers: Sequence[Completion]) -> tuple[Score, list[Sample]]:
-    """Grade the answers to all questions of a split, in their order."""
+    """Grade the answers to all questions of a split, which come in the questions' order."""
     pairs = zip(task.split(split), answers, strict=True)
     samples = [judge(task, question, answer.text) for question, answer in pairs]
     return score_of(samples, task.metric), samples

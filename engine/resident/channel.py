@@ -1,4 +1,4 @@
-"""The worker's end of the wire to the driver."""
+"""The worker's end of the wire: requests come in, replies and progress go out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROGRESS_EVERY_S = 0.1
 class Channel:
     """Receives requests, sends replies and progress.
 
-    A thread reads, so that whoever sends the next request does not wait until this one is answered.
+    A thread reads at any time, so the driver can send a request before the last one is answered.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -26,19 +26,24 @@ class Channel:
         Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        """Put requests in the queue, then None once the driver is gone."""
         while message := self._wire.receive():
             self._messages.put(message)
         self._messages.put(None)
 
     def receive(self) -> tuple[Json, bytes] | None:
-        """The next request; None where the driver is gone."""
+        """Wait for the next request: header and payload. None where the driver is gone."""
         return self._messages.get()
 
     def send(self, message: Json) -> None:
+        """Send one message to the driver."""
         self._wire.send(message)
 
     def feed(self, finished: Finished) -> list[str] | None:
-        """Tell the driver what finished; it says what else to ask."""
+        """Tell the driver which prompts are finished, and return those that it adds.
+
+        None drops what is not yet answered: the driver asks for that, or is gone.
+        """
         self.send({"finished": [[number, answer.to_json()] for number, answer in finished]})
         reply = self.receive()
         return reply[0]["more"] if reply else None

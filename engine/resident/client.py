@@ -1,6 +1,6 @@
-"""The driver's end of a worker: calls its methods.
+"""The driver's end of a worker: each method of `Client` is one request to it.
 
-A request is sent before the last one is answered: the worker then waits for nobody between them. The
+A request is sent before the last one is answered, so the worker waits for nobody between them. The
 driver imports no engine and holds no device, and nothing here loads torch.
 """
 
@@ -18,14 +18,17 @@ from .process import WorkerProcess
 
 
 def choose_engine(name: str) -> str:
-    """ "auto" is vLLM where it is installed, else plain transformers: right, and slow."""
+    """Return the name of the engine to start: "vllm" or "transformers".
+
+    "auto" means vLLM where it is installed, else transformers, which is right but slow.
+    """
     if name != "auto":
         return name
     return "vllm" if importlib.util.find_spec("vllm") else "transformers"
 
 
 class Client:
-    """Calls to one worker; a context manager. Calls are synchronous; threads may overlap theirs.
+    """Calls one worker; a context manager. Calls wait for their reply; threads may overlap theirs.
 
     Every call may raise WorkerLost or EngineGone (the process), UsageError (a model that cannot be
     opened), Rejected (a plan) or RuntimeError (a bug in the worker, with its traceback).
@@ -38,7 +41,10 @@ class Client:
 
     @staticmethod
     def start(settings: EngineSettings, log: Path | None = None) -> Client:
-        """Returns at once; the engine is imported meanwhile. MissingExtra where there is none."""
+        """Start a worker and return at once, while it imports its engine.
+
+        Its output goes to `log`, else to a temporary file. MissingExtra where the engine is absent.
+        """
         if importlib.util.find_spec(settings.engine) is None:
             raise MissingExtra(settings.engine, "cpu" if settings.engine == "vllm" else "train")
         process = WorkerProcess(log)
@@ -48,7 +54,7 @@ class Client:
     # ---- methods
 
     def open_model(self, key: str, folder: str) -> str:
-        """Load a model under a key; its weights' fingerprint."""
+        """Load a model under a key, and return the fingerprint of its weights."""
         opened = self._call("open_model", key=key, folder=folder)
         self.engine = opened["engine"]
         return opened["weights_fingerprint"]
@@ -63,10 +69,10 @@ class Client:
         memory_bytes: int | None = None,
         key: str = "target",
     ) -> int | None:
-        """Open the tensors that `apply` merges into a model; held in memory as far as is allowed.
+        """Open the tensors that `apply` merges into a model, held in memory as far as is allowed.
 
-        `memory_bytes` as in `Bank.within`. Returns what kernels are compiled for (90: sm_90), None
-        without a GPU.
+        `memory_bytes` is as in `Bank.within`. Returns the GPU that kernels are compiled for (90
+        means sm_90), or None without a GPU.
         """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         return self._call("open_bank", key=key, **words, memory_bytes=memory_bytes)["target"]
@@ -74,28 +80,35 @@ class Client:
     def choose_threads(self, prompts: Sequence[str], sampling: Sampling) -> Json:
         """Try which number of threads answers such prompts fastest, and set it from now on.
 
-        Returns `threads`, and `seconds`: the median of each trial, by threads.
+        Returns `threads`, and `seconds`: the median of the trials for each number of threads.
         """
         words = {"prompts": list(prompts), "sampling": sampling.to_json()}
         return self._call("choose_threads", key="target", **words)
 
     def set_threads(self, threads: int) -> None:
+        """Set the number of threads that the worker answers with from now on."""
         self._call("set_threads", threads=threads)
 
     def apply(self, plan: bytes, key: str = "target") -> str:
-        """Swap a model's weights to base + update; their fingerprint. `plan`: of Plan.to_bytes."""
+        """Swap a model's weights to base + update, and return their fingerprint.
+
+        `plan` is from `Plan.to_bytes`. Raises Rejected; then the base is back.
+        """
         return self._call("apply", plan, key=key)["weights_fingerprint"]
 
     def restore(self, key: str = "target") -> str:
-        """Put the base back, bit for bit; its fingerprint."""
+        """Put the base back, bit for bit, and return its fingerprint."""
         return self._call("restore", key=key)["weights_fingerprint"]
 
     def load_weights(self, key: str, folder: str) -> str:
-        """Swap in another checkpoint of the same architecture; its fingerprint."""
+        """Swap in another checkpoint of the same architecture, and return its fingerprint.
+
+        UsageError where its tensors do not fit.
+        """
         return self._call("load_weights", key=key, folder=folder)["weights_fingerprint"]
 
     def fingerprint(self, key: str) -> str:
-        """Read the live weights again; their fingerprint."""
+        """Read the live weights again, and return their fingerprint."""
         return self._call("fingerprint", key=key)["weights_fingerprint"]
 
     def generate(
@@ -106,7 +119,10 @@ class Client:
         seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Answers in the order of the prompts; one seed a prompt."""
+        """Answer the prompts, and return the answers in their order.
+
+        `seeds` has one seed for each prompt. `progress` is told how many prompts are answered.
+        """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "fed": False}
         seeds = list(seeds) if seeds is not None else None
         params = {"key": key, **words, "seeds": seeds}
@@ -116,10 +132,10 @@ class Client:
     def generate_fed(
         self, key: str, prompts: Sequence[str], feed: Feed, sampling: Sampling
     ) -> None:
-        """Answer prompts, and tell `feed` as they finish, by the prompt's number.
+        """Answer prompts, and tell `feed` of answers as they finish, by the prompt's number.
 
-        `feed` gives further prompts, which are numbered on, so that the engine's batch stays full;
-        or None, which drops what is not yet answered.
+        `feed` returns further prompts, which are numbered on, so that the engine's batch stays
+        full; or None, which drops what is not yet answered. Races ask in this way.
         """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "fed": True}
         value_of(self._calls.make("generate", {"key": key, **words, "seeds": None}, feed=feed))
@@ -127,8 +143,10 @@ class Client:
     def score(
         self, plan: bytes, prompts: Sequence[str], sampling: Sampling, key: str = "target"
     ) -> tuple[str, list[Completion], Times]:
-        """`apply` and `generate` in one call: the live weights' fingerprint, the answers, and what
-        they took."""
+        """Do `apply` and `generate` in one call.
+
+        Returns the live weights' fingerprint, the answers, and the seconds that both took.
+        """
         words = {"key": key, "prompts": list(prompts), "sampling": sampling.to_json()}
         reply = self._calls.make("score", words, plan)
         found = value_of(reply)
@@ -155,7 +173,7 @@ class Client:
         return self._process.pid
 
     def stop(self) -> None:
-        """End the process."""
+        """End the worker's process."""
         self._process.stop()
 
     def __enter__(self) -> Client:
@@ -173,7 +191,10 @@ class Client:
 
 
 def value_of(reply: Json) -> Json:
-    """The value, or the error that the worker sent, raised here."""
+    """Return the reply's value, or raise the error that the worker sent.
+
+    That is Rejected, UsageError, or RuntimeError for a bug in the worker.
+    """
     if rejected := reply.get("rejected"):
         raise Rejected(Rejection(rejected["kind"], rejected["detail"], rejected["line"]))
     if usage := reply.get("usage"):

@@ -1,7 +1,8 @@
-"""A live model that answers prompts: vLLM in this process, or plain transformers as its definition.
+"""The interface of a live model that answers prompts.
 
-Both have the same methods: `placement()`, `generate(...)`, `reset()`. Weights are changed by whoever
-holds the placement, only while no request is alive, and `reset()` follows before the next one.
+vLLM in this process is one, plain transformers the other: slow, and the definition of what vLLM
+must answer. Weights are changed by whoever holds the placement, only while no request is alive, and
+`reset()` follows before the next one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from .placement import Placement
 
 
 class LiveEngine(ABC):
-    """One live model. `name`: what answers, with its version."""
+    """One live model. `name` says what answers, with its version."""
 
     name: str
 
     @abstractmethod
     def placement(self) -> Placement:
-        """Where the checkpoint's tensors live."""
+        """Return where the checkpoint's tensors live. Raises Unplaceable."""
 
     @abstractmethod
     def generate(
@@ -34,10 +35,13 @@ class LiveEngine(ABC):
         done: Progress,
         feed: Feed | None = None,
     ) -> list[Completion | None]:
-        """Answers in the order of the prompts, then of those that `feed` added; None: dropped."""
+        """Answer the prompts, then those that `feed` added; answers come in this order.
+
+        None stands for an answer that was dropped. `done` is told how many prompts are answered.
+        """
 
     def wrote(self, live: torch.Tensor) -> None:
-        """A live parameter was written: forget what was made of it."""
+        """Forget what was made of a live parameter, since it was written."""
         return None
 
     @abstractmethod
@@ -48,4 +52,5 @@ class LiveEngine(ABC):
 def metas(
     checkpoint: Checkpoint, dtype: torch.dtype
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return (shape, dtype) of each checkpoint tensor by name, as `record` wants it."""
     return {name: (checkpoint.shape(name), dtype) for name in checkpoint.names}

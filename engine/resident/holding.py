@@ -1,4 +1,4 @@
-"""What a worker holds of its bank: on the device what is free there, the rest in host memory."""
+"""What a worker holds of its bank: on the device what fits there, the rest in host memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.selection import Selection
 from ..weights.stream import Slot, make_slots, slot_bytes, stream
 
-# Of the device, beside a second model: what kernels and an engine's activations take in passing.
+# These bytes of the device stay free, beside the room of a second model. Kernels and an engine's
+# activations use them for a short time.
 RESERVE_BYTES = 2 << 30
-PINNED_SHARE = 2  # pinned memory cannot be taken back: one part in so many of the machine's
-# Of results that one call writes. Time is looked at between calls. On a CPU small tensors share its
-# threads and the Python of a call; more than its cache holds gains nothing.
+# Pinned memory is at most 1 / PINNED_SHARE of the machine's, since it cannot be taken back.
+PINNED_SHARE = 2
+# One call writes at most this many bytes of results, and the time limit is checked between calls.
+# On a CPU, small tensors of one call share its threads and its Python; more bytes than the CPU's
+# cache holds gain nothing.
 GPU_GROUP_BYTES, CPU_GROUP_BYTES = 4 << 30, 4 << 20
 
 
 @dataclass(frozen=True)
 class Holding:
-    """A bank in its place, the backend that merges it, and memory for what is on disk."""
+    """A bank in its place, the backend that merges it, and slots for tensors that are on disk."""
 
     bank: Bank
     backend: Backend
@@ -35,15 +38,18 @@ class Holding:
 
     @staticmethod
     def of(selection: Selection, backend: Backend, memory_bytes: int | None) -> Holding:
-        """UsageError as `Bank.within`."""
+        """Place a bank and make its slots. UsageError where not even tensors in flight fit."""
         bank = placed(selection, backend, memory_bytes)
         on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
         room_bytes = SETS // PROCESSES * slot_bytes(bank.residency, on_disk)
         return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))
 
     def batches(self, plan: Plan) -> Iterator[Sequence[TensorSet]]:
-        """The plan's tensors by what goes into one call: those in memory, then those from disk,
-        each of which is gone once the next is asked for."""
+        """Yield the plan's tensors by what goes into one call: tensors in memory, then those on
+        disk.
+
+        A tensor from disk is gone once the next one is asked for.
+        """
         on_disk = [name for name in plan.tensors if self.bank.residency.homes[name] is Home.DISK]
         held = [name for name in plan.tensors if self.bank.residency.homes[name] is not Home.DISK]
         most_bytes = GPU_GROUP_BYTES if on_gpu(self.backend) else CPU_GROUP_BYTES
@@ -54,12 +60,12 @@ class Holding:
 
 
 def on_gpu(backend: Backend) -> bool:
-    """Whether the backend's kernels run on a GPU."""
+    """Return whether the backend's kernels run on a GPU."""
     return backend.name == "triton" and torch.cuda.is_available()
 
 
 def target_of(backend: Backend) -> int | None:
-    """What a GPU's kernels are compiled for: 90 for sm_90. None without a GPU."""
+    """Return what a GPU's kernels are compiled for: 90 for sm_90. None without a GPU."""
     if not on_gpu(backend):
         return None
     major, minor = torch.cuda.get_device_capability()
@@ -67,10 +73,11 @@ def target_of(backend: Backend) -> int | None:
 
 
 def placed(selection: Selection, backend: Backend, memory_bytes: int | None) -> Bank:
-    """A bank with a home for each tensor; the engine is open. UsageError as `Bank.within`.
+    """Make a bank with a home for each tensor. Called once the engine is open.
 
-    On a GPU: what is free now, less a reserve and less the room of a second model (the generator's
-    engine opens later), then pinned memory. Without `memory_bytes` at most half of the machine's.
+    On a GPU tensors take what is free there now, less a reserve and less the room of a second model
+    (the generator's engine opens later), then pinned memory. Without `memory_bytes` that is at most
+    half of the machine's memory. UsageError where not even tensors in flight fit.
     """
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)

@@ -1,4 +1,4 @@
-"""What driver and worker say to each other, as plain data. Nothing here loads torch."""
+"""Messages between driver and worker, as plain data. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Json = dict[str, Any]  # an object of a message; its fields are checked by whoever reads them
+# An object in a message. Whoever reads it checks its fields.
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EngineSettings:
     """Settings of a worker, for all models that it holds.
 
-    `memory_bytes` is the most that the key-value cache of each may take; `max_model_len` bounds the
-    tokens of prompt and answer together. A worker that says nothing for `stall_s` hangs and is ended;
-    a plan that takes longer than `apply_limit_s` is the rejection `timeout`.
+    `memory_bytes` bounds the key-value cache of each model; `max_model_len` bounds the tokens of
+    prompt and answer together. A worker that says nothing for `stall_s` hangs and is ended. A plan
+    that takes longer than `apply_limit_s` gets the rejection `timeout`.
     """
 
     engine: str = "vllm"  # or "transformers", the slow definition
@@ -32,7 +33,10 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds in calls, and in swaps (weights, cache reset and fingerprint) among them."""
+    """Seconds that a worker spent.
+
+    `busy_s` counts all calls, `swap_s` the swaps among them: weights, cache reset and fingerprint.
+    """
 
     busy_s: float
     swap_s: float
@@ -46,7 +50,10 @@ class Times:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to answer; temperature 0 is greedy. An answer ends before the first of `stop`."""
+    """How prompts are answered. Temperature 0 is greedy.
+
+    An answer ends before the first of the texts in `stop`.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -63,7 +70,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """The answer to one prompt."""
+    """The answer to one prompt; `num_tokens` is its length."""
 
     text: str
     finish_reason: str  # "stop" or "length"
@@ -73,6 +80,9 @@ class Completion:
         return asdict(self)
 
 
-Progress = Callable[[int], None]  # is told how many prompts are answered
-Finished = list[tuple[int, Completion]]  # by the prompt's number
-Feed = Callable[[Finished], list[str] | None]  # gives what to ask besides; None drops the rest
+# Called with the number of prompts that are answered.
+Progress = Callable[[int], None]
+# Answers that have just finished, each with its prompt's number.
+Finished = list[tuple[int, Completion]]
+# Called with what has finished; returns further prompts, or None to drop what is not answered.
+Feed = Callable[[Finished], list[str] | None]

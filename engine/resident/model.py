@@ -1,4 +1,4 @@
-"""A live model: its engine, where its tensors are, and what its weights are now."""
+"""A live model: its engine, where its tensors are, and the fingerprints of its weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from .placement import Placement, Unplaceable
 
 
 class Model:
-    """A live engine, its placement, and what its weights are now."""
+    """A live engine with its placement and the fingerprint of each tensor as it is now.
+
+    It reads the checkpoint back when it is made. UsageError where weights cannot be swapped in
+    place, or the engine holds others than the checkpoint's.
+    """
 
     def __init__(self, engine: LiveEngine, checkpoint: Checkpoint) -> None:
         self.engine, self.base = engine, checkpoint
@@ -29,27 +33,33 @@ class Model:
         self.check_base()
 
     def check_base(self) -> None:
-        """UsageError unless the live weights are the checkpoint's, read back through the placement."""
+        """Raise UsageError unless the live weights are the checkpoint's.
+
+        They are read back through the placement.
+        """
         for name in self.base.names:
             wanted = self.base.tensor(name).to(self.live_dtype(name))
             if self.live_print(name) != TensorPrint.of(wanted):
                 raise UsageError(f"{self.base.folder}: {name} is not what the engine holds")
 
     def live_dtype(self, name: str) -> torch.dtype:
+        """Return the dtype in which the engine holds a checkpoint tensor."""
         return self.placement.live[self.placement.segments[name][0].target].dtype
 
     def live_print(self, name: str) -> TensorPrint:
+        """Read a tensor back from the engine, and return its fingerprint."""
         live = self.whole[name]
         if live is None:
             live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
         return TensorPrint.of(live)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Put a checkpoint tensor into the engine, and take its fingerprint anew."""
         self.placement.write(name, tensor)
         self.note(name)
 
     def note(self, name: str) -> None:
-        """Take a tensor's fingerprint anew, now that it was written."""
+        """Take a tensor's fingerprint anew and tell the engine, now that it was written."""
         for live in self.placement.parameters(name):
             self.engine.wrote(live)
         self.prints[name] = self.live_print(name)
@@ -59,9 +69,10 @@ class Model:
         names: Sequence[str],
         merge_into: Callable[[list[torch.Tensor]], Rejection | None],
     ) -> Rejection | None:
-        """Have tensors of the base's shapes and dtypes written, in place where that is possible.
+        """Let `merge_into` write tensors of the base's shapes and dtypes, in place where it can be.
 
-        After a rejection some are half written: `restore` knows which.
+        Returns the Rejection of `merge_into`, if any. Then some tensors are half written: `restore`
+        knows which.
         """
         outs, elsewhere = list[torch.Tensor](), dict[str, torch.Tensor]()
         for name in names:
@@ -69,7 +80,8 @@ class Model:
             if live is None or live.dtype != dtype:
                 live = elsewhere[name] = torch.empty(self.base.shape(name), dtype=dtype)
             else:
-                self.prints.pop(name, None)  # until it is known again
+                # The old fingerprint no longer holds; `note` takes the new one.
+                self.prints.pop(name, None)
             outs.append(live)
         if why := merge_into(outs):
             return why
@@ -80,7 +92,7 @@ class Model:
         return None
 
     def restore(self) -> None:
-        """Put the base back, bit for bit, verified."""
+        """Put the base back, bit for bit, and verify it; then reset the engine."""
         for name, fingerprint in self.base_prints.items():
             if self.prints.get(name) != fingerprint:
                 self.write(name, self.base.tensor(name))
@@ -89,4 +101,5 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
+        """The fingerprint of all live weights together."""
         return weights_fingerprint(self.prints)

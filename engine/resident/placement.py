@@ -1,8 +1,8 @@
 """Where checkpoint tensors live inside a loaded model: recorded, never written by hand.
 
-The model's own `load_weights` runs on meta tensors; every copy into a live parameter is written
-down and not carried out. A view of a meta tensor shares its storage, so (storage, size, stride,
-offset) says which part of which checkpoint tensor it is, whatever the loader did on the way.
+The model's own `load_weights` runs on meta tensors. Every copy into a live parameter is noted and
+not carried out. A view of a meta tensor shares its storage, so (storage, size, stride, offset) says
+which part of which checkpoint tensor it is, whatever the loader did on the way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ FILLS = {aten.fill_.Scalar, aten.fill_.Tensor, aten.zero_.default}
 
 @dataclass(frozen=True)
 class Segment:
-    """checkpoint tensor[source as strided] -> live parameter[target as strided]; in elements."""
+    """A part of a checkpoint tensor, and the part of a live parameter that holds it.
+
+        checkpoint tensor[source as strided] -> live parameter[target as strided]
+
+    Strides and offsets are in elements.
+    """
 
     source: str
     target: str
@@ -33,20 +38,25 @@ class Segment:
     target_offset: int
 
     def of_source(self, tensor: Tensor) -> Tensor:
+        """Return the view of a checkpoint tensor that this segment covers."""
         offset = tensor.storage_offset() + self.source_offset
         return tensor.as_strided(self.shape, self.source_stride, offset)
 
     def of_target(self, live: Tensor) -> Tensor:
+        """Return the view of a live parameter that this segment covers."""
         offset = live.storage_offset() + self.target_offset
         return live.as_strided(self.shape, self.target_stride, offset)
 
 
 class Unplaceable(RuntimeError):
-    """A loader that computes weights, or leaves some out: this model cannot be swapped in place."""
+    """This model cannot be swapped in place: its loader computes weights, or leaves some out."""
 
 
 class LoadRecorder(TorchDispatchMode):
-    """Watches one `load_weights`."""
+    """Watches one call of `load_weights`.
+
+    Copies become `segments`, constants become `fills`, and what cannot be swapped becomes `faults`.
+    """
 
     def __init__(self, live: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -63,7 +73,7 @@ class LoadRecorder(TorchDispatchMode):
     def stream(
         self, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
     ) -> Iterator[tuple[str, Tensor]]:
-        """What `load_weights` iterates over."""
+        """Yield (name, meta tensor) of the checkpoint, for `load_weights` to iterate over."""
         for name, (shape, dtype) in metas.items():
             tensor = torch.empty(shape, dtype=dtype, device="meta")
             self.sources[tensor.untyped_storage()._cdata] = (name, tensor)
@@ -89,6 +99,7 @@ class LoadRecorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def note_copy(self, target: str, into: Any, value: Tensor) -> None:
+        """Note a copy into a live parameter as a segment, or as a fault."""
         found = self.source(value)
         if found is None:
             self.faults[self.current] = f"a computed tensor is copied into {target}"
@@ -98,13 +109,15 @@ class LoadRecorder(TorchDispatchMode):
             self.segments.append(segment(found, target, value, into, self.live[target]))
 
     def source(self, tensor: Tensor) -> str | None:
+        """Return the checkpoint tensor that a tensor is a view of, or None."""
         found = self.sources.get(tensor.untyped_storage()._cdata)
         return found[0] if found else None
 
     def owner(self, tensor: Tensor) -> str | None:
-        """The live parameter that a tensor is a part of."""
+        """Return the name of the live parameter that a tensor is a part of, or None."""
         names = self.owners.get(tensor.untyped_storage()._cdata, [])
-        for name in names:  # several parameters may share a storage
+        # Several parameters may share a storage.
+        for name in names:
             first = self.live[name].storage_offset()
             if first <= tensor.storage_offset() < first + max(1, self.live[name].numel()):
                 return name
@@ -112,6 +125,7 @@ class LoadRecorder(TorchDispatchMode):
 
 
 def segment(source: str, target: str, value: Tensor, into: Tensor, live: Tensor) -> Segment:
+    """Make the segment that copies `value`, a view of the source, to `into`, a view of `live`."""
     return Segment(
         source,
         target,
@@ -125,7 +139,10 @@ def segment(source: str, target: str, value: Tensor, into: Tensor, live: Tensor)
 
 @dataclass(frozen=True)
 class Placement:
-    """Segments by checkpoint tensor; every element of every live parameter is covered once."""
+    """Segments by checkpoint tensor, and the live parameters by name.
+
+    Every element of every live parameter is covered once.
+    """
 
     segments: Mapping[str, tuple[Segment, ...]]
     live: Mapping[str, Tensor]
@@ -136,11 +153,11 @@ class Placement:
             one.of_target(self.live[one.target]).copy_(one.of_source(tensor))
 
     def parameters(self, name: str) -> list[Tensor]:
-        """The live parameters that hold parts of a checkpoint tensor."""
+        """Return the live parameters that hold parts of a checkpoint tensor."""
         return [self.live[target] for target in {one.target for one in self.segments[name]}]
 
     def whole(self, name: str, shape: tuple[int, ...]) -> Tensor | None:
-        """The live storage of a checkpoint tensor, where it is one contiguous piece in order."""
+        """Return a checkpoint tensor's live storage; None if it is not one piece in order."""
         first, *others = self.segments[name]
         live = first.of_target(self.live[first.target])
         in_order = first.source_stride == live.stride() and not first.source_offset
@@ -148,7 +165,7 @@ class Placement:
         return live if fits and not others else None
 
     def read(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The checkpoint tensor that the live storage holds."""
+        """Return a copy of the checkpoint tensor that the live storage holds."""
         out = torch.empty(shape, dtype=dtype)
         for one in self.segments[name]:
             one.of_source(out).copy_(one.of_target(self.live[one.target]))
@@ -156,7 +173,10 @@ class Placement:
 
 
 def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> Placement:
-    """The placement of a checkpoint in a live model. Raises Unplaceable."""
+    """Return the placement of a checkpoint in a live model.
+
+    `metas` has (shape, dtype) by tensor name. Raises Unplaceable.
+    """
     live = {name: p.data for name, p in model.named_parameters()}
     recorder = LoadRecorder(live | dict(model.named_buffers()))
     with torch.no_grad(), recorder:
@@ -172,6 +192,7 @@ def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]])
 
 
 def check_coverage(live: Mapping[str, Tensor], segments: list[Segment]) -> None:
+    """Raise Unplaceable unless segments cover each element of each live parameter once."""
     for name, tensor in live.items():
         hits = torch.zeros(tensor.shape, dtype=torch.uint8)
         if not tensor.is_contiguous():

@@ -1,7 +1,7 @@
-"""A worker's process as the driver sees it: started, listened to, noticed when it dies.
+"""A worker's process as the driver sees it: it is started, listened to, and noticed when it dies.
 
-A worker is a session of its own that ends with its driver (parent-death signal, end of the socket), so
-nothing is left behind.
+A worker runs in a session of its own and ends with its driver (by a parent-death signal, or when
+the socket ends), so nothing is left behind.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from .messages import Json
 from .wire import Wire
 
 MODULE = f"{__package__}.worker"
-STOP_S = 1.0  # an idle worker ends at once; one that imports its engine is killed
+# Seconds to wait for a worker's end: an idle one ends at once; one that imports its engine is
+# killed.
+STOP_S = 1.0
 LOG_LINES = 12
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # OpenMP's threads must not spin between an engine's steps: they take the cores from the driver
-    # and from the kernels that swap (measured: twice the candidates a second on 2 cores).
+    # OpenMP's threads must not spin between an engine's steps: they would take the cores from the
+    # driver and from the kernels that swap. Measured: twice the candidates a second on 2 cores.
     "OMP_WAIT_POLICY": "passive",
 }
 
 
 class WorkerProcess:
-    """A process and its wire. Once it is lost it stays lost."""
+    """A worker's process and the wire to it. Once it is lost it stays lost."""
 
     def __init__(self, log: Path | None) -> None:
         self.log = log or temporary_log()
@@ -54,13 +56,19 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, header: Json, payload: bytes = b"") -> None:
-        """Where it cannot be sent the worker is gone; whose turn it was learns that by receiving."""
+        """Send a message.
+
+        No error is raised where the worker is gone: whose turn it was learns that from `receive`.
+        """
         with contextlib.suppress(OSError, ValueError):
             self._wire.send(header, payload)
 
     def receive(self, timeout_s: float) -> Json:
-        """The next message's header. WorkerLost where the process ends, or is silent for too long;
-        EngineGone where it had ended before."""
+        """Return the header of the next message.
+
+        WorkerLost where the process ends or is silent for `timeout_s`; EngineGone where it had
+        ended before.
+        """
         if self._is_lost:
             raise EngineGone("the engine's process had ended before")
         self._wire.socket.settimeout(timeout_s)
@@ -76,17 +84,20 @@ class WorkerProcess:
         return message[0]
 
     def _lost(self, how: str = "ended") -> WorkerLost:
+        """End the process, and return the WorkerLost to raise, with the log's last lines."""
         self._is_lost = True
         self.stop()
         lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
         return WorkerLost(f"the engine's process {how}; its last words:\n" + "\n".join(lines))
 
     def kill(self) -> None:
+        """Kill the process, without waiting for its end."""
         self._process.kill()
 
     def stop(self) -> None:
-        """End the process, by force where it does not go within a second."""
-        with contextlib.suppress(OSError):  # it is gone already
+        """End the process, by force where it does not end within STOP_S seconds."""
+        # OSError means that the worker is gone already.
+        with contextlib.suppress(OSError):
             self._wire.socket.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(STOP_S)
@@ -96,6 +107,7 @@ class WorkerProcess:
 
 
 def temporary_log() -> Path:
+    """Make an empty log file in the system's folder for temporary files."""
     descriptor, name = tempfile.mkstemp(prefix="selfdev-worker-", suffix=".log")
     os.close(descriptor)
     return Path(name)

@@ -1,4 +1,4 @@
-"""Sizes of an engine, from a model's config and headers alone. Nothing here loads torch."""
+"""Computes an engine's sizes from a model's config and headers alone. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.headers import ITEMSIZE_BYTES
 
 EngineDtype = Literal["bfloat16", "float16", "float32"]
-MOST_KV_BYTES = 512 << 20  # unless told otherwise
-MAX_MODEL_LEN = 4096  # tokens, unless told otherwise
+# Bytes of a key-value cache, and tokens of prompt and answer, where settings do not bound them.
+MOST_KV_BYTES = 512 << 20
+MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32  # tokens
 
 
 def base_dtype(checkpoint: Checkpoint) -> EngineDtype:
-    """The dtype of most of a checkpoint's bytes. UsageError where no engine runs it."""
+    """Return the dtype of most of a checkpoint's bytes. UsageError where no engine runs it."""
     sizes: dict[str, int] = {}
     for entry in checkpoint.entries.values():
         sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.size_bytes
@@ -27,7 +28,10 @@ def base_dtype(checkpoint: Checkpoint) -> EngineDtype:
 
 
 def context_of(checkpoint: Checkpoint, max_model_len: int | None = None) -> int:
-    """Tokens of prompt and answer together. UsageError where more are wanted than the model reads."""
+    """Return how many tokens prompt and answer may have together.
+
+    UsageError where `max_model_len` is more than the model reads.
+    """
     longest = int(checkpoint.config.get("max_position_embeddings", max_model_len or MAX_MODEL_LEN))
     if max_model_len is not None and max_model_len > longest:
         raise UsageError(
@@ -40,15 +44,16 @@ def context_of(checkpoint: Checkpoint, max_model_len: int | None = None) -> int:
 def cache_bytes(
     checkpoint: Checkpoint, context: int, max_num_seqs: int, most_bytes: int | None
 ) -> int:
-    """Bytes of the key-value cache: full contexts of all sequences, where that is below the most.
+    """Return the bytes of the key-value cache: full contexts of all sequences, where memory allows.
 
-    No more than can be used: vLLM's reset, after each swap, walks every block of it. UsageError
-    where the most is too little for one full context.
+    It is no larger than can be used, since vLLM's reset after each swap walks every block of it.
+    `most_bytes` is its bound; UsageError where that is too little for one full context.
     """
     most = MOST_KV_BYTES if most_bytes is None else most_bytes
     if (token_bytes := bytes_per_token(checkpoint)) is None:
         return most
-    sequence = -(-context // BLOCK_SIZE)  # blocks; vLLM keeps one more empty
+    # Blocks of one full context; vLLM keeps one more block empty.
+    sequence = -(-context // BLOCK_SIZE)
     least = (sequence + 1) * BLOCK_SIZE * token_bytes
     if most_bytes is not None and most_bytes < least:
         raise UsageError(
@@ -59,7 +64,10 @@ def cache_bytes(
 
 
 def bytes_per_token(checkpoint: Checkpoint) -> int | None:
-    """Bytes of keys and values of one token; None where the config has parts of its own."""
+    """Return the bytes of keys and values of one token.
+
+    None where the config does not say its heads and layers in the usual fields.
+    """
     config = checkpoint.config
     try:
         heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
@@ -71,5 +79,8 @@ def bytes_per_token(checkpoint: Checkpoint) -> int | None:
 
 
 def prompt_limit(context: int, max_new_tokens: int) -> int:
-    """Tokens of a prompt that are kept, its last ones, as lm-evaluation-harness cuts; at least half."""
+    """Return how many tokens of a prompt are kept, its last ones; at least half of the context.
+
+    lm-evaluation-harness cuts prompts in the same way.
+    """
     return max(context - max_new_tokens, context // 2, 1)

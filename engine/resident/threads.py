@@ -1,8 +1,8 @@
-"""How many threads a model on the CPU answers with: tried out when a run first opens it.
+"""Chooses how many threads a model on the CPU answers with, by trying when a run first opens it.
 
-One thread is the faster where matrices are small or other work has the cores, all of them where the
-model is large; neither can be told beforehand. Sums of floats may depend on the number, so a run
-keeps the one that its first score was made with.
+One thread is faster where matrices are small or other work has the cores; all threads are faster
+where the model is large. Neither can be told beforehand. Sums of floats may depend on the number,
+so a run keeps the one that its first score was made with.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-NEARLY = 1.05  # as fast as the fastest: then the fewest, as the driver wants a core, too
-LEAST_S, MOST_PROMPTS = 0.04, 64  # a trial is long enough to tell, or of this many prompts
-TRIALS_S = 0.25  # all of them together, but for the first round, which is always gone through
+# Times up to this ratio to the least one count as equal. Then the fewest threads are chosen, as the
+# driver wants a core, too.
+NEARLY = 1.05
+# A trial takes at least LEAST_S seconds, so that it can tell, or has MOST_PROMPTS prompts.
+LEAST_S, MOST_PROMPTS = 0.04, 64
+# New rounds of trials begin within these seconds; the first round is always gone through.
+TRIALS_S = 0.25
 
 
 def choose(seconds: Mapping[int, Sequence[float]]) -> int:
-    """The fewest threads whose median time is nearly the least."""
+    """Return the fewest threads whose median time is at most NEARLY times the least median."""
     medians = {count: median(found) for count, found in seconds.items()}
     least = min(medians.values())
     return min(count for count, found in medians.items() if found <= NEARLY * least)
@@ -28,9 +32,10 @@ def try_out(
     answer: Callable[[int, int], None],
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[int, list[float]]:
-    """Seconds of each trial, by threads; in turns, so that other work disturbs all alike.
+    """Time each number of threads in turns, so that other work disturbs all alike.
 
-    `answer(threads, prompts)` answers so many prompts with so many threads.
+    `answer(threads, prompts)` answers that number of prompts with that number of threads. Returns
+    the seconds of each trial, by threads.
     """
 
     def timed(threads: int, prompts: int) -> float:
@@ -39,8 +44,8 @@ def try_out(
         return clock() - began
 
     prompts = 4
-    # The first of all pays for what is made once, and with all threads: a vLLM whose first answers
-    # were made by one thread uses one for good.
+    # The first call pays for what is made only once. It must use all threads: a vLLM whose first
+    # answers were made by one thread uses one for good.
     answer(max(counts), prompts)
     while prompts < MOST_PROMPTS and timed(counts[0], prompts) < LEAST_S:
         prompts *= 2

@@ -1,4 +1,4 @@
-"""A live engine on transformers: slow, and the definition of what vLLM must answer."""
+"""A live engine on plain transformers: slow, and the definition of what vLLM must answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sizes import base_dtype, context_of, prompt_limit
 
 @final
 class TransformersEngine(LiveEngine):
-    """Plain transformers, one prompt at a time: slow, and the oracle of the other one."""
+    """Answers one prompt at a time. It is slow, and the oracle for vLLM's answers."""
 
     def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
@@ -31,6 +31,7 @@ class TransformersEngine(LiveEngine):
         self.model = model.eval()
 
     def placement(self) -> Placement:
+        """Return where tensors live: each checkpoint tensor is one whole parameter."""
         live = dict(self.model.state_dict())
         segments = {}
         for name in self.checkpoint.names:
@@ -65,6 +66,7 @@ class TransformersEngine(LiveEngine):
         return [*found, *[None] * (len(waiting) - len(found))]
 
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
+        """Answer one prompt, cut to its last tokens where it is too long."""
         limit = prompt_limit(self.context, sampling.max_new_tokens)
         x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
         x = {key: value[:, -limit:] for key, value in x.items()}
@@ -86,5 +88,5 @@ class TransformersEngine(LiveEngine):
         )
 
     def reset(self) -> None:
-        """Nothing is kept between prompts."""
+        """Do nothing, as nothing is kept between prompts."""
         return None

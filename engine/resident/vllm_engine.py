@@ -1,4 +1,4 @@
-"""A live engine on vLLM."""
+"""A live engine on vLLM, inside the worker's process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from .messages import Completion, EngineSettings, Feed, Finished, Progress, Samp
 from .placement import Placement, record
 from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
 
-FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)  # releases whose worker interface this uses
-MAX_PROMPTS = 20_000  # whose tokens are kept
+# The worker interface of these releases is used: from the first, to below the second.
+FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)
+# The tokens of at most this many prompts are kept.
+MAX_PROMPTS = 20_000
 VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -28,7 +30,7 @@ VLLM_ENVIRONMENT = {
 
 
 def check_version(version: str) -> None:
-    """UsageError where vLLM is of a release that was never tried."""
+    """Raise UsageError where vLLM is of a release that was never tried."""
     numbers = tuple(int(word) for word in re.findall(r"\d+", version)[:2])
     if not FIRST_VLLM <= numbers < AFTER_VLLM:
         first, after = (".".join(map(str, v)) for v in (FIRST_VLLM, AFTER_VLLM))
@@ -39,7 +41,10 @@ def check_version(version: str) -> None:
 
 
 def check_dense(checkpoint: Checkpoint) -> None:
-    """UsageError for weights that do not stay as the checkpoint has them once they are loaded."""
+    """Raise UsageError where loaded weights do not stay as the checkpoint has them.
+
+    Such weights cannot be swapped.
+    """
     config = checkpoint.config
     if "quantization_config" in config:
         raise UsageError(
@@ -56,7 +61,7 @@ def check_dense(checkpoint: Checkpoint) -> None:
 
 @final
 class VllmEngine(LiveEngine):
-    """vLLM, in-process, eager on the CPU."""
+    """vLLM inside this process; without compiled graphs (eager mode) where there is no GPU."""
 
     def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
         os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
@@ -81,10 +86,13 @@ class VllmEngine(LiveEngine):
             seed=settings.seed,
         )
         self._request = 0
-        self._tokens: dict[str, list[int]] = {}  # of prompts that were asked before
-        self._packed: dict[int, list[Any]] = {}  # copies of weights, by their address
+        # Tokens of the prompts that were asked before.
+        self._tokens: dict[str, list[int]] = {}
+        # Packed copies of weights, by the weight's address.
+        self._packed: dict[int, list[Any]] = {}
 
     def placement(self) -> Placement:
+        """Record where tensors live, and find the packed copies of weights."""
         (model,) = self.llm.collective_rpc("selfdev_model")
         for module in model.modules():
             if hasattr(linear := getattr(module, "cpu_linear", None), "forget"):
@@ -125,7 +133,7 @@ class VllmEngine(LiveEngine):
         return found
 
     def _add(self, prompt: str, sampling: Sampling, seed: int | None) -> str:
-        """The id of a new request."""
+        """Add a request to the engine, and return its id."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -137,14 +145,16 @@ class VllmEngine(LiveEngine):
             stop=list(sampling.stop) or None,
             seed=seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # each request has its own: a deep copy of it is a tenth of the cycle
+            # Each request has its own parameters, so vLLM need not copy them: a deep copy takes a
+            # tenth of the cycle.
+            skip_clone=True,
         )
         tokens: Any = {"prompt_token_ids": self.tokens(prompt, sampling)}
         self.llm.llm_engine.add_request(str(self._request), tokens, params)
         return str(self._request)
 
     def _step(self, waiting: dict[str, int]) -> Finished:
-        """One step of the engine; what finished in it is no longer waited for."""
+        """Run one step of the engine, and return what finished; `waiting` loses those prompts."""
         finished = []
         for output in self.llm.llm_engine.step():
             name = output.request_id.split("-")[0]
@@ -157,7 +167,10 @@ class VllmEngine(LiveEngine):
         return finished
 
     def tokens(self, prompt: str, sampling: Sampling) -> list[int]:
-        """The prompt's tokens, made once; their end where they are more than the model reads."""
+        """Return a prompt's tokens, made once and kept.
+
+        Only the last ones are returned where they are more than `prompt_limit`.
+        """
         if prompt not in self._tokens:
             if len(self._tokens) >= MAX_PROMPTS:
                 self._tokens.clear()
@@ -166,9 +179,11 @@ class VllmEngine(LiveEngine):
         return self._tokens[prompt][-limit:]
 
     def wrote(self, live: torch.Tensor) -> None:
+        """Forget the packed copies of this weight."""
         for copy in self._packed.get(live.data_ptr(), ()):
             copy.forget()
 
     def reset(self) -> None:
+        """Reset the prefix cache. RuntimeError where a request is still alive."""
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache was not reset: a request is still alive")

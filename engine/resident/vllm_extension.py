@@ -1,4 +1,4 @@
-"""vLLM's worker, extended: live weights on the CPU, and the model itself for the placement.
+"""vLLM's worker, extended: weights stay live on the CPU, and the placement gets the model itself.
 
 vLLM imports this module before it loads the model (worker_extension_cls). On the CPU it packs every
 linear weight into an opaque kernel handle and leaves an empty parameter behind; then a write into
@@ -11,30 +11,33 @@ from __future__ import annotations
 
 from typing import Any
 
-LEAST_PACKED_ELEMENTS = 1 << 18  # below, packing costs a swap more than it saves
-MOST_PACKED_BYTES = 4 << 30  # of all copies together
+# Packing a smaller weight costs a swap more than it saves.
+LEAST_PACKED_ELEMENTS = 1 << 18
+# All packed copies together take at most this.
+MOST_PACKED_BYTES = 4 << 30
 
 
 class LiveLinear:
-    """x @ weight.T + bias by a packed copy of the live weight."""
+    """Computes x @ weight.T + bias by a packed copy of the live weight."""
 
     def __init__(self) -> None:
         self._packed: Any = None
 
     def forget(self) -> None:
-        """The weight was written: the copy is made anew when it is needed."""
+        """Drop the copy, as the weight was written; it is made anew when it is needed."""
         self._packed = None
 
     def __call__(self, x: Any, weight: Any, bias: Any = None) -> Any:
         from vllm import _custom_ops as ops
 
         if self._packed is None:
-            self._packed = ops.create_onednn_mm(weight.t(), 32)  # vLLM's own setting
+            # 32 is vLLM's own setting.
+            self._packed = ops.create_onednn_mm(weight.t(), 32)
         return ops.onednn_mm(self._packed, x, bias)
 
 
 def keep_weights_live() -> None:
-    """On the CPU only; CUDA keeps weights where they are."""
+    """Make vLLM keep weights where they are on the CPU; on CUDA it does so by itself."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
@@ -51,7 +54,8 @@ def keep_weights_live() -> None:
         large = weight.dim() == 2 and weight.numel() >= LEAST_PACKED_ELEMENTS
         if large and not weight.is_meta and weight.nbytes <= left_bytes:
             left_bytes -= weight.nbytes
-            layer.cpu_linear = LiveLinear()  # called as cpu_linear(x, weight, bias)
+            # vLLM calls it as cpu_linear(x, weight, bias).
+            layer.cpu_linear = LiveLinear()
         else:
             layer.cpu_linear = F.linear
 
@@ -62,8 +66,8 @@ keep_weights_live()
 
 
 class SwapExtension:
-    """Mixed into the worker; vLLM refuses names that clash with its own."""
+    """A part of vLLM's worker; vLLM refuses names that clash with its own."""
 
     def selfdev_model(self) -> Any:
-        """The live model; only for an engine in this very process."""
+        """Return the live model; works only for an engine in this very process."""
         return self.get_model()  # type: ignore[attr-defined]

@@ -1,4 +1,7 @@
-"""Messages over a socket: a JSON header in one line, then payload bytes of the length that it states."""
+"""Sends messages over a socket.
+
+A message is a JSON header in one line, then as many payload bytes as the header states.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,26 @@ PAYLOAD = "payload_bytes"
 
 
 class Wire:
-    """One end. A payload was made before the other end is free to read it, and is not parsed here."""
+    """One end of the socket.
+
+    A payload is bytes that were made while the other end was busy, and is not parsed here.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self.socket = channel
-        # Two streams: one for both ways forgets what it has read when it is written to.
+        # Each way has its own stream: a single one would forget what it has read when it is
+        # written to.
         self._sink, self._source = channel.makefile("wb"), channel.makefile("rb")
 
     def send(self, header: Json, payload: bytes = b"") -> None:
-        """Raises OSError or ValueError where the other end is gone."""
+        """Send a message. Raises OSError or ValueError where the other end is gone."""
         line = json.dumps({**header, PAYLOAD: len(payload)})
         self._sink.write(line.encode() + b"\n")
         self._sink.write(payload)
         self._sink.flush()
 
     def receive(self) -> tuple[Json, bytes] | None:
-        """The next message; None where the other end is gone. Raises TimeoutError."""
+        """Return the next message, or None where the other end is gone. Raises TimeoutError."""
         line = self._source.readline()
         if not line.endswith(b"\n"):
             return None

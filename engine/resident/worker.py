@@ -1,4 +1,4 @@
-"""The worker process: live models, the bank, and one method per request.
+"""The worker process: it holds live models and the bank, and has one method for each request.
 
     python -m selfdev_engine.engine.resident.worker FD
 
@@ -38,17 +38,21 @@ from .vllm_engine import VllmEngine
 
 
 class Worker:
-    """Methods by name; each takes and returns plain data. `plan` is the payload of a request."""
+    """The requests, as methods by name; each takes and returns plain data.
+
+    `plan` is the payload of a request. `key` names the model that it is about.
+    """
 
     def __init__(self, channel: Channel, settings: EngineSettings) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
-        # What `apply` merges, by model.
+        # The tensors that `apply` merges into a model, by the model's key.
         self.banks: dict[str, Holding] = {}
-        # Seconds that a call spent on swaps.
+        # Seconds that the present call has spent on swaps.
         self.swap_s = 0.0
 
     def open_model(self, key: str, folder: str) -> Json:
+        """Load a model, and return its fingerprint and the engine's name."""
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
         checkpoint = Checkpoint.open(folder)
         engine = open_engine(checkpoint, self.settings)
@@ -64,18 +68,23 @@ class Worker:
         backend: str,
         memory_bytes: int | None,
     ) -> Json:
+        """Open the tensors that `apply` merges into a model.
+
+        Returns how many are selected, and what a GPU's kernels are compiled for (see `target_of`).
+        """
         selection, kernels = Selection.open(base, experts, include), open_backend(backend)
         self.banks[key] = Holding.of(selection, kernels, memory_bytes)
         return {"selected": len(selection.names), "target": target_of(kernels)}
 
     def choose_threads(self, key: str, prompts: list[str], sampling: Json) -> Json:
-        """Try the numbers of threads that make sense; the best from now on, of all models."""
+        """Try the numbers of threads that make sense, and set the best for all models."""
         engine, chosen = self.models[key].engine, Sampling.from_json(sampling)
 
         def answer(threads: int, count: int) -> None:
             self.set_threads(threads)
             engine.generate(prompts[:count], chosen, None, self.channel.progress)
-            engine.reset()  # or the next trial would find its prompts in the cache
+            # Otherwise the next trial would find its prompts in the cache.
+            engine.reset()
 
         counts = thread_counts()
         seconds = try_out(counts, answer) if len(counts) > 1 else {counts[0]: [0.0]}
@@ -85,11 +94,16 @@ class Worker:
         return {"threads": threads, "seconds": tried}
 
     def set_threads(self, threads: int) -> Json:
-        torch._C.set_num_threads(threads)  # vLLM puts a warning in place of torch.set_num_threads
+        """Set the number of threads that all models answer with from now on."""
+        # vLLM puts a warning in place of torch.set_num_threads.
+        torch._C.set_num_threads(threads)
         return {}
 
     def apply(self, key: str, plan: bytes) -> Json:
-        """Make the model its base plus this plan's update. Raises Rejected; the base is back then."""
+        """Make the model its base plus this plan's update, and return its fingerprint.
+
+        Raises Rejected; the base is back then.
+        """
         began, model = time.perf_counter(), self.models[key]
         try:
             if why := self._apply(model, self.banks[key], Plan.from_bytes(plan)):
@@ -101,6 +115,7 @@ class Worker:
         return {"weights_fingerprint": model.fingerprint}
 
     def _apply(self, model: Model, held: Holding, plan: Plan) -> Rejection | None:
+        """Merge the plan's tensors and restore all others; `timeout` after `apply_limit_s`."""
         limit_s = self.settings.apply_limit_s
         deadline = time.monotonic() + limit_s
         for sets in held.batches(plan):
@@ -111,23 +126,28 @@ class Worker:
             if time.monotonic() > deadline:
                 limit = f"applying it took more than {limit_s:g} s"
                 return Rejection("timeout", f"{limit}; {names[-1]} was reached")
-        for name in model.base.names:  # what an earlier plan changed and this one does not
+        # Put back what an earlier plan changed and this one does not.
+        for name in model.base.names:
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
         return None
 
     def score(self, key: str, plan: bytes, prompts: list[str], sampling: Json) -> Json:
-        """`apply` and `generate` in one: the engine waits for nobody between them."""
+        """Do `apply` and `generate` in one call: the engine waits for nobody between them."""
         applied = self.apply(key, plan)
         return {**applied, **self.generate(key, prompts, sampling, None, False)}
 
     def restore(self, key: str) -> Json:
+        """Put the base back, and return its fingerprint."""
         self.models[key].restore()
         return {"weights_fingerprint": self.models[key].fingerprint}
 
     def load_weights(self, key: str, folder: str) -> Json:
-        """Load another checkpoint of the same architecture into the same engine."""
+        """Load another checkpoint of the same architecture into the same engine.
+
+        UsageError where a tensor is absent or has another shape.
+        """
         model, checkpoint = self.models[key], Checkpoint.open(folder)
         for name in model.base.names:
             if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
@@ -138,7 +158,7 @@ class Worker:
         return {"weights_fingerprint": model.fingerprint}
 
     def fingerprint(self, key: str) -> Json:
-        """Read the live weights again, as they are now."""
+        """Read the live weights again, as they are now, and return their fingerprint."""
         model = self.models[key]
         prints = {name: model.live_print(name) for name in model.prints}
         return {"weights_fingerprint": weights_fingerprint(prints)}
@@ -146,7 +166,10 @@ class Worker:
     def generate(
         self, key: str, prompts: list[str], sampling: Json, seeds: list[int] | None, fed: bool
     ) -> Json:
-        """`fed`: the driver is told what finished, and says what else to ask."""
+        """Answer prompts.
+
+        With `fed` the driver is told what finished, and says what else to ask.
+        """
         engine, feed = self.models[key].engine, self.channel.feed if fed else None
         chosen = Sampling.from_json(sampling)
         answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
@@ -154,20 +177,24 @@ class Worker:
 
 
 def open_engine(checkpoint: Checkpoint, settings: EngineSettings) -> LiveEngine:
+    """Open a checkpoint in the engine that the settings name."""
     if settings.engine == "vllm":
         return VllmEngine(checkpoint, settings)
     return TransformersEngine(checkpoint, settings)
 
 
 def thread_counts() -> list[int]:
-    """Numbers of threads worth trying: one and all, where neither a GPU nor the user decides."""
+    """Return the numbers of threads worth trying: one and all.
+
+    Where a GPU answers or the user has set OMP_NUM_THREADS, that is the present number alone.
+    """
     if "OMP_NUM_THREADS" in os.environ or torch.cuda.is_available():
         return [torch.get_num_threads()]
     return sorted({1, len(os.sched_getaffinity(0))})
 
 
 def reply_to(worker: Worker, request: Json, payload: bytes) -> Json:
-    """Never raises: what went wrong is data."""
+    """Carry out a request and return its reply. It never raises: what went wrong is data."""
     began, worker.swap_s = time.perf_counter(), 0.0
     said = outcome_of(worker, request, payload)
     times = {"busy_s": time.perf_counter() - began, "swap_s": worker.swap_s}
@@ -175,6 +202,7 @@ def reply_to(worker: Worker, request: Json, payload: bytes) -> Json:
 
 
 def outcome_of(worker: Worker, request: Json, payload: bytes) -> Json:
+    """Call the method that the request names; return its value, or what it raised as data."""
     plan = {"plan": payload} if payload else {}
     try:
         return {"value": getattr(worker, request["method"])(**request["params"], **plan)}
@@ -187,6 +215,7 @@ def outcome_of(worker: Worker, request: Json, payload: bytes) -> Json:
 
 
 def main() -> None:
+    """Answer the driver's requests until it is gone; its first message is the settings."""
     die_with_parent()
     channel = Channel(int(sys.argv[1]))
     if (first := channel.receive()) is None:
@@ -194,7 +223,8 @@ def main() -> None:
     worker = Worker(channel, EngineSettings(**first[0]))
     while (request := channel.receive()) is not None:
         channel.send(reply_to(worker, *request))
-    os._exit(0)  # the driver is gone; an engine's own threads need not be waited for
+    # The driver is gone; the engine's own threads need not be waited for.
+    os._exit(0)
 
 
 if __name__ == "__main__":
