@@ -45,8 +45,7 @@ class Holding:
         return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))
 
     def batches(self, plan: Plan) -> Iterator[Sequence[TensorSet]]:
-        """Yield the plan's tensors by what goes into one call: tensors in memory, then those on
-        disk.
+        """Yield the plan's tensors by what goes into one call: those in memory, then those on disk.
 
         A tensor from disk is gone once the next one is asked for.
         """

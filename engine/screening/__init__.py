@@ -1,1 +1,1 @@
-"""Many candidates: prepare, find twins, ask, decide, race."""
+"""Screens many candidates: prepares them, finds twins, asks the engine, decides, races."""

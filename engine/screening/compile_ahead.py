@@ -1,7 +1,7 @@
 """Compiles a worker's kernels while its engine still scores earlier candidates.
 
-Processes without a GPU compile for the worker's and fill the cache on disk that both look into. It is
-a help only: what is not there when a kernel is launched, the launch compiles.
+Processes without a GPU compile for the worker's, and fill the cache on disk that both look into.
+This is a help only: a kernel that is not there when it is launched is compiled by the launch.
 """
 
 from __future__ import annotations
@@ -31,28 +31,37 @@ FORMATS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 @dataclass
 class Ahead:
-    """Compiles for `arch` (90 for sm_90), once it is known; each stage once. Used by one thread,
-    which its processes do not outlive."""
+    """Compiles kernels of plans for `arch` (90 means sm_90), once it is known; each stage once.
 
-    formats: tuple[str, ...]  # of tensors whose base and experts have one; others wait for a launch
+    Only one thread may use it, which its processes do not outlive.
+    """
+
+    # Formats that base and experts of some tensor share. For other tensors the launch compiles.
+    formats: tuple[str, ...]
     arch: int | None = None
     _compiler: AheadCompiler | None = None
     _submitted: set[tuple[type[Stage], KernelGraph]] = field(default_factory=set)
-    _known: set[str] = field(default_factory=set)  # statistics that the worker will remember
+    # Keys of the statistics that the worker will remember.
+    _known: set[str] = field(default_factory=set)
 
     @staticmethod
     def of(bank: Bank) -> Ahead:
+        """Make one for the formats of this bank's tensors."""
         models = (bank.selection.base, *bank.selection.experts.values())
         kinds = [{model.dtype(name) for model in models} for name in bank.selection.names]
         alike = {FORMATS[kind.pop()] for kind in kinds if len(kind) == 1}
         return Ahead(tuple(sorted(alike)))
 
     def submit(self, plan: Plan) -> None:
-        """Compile the kernels of a plan that the worker will be given after those before."""
+        """Compile the kernels of a plan that the worker will be given later.
+
+        Nothing happens where the worker has no GPU.
+        """
         if self.arch is None:
             return
         if self._compiler is None:
-            from ...kernels.triton.compile_ahead import AheadCompiler  # not needed without a GPU
+            # Not needed without a GPU.
+            from ...kernels.triton.compile_ahead import AheadCompiler
 
             self._compiler = AheadCompiler(self.arch, prepare=prepare)
         fused = (one for one in plan.tensors.values() if isinstance(one, Fused))
@@ -63,8 +72,11 @@ class Ahead:
                     self._compiler.submit(wanted, name)
 
     def _new_of(self, plan: KernelPlan) -> KernelPlan:
-        """The plan without what was submitted. A sweep's kernel computes only statistics that are
-        neither remembered from earlier plans nor had by algebra."""
+        """Return the plan without the stages that were submitted before.
+
+        A sweep's kernel computes only statistics that are neither remembered from earlier plans nor
+        found by algebra.
+        """
         stages = list[Stage]()
         for stage in plan.stages:
             if isinstance(stage, Sweep):
@@ -83,16 +95,17 @@ class Ahead:
         return replace(plan, stages=tuple(stages))
 
     def close(self) -> None:
-        """Drop what is not begun."""
+        """Drop the compilations that have not begun."""
         if self._compiler is not None:
             self._compiler.close()
             self._compiler = None
 
 
 def prepare() -> None:
-    """Set up a process that compiles: it ends with the driver, which alone is interrupted."""
+    """Set up a compiling process: it ends with the driver, and only the driver is interrupted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     driver = parent_process()
-    if driver is None or not driver.is_alive():  # it died before the kernel was asked
+    # The driver may have died before the kernel was asked to end this process with it.
+    if driver is None or not driver.is_alive():
         os._exit(1)

@@ -1,6 +1,6 @@
-"""The folder of a run: made, recognised, gone on with, replaced; and its programs.
+"""The folder of a run: it is made, recognised, resumed or replaced, and programs are put into it.
 
-A run folder belongs to one set of settings, which config.yaml holds.
+A run folder belongs to one set of settings, which its config.yaml holds.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ from ..weights.locate import locate
 from .settings import ScreenSettings
 
 CONFIG, DATABASE = "config.yaml", "run.db"
-FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
-POPULATION = "population"  # key of the store: of how many programs the best are wanted
+# These settings may change when a run is resumed.
+FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")
+# Key of the store: the number of programs of which a race finds the best.
+POPULATION = "population"
 
 Settings = Mapping[str, object]
-Existing = Literal["resume", "refuse", "replace"]  # what to do with a run that is there
+# What to do with a run that is there already.
+Existing = Literal["resume", "refuse", "replace"]
 
 
 def open_folder(
     folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
 ) -> None:
-    """Make a run folder with its config.yaml, or see that the run in it has these settings.
+    """Make a run folder with its config.yaml, or check that the run in it has these settings.
 
     `complete` fills in what a config of an older version lacks. Nothing is half-made: the config is
-    written beside its place and renamed. UsageError names what is in the way, and which settings differ.
+    written beside its place and renamed. UsageError names what is in the way, or the setting that
+    differs.
     """
     config = folder / CONFIG
     if config.exists() and existing == "replace":
@@ -57,7 +61,7 @@ def open_folder(
 
 
 def read_config(folder: Path) -> Settings:
-    """The settings of a run. UsageError where its config.yaml is damaged."""
+    """Return the settings of a run. UsageError where its config.yaml is damaged."""
     config = folder / CONFIG
     try:
         found = yaml.safe_load(config.read_text())
@@ -69,7 +73,7 @@ def read_config(folder: Path) -> Settings:
 
 
 def check_same(folder: Path, found: Settings, wanted: Settings) -> None:
-    """UsageError names the first setting that differs, its value there and its value now."""
+    """Raise UsageError with the first setting that differs, its value there and its value now."""
     there, now = flat(found), flat(wanted)
     for key in dict.fromkeys((*now, *there)):
         if there.get(key) != now.get(key):
@@ -81,7 +85,7 @@ def check_same(folder: Path, found: Settings, wanted: Settings) -> None:
 
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
-    """{"dpo.beta": 0.01} of {"dpo": {"beta": 0.01}}."""
+    """Return nested settings as one level: {"dpo": {"beta": 0.01}} becomes {"dpo.beta": 0.01}."""
     found: dict[str, object] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -90,7 +94,7 @@ def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
 
 
 def check_run(folder: Path) -> None:
-    """UsageError unless a run of ours is there: only such a folder is ever replaced."""
+    """Raise UsageError unless a run of ours is there: only such a folder is ever replaced."""
     if not (folder / DATABASE).is_file() and len(list(folder.iterdir())) > 1:
         raise UsageError(
             f"--run {folder}: holds files, but no run ({DATABASE}): it is not replaced; "
@@ -99,7 +103,7 @@ def check_run(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Take an old run out of the way, then delete it."""
+    """Rename an old run, then delete it. UsageError where it cannot be renamed."""
     old = folder.with_name(f".{folder.name}.replaced.{os.getpid()}")
     try:
         folder.rename(old)
@@ -112,7 +116,7 @@ def set_aside(folder: Path) -> None:
 
 
 def comparable(settings: ScreenSettings) -> dict[str, object]:
-    """Settings with absolute places, without those that change no score."""
+    """Return the settings that a resumed run must share, with absolute paths of models and data."""
     plain: dict[str, object] = {k: v for k, v in asdict(settings).items() if k not in FREE}
     plain["base"] = str(locate(settings.base).absolute())
     plain["experts"] = {n: str(locate(p).absolute()) for n, p in settings.experts.items()}
@@ -122,14 +126,17 @@ def comparable(settings: ScreenSettings) -> dict[str, object]:
 
 
 def completed(found: Settings) -> Settings:
-    """Settings of an older version, with the defaults of those that it did not know."""
+    """Return the settings of an older version, with defaults for those that it did not know."""
     defaults = ScreenSettings(base="", experts={}, task="")
     known = {f.name: getattr(defaults, f.name) for f in fields(defaults) if f.name not in FREE}
     return {**known, **found}
 
 
 def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:
-    """A race is for the best of a stated number: what it stopped would not stand among more."""
+    """Keep the number of programs that a race is for.
+
+    UsageError where a resumed race has another number, since candidates were stopped by the first.
+    """
     stated = store.setting(POPULATION)
     if stated is None:
         store.set_setting(POPULATION, count)
@@ -142,7 +149,10 @@ def state_population(store: Store, count: int, settings: ScreenSettings, folder:
 def add_programs(
     store: Store, programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path
 ) -> None:
-    """Take new programs into the store; one that is there must be the same text."""
+    """Add new programs to the store, and the base before them.
+
+    UsageError where a known id has another text.
+    """
     known = {c.id: c for c in store.candidates()}
     for name, text in programs:
         if name in known and known[name].source != clean(text):

@@ -1,6 +1,6 @@
 """Checks what a screening is given before anything is started. Nothing here loads torch.
 
-A wrong path, tensor, task or backend is said in the first second.
+A wrong path, tensor, task or backend is reported in the first second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .settings import ScreenSettings
 
 
 def check_inputs(settings: ScreenSettings) -> None:
-    """UsageError for what models, task or backend are wrong."""
+    """Raise UsageError where models, task, backend, context or --memory are wrong."""
     check_backend(settings.backend)
     selection = open_selection(settings)
     open_task(settings)
@@ -30,7 +30,7 @@ def check_inputs(settings: ScreenSettings) -> None:
 
 
 def check_backend(name: str) -> None:
-    """UsageError where no backend has this name."""
+    """Raise UsageError where no backend has this name."""
     try:
         check_name(name)
     except BackendError as error:
@@ -38,10 +38,10 @@ def check_backend(name: str) -> None:
 
 
 def open_selection(settings: ScreenSettings) -> Selection:
-    """The headers of base and experts. UsageError for bad input."""
+    """Read the headers of base and experts. UsageError for bad input."""
     return Selection.open(settings.base, settings.experts, settings.include)
 
 
 def open_task(settings: ScreenSettings) -> Task:
-    """The questions of a run. UsageError for what cannot be read."""
+    """Load the questions of a run. UsageError where they cannot be read."""
     return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)

@@ -1,7 +1,7 @@
-"""Statistics of the task vectors that outlive a process: a resumed run reads no weights for them.
+"""Keeps statistics of the task vectors beyond a process: a resumed run reads no weights for them.
 
-Numbers that no program's constants enter (a norm, a dot product) are kept in the run's store; all else
-stays in a bounded cache.
+Numbers that no program's constants enter (a norm, a dot product) are kept in the run's store. All
+else stays in a bounded cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..records.store import Store
 
 
 class KeptMemo(MutableMapping[str, Tensor]):
-    """One tensor's statistics by key. Of the driver alone: a store has one writer."""
+    """One tensor's statistics by key. Only the driver has one, as a store has one writer."""
 
     def __init__(self, cache: Memo, store: Store, tensor: str) -> None:
         self._cache, self._store, self._tensor = cache, store, tensor

@@ -1,4 +1,4 @@
-"""Settles candidates in the store: every outcome is written here, a transaction each."""
+"""Settles candidates in the store: every outcome is written here, in one transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from .verdicts import Answers, Duplicate
 
 
 class Outcomes:
-    """Writes outcomes of one run. `experts` names the coefficients of a linear equivalent."""
+    """Writes the outcomes of one run's candidates.
+
+    `experts` names the coefficients of a linear equivalent. A score on fewer than `num_questions`
+    questions is one that a race stopped.
+    """
 
     def __init__(self, store: Store, task: str, experts: Sequence[str], num_questions: int) -> None:
         self.store, self.task = store, task
@@ -22,7 +26,7 @@ class Outcomes:
     def base(
         self, weights_fingerprint: str, answers: Answers, made_with: Mapping[str, str]
     ) -> None:
-        """The base's score, as candidate `base`. Within a transaction of the caller."""
+        """Store the base's score, as candidate `base`. The caller has opened a transaction."""
         self.add_score(BASE, "dev", answers.score, answers.samples, made_with)
         self.store.decide(
             BASE,
@@ -35,7 +39,10 @@ class Outcomes:
     def scored(
         self, candidate: Candidate, survey: Survey, answers: Answers, made_with: Mapping[str, str]
     ) -> None:
-        """A score of its own; `stopped` where a race asked fewer questions than there are."""
+        """Store a candidate's own score.
+
+        Its status is `stopped` where a race asked fewer questions than there are.
+        """
         is_whole = len(answers.samples) == self.num_questions
         with self.store.transaction():
             self.add_score(candidate.id, "dev", answers.score, answers.samples, made_with)
@@ -49,7 +56,7 @@ class Outcomes:
             )
 
     def duplicate(self, candidate: Candidate, verdict: Duplicate) -> None:
-        """The score of the one that it repeats."""
+        """Give a candidate the score of the one that it repeats."""
         same = self.store.candidate(verdict.of)
         outcome = {
             "status": Status.DUPLICATE,
@@ -66,7 +73,7 @@ class Outcomes:
             self.store.decide(candidate.id, linear=self._linear(verdict.survey), **outcome)
 
     def rejected(self, candidate: Candidate, why: Rejection) -> None:
-        """The program's fault."""
+        """Store why a candidate was rejected: the program's fault."""
         words = {"kind": why.kind, "detail": why.detail, "line": why.line}
         with self.store.transaction():
             self.store.decide(
@@ -74,7 +81,7 @@ class Outcomes:
             )
 
     def failed(self, candidate: Candidate, detail: str) -> None:
-        """An accident or a bug of ours; the next version of this product tries again."""
+        """Store an accident or a bug of ours; the next version of this product tries again."""
         with self.store.transaction():
             self.store.decide(
                 candidate.id, status=Status.FAILED, detail=detail, failed_by=PRODUCT_VERSION
@@ -88,15 +95,16 @@ class Outcomes:
         samples: Sequence[Sample],
         made_with: Mapping[str, str],
     ) -> None:
-        """A score and its answers. Within a transaction of the caller."""
+        """Store a score and its answers. The caller has opened a transaction."""
         self.store.add_score(name, self.task, split, score, samples, made_with)
 
     def is_answered(self, name: str) -> bool:
-        """Whether others may be duplicates of it."""
+        """Return whether a candidate was asked itself, so that others may be its duplicates."""
         found = self.store.candidate(name)
         return found is not None and found.status is not None and found.status.has_answers
 
     def _add_trace(self, candidate: Candidate, survey: Survey, *, scored: bool) -> None:
+        """Store how a program was understood; `scored` lets others be its duplicates."""
         plan = survey.plan
         trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
         self.store.add_trace(candidate.id, *trace, survey.norm, survey.sketch, scored)
@@ -106,7 +114,7 @@ class Outcomes:
 
 
 def to_json(store: Store, name: str) -> dict[str, object]:
-    """The candidate object of `screen --json`."""
+    """Return the candidate as an object of `screen --json`."""
     candidate = store.candidate(name)
     assert candidate is not None, name
     has_score = candidate.status is not None and candidate.status.has_score

@@ -1,7 +1,7 @@
-"""Decides candidates: prepared by the driver while the engine scores, settled in order.
+"""Decides candidates: the driver prepares them while the engine scores, and settles them in order.
 
-program -> plan (or rejection) -> survey of its update -> duplicate of whom? -> swap -> score -> store
-|----------------- the driver, some candidates ahead ----------------| |-- the engine --|
+program -> plan (or rejection) -> survey -> duplicate of whom? -> swap -> score -> store
+|------------ the driver, some candidates ahead -------------|    | the engine |
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ from .race import Race
 from .session import TARGET, EngineSession
 from .verdicts import Answers, Duplicate, Verdict
 
-THREADS = "threads"  # key of the store: how many threads the engine answers with
-MAX_LOST = 2  # engines that a candidate may cost
-AHEAD = 4  # candidates prepared while the engine scores
+# Key of the store: how many threads the engine answers with.
+THREADS = "threads"
+# A candidate has failed once this many engines died under it.
+MAX_LOST = 2
+# The number of candidates that are prepared while the engine scores.
+AHEAD = 4
 
-Asked = Future[Answers] | None  # None where the engine is not needed
+# The answers to come; None where the engine is not needed.
+Asked = Future[Answers] | None
 
 
 class Screener:
-    """Scores candidates of one store in one live engine. See `open_screener`.
+    """Scores candidates of one store in one live engine. `open_screener` makes it.
 
     The driver traces, surveys and compares the next candidates (`AHEAD` of them) while the engine
-    scores: threads of their own wait for the engine, and candidates are decided in order.
+    scores. Threads of their own wait for the engine, and candidates are decided in order.
     """
 
     def __init__(
@@ -63,11 +67,12 @@ class Screener:
         return provenance(self.task, self.session.usage.engine)
 
     def close(self) -> None:
+        """End the engine, and drop the compilations that have not begun."""
         self.session.stop()
         self.compiler.close()
 
     def score_base(self) -> None:
-        """The base, as candidate `base`; once."""
+        """Score the base, as candidate `base`, unless it has a score already."""
         if self.store.score(BASE):
             return
         with self.store.transaction():
@@ -98,7 +103,10 @@ class Screener:
     # ---- the order of work
 
     def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
-        """Decide these candidates of the store, in order; a transaction each."""
+        """Decide these candidates of the store in order, in a transaction each.
+
+        `decided` is called after each one.
+        """
         self.session.start()
         began = time.monotonic()
         waiting: deque[tuple[Candidate, Verdict, Asked]] = deque()
@@ -118,7 +126,8 @@ class Screener:
             while waiting:
                 settle()
         except BaseException:
-            self.session.stop()  # or the pool would wait for its answer
+            # Otherwise the pool would wait for the engine's answer.
+            self.session.stop()
             raise
         finally:
             self.session.usage.wall_s += time.monotonic() - began
@@ -126,6 +135,7 @@ class Screener:
             pool.shutdown(cancel_futures=True)
 
     def _submit(self, candidate: Candidate, verdict: Verdict, pool: ThreadPoolExecutor) -> Asked:
+        """Have a candidate asked that needs a score of its own; None for any other."""
         if not isinstance(verdict, Survey):
             return None
         self.compiler.arch = self.session.arch
@@ -135,9 +145,11 @@ class Screener:
     def _settle(
         self, candidate: Candidate, verdict: Verdict, asked: Asked, pool: ThreadPoolExecutor
     ) -> None:
+        """Store what became of a candidate, and wait for its answers where it was asked."""
         if isinstance(verdict, Duplicate) and not self.outcomes.is_answered(verdict.of):
             assert verdict.survey is not None
-            verdict = verdict.survey  # the other one failed after all
+            # The other one failed after all, so this one needs a score of its own.
+            verdict = verdict.survey
             asked = self._submit(candidate, verdict, pool)
         match verdict:
             case Rejection():
@@ -156,7 +168,7 @@ class Screener:
         asked: Future[Answers],
         pool: ThreadPoolExecutor,
     ) -> None:
-        """A lost engine costs one more try, then the candidate has failed."""
+        """Store the answers. A lost engine costs one more try, then the candidate has failed."""
         num_lost = 0
         while True:
             try:
@@ -168,7 +180,8 @@ class Screener:
                 detail = str(error)[-2000:]
                 self.store.add_event("worker lost", candidate=candidate.id, detail=detail)
             except EngineGone:
-                pass  # not this candidate's doing
+                # The engine was lost under another candidate, so this one may try again.
+                pass
             if num_lost == MAX_LOST:
                 detail = f"the engine died {num_lost} times under this candidate"
                 return self.outcomes.failed(candidate, detail)
@@ -177,4 +190,5 @@ class Screener:
 
 
 def is_ready(asked: Asked) -> bool:
+    """Return whether a candidate can be settled without waiting for the engine."""
     return asked is None or asked.done()

@@ -16,13 +16,15 @@ from ..records.store import Store
 from .twins import Twins
 from .verdicts import Duplicate, Verdict
 
-TOGETHER = 4  # candidates whose sweeps share their passes
-LARGE_BYTES = 1 << 30  # of a bank: from here on a pass costs more than to wait for others
+# The number of candidates that are prepared together: their sweeps share passes over the weights.
+TOGETHER = 4
+# From this size of the bank on, a pass costs more than waiting for other candidates.
+LARGE_BYTES = 1 << 30
 
 
 @dataclass
 class Preparer:
-    """Prepares candidates of one store for one bank."""
+    """Prepares candidates of one store for one bank; the Screener asks it."""
 
     planner: Planner
     store: Store
@@ -33,11 +35,11 @@ class Preparer:
 
     @property
     def num_together(self) -> int:
-        """How many candidates are worth preparing together."""
+        """The number of candidates that are worth preparing together."""
         return TOGETHER if self.planner.bank.selection.size_bytes >= LARGE_BYTES else 1
 
     def prepare(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict]]:
-        """Each candidate, with its share of the seconds that this took, and what is known of it.
+        """Return each candidate with what is known of it, and with its share of the seconds spent.
 
         Twins are looked for by text, then by plan, then by update.
         """
@@ -55,7 +57,7 @@ class Preparer:
         return list(zip(spent, verdicts, strict=True))
 
     def _planned(self, candidate: Candidate) -> Rejection | Duplicate | Plan:
-        """Rejected, a twin by text or plan, or a plan that is new."""
+        """Return a rejection, a twin by text or plan, or a plan that is new."""
         if known := self.twins.same_text(candidate):
             if known.rejection:
                 return known.rejection
@@ -68,18 +70,18 @@ class Preparer:
     def _compared(
         self, candidate: Candidate, plan: Plan, surveys: Mapping[str, Survey | Rejection]
     ) -> Verdict:
-        """The plan's survey, or whose update it repeats."""
+        """Return the plan's survey or rejection, or the twin that it repeats."""
         survey = surveys[plan.fingerprint]
         if isinstance(survey, Rejection):
             return survey
-        # The same plan again: of a candidate that was prepared together with this one.
+        # A candidate that was prepared together with this one may have the same plan.
         if twin := self.twins.same_plan(plan) or self.twins.same_update(survey):
             return twin
         self.twins.recent[candidate.id] = survey
         return survey
 
     def plan(self, candidate: Candidate) -> Plan | Rejection:
-        """The plan of a stored program."""
+        """Return the plan of a stored program, or why it has none."""
         assert candidate.source is not None
         try:
             program = extract(candidate.source, candidate.params)
@@ -88,6 +90,7 @@ class Preparer:
         return self.planner.plan(program)
 
     def _stored_plan(self, name: str) -> Plan | None:
+        """Return the plan of a stored candidate, by id; None where it has none."""
         candidate = self.store.candidate(name)
         if candidate is None or candidate.source is None:
             return None

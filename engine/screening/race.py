@@ -1,21 +1,23 @@
-"""Races: which questions to ask a candidate next, and when no answer can change the decision any more.
+"""Races: which questions a candidate is asked next, and when no answer can change the decision.
 
-The decision is who is among the top K by correct answers; of equals the earlier candidate is better.
+The decision is who is among the top K by correct answers; of equals the earlier candidate is
+better.
 
-    full    every question
-    sure    out when all-right remaining answers would not bring it into the top K, in when all-wrong
-            ones would leave it there; never wrong, in any order. The questions that most candidates
-            got wrong are asked first, since wrong answers decide soonest.
-    likely  also out when so few right answers in a uniform order are too improbable, over all looks
-            together, for one of the top K: on average over the orders, wrong decisions stay below a
-            share `delta` of the candidates. The first candidates are asked everything; from their
-            answers a head of the harder questions is chosen, which the others are asked first, in
-            that order. The rest counts as right until it is asked.
+    full    Every question is asked.
+    sure    A candidate is out when it could not enter the top K with all remaining answers right.
+            It is in when it would stay there with all remaining answers wrong. This is never wrong,
+            in any order. The questions that most candidates got wrong are asked first, since wrong
+            answers decide soonest.
+    likely  A candidate is also out when so few right answers in a uniform order are too improbable,
+            over all looks together, for one of the top K: on average over the orders, wrong
+            decisions stay below a share `delta` of the candidates. The first candidates are asked
+            everything; from their answers a head of the harder questions is chosen, which the
+            others are asked first, in that order. The rest counts as right until it is asked.
 
 A decision is wrong if a candidate of the true top K is lost, or another is kept in its place.
 
-Policy only: a race holds outcomes and knows no engine. Who drives it takes candidates as they come:
-`next_wave(candidate)`, then `record`, until the wave is empty.
+This is policy only: a race holds outcomes and knows no engine. Who drives it takes candidates as
+they come: `next_wave(candidate)`, then `record`, until the wave is empty.
 """
 
 from __future__ import annotations
@@ -31,23 +33,29 @@ from typing import Literal
 import numpy as np
 
 MODES = ("full", "sure", "likely")
-HEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of the questions that may be the head
+# The shares of the questions that are tried as the head.
+HEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# The largest probability with which one of the top K may be lost.
 MOST_LOST = 0.2
-NUM_REPLAYS = 8  # random orders in which heads are tried
+# The number of random orders in which each head is tried.
+NUM_REPLAYS = 8
 Standing = Literal["racing", "complete", "in", "out"]
 
 
 @dataclass(frozen=True)
 class RaceRule:
-    """What is raced for. In a loop K is not known: `least` and `most` bound it, `population` is None."""
+    """What a race is for, and how.
+
+    In a loop K is not known: `least` and `most` bound it, and `population` is None.
+    """
 
     mode: str = "full"
     most: int = 1  # K, or the largest that it may be
-    least: int | None = None  # the smallest; None: K is `most`
+    least: int | None = None  # the smallest that K may be; None: K is `most`
     population: int | None = None  # how many candidates there can be; None: not known
-    delta: float = 0.01  # of `likely`: the share of all decisions that may be wrong
+    delta: float = 0.01  # in `likely`, the share of all decisions that may be wrong
     loss: float | None = None  # how often one of the top K may be lost; None: as `delta` allows
-    seed: int = 0  # of the uniform order
+    seed: int = 0  # decides the uniform order
     wave: int = 8  # questions that are asked at a time
     calibration: int = 16  # candidates that `likely` asks everything before it stops others
 
@@ -56,7 +64,7 @@ class RaceRule:
         assert self.most >= 1 and self.wave >= 1 and 0 < self.delta < 1
 
     def most_lost(self, expected: int | None) -> float:
-        """The probability with which one of the top K may be lost, of so many candidates.
+        """Return the probability with which one of the top K may be lost, of `expected` candidates.
 
         Each that is lost is two wrong decisions, it and the one in its place. So in a population of
         N a loss of delta N / 2K keeps wrong decisions below delta N. Never more than MOST_LOST.
@@ -68,7 +76,7 @@ class RaceRule:
 
 @dataclass
 class Record:
-    """What a candidate was asked and got right; `rank` is its place of arrival."""
+    """What a candidate was asked and got right, by question; `rank` is its place of arrival."""
 
     rank: int
     outcomes: dict[int, bool] = field(default_factory=dict)
@@ -77,33 +85,38 @@ class Record:
     out: bool = False  # once out, always out
 
     def done(self, num_questions: int) -> bool:
-        """Nothing is left to ask."""
+        """Return whether nothing is left to ask."""
         return self.out or len(self.issued) == num_questions
 
     def high(self, num_questions: int) -> int:
-        """Correct answers if all that remain are right."""
+        """Return the number of correct answers if all that remain are right."""
         return self.correct + num_questions - len(self.outcomes)
 
 
 class Race:
-    """One race over `num_questions` questions, numbered from 0."""
+    """One race over `num_questions` questions, numbered from 0.
+
+    race_asking.py drives it with the answers of a live engine.
+    """
 
     def __init__(self, rule: RaceRule, num_questions: int) -> None:
         self.rule, self.num_questions = rule, num_questions
         self.records: dict[str, Record] = {}
         self.order = list(range(num_questions))
         random.Random(rule.seed).shuffle(self.order)
-        self.expected = rule.population  # candidates that will have raced: rejected ones do not
-        self.head = self.order  # of `likely`: asked first, in this order
+        # The number of candidates that will have raced; rejected ones do not race.
+        self.expected = rule.population
+        # In `likely` these questions are asked first, in this order.
+        self.head = self.order
         self._calibrated = rule.mode != "likely" or rule.calibration == 0
         self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
 
     def enter(self, candidate: str) -> None:
-        """Candidates arrive in an order, which breaks ties. Entering twice is once."""
+        """Note that a candidate arrives; this order breaks ties. Entering twice is once."""
         self.records.setdefault(candidate, Record(len(self.records)))
 
     def forget(self, candidate: str) -> None:
-        """Its answers are void (the engine died); it keeps its place and is asked anew."""
+        """Void a candidate's answers (the engine died); it keeps its place and is asked anew."""
         if (record := self.records.get(candidate)) is None:
             return
         for question, right in record.outcomes.items():
@@ -112,7 +125,7 @@ class Race:
         self.records[candidate] = Record(record.rank)
 
     def next_wave(self, candidate: str) -> list[int]:
-        """Questions to ask now; empty once it is decided, or when all are asked.
+        """Return the questions to ask now; none once the candidate is decided or all are asked.
 
         May be called again before all answers are recorded, so that the engine's batch stays full.
         """
@@ -127,7 +140,7 @@ class Race:
         return wave
 
     def record(self, candidate: str, outcomes: Mapping[int, bool]) -> None:
-        """Right or wrong, by question. A question counts once."""
+        """Record answers as right or wrong, by question. A question counts once."""
         record = self.records[candidate]
         for question, right in outcomes.items():
             assert question in record.issued and question not in record.outcomes, question
@@ -138,7 +151,7 @@ class Race:
         self._calibrate()
 
     def standing(self, candidate: str) -> Standing:
-        """Where a candidate stands, by all that is recorded now."""
+        """Return where a candidate stands, by all that is recorded now."""
         record = self.records[candidate]
         if len(record.outcomes) == self.num_questions:
             return "complete"
@@ -148,14 +161,17 @@ class Race:
         return "out" if record.out else "in" if self._is_in(record) else "racing"
 
     def winners(self) -> list[str]:
-        """The top K so far, best first: those that are in or complete."""
+        """Return the top K so far, best first, of all that are not out."""
         done = {c: r for c, r in self.records.items() if not r.out}
         return sorted(done, key=lambda c: (-done[c].correct, done[c].rank))[: self.rule.most]
 
     # ---- when it is decided
 
     def _preferred(self) -> list[int]:
-        """In `sure`, hardest first by what was recorded; in `likely` the head, then the rest."""
+        """Return all questions in the order in which they are preferred.
+
+        In `sure` that is hardest first, by what was recorded; in `likely` the head, then the rest.
+        """
         if self.rule.mode != "sure":
             head = set(self.head)
             return [*self.head, *(q for q in self.order if q not in head)]
@@ -165,8 +181,8 @@ class Race:
     def _calibrate(self) -> None:
         """Choose the head with which the first candidates would have been decided soonest.
 
-        By those only that were asked everything, and in other orders than the race's: a sample is
-        fair to a candidate if neither it nor the order had a part in choosing what is sampled.
+        Only candidates that were asked everything count, in other orders than the race's: a sample
+        is fair to a candidate if neither it nor the order had a part in choosing what is sampled.
         """
         first = [r for r in self.records.values() if r.rank < self.rule.calibration]
         complete = [r for r in first if len(r.outcomes) == self.num_questions]
@@ -181,7 +197,10 @@ class Race:
         self._calibrated = True
 
     def _needed(self, record: Record) -> int:
-        """Correct answers without which K others are better: the K-th best of what they have."""
+        """Return the number of correct answers below which K others are better.
+
+        It is the K-th best of what the others have.
+        """
         others = (
             r.correct + (r.rank < record.rank) for r in self.records.values() if r is not record
         )
@@ -189,17 +208,22 @@ class Race:
         return best[-1] if len(best) == self.rule.most else 0
 
     def _is_out(self, record: Record) -> bool:
+        """Return whether a candidate is out: surely, or in `likely` by improbability."""
         needed = self._needed(record)
         if record.high(self.num_questions) < needed:
-            return True  # also where more is needed than there are questions
+            # Also where more is needed than there are questions.
+            return True
         return self.rule.mode == "likely" and self._is_unlikely(record, needed)
 
     def _is_unlikely(self, record: Record, needed: int) -> bool:
-        """By the complete waves of the head only: what answers first is no fair sample."""
+        """Return whether so few right answers are too improbable for one of the top K.
+
+        Only the complete waves of the head count: what answers first is no fair sample.
+        """
         asked = itertools.takewhile(record.outcomes.__contains__, self.head)
         marks = [record.outcomes[q] for q in asked]
         looks = len(marks) // self.rule.wave + (len(marks) == len(self.head))
-        # all that is not of the head counts as right, unless it was asked
+        # A question outside the head counts as right until it is asked.
         right = record.correct - sum(record.outcomes.get(q, False) for q in self.head)
         unasked = self.num_questions - len(self.head) - self._outside(record)
         needed -= right + unasked
@@ -212,11 +236,14 @@ class Race:
         return sum(marks[: look * self.rule.wave]) <= limits[look - 1]
 
     def _outside(self, record: Record) -> int:
-        """Questions that were answered and are not of the head."""
+        """Return the number of questions that were answered and are not in the head."""
         return len(record.outcomes) - sum(q in record.outcomes for q in self.head)
 
     def _is_in(self, record: Record) -> bool:
-        """Fewer than K others can still be better; those to come count as all right."""
+        """Return whether fewer than K others can still be better.
+
+        Candidates that have yet to come count as all right.
+        """
         if self.rule.population is None:
             return False
         rivals = self.rule.population - len(self.records)
@@ -248,11 +275,12 @@ def replay_cost(rule: RaceRule, loss: float, rows: np.ndarray, head: list[int]) 
 
 @functools.lru_cache(maxsize=8)
 def boundaries(num_questions: int, wave: int, loss: float) -> np.ndarray:
-    """[needed, look]: with so few right answers after that wave a candidate is out; -1 is never.
+    """Return limits[needed, look]: a candidate with at most that many right answers is out.
 
-    Exact: of a candidate that has just `needed` right answers, asked in a uniform order, the share
-    that any look puts out is at most `loss`; one that has more is put out less often. What the looks
-    may spend together grows with the questions asked, faster at first: early stops save most.
+    A look comes after each wave; -1 means never. The limits are exact: of a candidate that has just
+    `needed` right answers, asked in a uniform order, the share that any look puts out is at most
+    `loss`; one that has more is put out less often. What the looks may spend together grows with
+    the questions asked, faster at first: early stops save most.
 
     Limits never fall as more is needed. The bar of a race only rises, and ends no higher than what
     the top K have, so every look puts out less than the looks at that last bar would.
@@ -266,7 +294,8 @@ def boundaries(num_questions: int, wave: int, loss: float) -> np.ndarray:
         asked += step
         allowed = loss * (1 - (1 - asked / num_questions) ** 2)
         tail = spent[:, None] + np.cumsum(alive[:, ::-1], axis=1)[:, ::-1]
-        first = (tail > allowed).sum(axis=1)  # put out: as many as this, or more, still to come
+        # Candidates with this number of right answers still to come, or more, are put out.
+        first = (tail > allowed).sum(axis=1)
         spent = np.append(tail, spent[:, None], axis=1)[needed, first]
         alive[needed[None, :] >= first[:, None]] = 0.0
         columns.append(np.maximum(needed - first, -1))
@@ -275,7 +304,10 @@ def boundaries(num_questions: int, wave: int, loss: float) -> np.ndarray:
 
 
 def advance(alive: np.ndarray, left: int, step: int) -> np.ndarray:
-    """`step` more of `left` questions are answered: hypergeometric, by the right ones to come."""
+    """Return `alive` after `step` more of `left` questions are answered.
+
+    `alive` is [needed, right ones still to come]; the right ones among the step are hypergeometric.
+    """
     after, to_come = np.zeros_like(alive), np.arange(alive.shape[1])
     for right in range(min(step, len(to_come) - 1) + 1):
         ways = log_choose(to_come, right) + log_choose(left - to_come, step - right)
@@ -286,11 +318,12 @@ def advance(alive: np.ndarray, left: int, step: int) -> np.ndarray:
 
 @functools.cache
 def log_factorials(largest: int) -> np.ndarray:
+    """Return log(i!) for i from 0 to `largest`."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, largest + 1)))])
 
 
 def log_choose(n: np.ndarray, k: int) -> np.ndarray:
-    """log of n over k; -inf where there is no way."""
+    """Return the log of n over k; -inf where k is more than n."""
     safe = np.maximum(n, k)
     table = log_factorials(1 << int(safe.max()).bit_length())
     return np.where(n >= k, table[safe] - table[k] - table[safe - k], -np.inf)

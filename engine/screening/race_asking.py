@@ -1,4 +1,4 @@
-"""One candidate's part in a race, asked of a live engine: questions in waves, the batch kept full."""
+"""Asks one candidate of a race in a live engine: questions go in waves, the batch stays full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .session import TARGET
 def open_race(
     mode: str, top: int | None, seed: int, task: Task, population: int | None
 ) -> Race | None:
-    """The race of a screening of so many programs; None where every question is asked."""
+    """Make the race of a screening of `population` programs; None where all questions are asked."""
     if mode == "full":
         return None
     assert top is not None, "a race is for the top K"
@@ -25,17 +25,21 @@ def open_race(
 
 
 def enter(race: Race, candidate: Candidate) -> None:
-    """A candidate begins. Programs that are rejected or duplicates never do: what of the population
-    will have raced is estimated once, by what of it was gone through when calibration was full."""
+    """Enter a candidate into a race.
+
+    Programs that are rejected or duplicates never enter. So once, when calibration is full, the
+    number that will have raced is estimated: by the share of the programs so far that did.
+    """
     race.enter(candidate.id)
     rule = race.rule
     if rule.population and len(race.records) == rule.calibration:
-        seen = max(candidate.ordinal, rule.calibration)  # the base is the one of ordinal 0
+        # The base has ordinal 0, so this ordinal is the number of programs so far.
+        seen = max(candidate.ordinal, rule.calibration)
         race.expected = round(rule.population * rule.calibration / seen)
 
 
 def recall(race: Race, store: Store, task: Task) -> None:
-    """Enter what was decided before, in the order in which it was."""
+    """Enter the candidates that were decided before, in their order, with their answers."""
     position = {question.index: i for i, question in enumerate(task.split("dev"))}
     for candidate in store.candidates():
         if candidate.source and candidate.status and candidate.status.has_answers:
@@ -46,7 +50,10 @@ def recall(race: Race, store: Store, task: Task) -> None:
 
 
 def ask_in_race(client: Client, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
-    """The answers that the race needed, by question; fewer than all where it was decided before."""
+    """Ask the questions that the race needs, and return the graded answers by question.
+
+    There are fewer than all where the race was decided before.
+    """
     questions, samples = task.split("dev"), dict[int, Sample]()
     name = candidate.id
     race.forget(name)

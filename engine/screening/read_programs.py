@@ -1,4 +1,4 @@
-"""Many programs as a user names them: files, folders, .jsonl of {"id", "source"}."""
+"""Reads programs as a user names them: files, folders, or .jsonl lines of {"id", "source"}."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ SUFFIXES = (".py", ".md", ".txt")
 
 
 def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
-    """[(id, text)] in the order given. UsageError for what is missing, empty or named twice."""
+    """Return [(id, text)] in the order given.
+
+    UsageError for a place that is missing or empty, and for an id that is given twice or is "base".
+    """
     programs: list[tuple[str, str]] = []
     for place in places:
         found = list(read_place(Path(place)))
@@ -29,6 +32,7 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def read_place(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (id, text) of one file, of a folder's files by name, or of the lines of a .jsonl."""
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in SUFFIXES:
@@ -40,6 +44,7 @@ def read_place(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (id, text) of each line of a .jsonl. UsageError names the line that is wrong."""
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -51,6 +56,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_text(path: Path) -> str:
+    """Return a file's text; bytes that are no UTF-8 become surrogates. UsageError if unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:

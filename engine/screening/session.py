@@ -1,4 +1,7 @@
-"""The resident engine of a screening: started when first needed, stopped for training, started again."""
+"""The resident engine of a screening.
+
+It is started when first needed, stopped for training, and started again.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,37 @@ from ..weights.bank import Bank
 from ..weights.budget import cache_share
 from .settings import ScreenSettings
 
-TARGET = "target"  # the key of the model whose weights are swapped
-TRIAL_TOKENS, TRIAL_LETTERS = 8, 200  # of an answer and of a prompt (its end), to choose threads by
+# The key of the model whose weights are swapped.
+TARGET = "target"
+# To choose the number of threads, answers of this many tokens are timed, to prompts that are cut to
+# this many last characters.
+TRIAL_TOKENS, TRIAL_LETTERS = 8, 200
 
 
 @dataclass
 class Usage:
-    """The engine's use of time while candidates were screened; shares of the wall clock."""
+    """What the engine did while candidates were screened.
+
+    `threads` is None until the engine is up. `busy_s` counts calls, `swap_s` the swaps among them.
+    """
 
     engine: str = ""
-    threads: int | None = None  # known once the engine was up
+    threads: int | None = None
     wall_s: float = 0.0
     busy_s: float = 0.0
     swap_s: float = 0.0
 
     def count(self, spent: Times) -> None:
+        """Add the seconds of one candidate."""
         self.busy_s += spent.busy_s
         self.swap_s += spent.swap_s
 
     def to_json(self) -> dict[str, object]:
+        """Return the `engine` object of `screen --json`.
+
+        `busy_share` is a share of the wall clock, `swap_share` of the busy time; None before any
+        work.
+        """
         busy = self.busy_s / self.wall_s if self.wall_s else None
         swap = self.swap_s / self.busy_s if self.busy_s else None
         shares = {"busy_share": busy, "swap_share": swap}
@@ -42,16 +57,16 @@ class Usage:
 
 
 class EngineSession:
-    """One worker with the base as its target model, and with the bank that is merged into it."""
+    """One worker with the base as its target model, and the bank that is merged into it."""
 
     def __init__(
         self, settings: ScreenSettings, bank: Bank, task: Task, log: Path, threads: int | None
     ) -> None:
         self.settings, self.bank, self.task, self._log = settings, bank, task, log
         self.usage = Usage(threads=threads)
-        # Seconds by number of threads, where it was chosen by this process.
+        # Median seconds by number of threads, where this process chose the number.
         self.trials: dict[str, float] = {}
-        # What kernels are compiled for; None without a GPU, and before the bank is open.
+        # What kernels are compiled for (90: sm_90); None without a GPU or before the bank is open.
         self.arch: int | None = None
         self._client: Client | None = None
         self._is_open = False
@@ -59,8 +74,11 @@ class EngineSession:
         self._opening = Lock()
 
     def start(self) -> None:
-        """Begin the engine's imports; other work goes on meanwhile. Never from a thread of a pool:
-        the kernel ends the engine's process with the thread that started it."""
+        """Start the worker, which imports its engine while other work goes on.
+
+        Never call this from a thread of a pool: the kernel ends the engine's process with the
+        thread that started it. MissingExtra where the engine is not installed.
+        """
         if self._client is None:
             settings = EngineSettings(
                 engine=choose_engine(self.settings.engine),
@@ -73,7 +91,7 @@ class EngineSession:
 
     @property
     def client(self) -> Client:
-        """The worker, with its model and bank open."""
+        """The worker, with its model and bank open; started where it is not up."""
         self.start()
         assert self._client is not None
         if not self._is_open:
@@ -81,13 +99,14 @@ class EngineSession:
         return self._client
 
     def running(self) -> Client:
-        """The worker, from a thread that must not start one. EngineGone where there is none."""
+        """Return the worker to a thread that must not start one. EngineGone where there is none."""
         with self._opening:
             if self._client is None:
                 raise EngineGone("no engine is up")
             return self.client
 
     def _open(self, client: Client) -> None:
+        """Open the base and the bank in the worker, and set its threads."""
         selection = self.bank.selection
         base = str(selection.base.folder)
         client.open_model(TARGET, base)
@@ -104,7 +123,7 @@ class EngineSession:
         self.usage.engine = client.engine
 
     def _set_threads(self, client: Client) -> None:
-        """As many as before; at a run's first start, those that are found the fastest."""
+        """Set the threads used before; at a run's first start, try which number is fastest."""
         if self.usage.threads:
             return client.set_threads(self.usage.threads)
         sampling = greedy(self.task)
@@ -123,10 +142,11 @@ class EngineSession:
         return True
 
     def lost(self) -> None:
-        """The worker ended by itself."""
+        """Note that the worker ended by itself."""
         self._client = None
 
     def stop(self) -> None:
+        """End the worker, if one is up."""
         if self._client is not None:
             self._client.stop()
             self._client = None

@@ -1,4 +1,4 @@
-"""Settings of a screening."""
+"""The settings of a screening."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 class ScreenSettings:
     """Everything that decides the scores of a screening; a run folder belongs to one of these.
 
-    Models are folders or hub ids. `params` are keyword arguments of every program. `shots` is for gsm8k
-    and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
+    Models are folders or hub ids. `params` are keyword arguments of every program. `shots` is for
+    gsm8k and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
     """
 
     base: str
@@ -21,11 +21,10 @@ class ScreenSettings:
     backend: str = "auto"
     params: dict[str, Any] = field(default_factory=dict)
     race: str = "full"
-    top: int | None = None  # how many a race is for
+    top: int | None = None  # K: how many of the best a race is for
     engine: str = "auto"
-    max_model_len: int | None = (
-        None  # tokens of prompt and answer; None: 4096 or what the model reads
-    )
+    # Tokens of prompt and answer together; None means 4096, or fewer where the model reads fewer.
+    max_model_len: int | None = None
     seed: int = 0
     data: str | None = None
     shots: str = "auto"

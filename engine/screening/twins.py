@@ -1,7 +1,8 @@
-"""Finds whose duplicate a candidate is: equal texts or plans, or float32 updates within 1e-5 of their norm.
+"""Finds the earlier candidate that a new one repeats.
 
-The store tells who has the same text or plan, or a like norm and sketch (plans/survey.py), in O(log n).
-Likeness only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
+Texts or plans are equal, or float32 updates differ by at most 1e-5 of their norm. The store tells
+who has the same text or plan, or a like norm and sketch (plans/survey.py), in O(log n). Likeness
+only says whom to compare: a duplicate is confirmed over all selected tensors before a score is
 copied. A program that changes nothing is a duplicate of the base.
 """
 
@@ -17,29 +18,34 @@ from ..records.store import Store
 from .verdicts import Duplicate
 
 TOLERANCE = 1e-5
-SPREAD = 6.0  # a random direction sees a difference as up to so many times its length
+# A random direction may show a difference as up to this many times its length.
+SPREAD = 6.0
 
 
 @dataclass
 class Twins:
-    """Looks for the candidate that a new one repeats. `plan_of` makes a stored one's plan again."""
+    """Looks for the candidate that a new one repeats. Preparer asks it.
+
+    `plan_of` makes the plan of a stored candidate again, by id.
+    """
 
     store: Store
     surveyor: Surveyor
     plan_of: Callable[[str], Plan | None]
-    # Candidates that are prepared and not yet decided, so that the store does not know their plans.
+    # Surveys of candidates that are prepared and not yet decided: the store lacks their plans.
     recent: dict[str, Survey] = field(default_factory=dict)
 
     def same_text(self, candidate: Candidate) -> Candidate | None:
-        """The first decided candidate of the very same text and parameters.
+        """Return the first decided candidate of the very same text and parameters, or None.
 
-        Not one that was stopped for its time or memory: those depend on the machine's other work.
+        One that was stopped for its time or memory does not count: those depend on the machine's
+        other work.
         """
         known = self.store.decided_as(candidate.id)
         return None if known is None or known.kind in ("timeout", "memory") else known
 
     def same_plan(self, plan: Plan) -> Duplicate | None:
-        """The first candidate of the very same plan."""
+        """Return the first candidate of the very same plan, or None."""
         if found := self.store.scored_as(plan.fingerprint):
             return Duplicate(found, found, None)
         for name, survey in self.recent.items():
@@ -48,7 +54,7 @@ class Twins:
         return None
 
     def same_update(self, survey: Survey) -> Duplicate | None:
-        """The first candidate whose updates are the same, confirmed over all tensors."""
+        """Return the first candidate with the same updates, confirmed over all tensors, or None."""
         if survey.norm == 0.0:
             return Duplicate(BASE, None, survey)
         for name, theirs in self.alike(survey):
@@ -59,7 +65,7 @@ class Twins:
         return None
 
     def alike(self, survey: Survey) -> Iterable[tuple[str, Sequence[float]]]:
-        """Candidates of like norm and sketch, the earliest first."""
+        """Return (id, sketch) of the candidates of like norm and sketch, the earliest first."""
         room = 2 * TOLERANCE * survey.norm
         low, high = survey.norm - room, survey.norm + room
         found = self.store.scored_near(low, high)
@@ -71,7 +77,7 @@ class Twins:
         return [(name, sketch) for name, sketch in found if near(sketch, survey)]
 
     def confirmed(self, plan: Plan, other: Plan, norm: float) -> bool:
-        """Whether two plans' updates differ by at most 1e-5 of their norm."""
+        """Return whether two plans' updates differ by at most 1e-5 of their norm."""
         if plan.tensors.keys() != other.tensors.keys():
             return False
         room, square = (TOLERANCE * norm) ** 2, 0.0
@@ -83,7 +89,7 @@ class Twins:
 
 
 def near(sketch: Sequence[float], survey: Survey) -> bool:
-    """Near enough to be worth a confirmation."""
+    """Return whether a sketch is near enough to the survey's to be worth a confirmation."""
     room = SPREAD * TOLERANCE * survey.norm
     return len(sketch) == len(survey.sketch) and all(
         abs(a - b) <= room for a, b in zip(sketch, survey.sketch, strict=True)

@@ -1,4 +1,4 @@
-"""What is known of a candidate before the engine is asked, and what the engine said."""
+"""Records that are passed between preparing, asking and deciding."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..records.score import Sample, Score
 
 @dataclass(frozen=True)
 class Duplicate:
-    """The candidate repeats another.
+    """The candidate repeats another, `of`, and gets its score.
 
-    `like`: an earlier candidate of the same text or plan, of which all that was found out holds here
-    too; None where only the updates are equal. `survey`: the candidate's own, to score it after all
-    where the other one fails; None where the other one is decided.
+    `like` is an earlier candidate of the same text or plan, of which all that was found out holds
+    here too; None where only the updates are equal. `survey` is the candidate's own, to score it
+    after all where the other one fails; None where the other one is decided.
     """
 
     of: str
@@ -23,13 +23,16 @@ class Duplicate:
     survey: Survey | None
 
 
-# Rejected, the twin of another, or to be scored.
+# What is known before the engine is asked: rejected, the twin of another, or to be scored.
 Verdict = Rejection | Duplicate | Survey
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The engine's answers to a candidate's questions, graded; `seconds` of the engine's time."""
+    """The engine's answers to a candidate's questions, graded.
+
+    `weights_fingerprint` is that of the live weights, `seconds` the engine's time.
+    """
 
     weights_fingerprint: str
     score: Score
