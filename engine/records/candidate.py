@@ -1,4 +1,4 @@
-"""A candidate: a merge program under evaluation, as run.db keeps it."""
+"""A candidate is a merge program under evaluation; this is what run.db keeps of it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from typing import Any
 
 from ..errors import Rejection
 
-BASE = "base"  # the id of the base, which is scored first
-BEST = "best"  # stands for the best candidate where none has this id
+# The id of the base, which is scored first.
+BASE = "base"
+# This name stands for the best candidate, where no candidate has it as its id.
+BEST = "best"
 
 
 class Status(StrEnum):
-    """How a candidate ended; a candidate without a status waits."""
+    """How a candidate ended. A candidate without a status is still to be decided."""
 
     SCORED = "scored"  # asked all questions
     STOPPED = "stopped"  # a race ended before the last question
     DUPLICATE = "duplicate"  # has the score of the candidate that it repeats
-    REJECTED = "rejected"  # the program's fault
+    REJECTED = "rejected"  # its program is at fault
     FAILED = "failed"  # an accident or a bug of ours; tried again by the next version
     COPY = "copy"  # in a loop, the same text as an earlier sample
 
     @property
     def has_score(self) -> bool:
-        """Whether answers of its own, or of the one it repeats, say how good it is."""
+        """Whether answers, its own or those of the one it repeats, say how good it is."""
         return self in (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
 
     @property
@@ -42,13 +44,16 @@ class Status(StrEnum):
         return self in (Status.SCORED, Status.DUPLICATE)
 
 
-# Outcomes that the text alone explains: a candidate of the same text has the same one.
+# Statuses that the text alone explains: a later candidate of the same text ends alike.
 OF_THE_TEXT = (Status.SCORED, Status.STOPPED, Status.DUPLICATE, Status.REJECTED)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row of `candidates`, with its trace. `status` is None until it is decided."""
+    """A row of the table `candidates`, with the tier and fingerprint of its trace.
+
+    `status` is None until it is decided. Candidates come from `Store` and are never changed.
+    """
 
     id: str
     ordinal: int
@@ -71,6 +76,7 @@ class Candidate:
 
     @property
     def rejection(self) -> Rejection | None:
+        """Why the program was rejected; None where it was not."""
         return Rejection(self.kind, self.detail or "", self.line) if self.kind else None
 
     def is_open(self, version: str) -> bool:
@@ -81,6 +87,7 @@ class Candidate:
 
 
 def candidate_of(row: sqlite3.Row) -> Candidate:
+    """Make a Candidate of a row of run.db."""
     values = dict(zip(row.keys(), row, strict=True))
     values["params"] = json.loads(values["params"])
     values["linear"] = json.loads(values["linear"]) if values["linear"] else None
@@ -89,14 +96,14 @@ def candidate_of(row: sqlite3.Row) -> Candidate:
 
 
 def digest_of(source: str | None, params: str) -> str:
-    """Name a text: equal for equal texts; the base has none."""
+    """Return a name for a text with its parameters, equal for equal ones; empty for the base."""
     if source is None:
         return ""
     return hashlib.sha256(f"{params}\n{source}".encode()).hexdigest()[:32]
 
 
 def clean(text: str | None) -> str | None:
-    """Text that SQLite takes: lone surrogates escaped, NUL dropped."""
+    """Return the text so that SQLite takes it: lone surrogates are escaped, NUL is dropped."""
     if text is None:
         return None
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "")

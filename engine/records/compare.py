@@ -1,7 +1,7 @@
-"""Is one candidate better than another? Paired by question: McNemar's exact test.
+"""Compares two candidates, paired by question, with McNemar's exact test.
 
-Two scores of a hundred questions overlap long before their difference is noise, since most questions
-are right or wrong for both; only those that tell the two apart count.
+Intervals of two scores of a hundred questions overlap long before their difference is noise, since
+most questions are right or wrong for both. Only those that tell the two apart count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from .store import Store
 
 @dataclass(frozen=True)
 class Comparison:
-    """Questions that both were asked, by who got them right; `p` is two-sided."""
+    """How two candidates did on the questions that both were asked.
+
+    The counts say who got a question right; `n` is all of them, and `p` is two-sided.
+    """
 
     n: int
     both: int
@@ -29,7 +32,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Score of the first less that of the second, on these questions."""
+        """The score of the first less that of the second, on these questions."""
         return (self.only_first - self.only_second) / self.n
 
     def to_json(self) -> dict[str, Any]:
@@ -37,7 +40,10 @@ class Comparison:
 
 
 def compare(first: Mapping[int, bool], second: Mapping[int, bool]) -> Comparison:
-    """Outcomes by question; those that only one was asked do not count. UsageError where none is shared."""
+    """Compare outcomes by question. Questions that only one was asked do not count.
+
+    UsageError where the two share no question.
+    """
     shared = first.keys() & second.keys()
     if not shared:
         raise UsageError("the two have no question in common: nothing can be compared")
@@ -48,18 +54,22 @@ def compare(first: Mapping[int, bool], second: Mapping[int, bool]) -> Comparison
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p: how likely so unequal a split is if both are equally good."""
+    """Return the exact two-sided p: how likely is so unequal a split if both are equally good?"""
     total, fewer = only_first + only_second, min(only_first, only_second)
     ways = sum(comb(total, i) for i in range(fewer + 1))
     return float(min(Fraction(1), Fraction(2 * ways, 2**total)))
 
 
 def compare_candidates(store: Store, first: str, second: str, split: str = "dev") -> Comparison:
-    """Two candidates of a run, by id. UsageError names the one that is absent or was not scored."""
+    """Compare two candidates of a run, by id.
+
+    UsageError names the one that is absent or was not scored.
+    """
     return compare(*(outcomes_of(store, name, split) for name in (first, second)))
 
 
 def outcomes_of(store: Store, name: str, split: str) -> dict[int, bool]:
+    """Return right or wrong by question. UsageError where the candidate is absent or unasked."""
     if store.candidate(name) is None:
         raise UsageError(f"{store.path}: has no candidate {name!r}")
     if not (found := store.outcomes(name, split)):

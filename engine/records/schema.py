@@ -1,15 +1,16 @@
 """The tables of run.db, and how an older run becomes one of today.
 
-A migration is a list of statements from one version to the next. Readers migrate a copy in memory, so
-that a run of an older version can be looked at without being changed.
+A migration is a list of statements from one version to the next. Readers migrate a copy in memory,
+so a run of an older version can be looked at without being changed.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
+# The format that is written, and the oldest one that can be read.
 VERSION = 4
-FIRST_VERSION = 3  # the oldest that can be read
+FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
@@ -41,17 +42,19 @@ CREATE TABLE preferences (
   iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
 CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 """
-MIGRATIONS = {  # version -> statements that make it the next one
+# By version: the statements that make it the next version.
+MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
 }
 
 
 def create(db: sqlite3.Connection) -> None:
+    """Make all tables in an empty database."""
     db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """0 for a database without tables of ours."""
+    """Return the format of a database; 0 for one without tables of ours."""
     return db.execute("PRAGMA user_version").fetchone()[0]
 
 

@@ -1,4 +1,4 @@
-"""Scores: counts, an interval, every answer that they rest on, and what they were made with."""
+"""Scores: counts of right answers, an interval, all answers, and what they were made with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True)
 class Score:
-    """`correct` counts the task's metric; low and high are Wilson's 95 % interval."""
+    """How many of `n` questions were answered right.
+
+    `correct` counts by the task's metric, `strict` and `flexible` by each way of grading. `low` and
+    `high` are Wilson's 95 % interval of `score` = correct / n.
+    """
 
     correct: int
     n: int
@@ -31,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question, asked and graded."""
+    """One question with its answer and grades."""
 
     index: int
     question: str
@@ -47,7 +51,7 @@ class Sample:
 
 
 def score_of(grades: Sequence[Grade | Sample], metric: str) -> Score:
-    """Counts and interval of graded answers; at least one."""
+    """Return the Score of graded answers, of which there must be at least one."""
     n, strict, flexible = (
         len(grades),
         sum(g.strict for g in grades),
@@ -59,7 +63,7 @@ def score_of(grades: Sequence[Grade | Sample], metric: str) -> Score:
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval; it contains correct / n and stays within [0, 1]."""
+    """Return Wilson's 95 % interval; it contains correct / n and stays within [0, 1]."""
     p, z2 = correct / n, Z_95**2
     middle, width = p + z2 / (2 * n), Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     low, high = (middle - width) / (1 + z2 / n), (middle + width) / (1 + z2 / n)
@@ -67,6 +71,7 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 
 def judge(task: Task, question: Question, response: str) -> Sample:
+    """Grade one answer to a question of the task."""
     found = grade(task.grading, response, question.answer)
     correct = found.strict if task.metric == "strict" else found.flexible
     return Sample(
@@ -82,7 +87,10 @@ def judge(task: Task, question: Question, response: str) -> Sample:
 
 
 def provenance(task: Task, engine: str) -> dict[str, str]:
-    """With what a score was made: equal ones may be compared. `engine`: with its version."""
+    """Return what a score was made with: engine, task version and grader.
+
+    Only scores with equal ones may be compared. `engine` is a name with its version.
+    """
     return {
         "engine": engine,
         "task_version": task.version,

@@ -1,6 +1,7 @@
-"""run.db: every candidate, score and answer of a run, in SQLite; a transaction per step.
+"""run.db: every candidate, score and answer of a run, in SQLite, with a transaction for each step.
 
-SQL is here and in schema.py only. What was written survives a kill at any time; readers may look while a run writes.
+All SQL is here and in schema.py. What was written survives a kill at any time; readers may look
+while a run writes.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ PRODUCT_VERSION = importlib.metadata.version("selfdev-engine")
 CANDIDATE = (
     "SELECT c.*, t.tier, t.fingerprint FROM candidates c LEFT JOIN traces t ON t.candidate = c.id"
 )
-SCORED = (  # a look-up costs no more where a plan has thousands of duplicates: they are not in it
+# Duplicates are not in this, so a look-up costs no more where a plan has thousands of them.
+SCORED = (
     "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
 )
+# The columns that `decide` may set besides `linear`.
 OUTCOME = (
     *("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds"),
     "failed_by",
@@ -33,14 +36,21 @@ OUTCOME = (
 
 
 class Store:
-    """One run's database; a context manager."""
+    """One run's database; a context manager.
+
+    Screenings and loops write it, one process at a time; reports and exports read it. A write
+    outside of `transaction` is kept at once.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db, self.path = connection, path
 
     @staticmethod
     def open(path: Path) -> Store:
-        """Open or create, to write; an older version becomes today's. UsageError for another file."""
+        """Open a database to write, or create it. An older version becomes today's.
+
+        UsageError where the file is something else, or of a version that is not known.
+        """
         with naming(path):
             db = connect(str(path))
             db.execute("PRAGMA journal_mode=WAL")
@@ -53,7 +63,11 @@ class Store:
 
     @staticmethod
     def read(path: Path) -> Store:
-        """Open to read, never changing the file; an older version is migrated in memory."""
+        """Open a database to read; the file is never changed.
+
+        An older version is migrated in memory. UsageError where the file is something else, or of a
+        version that is not known.
+        """
         with naming(path):
             db = connect_to_read(path)
             if check_version(path, db) < VERSION:
@@ -66,7 +80,7 @@ class Store:
 
     @contextmanager
     def transaction(self):
-        """All of a step, or nothing."""
+        """Keep all that is written inside, or nothing where an exception ends it."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -78,32 +92,39 @@ class Store:
     # ---- settings and events
 
     def setting(self, key: str) -> Any:
-        """A stored setting, or None."""
+        """Return a stored setting, or None where it was not set."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         return json.loads(row["value"]) if row else None
 
     def set_setting(self, key: str, value: Any) -> None:
+        """Store a setting, as JSON, in place of an earlier value."""
         text = json.dumps(value)
         self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, text))
 
     def add_event(self, kind: str, **detail: Any) -> None:
+        """Note that something happened now, with details as JSON."""
         row = (time.time(), kind, json.dumps(detail))
         self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
 
     # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
 
     def statistics(self, tensor: str) -> dict[str, float]:
+        """Return the kept statistics of a tensor's task vectors, by key."""
         found = self._db.execute("SELECT key, value FROM statistics WHERE tensor = ?", (tensor,))
         return {row["key"]: float.fromhex(row["value"]) for row in found}
 
     def keep_statistic(self, tensor: str, key: str, value: float) -> None:
+        """Keep a statistic of a tensor's task vectors, unless its key is known."""
         row = tensor, key, value.hex()
         self._db.execute("INSERT OR IGNORE INTO statistics VALUES (?, ?, ?)", row)
 
     # ---- candidates
 
     def add_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """New candidates: id, source, and optionally params, iteration, generator."""
+        """Add new candidates, in the order given.
+
+        A row has id and source, and optionally params, iteration, generator.
+        """
         (count,) = self._db.execute("SELECT count(*) FROM candidates").fetchone()
         columns = "id, ordinal, source, params, text, iteration, generator"
         for i, row in enumerate(rows):
@@ -115,13 +136,14 @@ class Store:
             )
 
     def candidates(self, iteration: int | None = None) -> list[Candidate]:
-        """In the order in which they came; of one iteration if it is given."""
+        """Return the candidates, or those of one iteration, in the order in which they came."""
         where = "" if iteration is None else "WHERE iteration = ?"
         values = () if iteration is None else (iteration,)
         rows = self._db.execute(f"{CANDIDATE} {where} ORDER BY ordinal", values).fetchall()
         return [candidate_of(row) for row in rows]
 
     def candidate(self, name: str) -> Candidate | None:
+        """Return a candidate by id, or None."""
         row = self._db.execute(f"{CANDIDATE} WHERE c.id = ?", (name,)).fetchone()
         return candidate_of(row) if row else None
 
@@ -136,15 +158,16 @@ class Store:
         sketch: Sequence[float],
         scored: bool = True,
     ) -> None:
-        """How a program was understood; `norm` and `sketch` are of its update (screening/twins.py).
+        """Store how a program was understood.
 
-        `scored`: for itself, so that others may be its duplicates.
+        `norm` and `sketch` are of its update (screening/twins.py). `scored` says that the candidate
+        is scored for itself, so that others may be its duplicates.
         """
         row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
         self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def decided_as(self, name: str) -> Candidate | None:
-        """The first other candidate with this one's text whose outcome can be reused."""
+        """Return the first other candidate with this one's text whose outcome can be reused."""
         query = (
             f"{CANDIDATE} WHERE c.text = (SELECT text FROM candidates WHERE id = ?) AND c.id != ? "
             f"AND c.status IN ({', '.join('?' * len(OF_THE_TEXT))}) ORDER BY c.ordinal LIMIT 1"
@@ -153,7 +176,7 @@ class Store:
         return candidate_of(row) if row else None
 
     def decide_like(self, known: str, name: str, **outcome: Any) -> None:
-        """Decide a candidate of which all that was found out of another holds, too."""
+        """Decide a candidate like a known one: all that was found out about that one holds too."""
         columns = "tier, reason, fingerprint, asks, norm, sketch"
         self._db.execute(
             f"INSERT OR REPLACE INTO traces (candidate, {columns}, scored) "
@@ -164,19 +187,25 @@ class Store:
         self.decide(name, linear=same.linear if same else None, **outcome)
 
     def scored_as(self, fingerprint: str) -> str | None:
-        """The first scored candidate of the very same plan."""
+        """Return the id of the first scored candidate with this fingerprint of a plan, or None."""
         query = f"{SCORED} AND t.fingerprint = ? ORDER BY c.ordinal LIMIT 1"
         row = self._db.execute(query, (fingerprint,)).fetchone()
         return row["id"] if row else None
 
     def scored_near(self, low: float, high: float) -> list[tuple[str, list[float]]]:
-        """(id, sketch) of the scored candidates whose update's norm lies between, in order."""
+        """Return (id, sketch) of the scored candidates whose update's norm lies in [low, high].
+
+        They come in the order of the candidates.
+        """
         query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY c.ordinal"
         rows = self._db.execute(query, (low, high)).fetchall()
         return [(row["id"], json.loads(row["sketch"])) for row in rows]
 
     def decide(self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: Any) -> None:
-        """How a candidate ended: status, and kind, detail, line, duplicate_of and the like."""
+        """Store how a candidate ended.
+
+        `outcome` has its status, and kind, detail, line, duplicate_of and the like.
+        """
         assert outcome.keys() <= set(OUTCOME), outcome
         values = {**outcome, "linear": json.dumps(linear) if linear else None}
         assignments = ", ".join(f"{column} = :{column}" for column in values)
@@ -195,7 +224,7 @@ class Store:
         samples: Sequence[Sample],
         made_with: Mapping[str, str],
     ) -> None:
-        """A score, its answers, and with what it was made (`score.provenance`)."""
+        """Store a score, its answers, and what it was made with (`score.provenance`)."""
         s, made = score, json.dumps(dict(made_with))
         counts = (s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
         row = (name, task, split, *counts, made)
@@ -210,7 +239,7 @@ class Store:
         )  # fmt: skip
 
     def score(self, name: str, split: str = "dev") -> Score | None:
-        """The score of a candidate; a duplicate's is that of the one it points to."""
+        """Return a candidate's score, or None; a duplicate has that of the one it points to."""
         query = (
             "SELECT * FROM scores WHERE split = ? AND candidate = "
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
@@ -223,7 +252,7 @@ class Store:
         )
 
     def leaders(self, count: int) -> list[tuple[str, Score]]:
-        """The best scored candidates on dev, the earliest of equals first."""
+        """Return (id, score) of the best scored candidates on dev; of equals the earliest first."""
         query = (
             "SELECT s.candidate FROM scores s JOIN candidates c ON c.id = s.candidate "
             "WHERE s.split = 'dev' AND c.status = 'scored' ORDER BY s.score DESC, c.ordinal LIMIT ?"
@@ -233,8 +262,11 @@ class Store:
         return [(name, score) for name, score in found if score]
 
     def named(self, name: str) -> str:
-        """The id that is meant: `best` is the best scored program, of those that a loop sampled if
-        there are any. UsageError where nothing was scored yet."""
+        """Return the id that is meant.
+
+        `best` is the best scored program, of those that a loop sampled if there are any. UsageError
+        where nothing was scored yet.
+        """
         if name != BEST or self.candidate(name):
             return name
         query = (
@@ -248,13 +280,13 @@ class Store:
         return row["id"]
 
     def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
-        """Engine, task version and grader of a candidate's own score."""
+        """Return engine, task version and grader of a candidate's own score, or None."""
         query = "SELECT made_with FROM scores WHERE split = ? AND candidate = ?"
         row = self._db.execute(query, (split, name)).fetchone()
         return json.loads(row["made_with"]) if row else None
 
     def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
-        """Right or wrong by question; a duplicate's are those of the one it points to."""
+        """Return right or wrong by question; a duplicate has those of the one it points to."""
         query = (
             "SELECT idx, correct FROM answers WHERE split = ? AND candidate = "
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
@@ -262,7 +294,7 @@ class Store:
         return {i: bool(right) for i, right in self._db.execute(query, (split, name, name))}
 
     def samples(self) -> Iterable[dict[str, Any]]:
-        """Every answer, as lines of samples.jsonl."""
+        """Yield every answer as an object for a line of samples.jsonl."""
         query = "SELECT * FROM answers ORDER BY rowid"
         for row in self._db.execute(query):
             sample = {key: row[key] for key in row.keys() if key not in ("task", "idx")}  # noqa: SIM118
@@ -272,27 +304,33 @@ class Store:
     # ---- the loop's records
 
     def set_iteration(self, iteration: int, data: Mapping[str, Any]) -> None:
+        """Store the record of a loop's iteration, in place of an earlier one."""
         row = (iteration, json.dumps(dict(data)))
         self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?)", row)
 
     def iterations(self) -> dict[int, dict[str, Any]]:
+        """Return the records of a loop's iterations, by number."""
         rows = self._db.execute("SELECT * FROM iterations ORDER BY iteration").fetchall()
         return {row["iteration"]: json.loads(row["data"]) for row in rows}
 
     def set_preferences(self, iteration: int, pairs: Iterable[tuple[str, str, bool]]) -> None:
-        """(chosen id, rejected id, held out) of an iteration, in place of earlier ones."""
+        """Store the preferences of an iteration, in place of earlier ones.
+
+        A preference is (chosen id, rejected id, held out).
+        """
         self._db.execute("DELETE FROM preferences WHERE iteration = ?", (iteration,))
         rows = [(iteration, *pair) for pair in pairs]
         self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?)", rows)
 
     def preferences(self, iteration: int) -> list[tuple[str, str, bool]]:
+        """Return (chosen id, rejected id, held out) of an iteration, in the order stored."""
         query = (
             "SELECT chosen, rejected, held_out FROM preferences WHERE iteration = ? ORDER BY rowid"
         )
         return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
-        """Those of these candidates that are still to be decided; read one at a time."""
+        """Yield those of these candidates that are still to be decided, read one at a time."""
         for name in names:
             if (found := self.candidate(name)) and found.is_open(PRODUCT_VERSION):
                 yield found
@@ -308,14 +346,18 @@ class Store:
 
 
 def connect(name: str, **options: bool) -> sqlite3.Connection:
+    """Connect to SQLite so that transactions are explicit and rows have names."""
     db = sqlite3.connect(name, isolation_level=None, **options)
     db.row_factory = sqlite3.Row
     return db
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Read-only. Where the folder cannot be written, no other process may write either, so the file is
-    read as it is (SQLite would need a file beside it to see a writer's changes)."""
+    """Connect read-only.
+
+    Where the folder cannot be written, no other process may write either, so the file is read as it
+    is: SQLite would need a file beside it to see a writer's changes.
+    """
     uri = path.absolute().as_uri()
     try:
         db = connect(f"{uri}?mode=ro", uri=True)
@@ -326,7 +368,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check_version(path: Path, db: sqlite3.Connection) -> int:
-    """UsageError where the file is no run, or of a version that this one does not know."""
+    """Return the version of a database.
+
+    UsageError where the file is no run, or of a version that this one does not know.
+    """
     version = version_of(db)
     if version == 0:
         raise UsageError(f"{path}: not a run's database: it has no tables of a run")
@@ -339,7 +384,7 @@ def check_version(path: Path, db: sqlite3.Connection) -> int:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """SQLite's errors, as what is wrong with the file."""
+    """Turn SQLite's errors into a UsageError that names the file."""
     try:
         yield
     except sqlite3.DatabaseError as error:
