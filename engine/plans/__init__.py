@@ -1,1 +1,1 @@
-"""What is done to each tensor: made, answered, priced, carried out."""
+"""Plans say what is done to each tensor: they are made, priced, surveyed and run here."""

@@ -1,4 +1,4 @@
-"""Answers a program's question about a tensor: by a sweep where possible, else by torch."""
+"""Answers a program's question about a tensor: by a kernel sweep where possible, else by torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ..trace.replay import replay
 def answer_question(
     question: TraceGraph, tensors: TensorSet, backend: Backend, memo: Memo
 ) -> list[Tensor]:
-    """Values of a question's outputs on real task vectors: by a memoised sweep, else by torch."""
+    """Return the values of a question's outputs on real task vectors.
+
+    A sweep computes them, and `memo` keeps its statistics. Torch replays what no kernel can answer.
+    """
     shapes = [question.nodes[output].shape for output in question.outputs]
     try:
         values = backend.values(values_plan(lower(question)), tensors, memo)
@@ -35,17 +38,18 @@ def answer_question(
 
 
 class LargeAnswer(Exception):
-    """An answer that is no number or vector of the kernels' spaces."""
+    """The answer is not a number or a vector of the kernels' spaces."""
 
 
 def values_plan(graph: KernelGraph) -> KernelPlan:
+    """Return the plan that computes a graph's outputs. LargeAnswer where one is no number."""
     if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
         raise LargeAnswer
     return compile_values(graph)
 
 
 def task_vectors(tensors: TensorSet, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """float32 task vectors in the shape that a trace was made for."""
+    """Return the float32 task vectors by expert, in the shape that a trace was made for."""
     base = tensors.base.float()
     return {
         name: (expert.float() - base).reshape(shape) for name, expert in tensors.experts.items()

@@ -1,4 +1,4 @@
-"""Runs plans of any tier on tensors; finds NaN and Inf."""
+"""Runs plans of any tier on tensors; rejects results with NaN or Inf."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from .plan import Eager, Fused, Hybrid, TensorPlan
 def update_of(
     plan: TensorPlan, tensors: TensorSet, backend: Backend, memo: Memo | None = None
 ) -> Tensor | Rejection:
-    """The float32 update, in the base's shape; `runtime` where torch refuses the real numbers."""
+    """Return the float32 update of one tensor, in the base's shape.
+
+    Returns the rejection `runtime` where torch refuses the real numbers.
+    """
     match plan:
         case Fused():
             return backend.update(plan.kernel, tensors, memo)
@@ -33,6 +36,7 @@ def update_of(
 
 
 def replayed(plan: Hybrid, tensors: TensorSet) -> Tensor | Rejection:
+    """Run a hybrid plan's graph by torch; `runtime` where torch refuses the real numbers."""
     try:
         (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
     except TORCH_ERRORS as error:
@@ -47,9 +51,10 @@ def merge_tensors(
     backend: Backend,
     outs: Sequence[Tensor],
 ) -> Rejection | None:
-    """Write out = base + update for each tensor, rounded once; fused plans of one structure in one call.
+    """Write out = base + update for each tensor, rounded once to the base's dtype.
 
-    Returns why a result cannot be used (`nonfinite`, or `runtime` in torch); other outs may be written
+    Fused plans run in one call, so they must have one structure (see `grouped`). Returns why a
+    result cannot be used (`nonfinite`, or `runtime` in torch), else None; other outs may be written
     then, too. UsageError where the checkpoint itself holds NaN or Inf.
     """
     jobs = list[Job]()
@@ -71,6 +76,7 @@ def merge_tensors(
 def merge_on_host(
     plan: TensorPlan, tensors: TensorSet, bank: Bank, backend: Backend, out: Tensor
 ) -> Rejection | None:
+    """Write out = base + update for one tensor by torch on the host; return a rejection or None."""
     here = on_host(tensors)
     update = update_of(plan, here, backend)
     if isinstance(update, Rejection):
@@ -80,13 +86,19 @@ def merge_on_host(
 
 
 def nonfinite(name: str, bank: Bank, what: str) -> Rejection:
-    """The program's fault, unless a checkpoint holds NaN or Inf itself: that is a UsageError."""
+    """Return the rejection for NaN or Inf in an update or result: the program's fault.
+
+    UsageError instead where a checkpoint itself holds NaN or Inf in this tensor.
+    """
     bank.check_finite(name)
     return Rejection("nonfinite", f"the {what} holds NaN or Inf in {name}")
 
 
 def on_host(tensors: TensorSet) -> TensorSet:
-    """The tensors for torch, since a trace's numbers are on the host. Copied only from a device."""
+    """Return the tensors on the host, since a trace's numbers are there.
+
+    Only tensors on a device are copied.
+    """
     experts = {name: expert.cpu() for name, expert in tensors.experts.items()}
     return TensorSet(tensors.name, tensors.base.cpu(), experts)
 
@@ -94,8 +106,11 @@ def on_host(tensors: TensorSet) -> TensorSet:
 def grouped(
     plans: Mapping[str, TensorPlan], names: Sequence[str], base: Checkpoint, most_bytes: int
 ) -> list[list[str]]:
-    """Group names that go into one call: fused plans of one structure, whose results have at most so
-    many bytes together. With 0 each is alone."""
+    """Group names that go into one call of `merge_tensors`.
+
+    A group has fused plans of one structure, whose results have at most `most_bytes` together. Any
+    other plan is alone. With `most_bytes` 0 every plan is alone.
+    """
     if not most_bytes:
         return [[name] for name in names]
     groups: dict[object, list[list[str]]] = {}

@@ -9,7 +9,7 @@ from ..errors import UsageError
 
 
 def open_backend(name: str) -> Backend:
-    """UsageError where the backend does not exist, or not here."""
+    """Return the kernel backend of this name. UsageError where it does not exist, or not here."""
     try:
         return get_backend(name)
     except BackendError as error:
@@ -17,8 +17,9 @@ def open_backend(name: str) -> Backend:
 
 
 def driver_backend(chosen: str) -> str:
-    """What questions and surveys run on: never a device, which is a worker's alone in a screening.
+    """Return the name of the backend that questions and surveys run on; it never uses a device.
 
-    In a merge, too: an answer's last bit may decide a plan, which is to be the same everywhere.
+    In a screening the device is the worker's alone. In a merge an answer's last bit may decide a
+    plan, and a plan is to be the same everywhere.
     """
     return "cpu" if chosen in ("auto", "triton") else chosen

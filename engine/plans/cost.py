@@ -1,4 +1,4 @@
-"""What a plan costs on one tensor; `trace` and `merge` say the same."""
+"""What a plan costs on one tensor; the commands `trace` and `merge` report the same numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .plan import Fused, TensorPlan
 
 @dataclass(frozen=True)
 class Cost:
-    """`ops` are nodes of the trace, `passes` are over the weights, `bytes` all reads plus the write.
+    """The cost of one tensor's plan.
 
-    A tensor that torch computes takes one pass, which reads base and experts whole. An eager plan
-    has no trace, hence no ops.
+    `ops` are nodes of the trace, `passes` are over the weights, `bytes` are all reads plus the
+    write. A tensor that torch computes takes one pass, which reads base and experts whole. An eager
+    plan has no trace, so no ops.
     """
 
     ops: int
@@ -24,7 +25,10 @@ class Cost:
 
 
 def cost_of(plan: TensorPlan, shape: tuple[int, ...], itemsizes: Mapping[str, int]) -> Cost:
-    """The cost for one tensor; `itemsizes` in bytes, by expert name and "base"."""
+    """Return the cost for one tensor of this shape.
+
+    `itemsizes` are bytes of an element, by expert name and "base".
+    """
     *rows, cols = shape or (1,)
     if isinstance(plan, Fused):
         moved = sum(plan_bytes(plan.kernel, (math.prod(rows), cols), itemsizes))

@@ -1,4 +1,4 @@
-"""The linear equivalent of a merge: least-squares coefficients on the task vectors, and what is left.
+"""The linear equivalent of a merge: least-squares coefficients on the task vectors, and the rest.
 
 Inner products over all selected tensors give the coefficients: with the Gram matrix G = <t_i, t_j>
 and moments m = <u, t_i> they solve G c = m. The residual |u - sum c_i t_i| is then measured, not
@@ -16,7 +16,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LinearEquivalent:
-    """c with |u - sum c_i t_i| smallest, and that distance relative to |u| (0 for no update)."""
+    """The coefficients c with |u - sum c_i t_i| smallest, one for each expert, in order.
+
+    `residual` is that distance relative to |u|, and 0 where there is no update.
+    """
 
     coefficients: tuple[float, ...]
     residual: float
@@ -27,6 +30,9 @@ class LinearEquivalent:
 
 
 def solve(gram: Tensor, moments: Tensor) -> tuple[float, ...]:
-    """The coefficients of least squares; the smallest ones where experts are dependent."""
+    """Return the K least-squares coefficients, given the Gram matrix [K, K] and the moments [K].
+
+    Where experts are dependent they are the smallest ones.
+    """
     solved = torch.linalg.lstsq(gram, moments[:, None], driver="gelsd").solution
     return tuple(solved[:, 0].tolist())

@@ -23,18 +23,20 @@ from ...kernels.verify import verify
 from ..trace.graph import TraceGraph
 from ..trace.packing import pack, parse
 
-TIERS = ("fused", "hybrid", "eager")  # best first
+# Tiers from best to worst, and views. A plan has the last one of those of its tensors.
+TIERS = ("fused", "hybrid", "eager")
 VIEWS = ("own", "flat")
-Keys = Mapping[int, int]  # a draw's key in the trace -> this tensor's own
+# Maps a random draw's key in the trace to the tensor's own key.
+Keys = Mapping[int, int]
 
 
 @final
 @dataclass(frozen=True)
 class Fused:
-    """Kernels stream the weights. `graph` is canonical."""
+    """Kernels stream the weights of this tensor. `graph` is canonical."""
 
     graph: KernelGraph
-    # "own" is the tensor's own shape, "flat" the vector where only that makes sense.
+    # "own": the program gets the tensor's own shape; "flat": a vector, where only that makes sense.
     view: str = "own"
     # Nodes of the trace that the graph was lowered from; says nothing about the numbers.
     num_ops: int = field(default=0, compare=False)
@@ -43,6 +45,7 @@ class Fused:
 
     @property
     def fingerprint(self) -> str:
+        """Names what is computed: equal graphs have equal fingerprints."""
         return self.graph.fingerprint
 
     @cached_property
@@ -51,7 +54,7 @@ class Fused:
         return compiled(self.graph)
 
     def with_keys(self, keys: Keys) -> Fused:
-        """The same for another tensor, whose draws have other keys."""
+        """Return the same plan for another tensor, whose draws have other keys."""
         nodes = tuple(rekeyed(node, keys) for node in self.graph.nodes)
         return replace(self, graph=canonical(replace(self.graph, nodes=nodes)))
 
@@ -78,7 +81,7 @@ class Hybrid:
         return len(self.trace.nodes)
 
     def with_keys(self, keys: Keys) -> Hybrid:
-        """The same for another tensor, whose draws have other keys."""
+        """Return the same plan for another tensor, whose draws have other keys."""
         return replace(self, trace=self.trace.with_keys(dict(keys)))
 
     def to_json(self) -> dict[str, object]:
@@ -89,7 +92,10 @@ class Hybrid:
 @final
 @dataclass(frozen=True)
 class Eager:
-    """The function ran on real tensors; `file` (safetensors) holds float32 updates by tensor name."""
+    """The function itself ran on real tensors in the sandbox.
+
+    `file` (safetensors) holds the float32 updates by tensor name.
+    """
 
     file: str
     reason: str
@@ -109,7 +115,10 @@ TensorPlan = Fused | Hybrid | Eager
 
 
 def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
-    """A tensor's plan from plain data, its graph verified again: a worker trusts no one."""
+    """Make a tensor's plan from plain data, and verify its graph again: a worker trusts no one.
+
+    ValueError for data of another form, GraphError for a graph that is not legal.
+    """
     match data:
         case {"tier": "fused", "graph": dict(graph), "view": str(view)}:
             found = KernelGraph.from_json(graph)
@@ -124,10 +133,14 @@ def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Plans by tensor name. Tensors that no expert changed are not in it."""
+    """The plan of one program: a tensor's plan by tensor name. `Planner` makes it.
+
+    Tensors that no expert changed are not in it. Equal canonical graphs for all tensors give an
+    equal `fingerprint`. `num_asks` counts the values that the program asked for.
+    """
 
     tensors: Mapping[str, TensorPlan]
-    fingerprint: str  # equal canonical graphs for all tensors, equal fingerprint
+    fingerprint: str
     num_asks: int = 0
 
     @property
@@ -137,16 +150,16 @@ class Plan:
 
     @property
     def reason(self) -> str | None:
-        """Why the first tensor that is not fused is not."""
+        """Why the first tensor that is not fused is not; None where all are."""
         return next((p.reason for p in self.tensors.values() if p.reason), None)
 
     @property
     def view(self) -> str:
-        """ "flat" if only a vector made sense for some tensor."""
+        """The view "flat" if only a vector made sense for some tensor, else "own"."""
         return max((p.view for p in self.tensors.values()), key=VIEWS.index, default="own")
 
     def to_bytes(self) -> bytes:
-        """JSON for a worker; a plan that tensors share is written once."""
+        """Return the plan as JSON for a worker; a plan that tensors share is written once."""
         distinct = {id(plan): plan for plan in self.tensors.values()}
         position = {key: i for i, key in enumerate(distinct)}
         return json.dumps(
@@ -159,7 +172,10 @@ class Plan:
 
     @staticmethod
     def from_bytes(data: bytes) -> Plan:
-        """The plan that was written. ValueError or GraphError for what is none."""
+        """Return the plan that `to_bytes` wrote, verified again.
+
+        ValueError or GraphError for bytes that are no plan.
+        """
         fields = json.loads(data)
         plans = [tensor_plan_of(plan) for plan in fields["plans"]]
         tensors = {name: plans[i] for name, i in fields["tensors"].items()}
@@ -167,6 +183,7 @@ class Plan:
 
 
 def rekeyed(node: Node, keys: Keys) -> Node:
+    """Return a node with the tensor's own key, if it draws random numbers."""
     if node.op is not Op.RANDOM:
         return node
     kind, seed, draw = node.attrs
@@ -175,5 +192,5 @@ def rekeyed(node: Node, keys: Keys) -> Node:
 
 @lru_cache(maxsize=256)
 def compiled(graph: KernelGraph) -> KernelPlan:
-    """The stages of a graph that is canonical, as those of a Fused are."""
+    """Return the stages of a canonical graph, such as that of a Fused plan."""
     return stage_merge(graph)

@@ -1,7 +1,8 @@
-"""Makes the plan of a program: traced and lowered for every selected tensor, or rejected.
+"""Makes the plan of a program: it is traced and lowered for every selected tensor, or rejected.
 
-A program is traced once per shape, and per tensor only if it asked for a value or drew numbers that
-Python saw; draws of the tensor's size get each tensor's own keys (trace/draws.py).
+A program is traced once for each shape. It is traced for each tensor only if it asked for a value
+or drew numbers that Python saw. Draws of the tensor's size get each tensor's own keys
+(trace/draws.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans programs for one bank. `scratch` holds the updates of the eager tier."""
+    """Plans programs for one bank; used by `merge_to_folder` and by screenings.
+
+    `backend` answers questions. `scratch` is the folder for the updates of the eager tier.
+    """
 
     bank: Bank
     tracer: Tracer
@@ -41,12 +45,16 @@ class Planner:
     scratch: Path
 
     def plan(self, program: Program) -> Plan | Rejection:
-        """Trace, lower, and choose tiers for every selected tensor that an expert changed."""
+        """Trace and lower the program for every selected tensor that an expert changed.
+
+        Each tensor gets its best tier. Returns a Rejection where a tensor cannot be planned.
+        """
         plans: dict[str, Fused | Hybrid] = {}
         distinct: dict[str, Fused | Hybrid] = {}
         num_asks, groups = 0, self.by_shape()
         firsts = self.trace(program, [names[0] for names in groups])
-        for names, first in zip(groups, firsts, strict=False):  # a rejection is the last
+        # The list of traces may be shorter: it ends with the first rejection.
+        for names, first in zip(groups, firsts, strict=False):
             if isinstance(first, Rejection):
                 return self.without_trace(program, first)
             num_asks += first.num_asks
@@ -71,16 +79,19 @@ class Planner:
         return dict(zip(traced, own, strict=True))
 
     def changed(self) -> list[str]:
-        """Selected tensors that an expert changed; for others no program is asked."""
+        """Return the selected tensors that an expert changed; no program is asked for others."""
         return [n for n in self.bank.selection.names if self.bank.residency.changed(n)]
 
     def by_shape(self) -> list[list[str]]:
+        """Return the changed tensors in groups of one shape."""
         groups: dict[tuple[int, ...], list[str]] = {}
         for name in self.changed():
             groups.setdefault(self.bank.selection.base.shape(name), []).append(name)
         return list(groups.values())
 
     def request(self, program: Program, name: str) -> TraceRequest:
+        """Make the request to trace the program for one tensor, with answers from the bank."""
+
         def answer(question: TraceGraph) -> list[Tensor]:
             tensors = self.bank.tensors(name)
             return answer_question(question, tensors, self.backend, self.bank.memo(name))
@@ -90,11 +101,11 @@ class Planner:
         return TraceRequest(program, names, shape, self.seed, name, answer)
 
     def trace(self, program: Program, names: Sequence[str]) -> list[Trace | Rejection]:
-        """Trace the program for each tensor, up to the first rejection."""
+        """Trace the program for each of these tensors, up to the first rejection."""
         return self.tracer.trace_in_turn([self.request(program, name) for name in names])
 
     def without_trace(self, program: Program, why: Rejection) -> Plan | Rejection:
-        """The eager tier for what cannot be traced; every other rejection stands."""
+        """Use the eager tier where a trace is not supported; every other rejection stands."""
         if why.kind != "unsupported" or not self.tracer.settings.eager_tier:
             return why
         updates: dict[str, Tensor] = {}
@@ -113,7 +124,7 @@ class Planner:
 
 
 def tensor_plan(trace: Trace) -> Fused | Hybrid:
-    """Fused where the trace lowers to a kernel graph, else hybrid."""
+    """Return a fused plan where the trace lowers to a kernel graph, else a hybrid one."""
     try:
         return Fused(canonical(lower(trace.graph)), trace.view, len(trace.graph.nodes))
     except NotFusable as error:
@@ -121,12 +132,18 @@ def tensor_plan(trace: Trace) -> Fused | Hybrid:
 
 
 def unified(plan: Fused | Hybrid, distinct: dict[str, Fused | Hybrid]) -> Fused | Hybrid:
-    """The first plan that means the same: what tensors share is stored, sent and compiled once."""
+    """Return the first plan that means the same as this one.
+
+    So what tensors share is stored, sent and compiled once.
+    """
     return distinct.setdefault(f"{plan.tier} {plan.view} {plan.fingerprint}", plan)
 
 
 def fingerprint_of(tensors: Mapping[str, TensorPlan | Tensor]) -> str:
-    """Name a program by its distinct plans, in the eager tier by its updates; 16 hex digits."""
+    """Return a program's name as 16 hex digits.
+
+    It is a hash of the tensors' plans; in the eager tier, of their updates.
+    """
     words = [
         f"{name} {tensor_digest(p) if isinstance(p, Tensor) else p.fingerprint}"
         for name, p in tensors.items()

@@ -1,8 +1,8 @@
 """Sketches an update on a sample: the first elements of a few tensors.
 
-Inner products with fixed random directions tell updates apart that have one norm, and a least-squares fit
-on the sample guesses the linear equivalent, so that float32 sums over all weights need to carry only
-what is left of it.
+Inner products with fixed random directions tell updates apart that have the same norm. A
+least-squares fit on the sample guesses the linear equivalent, so that float32 sums over all weights
+need to carry only what is left of it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ from .plan import Fused, Plan
 
 NUM_DIRECTIONS = 8
 NUM_SAMPLED_TENSORS = 4
-SAMPLE_ELEMENTS = 1 << 16  # of each sampled tensor
+# The number of elements that the sample has of each tensor.
+SAMPLE_ELEMENTS = 1 << 16
 
 
 @dataclass
 class Sketcher:
-    """Samples updates of one bank. All numbers are float64."""
+    """Samples the updates of one bank's plans; Surveyor uses it. All numbers are float64."""
 
     bank: Bank
     backend: Backend
     _vectors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def pieces(self, plans: Sequence[Plan]) -> list[dict[str, Tensor] | Rejection]:
-        """The first elements of a few tensors' updates, for each plan; fused ones share a pass."""
+        """Return the sample of each plan's update, by tensor name, or why it cannot be computed.
+
+        Fused plans share a pass.
+        """
         found: list[dict[str, Tensor] | Rejection] = [{} for _ in plans]
         for name in dict.fromkeys(name for plan in plans for name in sampled_names(plan)):
             mine = [j for j, plan in enumerate(plans) if name in sampled_names(plan)]
@@ -52,7 +56,10 @@ class Sketcher:
     def _starts(
         self, name: str, plans: Sequence[Plan], numbers: Sequence[int]
     ) -> list[tuple[int, Tensor | Rejection]]:
-        """Updates of one tensor, by the plans' numbers; of fused plans the first rows only."""
+        """Return the updates of one tensor, each with its plan's number.
+
+        The update of a fused plan has only the first rows.
+        """
         tensors, memo = self.bank.tensors(name), self.bank.memo(name)
         rows, cols = tensors.shape2d
         num_rows = min(rows, -(-SAMPLE_ELEMENTS // max(1, cols)))
@@ -66,7 +73,10 @@ class Sketcher:
         return list(updates.items())
 
     def guess(self, pieces: Mapping[str, Tensor]) -> Tensor:
-        """[K] least-squares coefficients over the sample, rounded as kernels round constants."""
+        """Return [K] least-squares coefficients over the sample.
+
+        They are rounded as kernels round constants.
+        """
         count = len(self.bank.selection.experts)
         gram, products = torch.zeros(count, count).double(), torch.zeros(count).double()
         for name, piece in pieces.items():
@@ -77,7 +87,7 @@ class Sketcher:
         return torch.tensor(solve(gram, products)).float().double()
 
     def vectors(self, name: str) -> tuple[Tensor, Tensor]:
-        """The task vectors' first elements [K, n], and their products [K, K]."""
+        """Return the task vectors' first elements [K, n], and their products [K, K]."""
         if name not in self._vectors:
             tensors = self.bank.tensors(name)
             base = tensors.base.reshape(-1)[:SAMPLE_ELEMENTS].float()
@@ -88,7 +98,7 @@ class Sketcher:
         return self._vectors[name]
 
     def products(self, pieces: Mapping[str, Tensor]) -> Tensor:
-        """[NUM_DIRECTIONS] inner products of the sample with the random directions."""
+        """Return [NUM_DIRECTIONS] inner products of the sample with the random directions."""
         total = torch.zeros(NUM_DIRECTIONS, dtype=torch.float64)
         for k, piece in enumerate(pieces.values()):
             total += self.directions[k, :, : piece.numel()] @ piece
@@ -96,14 +106,16 @@ class Sketcher:
 
     @cached_property
     def directions(self) -> Tensor:
-        """[tensors, NUM_DIRECTIONS, SAMPLE_ELEMENTS] normal draws, so that the inner product with a
-        vector is about as large as the vector."""
+        """Normal draws of shape [tensors, NUM_DIRECTIONS, SAMPLE_ELEMENTS].
+
+        The inner product of such a draw with a vector is about as large as the vector.
+        """
         draw = torch.Generator().manual_seed(0)
         shape = (NUM_SAMPLED_TENSORS, NUM_DIRECTIONS, SAMPLE_ELEMENTS)
         return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
 def sampled_names(plan: Plan) -> list[str]:
-    """At most NUM_SAMPLED_TENSORS of the plan's tensors, evenly spread."""
+    """Return at most NUM_SAMPLED_TENSORS of the plan's tensors, evenly spread."""
     names = list(plan.tensors)
     return names[:: max(1, -(-len(names) // NUM_SAMPLED_TENSORS))]

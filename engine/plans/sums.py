@@ -1,4 +1,4 @@
-"""Kernel graphs that compare two updates, or an update with its linear fit."""
+"""Makes kernel graphs that compare two updates, or an update with its linear fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...kernels.stages import KernelPlan
 
 @lru_cache(maxsize=256)
 def rest_plan(graph: KernelGraph, names: tuple[str, ...], guess: tuple[float, ...]) -> KernelPlan:
-    """A plan for |r|^2 and each <r, t_j> of r = u - sum g_j t_j."""
+    """Make a plan for |r|^2 and each <r, t_j> of the rest r = u - sum g_j t_j of an update."""
     builder = Builder()
     rest = add_update(builder, graph, names)
     vectors = [builder.input(name) for name in names]
@@ -22,7 +22,7 @@ def rest_plan(graph: KernelGraph, names: tuple[str, ...], guess: tuple[float, ..
 
 
 def distance_plan(graph: KernelGraph, other: KernelGraph, names: tuple[str, ...]) -> KernelPlan:
-    """A plan for |u - v|^2."""
+    """Make a plan for |u - v|^2 of two updates."""
     builder = Builder()
     updates = (add_update(builder, g, names) for g in (graph, other))
     rest = builder.add(Op.SUB, *updates)
@@ -30,18 +30,20 @@ def distance_plan(graph: KernelGraph, other: KernelGraph, names: tuple[str, ...]
 
 
 def add_update(builder: Builder, graph: KernelGraph, names: tuple[str, ...]) -> int:
-    """Have the builder hold a graph too; its update as a FULL value."""
+    """Add a graph to the builder, and return its update as a FULL value."""
     new = list[int]()
     for node in graph.nodes:
         space = None if node.op in ELEMENTWISE else node.space
         args = (new[a] for a in node.args)
         new.append(builder.add(node.op, *args, attrs=node.attrs, space=space))
     update = new[graph.outputs[0]]
-    if builder.nodes[update].space is not Space.FULL:  # 0 * t spreads it; x + 0 is x
+    # Adding 0 * t spreads a smaller value over the tensor, and x + 0 is x.
+    if builder.nodes[update].space is not Space.FULL:
         nothing = builder.add(Op.MUL, builder.input(names[0]), builder.const(0.0))
         update = builder.add(Op.ADD, update, nothing)
     return update
 
 
 def total(builder: Builder, x: int, y: int) -> int:
+    """Add the sum over all elements of x * y to the builder."""
     return builder.add(Op.REDUCE_SUM, builder.add(Op.MUL, x, y), space=Space.SCALAR)

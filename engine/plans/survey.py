@@ -1,4 +1,7 @@
-"""Surveys a plan before its score is paid for: the norm, a sketch and the linear equivalent of its update."""
+"""Surveys a plan before its score is paid for.
+
+A survey has the norm, a sketch and the linear equivalent of the plan's update.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,16 @@ from .plan import Fused, Plan
 from .sketch import Sketcher
 from .sums import distance_plan, rest_plan
 
-CHUNK_ELEMENTS = 1 << 14  # small enough for a core's cache, and for the heap to use again
+# Chunks are small enough for a core's cache, and for the heap to use their memory again.
+CHUNK_ELEMENTS = 1 << 14
 
 
 @dataclass(frozen=True)
 class Survey:
-    """A plan, and what is known of its update over all selected tensors.
+    """A plan, and what is known of its update over all selected tensors; screenings compare these.
 
-    `sketch`: inner products with fixed directions of length 1 (the experts' own), then with random ones
-    on a sample; an update that differs by e * norm differs by about e * norm in each.
+    `sketch` has inner products with fixed directions of length 1 (the experts' own), then with
+    random ones on a sample. An update that differs by e * norm differs by about e * norm in each.
     """
 
     plan: Plan
@@ -38,7 +42,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Moments:
-    """|r|^2 and <r, t_j> of the rest r = u - sum g_j t_j of an update."""
+    """The moments |r|^2 and <r, t_j> of the rest r = u - sum g_j t_j of an update."""
 
     square: float
     products: Tensor  # [K] float64
@@ -47,13 +51,13 @@ class Moments:
         return Moments(self.square + other.square, self.products + other.products)
 
     def moved(self, by: Tensor, gram: Tensor) -> Moments:
-        """The moments of r - sum by_j t_j."""
+        """Return the moments of r - sum by_j t_j; `by` is [K], `gram` [K, K]."""
         square = float(self.square - 2 * by @ self.products + by @ gram @ by)
         return Moments(max(0.0, square), self.products - gram @ by)
 
 
 class OpenSurvey:
-    """The sums of one plan's survey, as far as its tensors were gone through."""
+    """The sums of one plan's survey, over the tensors so far."""
 
     def __init__(self, plan: Plan, pieces: dict[str, Tensor], guess: Tensor) -> None:
         count = len(guess)
@@ -63,7 +67,7 @@ class OpenSurvey:
         self.rest = Moments(0.0, torch.zeros(count, dtype=torch.float64))
 
     def add(self, gram: Tensor, rest: Moments | Rejection) -> None:
-        """One more tensor's sums."""
+        """Add the sums of one more tensor, or note its rejection."""
         if isinstance(rest, Rejection):
             self.rejection = self.rejection or rest
         else:
@@ -71,17 +75,18 @@ class OpenSurvey:
 
 
 class Surveyor:
-    """Surveys plans of one bank."""
+    """Surveys plans of one bank, and compares two of them. Screenings use it."""
 
     def __init__(self, bank: Bank, backend: Backend) -> None:
         self.bank, self.backend = bank, backend
         self.sketcher = Sketcher(bank, backend)
 
     def survey(self, plan: Plan) -> Survey | Rejection:
+        """Survey one plan; a Rejection where its update cannot be used."""
         return self.survey_all([plan])[0]
 
     def survey_all(self, plans: Sequence[Plan]) -> list[Survey | Rejection]:
-        """Survey many plans, tensor by tensor: fused ones share each pass over a tensor."""
+        """Survey many plans, tensor by tensor; fused ones share each pass over a tensor."""
         begun = [
             pieces if isinstance(pieces, Rejection) else self._begun(plan, pieces)
             for plan, pieces in zip(plans, self.sketcher.pieces(plans), strict=True)
@@ -94,9 +99,11 @@ class Surveyor:
         return [w if isinstance(w, Rejection) else w.rejection or self.concluded(w) for w in begun]
 
     def _begun(self, plan: Plan, pieces: dict[str, Tensor]) -> OpenSurvey:
+        """Begin the survey of a plan from the sample of its update."""
         return OpenSurvey(plan, pieces, self.sketcher.guess(pieces))
 
     def concluded(self, work: OpenSurvey) -> Survey:
+        """Make the Survey of a plan whose tensors are all summed."""
         whole = work.rest.moved(-work.guess, work.gram)
         norm = math.sqrt(whole.square)
         if norm == 0.0:
@@ -112,7 +119,7 @@ class Surveyor:
         return Survey(work.plan, norm, sketch, LinearEquivalent(coefficients, residual))
 
     def gram(self, name: str) -> Tensor:
-        """[K, K] float64 inner products of one tensor's task vectors."""
+        """Return the [K, K] float64 inner products of one tensor's task vectors."""
         return self.backend.moments_of(self.bank.tensors(name), self.bank.memo(name))[1:, 1:]
 
     # ---- one tensor
@@ -120,7 +127,11 @@ class Surveyor:
     def rests(
         self, works: Sequence[OpenSurvey], name: str
     ) -> Iterator[tuple[OpenSurvey, Moments | Rejection]]:
-        """The moments of one tensor's updates less their guesses: by kernels, else by torch."""
+        """Yield the moments of one tensor's updates less their guesses.
+
+        Kernels compute those of fused plans; torch computes the others, and those that are not
+        finite.
+        """
         fused = [(w, p.graph) for w in works if isinstance(p := w.plan.tensors[name], Fused)]
         names = tuple(self.bank.selection.experts)
         sums = [rest_plan(graph, names, tuple(work.guess.tolist())) for work, graph in fused]
@@ -136,14 +147,17 @@ class Surveyor:
             yield work, whole
 
     def values(self, plans: Sequence[KernelPlan], name: str) -> list[list[float]]:
-        """Each plan's numbers on one tensor, all in one pass where they can be."""
+        """Return each plan's numbers on one tensor, in one pass for all where it can be."""
         count = len(plans)
         sets, memos = [self.bank.tensors(name)] * count, [self.bank.memo(name)] * count
         found = self.backend.values_all(plans, sets, memos)
         return [[float(value) for value in values] for values in found]
 
     def moments_by_torch(self, plan: Plan, name: str) -> Moments | Rejection:
-        """|u|^2 and <u, t_j> in double precision."""
+        """Return |u|^2 and <u, t_j> in double precision.
+
+        Returns the rejection `nonfinite` or `runtime` where there is no usable update.
+        """
         tensors, update = self.bank.tensors(name), self.update(plan, name)
         if isinstance(update, Rejection):
             return update
@@ -160,12 +174,15 @@ class Surveyor:
         return Moments(square, products)
 
     def update(self, plan: Plan, name: str) -> Tensor | Rejection:
-        """The float32 update of one tensor."""
+        """Return the float32 update of one tensor, or why there is none."""
         tensors = self.bank.tensors(name)
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
     def distance(self, plan: Plan, other: Plan, name: str) -> float:
-        """|u - v|^2 of two plans' updates of one tensor; infinite where one is rejected."""
+        """Return |u - v|^2 of two plans' updates of one tensor.
+
+        It is infinite where one of them is rejected.
+        """
         mine, theirs = plan.tensors[name], other.tensors[name]
         if isinstance(mine, Fused) and isinstance(theirs, Fused):
             names = tuple(self.bank.selection.experts)
