@@ -4,8 +4,8 @@ EngineError             anything we expect to happen
 +-- UsageError          the user's input or environment: exit 2, one line naming the culprit
 |   +-- MissingExtra    an optional dependency is absent; the line says what to install
 +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
-+-- WorkerLost          the engine's process died; costs the candidate in flight
-+-- EngineGone          it had died before the turn of what was asked came; costs nobody
++-- WorkerLost          the engine's process died: costs the candidate in flight
++-- EngineGone          the process had died before this request's turn: costs nobody
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ REJECTION_KINDS = (
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a program was not scored: shown to people, and a training signal."""
+    """Why a program was not scored. It is shown to people, and is a training signal."""
 
     kind: str  # one of REJECTION_KINDS
     detail: str  # what happened, and the nearest allowed form where there is one
-    line: int | None = None  # of the program's text as it was given, from 1
+    line: int | None = None  # the line in the program's text as it was given, from 1
 
     def __post_init__(self) -> None:
         assert self.kind in REJECTION_KINDS, self.kind
@@ -40,11 +40,11 @@ class Rejection:
 
 
 class EngineError(Exception):
-    """Root of all expected errors."""
+    """The root of all expected errors."""
 
 
 class UsageError(EngineError):
-    """A mistake in what was asked, or in the machine it was asked of."""
+    """What was asked, or the machine it was asked of, is at fault."""
 
 
 class MissingExtra(UsageError):
@@ -55,7 +55,7 @@ class MissingExtra(UsageError):
 
 
 class Rejected(EngineError):
-    """Carries a Rejection to whoever asked for the program."""
+    """Carries a Rejection to whoever asked for the program to be run."""
 
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(f"{rejection.kind}: {rejection.detail}")
@@ -67,4 +67,4 @@ class WorkerLost(EngineError):
 
 
 class EngineGone(EngineError):
-    """No engine was up when the turn of what was asked came; it was not tried."""
+    """No engine was up when this request's turn came, so it was not tried."""

@@ -29,13 +29,18 @@ def evaluate_model(
     log_samples: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """The `eval` command's object. UsageError for a missing model, task or split."""
+    """Score a checkpoint on a task, and return the `eval` command's object.
+
+    `log_samples` is a file for the answers, as JSON lines. UsageError for a missing model, task or
+    split.
+    """
     folder = Checkpoint.open(model).folder
     task = load_task(task_name, data, shots)
     task = task.unsealed() if split == "test" else task
     if not task.split(split):
         raise UsageError(f"--task {task.name}: has no {split} questions")
-    from .weights.fingerprint import folder_fingerprint  # torch: only once the input is good
+    # This loads torch, so it comes once the input is known to be good.
+    from .weights.fingerprint import folder_fingerprint
 
     settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
     with Client.start(settings) as worker:

@@ -27,12 +27,14 @@ from .trace.graph import TraceGraph
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
 
-SIGMA = 1e-3  # of the synthetic task vectors: the order of magnitude of fine-tuned 7B models
-ITEMSIZE_BYTES = 2  # of base, experts and result: bf16
+# Spread of the synthetic task vectors: the order of magnitude of fine-tuned 7B models.
+SIGMA = 1e-3
+# Base, experts and result are bf16.
+ITEMSIZE_BYTES = 2
 
 
 def synthetic_tensors(names: Sequence[str], shape: tuple[int, ...], seed: int) -> TensorSet:
-    """A zero base, and experts whose task vectors share 0.6 of their direction."""
+    """Make a zero base, and experts whose task vectors share 0.6 of their direction."""
     draw = torch.Generator().manual_seed(seed)
     common = torch.randn(shape, generator=draw)
     experts = {
@@ -50,7 +52,10 @@ def describe_program(
     seed: int = 0,
     unsafe: bool = False,
 ) -> dict[str, Any]:
-    """The `trace` command's object; `text` holds what `show` asked for. Raises Rejected."""
+    """Return the `trace` command's object; `text` holds what `show` asked for.
+
+    Raises Rejected, and UsageError where `show` cannot be shown.
+    """
     names = tuple(f"expert_{i + 1}" for i in range(num_experts))
     asked: list[TensorSet] = []
 
@@ -77,7 +82,10 @@ def describe_program(
 
 
 def interpret(traced: Trace | Rejection) -> TensorPlan:
-    """The plan of one tensor; an unsupported program is left to the eager tier. Raises Rejected."""
+    """Return the plan of one tensor; an unsupported program is left to the eager tier.
+
+    Raises Rejected.
+    """
     if isinstance(traced, Trace):
         return tensor_plan(traced)
     if traced.kind == "unsupported":
@@ -86,7 +94,10 @@ def interpret(traced: Trace | Rejection) -> TensorPlan:
 
 
 def text_of(plan: TensorPlan, graph: TraceGraph | None, show: str | None) -> str | None:
-    """The form of the program that --show names; None where nothing was asked."""
+    """Return the form of the program that --show names; None where nothing was asked.
+
+    UsageError where that form cannot be made.
+    """
     if show is None:
         return None
     if show == "graph" and graph:

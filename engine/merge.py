@@ -1,4 +1,4 @@
-"""A merge to disk: a complete Hugging Face folder, streamed tensor by tensor.
+"""Merges to disk: the result is a complete Hugging Face folder, streamed tensor by tensor.
 
 The new files have the base's layout (same shards, same order, same header), so every tensor's place
 is known and files are preallocated. All is written beside `out` under a temporary name, synced, and
@@ -32,7 +32,11 @@ from .weights.fingerprint import weights_fingerprint
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did; bytes and seconds are of the whole command's work."""
+    """What a merge did, as `merge --json` prints it.
+
+    `ops` and `passes` are the most of any tensor, `bytes` the plan's cost over all tensors.
+    `bytes_read`, `bytes_written` and `seconds` are of the whole command's work.
+    """
 
     status: str
     tier: str
@@ -71,8 +75,9 @@ def merge_to_folder(
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    `sandbox`: one that was started before, and stays open. Raises UsageError (input, environment,
-    disk) or Rejected (the program). Nothing is left behind.
+    A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors
+    in flight. Raises UsageError (input, environment, disk) or Rejected (the program); then nothing
+    is left behind. The commands `merge` and `export` call this.
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
@@ -101,6 +106,7 @@ def merge_to_folder(
 def report_of(
     plan: Plan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
 ) -> MergeReport:
+    """Make the report of a merge from its plan and its writer."""
     costs = [tensor_cost(writer.bank, name, p) for name, p in plan.tensors.items()]
     return MergeReport(
         status="ok",
@@ -122,6 +128,7 @@ def report_of(
 
 
 def tensor_cost(bank: Bank, name: str, plan: TensorPlan) -> Cost:
+    """Return the cost of one tensor's plan, with the dtypes of base and experts."""
     models = {"base": bank.selection.base, **bank.selection.experts}
     itemsizes = {model: c.dtype(name).itemsize for model, c in models.items()}
     return cost_of(plan, bank.selection.base.shape(name), itemsizes)

@@ -1,4 +1,4 @@
-"""Screening: every program traced, deduplicated, swapped into the live engine, scored, kept.
+"""Screening: every program is traced, deduplicated, swapped into the live engine, scored and kept.
 
 A run folder holds config.yaml, run.db and, if asked for, samples.jsonl. The same command on it goes
 on where it was cut off and pays nothing twice.
@@ -43,11 +43,12 @@ from .weights.bank import Bank, Keep
 from .weights.budget import bank_share
 
 NUM_LEADERS = 5
+# The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
 SWITCH_S = 0.0005
 
 
 class Progress(Protocol):
-    """What a screening tells whoever watches it."""
+    """What a screening tells whoever watches it; the commands show it as a bar."""
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
@@ -58,9 +59,10 @@ class Progress(Protocol):
 def open_screener(
     settings: ScreenSettings, store: Store, folder: Path, num_engines: int = 1
 ) -> Iterator[Screener]:
-    """Bank, sandbox and engine for one store; all closed afterwards. UsageError for bad input.
+    """Open bank, sandbox and engine for one store, yield the Screener, and close them afterwards.
 
-    `num_engines`: models that will be open at once, each with a key-value cache.
+    `num_engines` is the number of models that will be open at once, each with a key-value cache.
+    UsageError for bad input.
     """
     task = open_task(settings)
     backend = open_backend(driver_backend(settings.backend))
@@ -85,7 +87,7 @@ def open_screener(
 
 
 def use_few_threads() -> None:
-    """Leave the cores to the engine."""
+    """Leave the cores to the engine: one OpenMP thread, and short turns of the interpreter."""
     # The driver's own tensors are small and the kernels have a pool of their own: OpenMP's threads,
     # waiting for each other beside a busy engine, take 14 ms for a conversion that takes 0.1.
     torch.set_num_threads(1)
@@ -95,6 +97,7 @@ def use_few_threads() -> None:
 
 
 def trace_settings(settings: ScreenSettings) -> TraceSettings:
+    """Return the settings of the tracer."""
     return TraceSettings(
         timeout_s=settings.trace_timeout_s,
         eager_tier=settings.eager_tier,
@@ -105,7 +108,10 @@ def trace_settings(settings: ScreenSettings) -> TraceSettings:
 def screen_programs(
     programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path, bar: Progress
 ) -> dict[str, object]:
-    """The `screen` command's JSON object. `programs` are (id, text), as read_programs gives them."""
+    """Screen programs in a run folder, and return the `screen` command's JSON object.
+
+    `programs` are (id, text), as read_programs gives them. UsageError for bad input.
+    """
     began = time.monotonic()
     check_machine(settings)
     open_folder(folder, comparable(settings), "resume", completed)
@@ -128,7 +134,7 @@ def screen_programs(
 
 
 def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> None:
-    """Decide what is not yet decided, in order."""
+    """Score the base, then decide those of these candidates that are not decided, in order."""
     screener.score_base()
     done = len(names) - sum(1 for _ in screener.store.undecided(names))
 
@@ -143,7 +149,7 @@ def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> N
 
 
 def board(store: Store) -> list[tuple[str, str, str]]:
-    """The best so far, as words for people."""
+    """Return (id, score, interval) of the best candidates so far, as words for people."""
     return [
         (name, f"{score.score:.3f}", f"[{score.low:.3f}, {score.high:.3f}]")
         for name, score in store.leaders(NUM_LEADERS)
@@ -151,15 +157,20 @@ def board(store: Store) -> list[tuple[str, str, str]]:
 
 
 def open_bank(settings: ScreenSettings, num_engines: int, keep: Keep | None = None) -> Bank:
-    """The driver's bank, within its share of --memory. UsageError for bad input."""
+    """Open the driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
-    num_copies = 2 if on_gpu else 1  # the worker's is pinned memory there
+    # On a GPU the worker's copy is pinned memory, beside the driver's.
+    num_copies = 2 if on_gpu else 1
     share = bank_share(settings.memory_bytes, num_engines, num_copies)
     return Bank.within(open_selection(settings), share, keep=keep)
 
 
 def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
-    """What can be wrong is said before a folder is made: inputs, the backend here, --memory."""
+    """Raise UsageError for wrong inputs, a backend that is not here, or too little --memory.
+
+    It is called before a run's folder is made.
+    """
     check_inputs(settings)
-    open_backend(settings.backend)  # the worker's: looked for here, where it makes no context
+    # Look here whether the worker's backend exists; this makes no context on a device.
+    open_backend(settings.backend)
     open_bank(settings, num_engines)

@@ -1,16 +1,17 @@
-"""The door for Python: `import selfdev_engine as sd`.
+"""The Python interface: `import selfdev_engine as sd`.
 
     program = sd.extract(open("examples/weighted.py").read())
     report = sd.merge_to_folder(program, base=..., experts={"math": ...}, out="merged")
 
-This is the package itself; the top folders engine, kernels, selfdev and bench are its parts. Names are imported
-when they are first used, so that the import itself takes no time.
+This is the package itself; the top folders engine, kernels, selfdev and bench are its parts. Names
+are imported when they are first used, so that the import itself takes no time.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # for editors, where the package is installed
+# Editors read these imports, where the package is installed.
+if TYPE_CHECKING:
     from .engine.errors import Rejected, Rejection, UsageError
     from .engine.evaluate import evaluate_model
     from .engine.merge import MergeReport, merge_to_folder
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # for editors, where the package is installed
     from .engine.screening.read_programs import read_programs
     from .engine.screening.settings import ScreenSettings
 
-# name -> module of this package
+# Each name that is offered, with the module of this package that defines it.
 NAMES = {
     "MergeReport": "engine.merge",
     "Program": "engine.program",
