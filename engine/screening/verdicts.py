@@ -13,9 +13,9 @@ from ..records.score import Sample, Score
 class Duplicate:
     """The candidate repeats another, `of`, and gets its score.
 
-    `like` is an earlier candidate of the same text or plan, of which all that was found out holds
-    here too; None where only the updates are equal. `survey` is the candidate's own, to score it
-    after all where the other one fails; None where the other one is decided.
+    `like` is an earlier candidate of the same text or plan: all that was found out about it holds
+    here too. It is None where only the updates are equal. `survey` is the candidate's own, to score
+    it after all where the other one fails; None where the other one is decided.
     """
 
     of: str
