@@ -1,7 +1,7 @@
 """The driver's end of a worker: each method of `Client` is one request to it.
 
-A request is sent before the last one is answered, so the worker waits for nobody between them. The
-driver imports no engine and holds no device, and nothing here loads torch.
+A request can be sent before the last one is answered, so the worker waits for nobody between them.
+The driver imports no engine and holds no device, and nothing here loads torch.
 """
 
 from __future__ import annotations

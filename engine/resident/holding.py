@@ -75,8 +75,8 @@ def placed(selection: Selection, backend: Backend, memory_bytes: int | None) -> 
     """Make a bank with a home for each tensor. Called once the engine is open.
 
     On a GPU tensors take what is free there now, less a reserve and less the room of a second model
-    (the generator's engine opens later), then pinned memory. Without `memory_bytes` that is at most
-    half of the machine's memory. UsageError where not even tensors in flight fit.
+    (the generator's engine opens later). The rest takes pinned memory: without `memory_bytes` at
+    most half of the machine's. UsageError where not even tensors in flight fit.
     """
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)

@@ -15,8 +15,8 @@ class EngineSettings:
     """Settings of a worker, for all models that it holds.
 
     `memory_bytes` bounds the key-value cache of each model; `max_model_len` bounds the tokens of
-    prompt and answer together. A worker that says nothing for `stall_s` hangs and is ended. A plan
-    that takes longer than `apply_limit_s` gets the rejection `timeout`.
+    prompt and answer together. A worker that says nothing for `stall_s` counts as hung and is
+    ended. A plan that takes longer than `apply_limit_s` gets the rejection `timeout`.
     """
 
     engine: str = "vllm"  # or "transformers", the slow definition

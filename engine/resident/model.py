@@ -16,8 +16,8 @@ from .placement import Placement, Unplaceable
 class Model:
     """A live engine with its placement and the fingerprint of each tensor as it is now.
 
-    It reads the checkpoint back when it is made. UsageError where weights cannot be swapped in
-    place, or the engine holds others than the checkpoint's.
+    When it is made it reads all weights back. UsageError where they are not the checkpoint's, or
+    cannot be swapped in place.
     """
 
     def __init__(self, engine: LiveEngine, checkpoint: Checkpoint) -> None:

@@ -58,7 +58,8 @@ class WorkerProcess:
     def send(self, header: Json, payload: bytes = b"") -> None:
         """Send a message.
 
-        No error is raised where the worker is gone: whose turn it was learns that from `receive`.
+        No error is raised where the worker is gone: the call whose turn it was learns it from
+        `receive`.
         """
         with contextlib.suppress(OSError, ValueError):
             self._wire.send(header, payload)
