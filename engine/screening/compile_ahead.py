@@ -33,7 +33,7 @@ FORMATS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 class Ahead:
     """Compiles kernels of plans for `arch` (90 means sm_90), once it is known; each stage once.
 
-    Only one thread may use it, which its processes do not outlive.
+    Only one thread may use it; its processes do not outlive that thread.
     """
 
     # Formats that base and experts of some tensor share. For other tensors the launch compiles.

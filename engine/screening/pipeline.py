@@ -135,7 +135,7 @@ class Screener:
             pool.shutdown(cancel_futures=True)
 
     def _submit(self, candidate: Candidate, verdict: Verdict, pool: ThreadPoolExecutor) -> Asked:
-        """Have a candidate asked that needs a score of its own; None for any other."""
+        """Hand a candidate that needs a score of its own to the engine; None for any other."""
         if not isinstance(verdict, Survey):
             return None
         self.compiler.arch = self.session.arch
