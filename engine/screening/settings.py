@@ -8,7 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ScreenSettings:
-    """Everything that decides the scores of a screening; a run folder belongs to one of these.
+    """All settings of a screening. A run folder belongs to one set of them, but for `FREE` in
+    folder.py.
 
     Models are folders or hub ids. `params` are keyword arguments of every program. `shots` is for
     gsm8k and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
