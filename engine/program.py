@@ -21,7 +21,7 @@ PYTHON_TAGS = ("", "python", "py", "python3")
 
 @dataclass(frozen=True)
 class Program:
-    """Source that defines merge_models(model_dict, device, **params), and its parameters.
+    """Source that defines merge_models(model_dict, device, **params)."""
 
     text: str  # as it was given; rejections name its lines
     code: str  # the Python code in the text
@@ -63,7 +63,6 @@ def blocks(text: str) -> Iterator[tuple[str, int]]:
 
 
 def parse(code: str, first_line: int) -> ast.Module:
-    """Parse the code. Raises Rejected `syntax` with the line in the text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         try:
@@ -93,5 +92,4 @@ def defines(module: ast.Module) -> bool:
 
 
 def reject(kind: str, detail: str, line: int | None) -> Rejected:
-    """Make the exception for a rejection."""
     return Rejected(Rejection(kind, detail, line))
