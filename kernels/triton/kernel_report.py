@@ -24,9 +24,9 @@ class KernelReport:
     registers: int  # for each thread
     spill_bytes: int
     shared_bytes: int
-    wide_accesses: int  # of 16 bytes each
-    narrow_accesses: int  # of 2 bytes each
-    seconds: float  # that compiling took
+    wide_accesses: int  # accesses of 16 bytes each
+    narrow_accesses: int  # accesses of 2 bytes each
+    seconds: float  # spent on compiling
 
 
 def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
