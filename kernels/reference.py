@@ -95,6 +95,7 @@ def value_of(
     slots: Sequence[Tensor | None],
     dtype: torch.dtype,
 ) -> Tensor:
+    """Return one node's value, given the values of its arguments."""
     if node.op in ELEMENTWISE:
         return ELEMENTWISE_FORMS[node.op](*args)
     if node.op in REDUCTIONS:

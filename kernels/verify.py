@@ -1,4 +1,7 @@
-"""Says which graphs are legal. Graphs are checked where untrusted code sends them, and after each pass."""
+"""Says which graphs are legal.
+
+A graph is checked where untrusted code sends it, where the compiler takes it, and after each pass.
+"""
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ Rule = Callable[[Builder, tuple[int, ...], Numbers], int | None]
 
 
 def add_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """x + 0 becomes x."""
     for mine, other in ((0, 1), (1, 0)):
         if numbers[mine] == 0.0:
             return args[other]
@@ -58,12 +59,14 @@ def add_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def sub_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """x - 0 becomes x, and 0 - x becomes -x."""
     if numbers[1] == 0.0:
         return args[0]
     return b.add(Op.NEG, args[1]) if numbers[0] == 0.0 else None
 
 
 def mul_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """x * 1 becomes x, x * -1 becomes -x, and two constant factors become one."""
     for mine, other in ((0, 1), (1, 0)):
         factor = numbers[mine]
         if factor is None:
@@ -91,6 +94,7 @@ def merged_factor(b: Builder, factor: float, index: int) -> int | None:
 
 
 def div_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """x / 1 becomes x, and x / 2^k becomes x * 2^-k."""
     divisor = numbers[1]
     if divisor == 1.0:
         return args[0]
@@ -101,11 +105,13 @@ def div_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def neg_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """-(-x) becomes x."""
     inner = b.nodes[args[0]]
     return inner.args[0] if inner.op is Op.NEG else None
 
 
 def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """The magnitude of |x| or of -x becomes |x|."""
     inner = b.nodes[args[0]]
     if inner.op is Op.ABS:
         return args[0]
@@ -113,6 +119,7 @@ def abs_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 
 
 def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """A choice between equals, or by a constant, becomes what it chooses."""
     _condition, yes, no = args
     whole = join(*(b.nodes[a].space for a in args))
     # A value of a smaller space would change a sum over it: it would count fewer elements.
@@ -125,6 +132,7 @@ def where_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | Non
 
 
 def extreme_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+    """max(x, x) and min(x, x) become x."""
     return args[0] if args[0] == args[1] else None
 
 

@@ -16,7 +16,8 @@ struct Isa { const char* name; InstructionSet (*instructions)(); bool (*supporte
 const std::vector<Isa>& isas();  // best first, the portable build last
 InstructionSet find_isa(const std::string& name);  // "": the best that this processor runs
 
-struct Scratch {  // registers and a padded input of one thread, zeroed
+// One thread's registers and padded input, zeroed.
+struct Scratch {
   explicit Scratch(int num_registers)
       : memory(static_cast<float*>(std::aligned_alloc(64, bytes(num_registers)))),
         registers(memory + TILE) {
@@ -30,7 +31,8 @@ struct Scratch {  // registers and a padded input of one thread, zeroed
   uint16_t* padded() const { return reinterpret_cast<uint16_t*>(memory); }
 };
 
-struct Call {  // addresses are integers, and Python keeps the tensors alive
+// Addresses come as integers. Python owns the tensors behind them (BoundCall in kernels/cpu/vm.py).
+struct Call {
   std::vector<Insn> program;
   std::vector<Handler> handlers;
   AddLanes add_lanes;
@@ -66,7 +68,7 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
 
   struct Nothing { void operator()() const {} };
 
-  // Tiles of columns [first, last) of one row; `after` each of them.
+  // Runs tiles over columns [first, last) of one row, and `after` each of them.
   template <class After = Nothing>
   void run_row(Tile& t, size_t row, size_t first, size_t last, After after = {}) const {
     for (size_t col = first; col < last; col += TILE) {
@@ -98,7 +100,8 @@ struct Call {  // addresses are integers, and Python keeps the tensors alive
 
 // ---- entry points; they run without the interpreter's lock ----
 
-// Several calls at once, so that small tensors fill all threads; whether each one's results are finite.
+// Runs several calls at once, so that small tensors fill all threads. Returns whether each call's
+// results are all finite.
 std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs, const std::vector<int>& out_dtypes);
 std::vector<double> reduce_all(const std::vector<Call*>& calls,
                                const std::vector<std::vector<int>>& kinds);
@@ -106,8 +109,8 @@ void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out)
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);
 
-// Order statistics of what GATHER and HISTOGRAM, the two programs' last instructions, see. Ranks
-// count from 1. `out`: a float for each rank, of each row or column.
+// k-th values of what GATHER and HISTOGRAM read, the last instructions of the two programs. Ranks
+// count from 1. `out` takes a float for each rank, and for each row or column.
 std::vector<float> kth_all(const Call& gather, const Call& histogram, const std::vector<size_t>& ranks);
 void kth_rows(const Call& gather, const std::vector<size_t>& ranks, uintptr_t out);
 void kth_columns(const Call& gather, const std::vector<size_t>& ranks, uintptr_t out);

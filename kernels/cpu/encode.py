@@ -82,6 +82,7 @@ class Encoder:
     # ---- values
 
     def is_number(self, index: int) -> bool:
+        """Return whether a node is a number that is filled in at the call."""
         node = self.graph.nodes[index]
         return node.op is Op.CONST or (node.op is Op.PARAM and node.space is Space.SCALAR)
 
@@ -114,6 +115,7 @@ class Encoder:
         return self.binary(node) if node.op in BINARY else self.where(node)
 
     def leaf(self, node: Node) -> int:
+        """Write a leaf that is no number. A task vector is the expert less the base."""
         if node.op is Op.INPUT:
             (name,) = node.attrs
             op = "DELTA" if name in self.bf16 else "LOAD_DELTA"
@@ -153,6 +155,7 @@ class Encoder:
         return self.write(f"{name}_RR", a=self.register[x], b=self.register[y])
 
     def where(self, node: Node) -> int:
+        """Write a choice, each branch of which is a register or a number."""
         test, yes, no = node.args
         form = "".join("S" if self.is_number(a) else "R" for a in (yes, no))
         return self.write(
@@ -171,6 +174,7 @@ class Encoder:
         self.program.append(Insn(op, None, **fields))  # pyright: ignore
 
     def code(self, machine: Machine, lanes: Lanes | None = None) -> Code:
+        """Return the finished program: fused, with real registers, as bytes."""
         program = fuse(self.program, machine.opcodes) if machine.fused else self.program
         program, num_registers = allocate(program)
         text, numbers = pack(program, machine.opcodes)

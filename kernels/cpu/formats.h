@@ -1,4 +1,4 @@
-// 16-bit formats by bits: the hardware's bf16 conversion flushes subnormals.
+// Converts 16-bit formats by their bits, because the hardware's bf16 conversion flushes subnormals.
 // Everything here has internal linkage: each instruction set compiles its own copy.
 #pragma once
 #include <cstdint>
@@ -14,16 +14,18 @@ inline uint32_t as_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 
 inline float from_bf16(uint16_t h) { return as_float(uint32_t(h) << 16); }
 
-inline uint16_t to_bf16_finite(float f) {  // nearest even
+// Rounds half to even. NaN is not kept.
+inline uint16_t to_bf16_finite(float f) {
   uint32_t u = as_bits(f);
   return uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
-// HALVES bf16 as floats: words move to upper halves by one permutation. (The compiler widens, splits
-// and shifts: an apply took 1.1 x as long.)
+// Makes HALVES bf16 into floats. One permutation moves the words to upper halves. The compiler's
+// code widens, splits and shifts instead: an apply took 1.1 x as long.
 constexpr int HALVES = 32;
 #if defined(__AVX512BW__)
-inline __m512i widened(__m512i words, int first) {  // 16 of the 32
+// 16 of the 32 words, from `first` on.
+inline __m512i widened(__m512i words, int first) {
   const __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   const __m512i upper = _mm512_slli_epi32(_mm512_add_epi32(places, _mm512_set1_epi32(first)), 16);
   return _mm512_maskz_permutexvar_epi16(0xAAAAAAAA, upper, words);
@@ -38,18 +40,21 @@ inline void widen(const uint16_t* from, float* to) {
 #endif
 }
 
-inline uint16_t to_bf16(float f) {  // a NaN stays one
+// Rounds half to even. NaN stays NaN.
+inline uint16_t to_bf16(float f) {
   uint32_t u = as_bits(f);
   return (u & 0x7fffffff) > 0x7f800000 ? uint16_t((u >> 16) | 0x40) : to_bf16_finite(f);
 }
 
-inline float from_f16(uint16_t h) {  // exact: 2^112 moves the exponent, subnormals too
+// Exact: a factor of 2^112 moves the exponent, also that of subnormals.
+inline float from_f16(uint16_t h) {
   uint32_t magnitude = uint32_t(h & 0x7fff) << 13, sign = uint32_t(h & 0x8000) << 16;
   float scaled = as_float(magnitude) * as_float(0x77800000u);
   return as_float(as_bits(scaled) | (magnitude >= 0x0f800000u ? 0x7f800000u : 0u) | sign);
 }
 
-inline uint16_t to_f16(float f) {  // nearest even: add and remove a power of two that leaves 11 bits
+// Rounds half to even, by adding and removing a power of two that leaves 11 bits.
+inline uint16_t to_f16(float f) {
   uint32_t u = as_bits(f), sign = (u >> 16) & 0x8000;
   u &= 0x7fffffff;
   float x = as_float(u);
@@ -61,7 +66,8 @@ inline uint16_t to_f16(float f) {  // nearest even: add and remove a power of tw
   return uint16_t(sign | (u > 0x7f800000u ? 0x7e00 : overflow ? 0x7c00 : h));
 }
 
-inline uint32_t key_of(float f) {  // unsigned order of keys is the order of floats; NaN is largest
+// Keys compare, as unsigned numbers, as the floats do. NaN is the largest, and both zeros are one.
+inline uint32_t key_of(float f) {
   uint32_t u = as_bits(f == 0.f ? 0.f : f);
   return f != f ? 0xffffffffu : u ^ (uint32_t(int32_t(u) >> 31) | 0x80000000u);
 }

@@ -1,4 +1,4 @@
-// Element-wise functions outside pairs: one line of meaning each.
+// Element-wise functions that are not fused with others, each defined in one line.
 #pragma once
 #include <cmath>
 
@@ -28,7 +28,8 @@ F(ROUND_F16, from_f16(to_f16(x)))
 F(DIV, x / y)
 F(NE, x != y ? 1.f : 0.f)
 #undef F
-inline float f_MOD(float x, float y) {  // the sign of the divisor, as torch.remainder
+// The result has the divisor's sign, as in torch.remainder.
+inline float f_MOD(float x, float y) {
   float r = std::fmod(x, y);
   return r != 0.f && ((r < 0.f) != (y < 0.f)) ? r + y : r;
 }

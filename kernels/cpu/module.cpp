@@ -1,4 +1,4 @@
-// Python's door to the tile VM: choice of the instruction set, and the entry points of call.h.
+// Python's door to the tile VM: it chooses the instruction set and binds the entry points of call.h.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -80,21 +80,19 @@ Call::Call(const char* code, size_t code_bytes, int registers, size_t rows_, siz
 }
 
 NB_MODULE(_cpu, m) {
-  m.doc() = "The C++ backend's tile VM. Use kernels/cpu/backend.py, which encodes its programs.";
+  m.doc() = "The C++ backend's tile VM. Use it through kernels/cpu/vm.py, which encodes its programs.";
 #ifdef HAVE_X86_BUILDS
   __builtin_cpu_init();
 #endif
   using nb::arg;
   using unlocked = nb::call_guard<nb::gil_scoped_release>;
-  m.attr("TILE") = TILE;
-  m.attr("MAX_REDUCTIONS") = MAX_REDUCTIONS;
   m.def("isas", &supported, "Builds that this processor runs, best first.");
   m.def("best_isa", [] { return supported().front(); });
   m.def("opcodes", &opcodes, "Names of the instructions, in the order of their numbers.");
   m.def("read_all", &read_all, arg("address"), arg("num_words"), arg("num_threads"), unlocked(),
-        "Sum of 64-bit words: the bound of a sweep, for the bench.");
+        "The sum of 64-bit words: the bench compares sweeps with it.");
   m.def("apply", &apply, arg("calls"), arg("outs"), arg("out_dtypes"), unlocked(),
-        "Write each call's results to its output; whether they are finite.");
+        "Write each call's results to its output, and return whether they are finite.");
   nb::class_<Call>(m, "Call")
       .def("__init__", &make_call, arg("code"), arg("num_registers"), arg("rows"), arg("cols"),
            arg("inputs"), arg("dtypes"), arg("vectors"), arg("ranges"), arg("draws"),

@@ -1,10 +1,10 @@
-// Exact order statistics without a sort: over bits of a key whose unsigned order is the order of
-// floats (formats.h).
+// Exact k-th values (order statistics) without a sort, by keys that compare as the floats do
+// (formats.h).
 //
-// Over everything: a sample of 64 elements in every 8192 brackets the ranks; one pass counts the
-// keys below and at the ends of the bracket and gathers those between. A bracket that missed knows
-// it, and three histogram passes of 11, 11 and 10 bits answer instead. By row or column: the keys
-// of each are gathered and selected from in memory.
+// Over everything, a sample of 64 elements in every 8192 brackets the ranks. One pass counts the keys
+// below and at the ends of the bracket, and gathers those between. These counts tell whether the rank
+// is in the bracket. If not, three histogram passes of 11, 11 and 10 bits find it. By row or column,
+// the keys of each are gathered, and selected from in memory.
 #include <atomic>
 #include <cmath>
 #include <mutex>
@@ -17,21 +17,22 @@ namespace {
 
 constexpr uint32_t LARGEST_KEY = 0xffffffffu;
 constexpr size_t SAMPLE_EVERY = 8192, SAMPLE_WIDTH = 64;
-constexpr double SIGMAS = 8;  // a bracket misses once in 10^15
-constexpr size_t SMALL = 1 << 15;  // elements: below this a sample says little
-constexpr size_t FEW_KEYS = 1 << 12;  // for which nth_element is as good as counting
+constexpr double SIGMAS = 8;          // standard errors on each side: a bracket misses once in 10^15
+constexpr size_t SMALL = 1 << 15;     // of fewer elements a sample says little
+constexpr size_t FEW_KEYS = 1 << 12;  // for up to so many, nth_element is as good as counting
 
 // Keys with the counts of their upper digits, for any number of ranks.
 class Keys {
  public:
   Keys(const uint32_t* keys, size_t count) : keys_(keys), count_(count) {
     if (count <= FEW_KEYS) return;
-    counts_.resize(2 * BINS);  // in turns: one count after the other would wait for it
+    counts_.resize(2 * BINS);  // two counts take turns: one alone would wait for its last addition
     for (size_t i = 0; i < count; i++) counts_[(i % 2) * BINS + (keys[i] >> SHIFT)]++;
     for (size_t digit = 0; digit < BINS; digit++) counts_[digit] += counts_[BINS + digit];
   }
 
-  uint32_t of_rank(size_t r) {  // from 0
+  // Ranks count from 0.
+  uint32_t of_rank(size_t r) {
     if (counts_.empty()) {
       digit_keys_.assign(keys_, keys_ + count_);
       return nth(r);
@@ -42,7 +43,7 @@ class Keys {
       digit_ = digit;
       digit_keys_.resize(counts_[digit] + 1);
       size_t kept = 0;
-      for (size_t i = 0; i < count_; i++) {  // the last place takes what does not stay
+      for (size_t i = 0; i < count_; i++) {  // a key that does not stay is overwritten by the next
         digit_keys_[kept] = keys_[i];
         kept += (keys_[i] >> SHIFT) == digit;
       }
@@ -55,7 +56,7 @@ class Keys {
   static constexpr int SHIFT = 21;
   static constexpr size_t BINS = size_t(1) << (32 - SHIFT);
 
-  // Among those of one digit, by the digits below.
+  // Selects among the keys of one digit, by the digits below.
   uint32_t nth(size_t r) {
     auto keys = digit_keys_;
     size_t count = keys.size();
@@ -83,11 +84,12 @@ class Keys {
   std::vector<uint32_t> counts_, digit_keys_;
 };
 
-// What the program gives for n <= TILE elements from (row, col) on, as keys into out.
+// Writes what the program gives for n <= TILE elements from (row, col) on to `out`, as keys. Returns
+// how many.
 size_t keys_at(const Call& call, Tile& t, size_t row, size_t col, int n, uint32_t* out) {
   t.bracket = {0, LARGEST_KEY, 0, 0, 0, out, 0};
   call.run_tile(t, row, col, n);
-  size_t count = t.bracket.num_inside;  // the ends themselves are counted, not gathered
+  size_t count = t.bracket.num_inside;  // keys at the ends are counted, but not gathered
   std::fill_n(out + count, t.bracket.at_low, 0u);
   count += t.bracket.at_low;
   std::fill_n(out + count, t.bracket.at_high, LARGEST_KEY);
@@ -118,7 +120,7 @@ std::vector<uint32_t> sample(const Call& call) {
 
 struct Ends { uint32_t low, high; };
 
-// Keys between which ranks first <= last (from 0) of `count` lie, by the sample.
+// The keys between which the ranks first <= last, from 0, of `count` elements lie, by the sample.
 Ends ends_of(const std::vector<uint32_t>& seen, size_t count, size_t first, size_t last) {
   Keys keys(seen.data(), seen.size());
   const double size = double(seen.size());
@@ -136,7 +138,7 @@ Ends ends_of(const std::vector<uint32_t>& seen, size_t count, size_t first, size
 struct Gathered {
   uint64_t below = 0, at_low = 0, at_high = 0;
   std::vector<uint32_t> inside;
-  bool complete = true;  // not given up because too much lay inside
+  bool complete = true;  // false where too much lay inside, so that gathering was given up
 };
 
 Gathered gather(const Call& call, Ends ends) {
@@ -162,7 +164,7 @@ Gathered gather(const Call& call, Ends ends) {
   return all;
 }
 
-// The key of rank r, or false: it is not in the bracket.
+// Writes the key of rank r, or returns false where it is not in the bracket.
 bool pick(const Gathered& found, Ends ends, size_t r, uint32_t& key) {
   if (!found.complete || r < found.below) return false;
   r -= found.below;
@@ -213,11 +215,11 @@ std::vector<float> kth_all(const Call& call, const Call& histogram, const std::v
   std::vector<float> values(ranks.size());
   Gathered found;
   Ends ends{LARGEST_KEY, 0};
-  for (size_t i = 0; i < ranks.size(); i++) {  // ascending, so that neighbours share a pass
+  for (size_t i = 0; i < ranks.size(); i++) {  // ranks ascend, so that neighbours share a pass
     const size_t r = ranks[i] - 1;
     uint32_t key = 0;
     if (i == 0 || !pick(found, ends, r, key)) {
-      size_t last = r;  // ranks up to 1/1000 of the elements further lie in the same bracket
+      size_t last = r;  // ranks at most 1/1000 of the elements further share the bracket
       for (size_t j = i; j < ranks.size() && ranks[j] - 1 <= r + count / 1000; j++) last = ranks[j] - 1;
       ends = count > SMALL ? ends_of(seen, count, r, last) : Ends{0, LARGEST_KEY};
       found = gather(call, ends);

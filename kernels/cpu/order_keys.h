@@ -1,5 +1,5 @@
-// What order statistics need of a tile: counts of one digit of the keys, or the keys inside a
-// bracket. Keys are in formats.h.
+// What k-th values need of a tile: counts of one digit of the keys, or the keys inside a bracket.
+// Keys are in formats.h.
 #pragma once
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -25,13 +25,16 @@ void histogram(Tile& t, const Insn& x) {
     if ((keys[i] & digit.prefix_mask) == digit.prefix) t.counts[(keys[i] >> digit.shift) & mask]++;
 }
 
-// Counts keys below and at the ends of the bracket, and appends those strictly between, in order.
+// GATHER counts keys below and at the ends of the bracket, and appends those strictly between, as the
+// elements follow each other.
 #ifdef __AVX512F__
-inline __m512i keys_at(const float* a) {  // key_of: x + 0 is +0 for both zeros
+// key_of of 16 floats. x + 0 is +0 for both zeros.
+inline __m512i keys_at(const float* a) {
   const __m512 x = _mm512_load_ps(a);
   const __m512i u = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
   const __m512i sign = _mm512_set1_epi32(INT32_MIN), largest = _mm512_set1_epi32(-1);
-  const __m512i key = _mm512_ternarylogic_epi32(u, _mm512_srai_epi32(u, 31), sign, 0x1e);  // u ^ (. | sign)
+  // 0x1e is u ^ (v | sign) of the three operands u, v and sign.
+  const __m512i key = _mm512_ternarylogic_epi32(u, _mm512_srai_epi32(u, 31), sign, 0x1e);
   return _mm512_mask_mov_epi32(key, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), largest);
 }
 
@@ -54,7 +57,8 @@ void gather(Tile& t, const Insn& x) {
     above = _mm512_mask_add_epi32(above, more, above, one);
     at_high = _mm512_mask_add_epi32(at_high, last, at_high, one);
     if (!wanted) continue;
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(inside, key));  // a branch on `inside` costs more
+    // Stored even where nothing is inside: a branch on that costs more.
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(inside, key));
     to += __builtin_popcount(inside);
   }
   if (wanted) bracket.num_inside = size_t(to - bracket.inside);
@@ -65,7 +69,7 @@ void gather(Tile& t, const Insn& x) {
 }
 #else
 size_t keep_inside(const uint32_t* keys, int n, uint32_t low, uint32_t high, uint32_t* out) {
-  const uint32_t span = high - low - 1;  // key - low - 1 < span: inside, in one comparison
+  const uint32_t span = high - low - 1;  // key - low - 1 < span says in one comparison: inside
   size_t kept = 0;
   int i = 0;
   for (; i + 16 <= n; i += 16) {

@@ -1,27 +1,28 @@
-// Which instructions exist in fused form: any FIRST followed by any SECOND, in one pass over the
-// tile. A fused instruction is defined as its parts: each part rounds as it would alone.
+// The instructions that exist in fused form: any FIRST followed by any SECOND, in one pass over the
+// tile. A fused instruction is defined as its parts, each of which rounds as it would alone.
 #pragma once
 #include <cmath>
 
 #include "formats.h"
 
-// f(a, b; s, u). A form names its operands: R a register, S a number.
+// f(a, b; s, u). A name ends with its operands: R is a register, S a number.
 #define FIRSTS(X)                                                                            \
   X(ADD_RR) X(ADD_RS) X(SUB_RR) X(SUB_SR) X(MUL_RR) X(MUL_RS) X(MAX_RR) X(MAX_RS) X(MIN_RR)   \
   X(MIN_RS) X(LT_RR) X(LT_RS) X(LT_SR) X(EQ_RR) X(ABS) X(KEEP) X(MASK) X(ADD_SCALED)
-// The same of a task vector that is read from bf16 in passing: a is input k minus register b.
+// The same functions of a task vector that is read from bf16: a is input k minus register b.
 #define DELTA_FIRSTS(X) X(DELTA) X(DELTA_ABS) X(DELTA_KEEP) X(DELTA_MASK)
-// g(f, c; t)
+// g(f, c; t), where f is the FIRST's value.
 #define SECONDS(X, f)                                                                        \
   X(f, ADD_R) X(f, ADD_S) X(f, SUB_R) X(f, RSUB_R) X(f, RSUB_S) X(f, MUL_R) X(f, MUL_S)       \
   X(f, MAX_R) X(f, MAX_S) X(f, MIN_R) X(f, MIN_S) X(f, LT_R) X(f, LT_S) X(f, GT_R) X(f, GT_S) \
   X(f, EQ_R) X(f, ABSOLUTE) X(f, TIMES_PLUS_R) X(f, PLUS_SCALED_R)
-// A test of a WHERE, and its form: c or t where true, e or u where false.
+// The tests of a WHERE, which gives register c or number t where true, and e or u where false.
 #define TESTS(X) X(TRUE) X(LT_RR) X(LT_RS) X(LT_SR) X(LE_RR) X(LE_RS) X(LE_SR) X(EQ_RR) X(EQ_RS)
 
 namespace {
 
-// `x` where it is a NaN: by bits, as the compiler threads chains of ?: into branches.
+// Returns x where it is NaN, else `found`. By bits, because the compiler makes chains of ?: into
+// branches.
 inline float unless_nan(float x, float found) {
   const uint32_t mask = 0u - uint32_t(x != x);
   return as_float((as_bits(found) & ~mask) | (as_bits(x) & mask));
@@ -110,7 +111,8 @@ SECOND(PLUS_SCALED_R, true, x + c * t)
 SECOND(NOTHING, false, x)
 #undef SECOND
 
-// A choice between two products is a masked product, where one of them is always the same.
+// These two scale x by t. After a KEEP they take a product that was chosen already: x * t where KEEP
+// keeps x, and a product that is the same for all elements where it does not.
 struct MUL_S {
   static constexpr bool c = false, scales = true;
   static float of_product(float x, float) { return x; }

@@ -1,5 +1,5 @@
-// Philox 4x32-10 by lanes; see kernels/philox.py for the definition. Element 4 j + w of a draw is
-// word w of counter j.
+// Philox 4x32-10 for several counters at once. kernels/philox.py has the definition: element 4 j + w
+// of a draw is word w of counter j.
 #pragma once
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -10,8 +10,8 @@
 
 namespace {
 
-// A counter's word in the lower half of each lane: there a product stays in its lane, while loops
-// over 32-bit words move both halves of every product (2.5 x as long).
+// A word is in the lower half of a 64-bit lane, so that a product stays in its lane. Loops over 32-bit
+// words would move both halves of every product, and take 2.5 x as long.
 #if defined(__AVX512F__)
 constexpr int COUNTERS = 8;
 #define EVEN_LANES 0, 8, 2, 10, 4, 12, 6, 14
@@ -28,14 +28,15 @@ constexpr int COUNTERS = 2;
 typedef uint64_t Words __attribute__((vector_size(8 * COUNTERS)));
 #if defined(__clang__)
 #define LANES_OF(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
-#else  // GCC has the other one from 12 on
+#else  // GCC has __builtin_shufflevector only from version 12 on
 #define LANES_OF(x, y, ...) __builtin_shuffle(x, y, Words{__VA_ARGS__})
 #endif
-constexpr int MORE_WORDS = 4 * COUNTERS;  // that are drawn beyond the last one, at most
+constexpr int MORE_WORDS = 4 * COUNTERS;  // at most so many words are drawn beyond the last one
 
 inline float unit(uint32_t word) { return float(word >> 8) * 5.9604644775390625e-08f; }
 
-inline Words product(Words x, uint64_t by) {  // of the lower halves
+// Multiplies the lower halves.
+inline Words product(Words x, uint64_t by) {
 #if defined(__AVX512F__)
   return (Words)_mm512_mul_epu32((__m512i)x, _mm512_set1_epi64(int64_t(by)));
 #elif defined(__AVX2__)
@@ -45,18 +46,19 @@ inline Words product(Words x, uint64_t by) {  // of the lower halves
 #endif
 }
 
-// The words of elements at, at + 1, ..., at + n - 1, somewhere in `out` [n + MORE_WORDS].
+// Returns the words of elements at, at + 1, ..., at + n - 1. They are somewhere in `out`, which has
+// n + MORE_WORDS places.
 inline const uint32_t* philox_words(uint32_t* __restrict out, size_t at, int n, const Draw& draw,
                                     uint32_t stream) {
   const int num_blocks = (n + int(at % 4) + 3) / 4;
   const uint64_t number = draw.draw;
-  Words order;  // such that even and odd lanes, side by side, are in order
-  for (int l = 0; l < COUNTERS; l++) order[l] = uint64_t(l % 2 * (COUNTERS / 2) + l / 2);
+  Words counter_of_lane;  // even lanes have the first half of the counters, odd lanes the second
+  for (int l = 0; l < COUNTERS; l++) counter_of_lane[l] = uint64_t(l % 2 * (COUNTERS / 2) + l / 2);
   for (int j = 0; j < num_blocks; j += COUNTERS) {
-    const Words block = order + (at / 4 + uint64_t(j));
+    const Words block = counter_of_lane + (at / 4 + uint64_t(j));
     Words x0 = block, x1 = block >> 32, x2 = Words{} + number, x3 = Words{} + uint64_t(stream);
     uint32_t k0 = uint32_t(draw.seed), k1 = uint32_t(draw.seed >> 32);
-    for (int round = 0; round < 10; round++) {  // what is in the upper halves does not matter
+    for (int round = 0; round < 10; round++) {  // the upper halves of x0 to x3 do not matter
       const Words p = product(x0, 0xD2511F53ull), q = product(x2, 0xCD9E8D57ull);
       x0 = (q >> 32) ^ x1 ^ uint64_t(k0);
       x2 = (p >> 32) ^ x3 ^ uint64_t(k1);

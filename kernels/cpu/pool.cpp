@@ -39,7 +39,7 @@ class Pool {
     wake_.notify_all();
     take_blocks(work, 0);
     std::unique_lock<std::mutex> lock(mutex_);
-    work_ = nullptr;  // a helper that wakes only now, its core being busy, is not waited for
+    work_ = nullptr;  // a helper whose core was busy may wake only now, and is not waited for
     done_.wait(lock, [this] { return busy_ == 0; });
   }
 
@@ -51,7 +51,7 @@ class Pool {
   void serve(int thread) {
     size_t seen = 0;
     for (;;) {
-      const std::function<void(size_t, int)>* work;  // `work_` may be gone before the last block is
+      const std::function<void(size_t, int)>* work;  // `work_` may be reset before the last block ends
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
@@ -85,8 +85,8 @@ void parallel_blocks(size_t num_blocks, int num_threads,
     for (size_t block = 0; block < num_blocks; block++) work(block, 0);
     return;
   }
-  static std::mutex calls;  // one call at a time; callers have released the GIL
-  static Pool* pool = nullptr;  // never destroyed: its threads end with the process
+  static std::mutex calls;  // lets one call run at a time; callers have released the GIL
+  static Pool* pool = nullptr;  // is never destroyed: its threads end with the process
   std::lock_guard<std::mutex> lock(calls);
   if (pool && pool->forked()) pool = nullptr;  // a forked child has no such threads
   if (pool && !pool->fits(num_threads - 1)) {

@@ -1,4 +1,5 @@
-// Apply and reductions over blocks. Partial sums are added in block order, whoever made them.
+// Runs apply and reductions over blocks. Partial sums are added block by block, whichever thread made
+// them.
 #include <atomic>
 #include <cmath>
 #include <limits>
@@ -10,8 +11,8 @@
 namespace {
 
 enum Kind { KIND_SUM, KIND_MAX, KIND_MIN };
-constexpr size_t TILES_IN_FLOAT = 4;  // at most 32 elements of each lane
-constexpr size_t ROWS_IN_FLOAT = 16;  // of a column's sum, before it goes on in double
+constexpr size_t TILES_IN_FLOAT = 4;  // a float lane sums at most 32 elements, then it goes to double
+constexpr size_t ROWS_IN_FLOAT = 16;  // a column sums at most 16 rows in float, then it goes to double
 
 double start_of(int kind) {
   const double inf = std::numeric_limits<double>::infinity();
@@ -35,7 +36,7 @@ double total(int kind, const double* lanes) {
   return value;
 }
 
-// Lanes of one block or row, then its totals. Float lanes take a few tiles' elements each.
+// The lanes of one block or row, and then its totals. Float lanes take a few tiles' elements.
 struct Partial {
   Partial(const std::vector<int>& kinds, AddLanes add_lanes) : kinds(kinds), add_lanes(add_lanes) {
     clear(kinds, few, LANES);
@@ -74,7 +75,7 @@ struct Partial {
 
 std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs,
                        const std::vector<int>& out_dtypes) {
-  std::vector<size_t> starts{0};  // of each call, among the blocks of all
+  std::vector<size_t> starts{0};  // each call's first block among the blocks of all
   std::vector<std::atomic<bool>> bad(calls.size());
   const Call* largest = calls[0];
   for (size_t i = 0; i < calls.size(); i++) {
@@ -95,8 +96,8 @@ std::vector<int> apply(const std::vector<Call*>& calls, const Addresses& outs,
   return finite;
 }
 
-// Reductions over everything by several programs that cut it alike: one double each, in order. A
-// block is read from memory by the first program and from cache by the others.
+// Reductions over everything, by several programs that cut it alike: one double for each lane, one
+// program's after the other's. The first program reads a block from memory, the others from cache.
 std::vector<double> reduce_all(const std::vector<Call*>& calls,
                                const std::vector<std::vector<int>>& kinds) {
   const Call& first = *calls[0];
@@ -146,7 +147,7 @@ void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out)
 }
 
 // Reductions over each column's rows into float out[k * cols + col]. A thread owns a strip of
-// columns, so there are no partials to combine.
+// columns, so no partial results are combined.
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out) {
   auto scratch = call.scratch();
   float* result = reinterpret_cast<float*>(out);
@@ -171,7 +172,7 @@ void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t o
   });
 }
 
-// The floor of every sweep: reads words and does next to nothing with them.
+// Reads words and does next to nothing with them: no sweep can be faster.
 uint64_t read_all(uintptr_t address, size_t num_words, int num_threads) {
   const uint64_t* words = reinterpret_cast<const uint64_t*>(address);
   std::atomic<uint64_t> sum{0};

@@ -28,7 +28,8 @@ typedef int32_t VI __attribute__((vector_size(4 * WIDTH), aligned(4)));
 typedef float H __attribute__((vector_size(2 * WIDTH), aligned(4)));
 typedef double W __attribute__((vector_size(4 * WIDTH), aligned(8)));
 
-inline W wide(const float* p) {  // the compiler converts halves and joins them
+// Floats as doubles. By intrinsics, because the compiler converts halves and joins them.
+inline W wide(const float* p) {
 #if defined(__AVX512F__)
   return (W)_mm512_cvtps_pd(_mm256_loadu_ps(p));
 #elif defined(__AVX2__)
@@ -37,8 +38,8 @@ inline W wide(const float* p) {  // the compiler converts halves and joins them
   return __builtin_convertvector(*reinterpret_cast<const H*>(p), W);
 #endif
 }
-// total += x * y, rounded once: on every instruction set, so that sums keep their bits. In double the
-// product of two floats is exact, and the plain form rounds once, too.
+// Adds x * y to the total and rounds once, on every instruction set, so that sums have the same bits.
+// In double the product of two floats is exact, so the plain form rounds once too.
 inline void add_product(V& total, V x, V y) {
 #if defined(__AVX512F__)
   total = (V)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)total);
@@ -50,7 +51,8 @@ inline void add_product(V& total, V x, V y) {
 }
 inline void add_product(W& total, W x, W y) { total += x * y; }
 
-inline V widened(const uint16_t* p) {  // bf16; the compiler's conversion takes five instructions
+// bf16 as floats. By intrinsics, because the compiler's conversion takes five instructions.
+inline V widened(const uint16_t* p) {
 #if defined(__AVX512F__)
   return (V)widened(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)p)), 0);
 #elif defined(__AVX2__)
@@ -64,15 +66,16 @@ inline V widened(const uint16_t* p) {  // bf16; the compiler's conversion takes 
 inline V at(const float* p) { return *reinterpret_cast<const V*>(p); }
 inline V magnitude(V x) { return (V)((VI)x & 0x7fffffff); }
 
-// The register, zero behind the tile's end: zeros change no sum.
+// Returns the register, set to zero behind the tile's end: zeros change no sum.
 inline const float* settled(const Tile& t, int index) {
   float* a = t.registers + size_t(index) * TILE;
   for (int i = t.n; i < ((t.n + LANES - 1) & -LANES); i++) a[i] = 0.f;
   return a;
 }
 
-// K sums at once into K rows of lanes; term(u, i) adds the K vectors that begin at element i, the
-// lanes in turns. Few accumulators at a time: with 24 of them, the compiler spilled (11.2 -> 8.8 ns).
+// Adds K sums at once to K rows of lanes. term(u, i) adds the K vectors that begin at element i to the
+// accumulators u. Only some lanes are summed at a time, because with 24 accumulators the compiler
+// spilled (11.2 -> 8.8 ns).
 template <int K, class Vector, class Number, class Term>
 void add_up(Number* lanes, int n, Term term) {
   constexpr int REGISTERS = 10, EACH = sizeof(Vector) / sizeof(Number);
@@ -97,7 +100,7 @@ template <int K, class Term> void sums(Tile& t, int k, Term term) {
   add_up<K, V>(t.lanes + size_t(k) * LANES, t.n, term);
 }
 
-// Sum, sum of magnitudes and sum of squares of a register, those that are wanted.
+// The sum, the sum of magnitudes and the sum of squares of a register, as far as they are wanted.
 template <bool Plain, bool Sizes, bool Squares> void moments(Tile& t, const Insn& x) {
   const float* a = settled(t, x.a);
   sums<Plain + Sizes + Squares>(t, x.k, [a](V* u, int i) {
@@ -122,8 +125,8 @@ void gram2(Tile& t, const Insn& x) {
   });
 }
 
-// All products of three vectors; and (Sums) sum and sum of magnitudes of each: products and sums go
-// to different ports.
+// All products of three vectors. With Sums also the sum and the sum of magnitudes of each: products
+// and sums go to different ports.
 template <bool Sums> inline void add_gram3(V* u, V p, V q, V r) {
   add_product(u[0], p, p), add_product(u[1], p, q), add_product(u[2], p, r);
   add_product(u[3], q, q), add_product(u[4], q, r), add_product(u[5], r, r);
@@ -140,8 +143,8 @@ template <bool Sums> void gram3(Tile& t, const Insn& x) {
   });
 }
 
-// The same of three bf16 inputs less register b, the base. k: the first lane in 7 bits, then the
-// inputs in 3 each.
+// The same for three bf16 inputs less register b, the base. k has the first lane in 7 bits, then each
+// input in 3.
 template <bool Sums> void delta_gram3(Tile& t, const Insn& x) {
   alignas(64) uint16_t tails[3][TILE];
   const uint16_t* in[3];
@@ -157,7 +160,7 @@ template <bool Sums> void delta_gram3(Tile& t, const Insn& x) {
   });
 }
 
-// ---- in double: the moments, of which sums are made that cancel (kernels/execution/moments.py) ----
+// ---- in double: the moments, from which sums that cancel are made (kernels/execution/moments.py) ----
 
 template <int K, class Term> void wide_sums(Tile& t, int k, Term term) {
   add_up<K, W>(t.wide_lanes + size_t(k) * LANES, t.n, term);
@@ -187,7 +190,8 @@ template <bool Largest> inline float better(float x, float y) {
 
 template <bool Largest, bool Size> void extreme(Tile& t, const Insn& x) {
   float* a = t.registers + size_t(x.a) * TILE;
-  for (int i = t.n; i < ((t.n + LANES - 1) & -LANES); i++) a[i] = a[t.n - 1];  // changes no extreme
+  // Copies of the last element behind the tile's end change no extreme.
+  for (int i = t.n; i < ((t.n + LANES - 1) & -LANES); i++) a[i] = a[t.n - 1];
   V best[LANES / WIDTH];
   float* lanes = t.lanes + size_t(x.k) * LANES;
   memcpy(best, lanes, sizeof best);
@@ -200,8 +204,8 @@ template <bool Largest, bool Size> void extreme(Tile& t, const Insn& x) {
   memcpy(lanes, best, sizeof best);
 }
 
-// Float lanes go on in double. Here, because in the driver's build, for any x86, it took a fifth of
-// a sweep.
+// Moves float lanes to double lanes. It is compiled here for each instruction set: in the driver's
+// build, which is for any x86, it took a fifth of a sweep.
 void add_lanes(double* __restrict total, float* __restrict few) {
   _Pragma("GCC ivdep") for (int i = 0; i < LANES; i++) {
     total[i] += double(few[i]);

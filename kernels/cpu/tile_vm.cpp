@@ -1,5 +1,6 @@
-// The tile VM's instructions, compiled once per instruction set (-DISA=...). Plain loops that the
-// compiler vectorises; no contraction, so that every build and every backend rounds alike.
+// The tile VM's instructions, compiled once for each instruction set (-DISA=...). They are plain loops
+// that the compiler vectorises. It may not contract products and sums, so that every build and every
+// backend rounds alike.
 #include "vm.h"
 
 #include <cmath>
@@ -69,7 +70,7 @@ void store(Tile& t, const Insn& x) {
   memcpy(static_cast<float*>(t.task->out) + t.at, reg(t, x.a), sizeof(float) * t.n);
 }
 
-// d = 1 where the flat index lies in range k: a whole run of ones or zeros at a time.
+// d = 1 where the flat index is in range k, else 0.
 void in_range(Tile& t, const Insn& x) {
   const Range& range = t.task->ranges[x.k];
   float* d = reg(t, x.d);
@@ -84,7 +85,8 @@ void in_range(Tile& t, const Insn& x) {
 
 // ---- f, and g of f ----
 
-template <class F> struct First {  // f's value at an element
+// f's value at an element.
+template <class F> struct First {
   const float *a, *b;
   const uint16_t* p;
   float s, u;
@@ -95,7 +97,7 @@ template <class F> struct First {  // f's value at an element
     else if constexpr (F::b) return F::of(a[i], b[i], s, u);
     else return F::of(a[i], 0.f, s, u);
   }
-  // body(i, x, y) for i < n: f's value is F::of(x, y, s, u).
+  // Calls body(i, x, y) for i < n, where f's value is F::of(x, y, s, u).
   template <class Body> void each(int n, Body body) const {
     int i = 0;
     if constexpr (F::delta)
@@ -135,13 +137,13 @@ template <class Test, bool C, bool E> void where(Tile& t, const Insn& x) {
   }
 }
 
-// out = register c (the base) + f, rounded once to the base's dtype. The check is free beside the
-// store: the largest magnitude tells NaN, Inf and what rounds to Inf.
+// out = register c (the base) + f, rounded once to the base's dtype. The largest magnitude tells NaN,
+// Inf and what rounds to Inf. This check costs nothing beside the store.
 template <class F> void store_merged(Tile& t, const Insn& x) {
   const First<F> f(t, x);
   const float* base = reg(t, x.c);
   const int n = t.n;
-  int32_t top = 0, limit = 0x7f800000;  // signed: SSE2 has no unsigned comparison
+  int32_t top = 0, limit = 0x7f800000;  // signed, because SSE2 has no unsigned comparison
   auto merged = [&](int i) {
     float v = base[i] + f(i);
     int32_t magnitude = int32_t(as_bits(v) & 0x7fffffff);
@@ -149,11 +151,11 @@ template <class F> void store_merged(Tile& t, const Insn& x) {
     return v;
   };
   if (t.task->out_dtype == BF16) {
-    limit = 0x7f7f8000;  // from here on nearest even is Inf
+    limit = 0x7f7f8000;  // the smallest magnitude that rounds to Inf
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
     LOOP(n) out[i] = to_bf16_finite(merged(i));
   } else if (t.task->out_dtype == F16) {
-    limit = 0x477ff000;  // 65520
+    limit = 0x477ff000;  // 65520, which rounds to Inf
     uint16_t* out = static_cast<uint16_t*>(t.task->out) + t.at;
     LOOP(n) out[i] = to_f16(merged(i));
   } else {
@@ -163,7 +165,7 @@ template <class F> void store_merged(Tile& t, const Insn& x) {
   t.not_finite |= top >= limit;
 }
 
-// d = input k - register b, for any dtype; bf16 is the FIRST named DELTA.
+// d = input k - register b, for any dtype. For bf16 there is the FIRST named DELTA.
 void load_delta(Tile& t, const Insn& x) {
   alignas(64) float copy[TILE];  // d may be the base's register
   const float* expert = copy;
@@ -186,7 +188,7 @@ template <float (*F)(float)> void unary(Tile& t, const Insn& x) {
   LOOP(n) d[i] = F(a[i]);
 }
 
-// sin or cos; the reduction of far arguments is the library's.
+// sin or cos. The library reduces arguments that are far from 0.
 template <float (*Near)(float), float (*Library)(float)> void periodic(Tile& t, const Insn& x) {
   const float* a = reg(t, x.a);
   float* d = reg(t, x.d);

@@ -1,7 +1,7 @@
-// exp, log, trigonometry, pow: own polynomials in double, in plain loops that vectorise, rounded
-// once to float. No contraction and no library call, so every build gives the same bits; the error
-// is that of the rounding plus 1e-3 units in the last place, over the whole range.
-// Polynomials interpolate at Chebyshev nodes; relative errors are given beside them.
+// exp, log, trigonometry and pow, by polynomials in double that are rounded once to float, in plain
+// loops that vectorise. Nothing is contracted and no library is called, so every build gives the same
+// bits. The error is that of the rounding plus 1e-3 units in the last place, over the whole range.
+// Polynomials interpolate at Chebyshev nodes. A comment above each gives its relative error.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace {
 inline double as_double(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 inline uint64_t as_bits(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
 
-// c ? x : y. By bits where that vectorises: chains of ?: are threaded into branches, which do not.
+// c ? x : y. By bits where that vectorises, because the compiler makes chains of ?: into branches.
 inline double choose(bool c, double x, double y) {
 #ifdef __AVX2__
   const uint64_t mask = 0u - uint64_t(c);
@@ -36,8 +36,9 @@ template <int N, int I = 0> inline double horner(const double (&c)[N], double x)
 
 constexpr double INF = __builtin_inf(), NOT_A_NUMBER = __builtin_nan("");
 constexpr double LOG2_E = 1.4426950408889634, LN_2 = 0.6931471805599453, PI = 3.141592653589793;
-constexpr double TO_INTEGER = 6755399441055744.0;  // 1.5 x 2^52: adding it rounds, low bits count
-constexpr double MOST = 300;  // 2^300 is infinite in float, 2^-300 is 0
+constexpr double TO_INTEGER = 6755399441055744.0;  // 1.5 x 2^52: adding it rounds to an integer, which
+                                                   // is then in the sum's low bits
+constexpr double MOST = 300;  // 2^300 is infinite in float, and 2^-300 is 0
 
 // (2^r - 1) / r, |r| <= 1/2: 2.7e-10
 constexpr double EXP2M1[] = {0.6931471805599453, 0.24022650922288757, 0.055504108839096185,
@@ -63,9 +64,9 @@ constexpr double ERFC_FAR[] = {0.2553956763161028, -0.4271858484303502, 0.241658
                                -0.07897846283592341, 0.0037330108320571516, 0.006993738850449947,
                                -0.0008493325105842879, -0.0009382787270394628,
                                5.8248885336789884e-05};
-// pi/2 in parts of 33 bits: multiples up to 2^20 are exact
+// pi/2 in parts of 33 bits, whose multiples by up to 2^20 are exact
 constexpr double HALF_PI[] = {1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21};
-constexpr float FAR = 1e6f;  // from here on sin and cos are the library's
+constexpr float FAR = 1e6f;  // beyond it the library computes sin and cos
 
 // ---- parts ----
 
@@ -78,7 +79,8 @@ inline Power power_of_two(double e) {
   return {as_double((as_bits(shifted) << 52) + 0x3ff0000000000000u), r * horner(EXP2M1, r)};
 }
 
-inline double log2_of(double v) {  // of a positive finite number
+// log2 of a positive finite number.
+inline double log2_of(double v) {
   const uint64_t root_half = 0x3fe6a09e667f3bcdu, two52 = 0x4330000000000000u;
   const uint64_t u = as_bits(v) - root_half + 0x3ff0000000000000u;
   const double k = as_double((u >> 52) | two52) - (as_double(two52) + 1023);
@@ -86,14 +88,15 @@ inline double log2_of(double v) {  // of a positive finite number
   return s * horner(LOG2, s * s) + k;
 }
 
-// A logarithm of v, which may also be negative, zero, infinite or NaN.
+// Corrects a logarithm of v that was found, where v is negative, zero, infinite or NaN.
 inline double edges_of_log(double found, double v) {
   found = choose(v < INF, found, v);
   found = choose(v == 0, -INF, found);
   return choose(v < 0, NOT_A_NUMBER, found);
 }
 
-inline double turned(double x, uint64_t quarters) {  // sin(x + quarters pi/2)
+// sin(x + quarters pi/2).
+inline double turned(double x, uint64_t quarters) {
   const double shifted = x * (2 / PI) + TO_INTEGER, n = shifted - TO_INTEGER;
   const double r = ((x - n * HALF_PI[0]) - n * HALF_PI[1]) - n * HALF_PI[2], z = r * r;
   const uint64_t quarter = as_bits(shifted) + quarters;
@@ -101,7 +104,8 @@ inline double turned(double x, uint64_t quarters) {  // sin(x + quarters pi/2)
   return as_double(as_bits(value) ^ ((quarter & 2) << 62));
 }
 
-inline double angle(double y, double x) {  // atan(y / x) of y, x >= 0
+// atan(y / x) for y, x >= 0.
+inline double angle(double y, double x) {
   const bool steep = y > x;
   const double low = choose(steep, x, y), high = choose(steep, y, x);
   const bool wide = low > 0.41421356237309503 * high;  // beyond pi/8
@@ -136,7 +140,8 @@ inline float f_LOG1P(float x) {
   return float(choose(std::fabs(v) < 1e-5, near, far));
 }
 
-inline float f_SIN(float x) { return float(turned(x, 0)); }  // below FAR
+// For magnitudes up to FAR.
+inline float f_SIN(float x) { return float(turned(x, 0)); }
 inline float f_COS(float x) { return float(turned(x, 1)); }
 
 inline float f_ASIN(float x) {

@@ -10,14 +10,16 @@
 #include <cstddef>
 #include <cstdint>
 
-constexpr int TILE = 512;    // elements; part of the meaning of sums (see statistics.h)
-constexpr int LANES = 64;    // every build sums in the same lanes, so the order does not depend on it
-constexpr size_t BLOCK = 1 << 16;  // elements per partial sum: fixed, whatever the thread count
+// The first three are numbers of elements, and part of the meaning of sums (statistics.h).
+constexpr int TILE = 512;
+constexpr int LANES = 64;          // every build sums in the same lanes, so sums have the same bits
+constexpr size_t BLOCK = 1 << 16;  // a partial sum covers so many, whatever the number of threads
 constexpr int MAX_REDUCTIONS = 64;
 
 enum Dtype : uint8_t { BF16, F16, F32 };
 
-struct Insn {  // d = op(a, b, c, e; s, t, u); k: an index into one of the task's tables
+// d = op(a, b, c, e; s, t, u) of registers and numbers. k is an index into one of the task's tables.
+struct Insn {
   uint16_t op, d, a, b, c, e, k, unused;
   float s, t, u;
 };
@@ -26,19 +28,22 @@ static_assert(sizeof(Insn) == 28, "the Python encoder packs 8 H and 3 f");
 struct Range { int64_t start, stop, step; };
 struct Draw { uint64_t seed; uint32_t draw, unused; };
 
-struct Digit {  // which digit of the order-preserving key is counted, and which prefix it must have
+// Says which digit of the keys HISTOGRAM counts, and which prefix these keys have.
+struct Digit {
   int shift, bits;
   uint32_t prefix, prefix_mask;
 };
 
-struct Bracket {  // GATHER counts keys below, at and between the ends, and keeps those between
+// GATHER counts keys below, at and between these ends, and keeps those between.
+struct Bracket {
   uint32_t low, high;
   uint64_t below, at_low, at_high;
   uint32_t* inside;
   size_t num_inside;
 };
 
-struct Task {  // what a program runs on: pointers are owned by the caller
+// What a program runs on. The caller owns what the pointers point to.
+struct Task {
   const void* const* inputs;
   const uint8_t* dtypes;
   const float* const* vectors;
@@ -50,14 +55,14 @@ struct Task {  // what a program runs on: pointers are owned by the caller
 
 struct Tile {
   const Task* task;
-  size_t at, row, col;  // flat index of the first element, its row and column
+  size_t at, row, col;  // the first element's flat index, row and column
   int n;
   float* registers;     // TILE floats each, 64-byte aligned
-  uint16_t* padded;     // TILE halves for a 16-bit input whose last group is not whole
+  uint16_t* padded;     // TILE words for a 16-bit input whose last group is not whole
   float* lanes;         // [reductions, LANES]; the driver adds them up in double every few tiles
-  double* wide_lanes;   // the same lanes once they are double
-  float* columns;       // [reductions, TILE], of reductions by column
-  uint64_t* counts;     // of HISTOGRAM
+  double* wide_lanes;   // the same lanes in double
+  float* columns;       // [reductions, TILE], for reductions by column
+  uint64_t* counts;     // HISTOGRAM's counts
   Digit digit;
   Bracket bracket;
   bool not_finite;

@@ -81,7 +81,7 @@ class TileVM:
 
         A graph is encoded once for the formats in which tensors are stored.
         """
-        bf16 = frozenset(n for n, t in tensors.experts.items() if t.dtype is torch.bfloat16)
+        bf16 = frozenset([n for n, t in tensors.experts.items() if t.dtype is torch.bfloat16])
         return encode(graph, purpose, bf16, self._machine)
 
     def bind(

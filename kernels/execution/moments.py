@@ -24,7 +24,7 @@ from ..tensors import TensorSet
 
 EPSILON = 1e-12  # error of the moments, relative to the magnitudes of their terms
 TOLERANCE = 1e-7  # error of a statistic: a tenth of what the numerics contract allows
-# Beyond these limits a float32 pass would have overflowed, or lost digits, where exact numbers do not.
+# Beyond these limits a float32 pass would overflow or lose digits, where exact numbers do not.
 MOST_FACTOR, LEAST_SQUARE, MOST_SQUARE = 1e15, 1e-30, 1e30
 
 # q of the sum of q_ij v_i v_j, float64 [K + 1, K + 1]. For a blend, only row 0 is not zero.
@@ -86,6 +86,7 @@ def degree(graph: KernelGraph, output: int) -> int | None:
 
 
 def degree_of(node: Node, args: Sequence[int]) -> int | None:
+    """Return a node's degree as a polynomial, given its arguments' degrees."""
     if node.op is Op.INPUT:
         return 1
     if node.op in (Op.CONST, Op.PARAM):
@@ -114,6 +115,7 @@ def forms_of(
 def combined(
     node: Node, args: list[Form], names: Sequence[str], slots: Sequence[Tensor | None]
 ) -> Form:
+    """Return a node's form, given its arguments' forms."""
     if node.op is Op.NEG:
         return -args[0]
     if node.op is Op.ADD:

@@ -1,8 +1,8 @@
 """Writes generated kernels to files, and loads them as modules.
 
-`@triton.jit` reads its source through inspect, so a kernel needs a file, which people can open and debug
-too. The file's name is a hash of the text. A file is written once and atomically, so several processes
-may share the folder.
+`@triton.jit` reads its source through inspect, so a kernel needs a file. People can open and debug it.
+The file's name is a hash of the text. A file is written once and atomically, so several processes may
+share the folder.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ def compile_function(
     options: dict[str, Any],
     arch: int,
 ) -> Any:
+    """Compile a function as a launch with these constants, options and aligned pointers would."""
     triton = import_triton(interpret=False)
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

@@ -21,7 +21,7 @@ class KernelReport:
 
     kind: str
     ptx: str
-    registers: int  # for each thread
+    registers: int  # registers of a thread
     spill_bytes: int
     shared_bytes: int
     wide_accesses: int  # accesses of 16 bytes each

@@ -1,10 +1,10 @@
 """Finds exact k-th values on the device, by narrowing an interval of keys until it holds few or one.
 
 Keys are int32 numbers that compare as the floats do. A sorted sample suggests pivots around the rank.
-One pass counts the keys below each pivot, which leaves an interval. If few keys are in it, a second pass
-collects them, and they are sorted. Otherwise the interval is split evenly, and counted again. Counts are
-integers, and what is collected is sorted: so the result depends neither on which program runs first nor
-on the sample.
+One pass counts the keys below each pivot, which leaves an interval. If few keys are in it, a second
+pass collects them, and they are sorted. Otherwise the interval is split evenly, and counted again.
+Counts are integers, and what is collected is sorted. So the result depends neither on which program
+runs first nor on the sample.
 """
 
 from __future__ import annotations

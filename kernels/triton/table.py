@@ -1,8 +1,8 @@
 """Descriptor tables, by which one launch serves many tensors.
 
-A row is one tensor, or one part of it: its addresses, its range of elements, its sizes, the place of its
-numbers in the parameter buffer. A map says for every chunk which row it belongs to. Parts whose addresses
-and lengths allow accesses of 16 bytes are in the `whole` table, all others in a second one.
+A row is one tensor, or one part of it: its addresses, its range of elements, its sizes, the place of
+its numbers in the parameter buffer. A map says for every chunk which row it belongs to. Parts whose
+addresses and lengths allow accesses of 16 bytes are in the `whole` table, all others in a second one.
 """
 
 from __future__ import annotations

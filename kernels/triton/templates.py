@@ -72,6 +72,7 @@ PLACES = [
 
 
 def apply(body: Body) -> str:
+    """Write the kernel of an element-wise pass. A flag says that a result is not finite."""
     result = f"v{body.graph.outputs[0]}"
     spread = f"{result} + tl.zeros((BLOCK // 8, 8), tl.float32)"
     owner = body.kernel.column("owner")
@@ -101,6 +102,7 @@ def added(k: int, name: str, term: str) -> str:
 
 
 def total(body: Body) -> str:
+    """Write the kernel that reduces each chunk to one partial result."""
     terms = body.terms
     stores = (
         f"tl.store(out + at_chunk * {len(terms)} + {k}, {END[name].format(f'a{k}')})"
@@ -116,6 +118,7 @@ def total(body: Body) -> str:
 
 
 def rows(body: Body) -> str:
+    """Write the kernel that reduces rows; a chunk is a row."""
     terms = body.terms
     long = [k for k, name, _ in terms if name == "sum"]
     tops = [k for k, name, _ in terms if name == "top"]
@@ -141,6 +144,7 @@ def rows(body: Body) -> str:
 
 
 def columns(body: Body) -> str:
+    """Write the kernel that reduces columns; a chunk is some rows of a strip of columns."""
     terms = body.terms
     zeros = {
         "sum": "tl.zeros((COLS,), tl.float32)",
