@@ -31,7 +31,7 @@ EDGES = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 1e-45, -1e-45, 1e-
 
 
 def digest(tensor: torch.Tensor) -> str:
-    """Of the bits, any NaN being one NaN."""
+    """Return a digest of the bits, where every NaN is the same NaN."""
     return hashlib.sha256(
         torch.nan_to_num(tensor.float(), nan=1.234e30).numpy().tobytes()
     ).hexdigest()
@@ -334,7 +334,7 @@ def test_ranges_of_flat_indices(make_tensors, bounds):
 
 
 def test_tensors_merged_by_one_call_have_their_own_bits_and_faults(make_tensors):
-    """Also where they differ in shape, dtype and whether a result is finite."""
+    """They may differ in shape, dtype and whether a result is finite."""
     b = Builder()
     plan = compile_graph(b.graph(b.add(Op.MUL, b.input("a"), b.const(3.0))))
     shapes, dtypes = [(3, 5), (700, 130), (1, 1), (64, 2048)], [F32, BF16, F32, F16]

@@ -39,7 +39,7 @@ def exact(graph: KernelGraph, tensors: TensorSet) -> list[float]:
 
 
 def sizes(graph: KernelGraph, tensors: TensorSet) -> list[float]:
-    """Of each output, the sum of the magnitudes of what it sums."""
+    """Return, for each output, the sum of the magnitudes of what it sums."""
     b, new = Builder(), []
     for node in graph.nodes:
         args = [new[a] for a in node.args]

@@ -27,7 +27,7 @@ ABSENT = pytest.mark.skipif(not GPU, reason="no CUDA device: only kernels on a G
 
 
 def moved(tensors: TensorSet) -> TensorSet:
-    """To the GPU, if there is one."""
+    """Return the tensors on the GPU, if there is one."""
     experts = {name: t.to(TRITON.device) for name, t in tensors.experts.items()}
     return TensorSet(tensors.name, tensors.base.to(TRITON.device), experts)
 
@@ -81,7 +81,7 @@ def test_all_stages(make_tensors, poisoned, update_error, shape, dtypes):
 
 
 def guarded(out: torch.Tensor, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same on the device."""
+    """Return the output and the memory around it on the device."""
     whole = whole.to(TRITON.device)
     return whole[64:-64].view(out.shape), whole
 
