@@ -223,3 +223,20 @@ def test_every_module_says_what_it_is_for():
         str(p.relative_to(REPO)) for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text()))
     ]
     assert not silent
+
+
+PAGES = [REPO / "README.md", REPO / "LOG.md", REPO / "CHANGELOG.md", *(REPO / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: Path):
+    """Links lead to files; paths in backticks are those of today's tree."""
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    gone = [link for link in links if not (page.parent / link).exists()]
+    if page.name not in ("LOG.md", "CHANGELOG.md"):  # they tell of earlier trees, too
+        named = re.findall(
+            r"`((?:engine|kernels|selfdev|bench|tests)/[\w/.]+\.(?:py|cpp|h|json))`", text
+        )
+        gone += [name for name in named if not (REPO / name).exists()]
+    assert not gone

@@ -15,6 +15,8 @@ import torch
 from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
 from ..reference import ELEMENTWISE_FORMS
 
+MIN_NORMAL = 2.0**-126  # the smallest normal float32
+
 
 def simplify(graph: KernelGraph) -> KernelGraph:
     """Return the graph rebuilt node by node, each replaced where a rule says so."""
@@ -98,8 +100,10 @@ def div_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
     divisor = numbers[1]
     if divisor == 1.0:
         return args[0]
-    # The inverse of a power of two is exact.
-    if divisor and math.isfinite(divisor) and math.frexp(abs(divisor))[0] == 0.5:
+    if divisor is None or not MIN_NORMAL <= abs(divisor) <= 1.0 / MIN_NORMAL:
+        return None
+    # The inverse of a power of two is exact, where both are normal numbers of float32.
+    if math.frexp(abs(divisor))[0] == 0.5:
         return b.add(Op.MUL, args[0], b.const(1.0 / divisor))
     return None
 

@@ -170,6 +170,8 @@ STAYS: dict[Op, list[Any]] = {
     ],
     Op.DIV: [
         ("div", "a", 3.0),  # 1/3 is rounded
+        ("div", "a", 2.0**-140),  # its inverse is not finite in float32
+        ("div", "a", 2.0**127),  # its inverse is subnormal in float32
         ("div", "a", 0.0),
         ("div", "a", INF),
         ("div", "a", NAN),
