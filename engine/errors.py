@@ -4,6 +4,7 @@ EngineError             anything we expect to happen
 +-- UsageError          the user's input or environment: exit 2, one line naming the culprit
 |   +-- MissingExtra    an optional dependency is absent; the line says what to install
 +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
++-- WorkerBug           an exception in the worker, with its traceback; costs the candidate in flight
 +-- WorkerLost          the engine's process died: costs the candidate in flight
 +-- EngineGone          the process had died before this request's turn: costs nobody
 """
@@ -39,6 +40,17 @@ class Rejection:
         }
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A bug or an accident of ours under one candidate; the text is a traceback."""
+
+    text: str
+
+    @property
+    def last_line(self) -> str:
+        return self.text.strip().rsplit("\n", 1)[-1]
+
+
 class EngineError(Exception):
     """The root of all expected errors."""
 
@@ -60,6 +72,10 @@ class Rejected(EngineError):
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(f"{rejection.kind}: {rejection.detail}")
         self.rejection = rejection
+
+
+class WorkerBug(EngineError):
+    """An exception in the worker that nobody expected. The text is its traceback."""
 
 
 class WorkerLost(EngineError):

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from ...kernels.compiler.passes import compile_values
 from ...kernels.execution.backend import Backend
-from ...kernels.ir import KernelGraph, Space
-from ...kernels.stages import KernelPlan
 from ...kernels.tensors import Memo, TensorSet
-from ..lower import lower
-from ..lower.value import NotFusable
 from ..trace.graph import TraceGraph
 from ..trace.replay import replay
+from .fuse import NotFused, values_plan
 
 
 def answer_question(
-    question: TraceGraph, tensors: TensorSet, backend: Backend, memo: Memo
+    question: TraceGraph,
+    tensors: TensorSet,
+    backend: Backend,
+    memo: Memo,
+    note: Callable[[str], None] = lambda fault: None,
 ) -> list[Tensor]:
     """Return the values of a question's outputs on real task vectors.
 
-    A sweep computes them, and `memo` keeps its statistics. Torch replays what no kernel can answer.
+    A sweep computes them, and `memo` keeps its statistics. Torch replays what no kernel can answer;
+    `note` is told the traceback where that is a bug of ours.
     """
-    shapes = [question.nodes[output].shape for output in question.outputs]
-    try:
-        values = backend.values(values_plan(lower(question)), tensors, memo)
-        dtypes = [question.nodes[output].dtype for output in question.outputs]
-        return [
-            value.to(dtype or torch.float32).reshape(shape or ())
-            for value, dtype, shape in zip(values, dtypes, shapes, strict=True)
-        ]
-    except (NotFusable, LargeAnswer):
-        pass
-    results = replay(question, task_vectors(tensors, question.shape))
-    return [r for one in results for r in (one if isinstance(one, (tuple, list)) else [one])]
-
-
-class LargeAnswer(Exception):
-    """The answer is not a number or a vector of the kernels' spaces."""
-
-
-def values_plan(graph: KernelGraph) -> KernelPlan:
-    """Return the plan that computes a graph's outputs. LargeAnswer where one is no number."""
-    if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
-        raise LargeAnswer
-    return compile_values(graph)
+    plan = values_plan(question)
+    if isinstance(plan, NotFused):
+        if plan.fault:
+            note(plan.fault)
+        results = replay(question, task_vectors(tensors, question.shape))
+        return [r for one in results for r in (one if isinstance(one, (tuple, list)) else [one])]
+    wanted = [question.nodes[output] for output in question.outputs]
+    return [
+        value.to(node.dtype or torch.float32).reshape(node.shape or ())
+        for value, node in zip(backend.values(plan, tensors, memo), wanted, strict=True)
+    ]
 
 
 def task_vectors(tensors: TensorSet, shape: tuple[int, ...]) -> dict[str, Tensor]:

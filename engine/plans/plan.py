@@ -70,6 +70,8 @@ class Hybrid:
     trace: TraceGraph
     reason: str
     view: str = "own"
+    # The traceback where a bug of ours kept the trace from being fused; says nothing about the numbers.
+    fault: str | None = field(default=None, compare=False)
     tier: ClassVar[str] = "hybrid"
 
     @property

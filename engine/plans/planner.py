@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...kernels.compiler.passes import canonical
 from ...kernels.execution.backend import Backend
 from ..errors import Rejection
-from ..lower import lower
-from ..lower.value import NotFusable
 from ..program import Program
 from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
@@ -28,6 +25,7 @@ from ..trace.tracer import Tracer
 from ..weights.bank import Bank
 from ..weights.fingerprint import tensor_digest
 from .answers import answer_question, task_vectors
+from .fuse import fused
 from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 
 
@@ -35,7 +33,8 @@ from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 class Planner:
     """Plans programs for one bank; used by `merge_to_folder` and by screenings.
 
-    `backend` answers questions. `scratch` is the folder for the updates of the eager tier.
+    `backend` answers questions. `scratch` is the folder for the updates of the eager tier. `faults`
+    collects tracebacks of bugs of ours that cost a program its kernels, until somebody takes them.
     """
 
     bank: Bank
@@ -43,6 +42,7 @@ class Planner:
     backend: Backend
     seed: int
     scratch: Path
+    faults: list[str] = field(default_factory=list)
 
     def plan(self, program: Program) -> Plan | Rejection:
         """Trace and lower the program for every selected tensor that an expert changed.
@@ -58,7 +58,7 @@ class Planner:
             if isinstance(first, Rejection):
                 return self.without_trace(program, first)
             num_asks += first.num_asks
-            shared = unified(tensor_plan(first), distinct)
+            shared = unified(self._noted(first), distinct)
             plans[names[0]] = shared
             alike = first.draw_keys is not None and not first.num_asks
             for name in names[1:] if alike else []:
@@ -69,7 +69,7 @@ class Planner:
                 if isinstance(traced, Rejection):
                     return self.without_trace(program, traced)
                 num_asks += traced.num_asks
-                plans[name] = unified(tensor_plan(traced), distinct)
+                plans[name] = unified(self._noted(traced), distinct)
         ordered = {name: plans[name] for name in self.bank.selection.names if name in plans}
         return Plan(ordered, fingerprint_of(ordered), num_asks)
 
@@ -94,7 +94,8 @@ class Planner:
 
         def answer(question: TraceGraph) -> list[Tensor]:
             tensors = self.bank.tensors(name)
-            return answer_question(question, tensors, self.backend, self.bank.memo(name))
+            note = self.faults.append
+            return answer_question(question, tensors, self.backend, self.bank.memo(name), note)
 
         selection = self.bank.selection
         shape, names = selection.base.shape(name), tuple(selection.experts)
@@ -103,6 +104,18 @@ class Planner:
     def trace(self, program: Program, names: Sequence[str]) -> list[Trace | Rejection]:
         """Trace the program for each of these tensors, up to the first rejection."""
         return self.tracer.trace_in_turn([self.request(program, name) for name in names])
+
+    def _noted(self, trace: Trace) -> Fused | Hybrid:
+        plan = tensor_plan(trace)
+        if isinstance(plan, Hybrid) and plan.fault:
+            self.faults.append(plan.fault)
+        return plan
+
+    def take_faults(self) -> list[str]:
+        """Return the faults since the last call, each once."""
+        taken = list(dict.fromkeys(self.faults))
+        self.faults.clear()
+        return taken
 
     def without_trace(self, program: Program, why: Rejection) -> Plan | Rejection:
         """Use the eager tier where a trace is not supported; every other rejection stands."""
@@ -125,10 +138,10 @@ class Planner:
 
 def tensor_plan(trace: Trace) -> Fused | Hybrid:
     """Return a fused plan where the trace lowers to a kernel graph, else a hybrid one."""
-    try:
-        return Fused(canonical(lower(trace.graph)), trace.view, len(trace.graph.nodes))
-    except NotFusable as error:
-        return Hybrid(trace.graph, str(error), trace.view)
+    plan = fused(trace.graph, trace.view)
+    if isinstance(plan, Fused):
+        return plan
+    return Hybrid(trace.graph, plan.reason, trace.view, plan.fault)
 
 
 def unified(plan: Fused | Hybrid, distinct: dict[str, Fused | Hybrid]) -> Fused | Hybrid:

@@ -106,6 +106,11 @@ class Store:
         row = (time.time(), kind, json.dumps(detail))
         self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
 
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return (kind, detail) of all events, in the order in which they happened."""
+        rows = self._db.execute("SELECT kind, detail FROM events ORDER BY rowid").fetchall()
+        return [(row["kind"], json.loads(row["detail"])) for row in rows]
+
     # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
 
     def statistics(self, tensor: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import MissingExtra, Rejected, Rejection, UsageError
+from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerBug
 from .calls import Calls
 from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
 from .process import WorkerProcess
@@ -200,5 +200,5 @@ def value_of(reply: Json) -> Json:
     if usage := reply.get("usage"):
         raise UsageError(usage)
     if bug := reply.get("bug"):
-        raise RuntimeError(f"in the worker:\n{bug}")
+        raise WorkerBug(f"in the worker:\n{bug}")
     return reply["value"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import Rejection
+from ..errors import Failure, Rejection
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate, Status
 from ..records.score import Sample, Score
 from ..records.store import PRODUCT_VERSION, Store
 from .verdicts import Answers, Duplicate
+
+MAX_DETAIL, MAX_LINE = 4_000, 400  # characters that are kept of a traceback, and of its last line
 
 
 class Outcomes:
@@ -80,11 +82,19 @@ class Outcomes:
                 candidate.id, status=Status.REJECTED, seconds=candidate.seconds, **words
             )
 
-    def failed(self, candidate: Candidate, detail: str) -> None:
-        """Store an accident or a bug of ours; the next version of this product tries again."""
+    def failed(self, candidate: Candidate, why: Failure) -> None:
+        """Settle a candidate under which we failed; the next version of this product tries again.
+
+        The event has the whole traceback, the candidate its last line.
+        """
         with self.store.transaction():
+            text = why.text[-MAX_DETAIL:]
+            self.store.add_event("bug", candidate=candidate.id, detail=text)
             self.store.decide(
-                candidate.id, status=Status.FAILED, detail=detail, failed_by=PRODUCT_VERSION
+                candidate.id,
+                status=Status.FAILED,
+                detail=why.last_line[:MAX_LINE],
+                failed_by=PRODUCT_VERSION,
             )
 
     def add_score(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from ..errors import EngineGone, Rejected, Rejection, WorkerLost
+from ..errors import EngineGone, Failure, Rejected, Rejection, WorkerBug, WorkerLost
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate
 from ..records.score import Sample, Score, provenance
@@ -154,6 +154,8 @@ class Screener:
         match verdict:
             case Rejection():
                 self.outcomes.rejected(candidate, verdict)
+            case Failure():
+                self.outcomes.failed(candidate, verdict)
             case Duplicate():
                 self.outcomes.duplicate(candidate, verdict)
             case Survey():
@@ -175,6 +177,8 @@ class Screener:
                 return self.outcomes.scored(candidate, survey, asked.result(), self.made_with)
             except Rejected as error:
                 return self.outcomes.rejected(candidate, error.rejection)
+            except WorkerBug as error:
+                return self.outcomes.failed(candidate, Failure(str(error)))
             except WorkerLost as error:
                 num_lost += 1
                 detail = str(error)[-2000:]
@@ -184,7 +188,7 @@ class Screener:
                 pass
             if num_lost == MAX_LOST:
                 detail = f"the engine died {num_lost} times under this candidate"
-                return self.outcomes.failed(candidate, detail)
+                return self.outcomes.failed(candidate, Failure(detail))
             self.session.start()
             asked = pool.submit(self.asker.ask, candidate, survey)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from ..errors import Rejected, Rejection
+from ..errors import EngineError, Failure, Rejected, Rejection
 from ..plans.plan import Plan
 from ..plans.planner import Planner
 from ..plans.survey import Survey, Surveyor
@@ -19,6 +23,8 @@ from .verdicts import Duplicate, Verdict
 # The number of candidates that are prepared together: their sweeps share passes over the weights.
 TOGETHER = 4
 # From this size of the bank on, a pass costs more than waiting for other candidates.
+MAX_DETAIL = 4_000  # characters of a traceback that are kept
+T = TypeVar("T")
 LARGE_BYTES = 1 << 30
 
 
@@ -44,17 +50,26 @@ class Preparer:
         Twins are looked for by text, then by plan, then by update.
         """
         began = time.monotonic()
-        planned = [self._planned(candidate) for candidate in candidates]
+        planned = [guarded(partial(self._planned, candidate)) for candidate in candidates]
         fresh = {plan.fingerprint: plan for plan in planned if isinstance(plan, Plan)}
-        surveys = self.twins.surveyor.survey_all(list(fresh.values()))
-        known = dict(zip(fresh, surveys, strict=True))
+        known = dict(zip(fresh, self._surveyed(list(fresh.values())), strict=True))
         verdicts = [
-            self._compared(candidate, found, known) if isinstance(found, Plan) else found
+            guarded(partial(self._compared, candidate, found, known))
+            if isinstance(found, Plan)
+            else found
             for candidate, found in zip(candidates, planned, strict=True)
         ]
         seconds = (time.monotonic() - began) / max(1, len(candidates))
         spent = [replace(candidate, seconds=seconds) for candidate in candidates]
         return list(zip(spent, verdicts, strict=True))
+
+    def _surveyed(self, plans: Sequence[Plan]) -> list[Survey | Rejection | Failure]:
+        """Survey plans together; where a bug of ours ends that, each alone, so that it costs only one."""
+        surveyor = self.twins.surveyor
+        found = guarded(partial(surveyor.survey_all, plans))
+        if isinstance(found, Failure):
+            return [guarded(partial(surveyor.survey, plan)) for plan in plans]
+        return list(found)
 
     def _planned(self, candidate: Candidate) -> Rejection | Duplicate | Plan:
         """Return a rejection, a twin by text or plan, or a plan that is new."""
@@ -63,16 +78,21 @@ class Preparer:
                 return known.rejection
             return Duplicate(known.duplicate_of or known.id, known.id, None)
         plan = self.plan(candidate)
+        for fault in self.planner.take_faults():
+            self.store.add_event("bug", candidate=candidate.id, detail=fault[-MAX_DETAIL:])
         if isinstance(plan, Rejection):
             return plan
         return self.twins.same_plan(plan) or plan
 
     def _compared(
-        self, candidate: Candidate, plan: Plan, surveys: Mapping[str, Survey | Rejection]
+        self,
+        candidate: Candidate,
+        plan: Plan,
+        surveys: Mapping[str, Survey | Rejection | Failure],
     ) -> Verdict:
         """Return the plan's survey or rejection, or the twin that it repeats."""
         survey = surveys[plan.fingerprint]
-        if isinstance(survey, Rejection):
+        if not isinstance(survey, Survey):
             return survey
         # A candidate that was prepared together with this one may have the same plan.
         if twin := self.twins.same_plan(plan) or self.twins.same_update(survey):
@@ -96,3 +116,16 @@ class Preparer:
             return None
         plan = self.plan(candidate)
         return plan if isinstance(plan, Plan) else None
+
+
+def guarded(work: Callable[[], T]) -> T | Failure:
+    """Do the work; an exception that nobody expected is a failure of ours, with its traceback.
+
+    What is expected passes: EngineError, and a disk or a database that refuses to work.
+    """
+    try:
+        return work()
+    except (EngineError, OSError, sqlite3.Error):
+        raise
+    except Exception:
+        return Failure(traceback.format_exc())

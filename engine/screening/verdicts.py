@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import Rejection
+from ..errors import Failure, Rejection
 from ..plans.survey import Survey
 from ..records.score import Sample, Score
 
@@ -24,7 +24,7 @@ class Duplicate:
 
 
 # What is known before the engine is asked: rejected, the twin of another, or to be scored.
-Verdict = Rejection | Duplicate | Survey
+Verdict = Rejection | Failure | Duplicate | Survey
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ twins in flight, and engines that die or hang under a candidate."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from threading import Lock
 
 import pytest
 import torch
-from selfdev_engine.engine.errors import EngineGone, WorkerLost
+from selfdev_engine.engine.errors import EngineGone, WorkerBug, WorkerLost
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
@@ -170,6 +171,81 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
     found, scores = screen({n: PROGRAMS[n] for n in ("first", "second", "third")})
     assert (found["second"].status, scores["second"]) == ("failed", None)
     assert "died 2 times" in found["second"].detail
+    assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
+
+
+THREE = {name: PROGRAMS[name] for name in ("first", "second", "third")}
+
+
+def events(path, kind):
+    with Store.read(path / "run.db") as store:
+        return [detail for found, detail in store.events() if found == kind]
+
+
+def test_a_bug_in_lowering_costs_speed_only(screen, monkeypatch, tmp_path):
+    """Torch runs the trace, and the traceback is kept."""
+
+    def broken(graph):
+        raise AttributeError("'Ranks' object has no attribute 'dims'")
+
+    monkeypatch.setattr("selfdev_engine.engine.plans.fuse.canonical", broken)
+    found, scores = screen(THREE)
+    assert {c.tier for name, c in found.items() if name != "base"} == {"hybrid"}
+    assert all(scores.values())
+    kept = events(tmp_path, "bug")
+    assert len(kept) == 3 and all("'Ranks' object" in one["detail"] for one in kept)
+    assert [one["candidate"] for one in kept] == list(THREE)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "selfdev_engine.engine.plans.planner.Planner.plan",
+        "selfdev_engine.engine.screening.twins.Twins.same_plan",
+        "selfdev_engine.engine.plans.survey.Surveyor.concluded",
+    ],
+)
+def test_a_bug_under_one_candidate_fails_it_alone(screen, monkeypatch, tmp_path, where, together):
+    """A resume does not meet it again, and the next version does."""
+    monkeypatch.setattr(Preparer, "num_together", together)
+    module, owner, name = where.rsplit(".", 2)
+    kind = getattr(importlib.import_module(module), owner)
+    right = getattr(kind, name)
+
+    def wrong(self, given, *more):
+        if "2 * b" in repr(given) or "5.0" in repr(getattr(given, "plan", given)):
+            raise ZeroDivisionError("ours")
+        return right(self, given, *more)
+
+    monkeypatch.setattr(kind, name, wrong)
+    found, _ = screen(THREE)
+    assert (found["second"].status, found["second"].detail) == ("failed", "ZeroDivisionError: ours")
+    assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
+    assert [one["candidate"] for one in events(tmp_path, "bug")] == ["second"]
+    monkeypatch.setattr(kind, name, right)
+    assert screen(THREE)[0]["second"].status == "failed"
+    monkeypatch.setattr("selfdev_engine.engine.records.store.PRODUCT_VERSION", "next")
+    assert screen(THREE)[0]["second"].status == "scored"
+
+
+def test_a_bug_in_the_worker_fails_the_candidate_only(screen, monkeypatch, tmp_path):
+    score, prepare, doomed = Client.score, Preparer.prepare, set()
+
+    def prepare_and_note(self, candidates):
+        found = prepare(self, candidates)
+        doomed.update(survey.plan.fingerprint for c, survey in found if c.id == "second")
+        return found
+
+    def wrong(worker, plan, prompts, sampling):
+        if json.loads(plan)["fingerprint"] in doomed:
+            raise WorkerBug("in the worker:\nTraceback\nKeyError: 'ours'")
+        return score(worker, plan, prompts, sampling)
+
+    monkeypatch.setattr(Preparer, "prepare", prepare_and_note)
+    monkeypatch.setattr(Client, "score", wrong)
+    found, _ = screen(THREE)
+    assert (found["second"].status, found["second"].detail) == ("failed", "KeyError: 'ours'")
     assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
 
 

@@ -1,0 +1,56 @@
+"""Lowers a trace to a kernel graph, compiled; or says why torch has to run it.
+
+A bug of ours in lowering, canonical forms or staging costs speed, never the command: the trace is run by
+torch, and the traceback is kept.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+from ...kernels.compiler.passes import canonical, compile_values
+from ...kernels.ir import Space
+from ...kernels.stages import KernelPlan
+from ..lower import lower
+from ..lower.value import NotFusable
+from ..trace.graph import TraceGraph
+from .plan import Fused
+
+
+@dataclass(frozen=True)
+class NotFused:
+    """Why a trace has no kernels. `fault` is the traceback where that is a bug of ours."""
+
+    reason: str
+    fault: str | None = None
+
+
+def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
+    """Return the fused plan of a traced program, its stages compiled."""
+    try:
+        plan = Fused(canonical(lower(graph)), view, len(graph.nodes))
+        _ = plan.kernel
+        return plan
+    except NotFusable as error:
+        return NotFused(str(error))
+    except Exception as error:
+        return faulty(error)
+
+
+def values_plan(question: TraceGraph) -> KernelPlan | NotFused:
+    """Return the plan that computes a question's outputs, where each of them is a number."""
+    try:
+        graph = lower(question)
+        if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
+            return NotFused("an answer is no number")
+        return compile_values(graph)
+    except NotFusable as error:
+        return NotFused(str(error))
+    except Exception as error:
+        return faulty(error)
+
+
+def faulty(error: Exception) -> NotFused:
+    reason = f"a bug of selfdev-engine: {type(error).__name__}: {error}"
+    return NotFused(reason[:400], traceback.format_exc())
