@@ -6,8 +6,6 @@ mergekit is LGPL-3.0. It runs in processes of its own and is judged by the files
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,28 +48,3 @@ def command(config: Mapping[str, Any], out: Path) -> list[str]:
     file = out.with_suffix(".yml")
     file.write_text(json.dumps(config))
     return [str(COMMAND), str(file), str(out), "--no-copy-tokenizer", "--quiet"]
-
-
-MANY = """
-import json, sys
-from pathlib import Path
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-for config, out, seed in json.load(sys.stdin):
-    options = MergeOptions(copy_tokenizer=False, quiet=True, random_seed=seed)
-    run_merge(MergeConfiguration.model_validate(config), out, options)
-"""
-
-
-def run_many(jobs: Sequence[tuple[Mapping[str, Any], Path, int]]) -> None:
-    """Run all merges in one process, because its start takes seconds.
-
-    A job is (configuration, new folder, seed). RuntimeError holds the end of what mergekit printed.
-    """
-    words = [str(COMMAND.with_name("python")), "-c", MANY]
-    given = json.dumps([(config, str(out), seed) for config, out, seed in jobs])
-    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(words, input=given, capture_output=True, text=True, env=env)
-    if done.returncode:
-        raise RuntimeError(f"mergekit: exit {done.returncode}: {done.stderr.strip()[-300:]}")

@@ -79,19 +79,10 @@ def measure(
     return longest, left_out
 
 
-def trainer_of(
-    settings: dict[str, Any], stream: TextIO
-) -> tuple[Any, PreTrainedTokenizerBase, int]:
-    torch.manual_seed(settings["seed"])
-    gpu, dpo = torch.cuda.is_available(), settings["dpo"]
-    tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
-    dtype = torch.bfloat16 if gpu else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(settings["generator"], dtype=dtype)
-    prompt, pairs = settings["prompt"], settings["pairs"]
-    held_out = settings["held_out"] or pairs
-    longest, left_out = measure(tokenizer, prompt, pairs + held_out)
-    sft = dpo["sft_weight"] > 0
-    args = DPOConfig(
+def dpo_config(dpo: dict[str, Any], longest: int, seed: int) -> DPOConfig:
+    """TRL's settings of a stage; `longest` is the number of tokens of the longest pair."""
+    gpu, sft = torch.cuda.is_available(), dpo["sft_weight"] > 0
+    return DPOConfig(
         output_dir=tempfile.mkdtemp(),
         learning_rate=dpo["learning_rate"],
         beta=dpo["beta"],
@@ -107,28 +98,44 @@ def trainer_of(
         gradient_checkpointing=gpu,
         bf16=gpu,
         use_cpu=not gpu,
-        seed=settings["seed"],
-        data_seed=settings["seed"],
+        seed=seed,
+        data_seed=seed,
         logging_steps=LOG_EVERY,
         report_to="none",
         save_strategy="no",
         eval_strategy="no",
         disable_tqdm=True,
     )
-    lora = LoraConfig(
+
+
+def lora_config(dpo: dict[str, Any]) -> LoraConfig:
+    return LoraConfig(
         r=dpo["lora_rank"],
         lora_alpha=dpo["lora_alpha"],
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def trainer_of(
+    settings: dict[str, Any], stream: TextIO
+) -> tuple[Any, PreTrainedTokenizerBase, int]:
+    torch.manual_seed(settings["seed"])
+    dpo = settings["dpo"]
+    tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(settings["generator"], dtype=dtype)
+    prompt, pairs = settings["prompt"], settings["pairs"]
+    held_out = settings["held_out"] or pairs
+    longest, left_out = measure(tokenizer, prompt, pairs + held_out)
     trainer = DPOTrainer(
         model=model,
-        args=args,
+        args=dpo_config(dpo, longest, settings["seed"]),
         processing_class=tokenizer,
         train_dataset=dataset_of(prompt, pairs),
         eval_dataset=dataset_of(prompt, held_out),
-        peft_config=lora,
+        peft_config=lora_config(dpo),
         callbacks=[Reporter(stream)],
     )
     # These callbacks write to stdout.

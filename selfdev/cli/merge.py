@@ -21,6 +21,16 @@ def render(result: Result) -> str:
     return "\n".join(lines)
 
 
+def load_torch() -> None:
+    """Import torch without its compiler."""
+    with importing():
+        from ...engine.trace.ops import use_native_shapes
+        from ...engine.trace.torch_start import leave_compiler_out
+
+        use_native_shapes()
+        leave_compiler_out()
+
+
 @command("merge", render)
 @click.argument("program", metavar="PROGRAM")
 @model_options
@@ -63,14 +73,9 @@ def merge_command(
     check_out(out, Selection.open(base, models, include), overwrite)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
-        # This process imports torch while the sandbox imports its own.
-        with importing():
-            from ...engine.merge import merge_to_folder
-            from ...engine.trace.ops import use_native_shapes
-            from ...engine.trace.torch_start import leave_compiler_out
+        load_torch()  # while the sandbox loads its own
+        from ...engine.merge import merge_to_folder
 
-            use_native_shapes()
-            leave_compiler_out()
         report = merge_to_folder(
             source,
             base=base,

@@ -7,9 +7,12 @@ peers`).
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,32 @@ from selfdev_engine.selfdev.methods import load_method, method_names
 from torch import Tensor
 
 pytestmark = pytest.mark.skipif(not mergekit.installed(), reason=mergekit.MISSING)
+
+
+MANY = """
+import json, sys
+from pathlib import Path
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+for config, out, seed in json.load(sys.stdin):
+    options = MergeOptions(copy_tokenizer=False, quiet=True, random_seed=seed)
+    run_merge(MergeConfiguration.model_validate(config), out, options)
+"""
+
+
+def run_many(jobs: Sequence[tuple[Mapping[str, Any], Path, int]]) -> None:
+    """Run all merges in one process, because its start takes seconds.
+
+    A job is (configuration, new folder, seed). RuntimeError holds the end of what mergekit printed.
+    """
+    words = [str(mergekit.COMMAND.with_name("python")), "-c", MANY]
+    given = json.dumps([(config, str(out), seed) for config, out, seed in jobs])
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(words, input=given, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise RuntimeError(f"mergekit: exit {done.returncode}: {done.stderr.strip()[-300:]}")
+
 
 WEIGHTS = (0.5, 0.3, 0.9)
 WORDS = ",".join(map(str, WEIGHTS))
@@ -155,7 +184,7 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
         for seed in range(1, NUM_SEEDS + 1)
     ]
     jobs.append((SMALL.recipe(models[SMALL.spread]), folder / "small", 0))
-    mergekit.run_many(jobs)
+    run_many(jobs)
     with open_sandbox(TraceSettings()) as sandbox:
         yield Bench(folder, models, sandbox)
 
@@ -242,7 +271,7 @@ def test_ties_at_the_threshold_all_stay(tmp_path, bench):
         tensors[name] = torch.full_like(tensors[name], 0.0 if model == "base" else 0.25)
         save_file(tensors, tmp_path / model / "model.safetensors", {"format": "pt"})
     case = Case("ties", {"density": 0.5}, {"density": 0.5}, weights=(1.0, 1.0, 1.0))
-    mergekit.run_many([(case.recipe(models), tmp_path / "theirs", 0)])
+    run_many([(case.recipe(models), tmp_path / "theirs", 0)])
     found = Bench(tmp_path, {SPREAD: models}, bench.sandbox)
     ours, theirs = found.ours(case)[name], found.theirs("theirs")[name]
     assert int((ours == 0.25).sum()) == ours.numel()

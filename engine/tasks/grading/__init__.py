@@ -20,7 +20,6 @@ from .math_verify import BUILT_IN
 from .numeric import NUMBER, last_number, numbers_in, plain, same
 from .strict import reference, strict_gsm8k, strict_math
 
-GRADINGS = ("numbers", "gsm8k", "math")
 # "#### 42", but not a heading such as "#### 1. So".
 MARKED = re.compile(rf"####[^\w\n.$#-]{{0,8}}({NUMBER.pattern})(?![.):]\s+\w)")
 CALLED = re.compile(r"(?i)\banswer\b[^.:=\n]{0,40}?(?:\bis\b|:|=)[\s:*]*([^\n]+)")
@@ -39,7 +38,7 @@ class Grade:
 
 
 def grade(grading: str, response: str, answer: str) -> Grade:
-    """Grade one response against the reference answer; `grading` is one of GRADINGS."""
+    """Grade one response against the reference answer; `grading` is "numbers", "gsm8k" or "math"."""
     return {"numbers": grade_numbers, "gsm8k": grade_gsm8k, "math": grade_math}[grading](
         response, answer
     )
