@@ -14,11 +14,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..engine.records.candidate import Candidate, Status
+from ..engine.errors import Rejection
+from ..engine.records.candidate import BASE, Candidate, Status
+from ..engine.records.score import Sample, Score
 from ..engine.records.store import PRODUCT_VERSION, Store
+from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import DATABASE, open_folder, write_samples
 from ..engine.screening.pipeline import Screener
+from ..engine.screening.session import TARGET
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
@@ -216,7 +220,7 @@ class Loop:
             candidate = self.store.candidate(name)
             target = (candidate and candidate.duplicate_of) or name
             if self.store.score(target, "test") is None:
-                score, samples = self.screener.score_test(target)
+                score, samples = score_test(self.screener, target)
                 made_with = self.screener.made_with
                 with self.store.transaction():
                     self.screener.outcomes.add_score(target, "test", score, samples, made_with)
@@ -231,3 +235,16 @@ def decide_copies(store: Store, iteration: int) -> None:
             twin = first.setdefault(candidate.source or "", candidate.id)
             if twin != candidate.id and candidate.status is None:
                 store.decide(candidate.id, status=Status.COPY, duplicate_of=twin)
+
+
+def score_test(screener: Screener, name: str) -> tuple[Score, list[Sample]]:
+    """Put a scored candidate's weights in place, and ask all test questions."""
+    client, candidate = screener.session.client, screener.store.candidate(name)
+    assert candidate is not None, name
+    if name == BASE:
+        client.restore()
+    else:
+        plan = screener.preparer.plan(candidate)
+        assert not isinstance(plan, Rejection), f"{name} was scored before: it has a plan"
+        client.apply(plan.to_bytes())
+    return evaluate(client, TARGET, screener.task.unsealed(), "test")

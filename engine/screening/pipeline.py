@@ -15,7 +15,7 @@ from itertools import islice
 from ..errors import EngineGone, Failure, Rejected, Rejection, WorkerBug, WorkerLost
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate
-from ..records.score import Sample, Score, provenance
+from ..records.score import provenance
 from ..records.store import Store
 from ..resident.ask import evaluate
 from ..tasks.task import Task
@@ -87,18 +87,6 @@ class Screener:
             self.store.set_setting(THREADS, threads)
             self.store.add_event(THREADS, threads=threads, seconds=self.session.trials)
             self.outcomes.base(prints, answers, self.made_with)
-
-    def score_test(self, name: str) -> tuple[Score, list[Sample]]:
-        """Ask a scored candidate all test questions; for a loop's end."""
-        client, candidate = self.session.client, self.store.candidate(name)
-        assert candidate is not None, name
-        if name == BASE:
-            client.restore()
-        else:
-            plan = self.preparer.plan(candidate)
-            assert not isinstance(plan, Rejection), f"{name} was scored before: it has a plan"
-            client.apply(plan.to_bytes())
-        return evaluate(client, TARGET, self.task.unsealed(), "test")
 
     # ---- the order of work
 
