@@ -30,11 +30,14 @@ demo-real: setup
 	$(BIN)/selfdev-engine zoo zoo/smollm2 --size smollm2
 	$(BIN)/selfdev-engine screen examples $(REAL) --task jsonl:zoo/smollm2/tasks/mixed.jsonl --run runs/real
 
+# Two processes side by side, a file of tests in one of them; the zoo that they share is made before.
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/selfdev-engine zoo zoo/tiny --size tiny
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-all: setup
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/selfdev-engine zoo zoo/tiny --size tiny
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu -rs
