@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .output.file import check_file, write_file
 from .records.score import provenance
 from .resident.ask import evaluate
 from .resident.client import Client, choose_engine
@@ -34,6 +35,8 @@ def evaluate_model(
     `log_samples` is a file for the answers, as JSON lines. UsageError for a missing model, task or
     split.
     """
+    if log_samples:
+        check_file("--log-samples", log_samples, is_log)
     folder = Checkpoint.open(model).folder
     task = load_task(task_name, data, shots)
     task = task.unsealed() if split == "test" else task
@@ -50,6 +53,13 @@ def evaluate_model(
     assert live == folder_fingerprint(folder), "the engine does not hold the checkpoint"
     if log_samples:
         rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
-        log_samples.write_text("".join(row + "\n" for row in rows))
+        text = "".join(row + "\n" for row in rows)
+        write_file("--log-samples", log_samples, text, is_log)
     made = provenance(task, answered_by)
     return {"task": task.name, **score.to_json(), "weights_fingerprint": live, **made}
+
+
+def is_log(start: str) -> bool:
+    """Whether a file that begins so is a log of answers."""
+    line = start.split("\n")[0]
+    return all(f'"{key}": ' in line for key in ("prompt", "response", "strict", "candidate"))

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import Rejected, Rejection
 from .output.card import model_card
-from .output.folder import check_out, put_in_place, scratch_beside
+from .output.folder import check_out, put_in_place, scratch_beside, write_marker
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
 from .plans.cost import Cost, cost_of
@@ -72,19 +72,20 @@ def merge_to_folder(
     memory_bytes: int | None = None,
     progress: Progress | None = None,
     sandbox: Sandbox | None = None,
+    also_read: Mapping[str, Path] | None = None,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors
-    in flight. Raises UsageError (input, environment, disk) or Rejected (the program); then nothing
-    is left behind. The commands `merge` and `export` call this.
+    `sandbox`: one that was started before, and stays open. `also_read`: inputs besides the models, by
+    what they are. Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is
+    left behind.
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
-    check_out(out, bank.selection, overwrite)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
+        replaced = check_out(out, bank.selection, overwrite, also_read)
         plan = Planner(bank, tracer, asked, seed, scratch).plan(program)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
@@ -99,7 +100,8 @@ def merge_to_folder(
             raise Rejected(prints)
         digest = weights_fingerprint(prints)
         (fresh / "README.md").write_text(model_card(program, bank.selection, plan, digest))
-        put_in_place(fresh, out)
+        write_marker(fresh, {"program": plan.fingerprint, "weights": digest})
+        put_in_place(fresh, out, replaced)
     return report_of(plan, writer, digest, out, kernels.name, time.monotonic() - began)
 
 

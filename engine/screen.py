@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,6 @@ from .plans.planner import Planner
 from .records.candidate import BASE
 from .records.store import Store
 from .screening.folder import (
-    DATABASE,
     POPULATION,
     add_programs,
     comparable,
@@ -29,10 +28,11 @@ from .screening.folder import (
     state_population,
     write_samples,
 )
-from .screening.inputs import check_inputs, open_selection, open_task
+from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
 from .screening.outcomes import Outcomes, to_json
 from .screening.pipeline import THREADS, Screener
+from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
 from .screening.race_asking import open_race, recall
 from .screening.session import EngineSession
@@ -106,16 +106,23 @@ def trace_settings(settings: ScreenSettings) -> TraceSettings:
 
 
 def screen_programs(
-    programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path, bar: Progress
+    programs: Sequence[tuple[str, str]],
+    settings: ScreenSettings,
+    folder: Path,
+    bar: Progress,
+    also_read: Mapping[str, Path] | None = None,
 ) -> dict[str, object]:
-    """Screen programs in a run folder, and return the `screen` command's JSON object.
+    """The `screen` command's JSON object. `programs` are (id, text), as read_programs gives them.
 
-    `programs` are (id, text), as read_programs gives them. UsageError for bad input.
+    `also_read`: inputs besides those of the settings, by what they are.
     """
     began = time.monotonic()
     check_machine(settings)
-    open_folder(folder, comparable(settings), "resume", completed)
-    with Store.open(folder / DATABASE) as store:
+    check_inputs_apart(folder, {**places_read(settings), **(also_read or {})})
+    with (
+        open_folder(folder, comparable(settings), "resume", completed),
+        Store.open(folder / DATABASE) as store,
+    ):
         state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:

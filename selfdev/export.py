@@ -48,4 +48,5 @@ def export(
         overwrite=overwrite,
         unsafe_sandbox=unsafe_sandbox,
         progress=progress,
+        also_read={"the run": folder},
     )

@@ -38,3 +38,11 @@ def screen_settings(
         trace_timeout_s=config.trace.timeout_s,
         eager_tier=config.trace.eager_tier,
     )
+
+
+def own_places(config: RunConfig) -> dict[str, Path]:
+    """What a run reads besides a screening's inputs, by what it is."""
+    places = {"the generator": Checkpoint.open(config.generator_place).folder}
+    if config.generation.prompt != "default":
+        places["the prompt"] = Path(config.generation.prompt)
+    return places

@@ -11,6 +11,7 @@ questions only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,15 +21,17 @@ from ..engine.records.score import Sample, Score
 from ..engine.records.store import PRODUCT_VERSION, Store
 from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
-from ..engine.screening.folder import DATABASE, open_folder, write_samples
+from ..engine.screening.folder import open_folder, write_samples
+from ..engine.screening.inputs import places_read
 from ..engine.screening.pipeline import Screener
+from ..engine.screening.place import DATABASE, check_inputs_apart
 from ..engine.screening.session import TARGET
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
 from .generate import sample_wave, sampled_rows, sampling_plan, waves
-from .inputs import check_run_inputs, screen_settings
+from .inputs import check_run_inputs, own_places, screen_settings
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
@@ -57,18 +60,28 @@ def run_loop(
     data: Path | None = None,
     unsafe_sandbox: bool = False,
     progress: Progress,
+    also_read: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Run or resume the loop; the object that `run --json` prints. UsageError for bad input."""
+    """The `run` command's object. UsageError for bad input; nothing is half-written.
+
+    `also_read`: inputs that the config does not name, by what they are.
+    """
     settings = screen_settings(config, memory_bytes, data, unsafe_sandbox)
     check_run_inputs(config, settings)
     check_machine(settings, NUM_ENGINES)
     existing = "resume" if resume else "replace" if overwrite else "refuse"
-    open_folder(folder, config.model_dump(mode="json"), existing, completed)
+    read = {**places_read(settings), **own_places(config), **(also_read or {})}
+    check_inputs_apart(folder, read)
     with (
+        open_folder(folder, config.model_dump(mode="json"), existing, completed) as begun,
         Store.open(folder / DATABASE) as store,
         open_screener(settings, store, folder, NUM_ENGINES) as screener,
     ):
         store.set_setting("unsafe_sandbox", unsafe_sandbox)
+        screener.session.start()
+        progress.stage("base", 1)
+        screener.score_base()
+        begun()
         loop = Loop(config, folder, store, screener, progress)
         result = loop.run()
         store.set_setting("result", result)
@@ -94,17 +107,14 @@ class Loop:
         self.writer: Path | None = None
 
     def run(self) -> dict[str, Any]:
-        self.screener.session.start()
         self.score_known()
         for iteration in range(1, self.config.iterations + 1):
             self.iterate(iteration)
         return self.finish()
 
-    # ---- base, experts, baselines
+    # ---- what is known: experts and baselines
 
     def score_known(self) -> None:
-        self.progress.stage("base", 1)
-        self.screener.score_base()
         rows = known_candidates(list(self.config.experts), self.config.baselines)
         known = {c.id for c in self.store.candidates()}
         with self.store.transaction():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -153,6 +154,7 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
     after = trainer.evaluate()
     merged = trainer.model.merge_and_unload()
     out, fresh = Path(settings["out"]), Path(settings["out"] + ".partial")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a stage that was killed
     merged.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     keep_companions(Path(settings["generator"]), fresh)

@@ -1,80 +1,219 @@
-"""Makes the folder of a merged model: its place is checked first, and it is renamed there last.
+"""The folder of a merged model: checked, made beside its place, renamed at the end.
 
-Files are written in a temporary folder beside that place.
+What is there is replaced only with --overwrite, and only where it is a model: a folder that this
+program made, or one that holds nothing but files of a model.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import glob
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from ..weights.selection import Selection
+from .claim import one_writer
+
+MARKER = "selfdev-engine.json"  # says that this program made the folder
+MADE_BY = "selfdev-engine"
+CARD_LINE = "Made by selfdev-engine: a merge program"  # in the card; older versions have no marker
+SCRATCH, LOCK = ".selfdev-scratch-", ".selfdev-lock"  # of names beside the folder
+CARD_BYTES = 1 << 16
+# Files of a model's folder, and one folder.
+MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json"),
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "spiece.model", "sentencepiece.*", "*.tiktoken", "chat_template.*"),
+    *("preprocessor_config.json", "processor_config.json", "additional_chat_templates"),
+    *("README.md", "LICENSE*", "NOTICE*", ".gitattributes", MARKER),
+)
+Identity = tuple[int, int]  # of a folder: its device and its number there
 
 
-def check_out(out: Path, selection: Selection, overwrite: bool) -> None:
-    """Raise UsageError where `out` cannot become the merged folder, before anything is paid for.
+def real(out: Path) -> Path:
+    """The folder itself, whatever links lead to it."""
+    return out.expanduser().resolve()
 
-    It may be a model's own folder, a file, or hold files without `overwrite`.
+
+def check_out(
+    out: Path, selection: Selection, overwrite: bool, others: Mapping[str, Path] | None = None
+) -> Identity | None:
+    """UsageError before anything is paid for; the folder that is to be replaced, if one is there.
+
+    `others` are inputs besides the models, by what they are.
     """
+    place = real(out)
+    if os.path.lexists(place) and not place.is_dir():
+        raise UsageError(f"--out {out}: is a file")
+    for what, path in inputs_of(selection, others or {}):
+        check_apart(f"--out {out}", place, what, path)
+    if place.is_dir() and os.path.ismount(place):
+        raise UsageError(f"--out {out}: is a mount point, which cannot appear whole; add a name")
+    if (there := identity(place)) is None:
+        return None
+    if not overwrite:
+        raise UsageError(f"--out {out}: holds files already; give --overwrite to replace them")
+    if strange := not_of_a_model(place):
+        raise UsageError(
+            f"--out {out}: holds {strange}, so it is no model folder and is not replaced; "
+            "name another folder"
+        )
+    return there
+
+
+def inputs_of(selection: Selection, others: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """All that is read, by what it is; the files that links of a model lead to, too."""
     models = {"the base": selection.base}
     models |= {f"expert {name}": found for name, found in selection.experts.items()}
-    for model, checkpoint in models.items():
-        if out.exists() and checkpoint.folder.samefile(out):
-            raise UsageError(f"--out {out}: is the folder of {model} ({checkpoint.folder.name})")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file")
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise UsageError(f"--out {out}: holds files already; give --overwrite to replace them")
+    for what, checkpoint in models.items():
+        yield what, checkpoint.folder.resolve()
+        yield from ((what, path.resolve()) for path in checkpoint.folder.iterdir())
+    for what, path in others.items():
+        yield what, real(path)
+
+
+def check_apart(option: str, place: Path, what: str, path: Path) -> None:
+    """UsageError where an input is the output, or lies inside it."""
+    if path == place:
+        raise UsageError(f"{option}: is the folder of {what} ({path.name})")
+    if path.is_relative_to(place):
+        raise UsageError(f"{option}: holds an input: {what} ({path}) is inside; name another place")
+
+
+def identity(place: Path) -> Identity | None:
+    """None where nothing is there, or an empty folder."""
+    try:
+        if place.is_dir() and not any(place.iterdir()):
+            return None
+        found = place.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def not_of_a_model(folder: Path) -> str:
+    """The first name that no model folder has; nothing where this program made the folder."""
+    if is_ours(folder):
+        return ""
+    names = sorted(path.name for path in folder.iterdir())
+    strange = [n for n in names if not any(fnmatch(n, known) for known in MODEL_FILES)]
+    if not strange and not any(fnmatch(n, "*.safetensors") or n == "config.json" for n in names):
+        strange = names
+    return strange[0] if strange else ""
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether this program wrote a merged model there."""
+    try:
+        with (folder / MARKER).open("rb") as file:
+            found = json.loads(file.read(CARD_BYTES))
+        if str(found["made_by"]).startswith(MADE_BY):
+            return True
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    try:
+        with (folder / "README.md").open("rb") as file:
+            return CARD_LINE.encode() in file.read(CARD_BYTES)
+    except OSError:
+        return False
+
+
+def write_marker(folder: Path, facts: Mapping[str, Any]) -> None:
+    (folder / MARKER).write_text(json.dumps({"made_by": MADE_BY, **facts}, indent=1) + "\n")
 
 
 @contextmanager
 def scratch_beside(out: Path) -> Iterator[Path]:
-    """Make a temporary folder beside `out`, on the same disk, and delete it afterwards in any case.
+    """A temporary folder beside `out`, on the same disk; gone afterwards, whatever happens.
 
-    An OSError inside becomes a UsageError that names `out`.
+    UsageError where another process is merging to the same place.
     """
-    parent = out.absolute().parent
+    place = real(out)
+    with cannot_write(out):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with one_writer(place.with_name(f".{place.name}{LOCK}"), f"--out {out}") as held:
+            if held:
+                remove_leftovers(place)
+            prefix = f".{place.name}{SCRATCH}"
+            scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
+            try:
+                yield scratch
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def cannot_write(out: Path) -> Iterator[None]:
+    """What the system refuses, as one line that names the file where the system does."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(parent, out.name)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.{os.getpid()}.", dir=parent))
+        yield
     except OSError as error:
-        raise UsageError(f"--out {out}: cannot write there: {error.strerror}") from None
-    try:
-        yield scratch
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot write: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        file = f": {error.filename}" if error.filename else ""
+        raise UsageError(
+            f"--out {out}: cannot write there: {error.strerror or error}{file}"
+        ) from None
 
 
-def remove_leftovers(parent: Path, name: str) -> None:
-    """Delete temporary folders of merges to the same name whose process is dead."""
-    for old in parent.glob(f".{name}.*.*"):
-        pid = old.name.removeprefix(f".{name}.").split(".")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(old, ignore_errors=True)
+def remove_leftovers(place: Path) -> None:
+    """Temporary folders of merges that were killed. Only their one writer may: they are dead then."""
+    for old in place.parent.glob(f".{glob.escape(place.name)}{SCRATCH}*"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def put_in_place(fresh: Path, out: Path) -> None:
-    """Rename `fresh` to `out`. An old folder is removed only now that the new one is complete."""
+def put_in_place(fresh: Path, out: Path, replaced: Identity | None) -> None:
+    """Rename; an old folder goes only now that the new one is complete.
+
+    `replaced` is the folder that was there at the beginning. Whatever appeared meanwhile stays: then
+    the merge is kept under another name, which the UsageError says.
+    """
     sync(fresh)
-    if out.exists():
-        old = fresh.parent / "old"
-        out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            old.rename(out)
+    place = real(out)
+    there = identity(place)
+    try:
+        if there is None:
+            fresh.rename(place)
+        elif there == replaced and not not_of_a_model(place):
+            exchange(fresh, place)
+        else:
+            raise FileExistsError(errno.EEXIST, "appeared meanwhile")
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise
-    else:
-        fresh.rename(out)
-    sync(out.absolute().parent)
+        kept = next(p for n in count(2) if not os.path.lexists(p := Path(f"{place}-{n}")))
+        fresh.rename(kept)
+        raise UsageError(
+            f"--out {out}: was made or changed by others during the merge and is left as it is; "
+            f"the merged model is {kept}"
+        ) from None
+    sync(place.parent)
+
+
+def exchange(fresh: Path, place: Path) -> None:
+    """Swap two folders at once; in two steps where the file system cannot."""
+    names = os.fsencode(fresh), os.fsencode(place)
+    at_cwd, exchange_flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <linux/fs.h>
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename and rename(at_cwd, names[0], at_cwd, names[1], exchange_flag) == 0:
+        return
+    old = place.with_name(f".{place.name}.replaced")
+    place.rename(old)
+    try:
+        fresh.rename(place)
+    except OSError:
+        old.rename(place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(folder: Path) -> None:

@@ -20,6 +20,7 @@ from ..weights.fingerprint import TensorPrint, new_digest
 from ..weights.headers import INDEX, Entry
 from ..weights.stream import make_slots, stream
 from .disk import Disk, write_all
+from .folder import MARKER
 
 # Files with these suffixes are weights, so they are not copied from the base.
 WEIGHTS = {
@@ -149,7 +150,8 @@ class Writer:
 def copy_companions(source: Path, target: Path) -> None:
     """Copy config, tokenizer, templates: every file that is neither weights nor model card."""
     for path in source.iterdir():
-        skipped = path.suffix in WEIGHTS or path.name.startswith(".") or path.name == "README.md"
+        skipped = path.suffix in WEIGHTS or path.name.startswith(".")
+        skipped = skipped or path.name in ("README.md", MARKER)
         if (
             path.is_file()
             and not skipped

@@ -368,7 +368,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         db = connect(f"{uri}?mode=ro", uri=True)
         version_of(db)
     except sqlite3.OperationalError:
-        db = connect(f"{uri}?immutable=1", uri=True)
+        db = connect(f"{uri}?mode=ro&immutable=1", uri=True)
     return db
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: it is made, recognised, resumed or replaced, and programs are put into it.
+"""The settings and programs of a run, in its folder (place.py says whose that is).
 
 A run folder belongs to one set of settings, which its config.yaml holds.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Literal
@@ -16,48 +16,55 @@ from typing import Literal
 import yaml
 
 from ..errors import UsageError
+from ..output.folder import real
 from ..records.candidate import BASE, clean
 from ..records.store import Store
 from ..weights.locate import locate
+from .place import CONFIG, DATABASE, claimed, forget_old, naming_run, set_aside
 from .settings import ScreenSettings
 
-CONFIG, DATABASE = "config.yaml", "run.db"
-# These settings may change when a run is resumed.
-FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")
-# Key of the store: the number of programs of which a race finds the best.
-POPULATION = "population"
+FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
+POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]
 # What to do with a run that is there already.
 Existing = Literal["resume", "refuse", "replace"]
 
 
+@contextmanager
 def open_folder(
     folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
-) -> None:
-    """Make a run folder with its config.yaml, or check that the run in it has these settings.
+) -> Iterator[Callable[[], None]]:
+    """Be the one writer of a run folder with these settings, new or as they are in its config.yaml.
 
-    `complete` fills in what a config of an older version lacks. Nothing is half-made: the config is
-    written beside its place and renamed. UsageError names what is in the way, or the setting that
-    differs.
+    `complete` fills in what a config of an older version lacks. Yields what is to be called once the
+    run has begun: until then a run that this one replaces is only set aside, and comes back after an
+    error. UsageError names what is in the way, and which settings differ.
     """
-    config = folder / CONFIG
-    if config.exists() and existing == "replace":
-        check_run(folder)
-        set_aside(folder)
-    if config.exists() and existing == "refuse":
-        raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
-    if config.exists():
-        return check_same(folder, complete(read_config(folder)), wanted)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--run {folder}: holds files that are no run of this command")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = folder / f"{CONFIG}.{os.getpid()}"
-        fresh.write_text(yaml.safe_dump(dict(wanted), sort_keys=False))
-        fresh.rename(config)
-    except OSError as error:
-        raise UsageError(f"--run {folder}: cannot be written: {error.strerror}") from None
+    place = real(folder)
+    with ExitStack() as stack:
+        with naming_run(folder):
+            stack.enter_context(claimed(place))
+            there = any((place / name).exists() for name in (CONFIG, DATABASE))
+            if there and existing == "refuse":
+                raise UsageError(
+                    f"--run {folder}: holds a run; give --resume to go on, or --overwrite"
+                )
+            if there and existing == "resume":
+                check_same(folder, complete(read_config(folder)), wanted)
+            else:
+                if there:
+                    stack.enter_context(set_aside(place))
+                write_config(place, wanted)
+        yield lambda: forget_old(place)
+        forget_old(place)
+
+
+def write_config(folder: Path, wanted: Settings) -> None:
+    """Nothing is half-made: it is written beside its place and renamed."""
+    fresh = folder / f"{CONFIG}.{os.getpid()}"
+    fresh.write_text(yaml.safe_dump(dict(wanted), sort_keys=False))
+    fresh.rename(folder / CONFIG)
 
 
 def read_config(folder: Path) -> Settings:
@@ -91,25 +98,6 @@ def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return found
-
-
-def check_run(folder: Path) -> None:
-    """Raise UsageError unless a run of ours is there: only such a folder is ever replaced."""
-    if not (folder / DATABASE).is_file() and len(list(folder.iterdir())) > 1:
-        raise UsageError(
-            f"--run {folder}: holds files, but no run ({DATABASE}): it is not replaced; "
-            "name another folder"
-        )
-
-
-def set_aside(folder: Path) -> None:
-    """Rename an old run, then delete it. UsageError where it cannot be renamed."""
-    old = folder.with_name(f".{folder.name}.replaced.{os.getpid()}")
-    try:
-        folder.rename(old)
-    except OSError as error:
-        raise UsageError(f"--run {folder}: cannot be replaced: {error.strerror}") from None
-    shutil.rmtree(old, ignore_errors=True)
 
 
 # ---- a screening's settings and programs

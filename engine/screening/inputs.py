@@ -12,10 +12,12 @@ from ...kernels.errors import BackendError
 from ..errors import UsageError
 from ..resident.client import choose_engine
 from ..resident.sizes import cache_bytes, context_of
-from ..tasks.load import load_task
+from ..tasks.jsonl import is_yaml, read_task_file
+from ..tasks.load import load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import cache_share
 from ..weights.selection import Selection
+from .place import model_places
 from .settings import ScreenSettings
 
 
@@ -45,3 +47,15 @@ def open_selection(settings: ScreenSettings) -> Selection:
 def open_task(settings: ScreenSettings) -> Task:
     """Load the questions of a run. UsageError where they cannot be read."""
     return load_task(settings.task, Path(settings.data) if settings.data else None, settings.shots)
+
+
+def places_read(settings: ScreenSettings) -> dict[str, Path]:
+    """Files and folders of a screening's inputs, by what they are."""
+    places = model_places(settings.base, settings.experts)
+    if settings.data:
+        places["--data"] = Path(settings.data)
+    if settings.task.startswith("jsonl:"):
+        places["the task"] = file = path_of(settings.task)
+        if is_yaml(file):
+            places["the task's questions"] = file.parent / read_task_file(file).path
+    return places

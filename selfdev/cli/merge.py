@@ -70,7 +70,9 @@ def merge_command(
     source, models = read_program(program, parse_params(params)), parse_experts(experts)
     memory_bytes = parse_bytes(memory)
     check_backend(backend)
-    check_out(out, Selection.open(base, models, include), overwrite)
+    file = Path(program).expanduser()
+    also_read = {"the program": file} if file.exists() else {}
+    check_out(out, Selection.open(base, models, include), overwrite, also_read)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
         load_torch()  # while the sandbox loads its own
@@ -89,5 +91,6 @@ def merge_command(
             memory_bytes=memory_bytes,
             progress=bar.update,
             sandbox=sandbox,
+            also_read=also_read,
         )
     return report.to_json()

@@ -106,17 +106,19 @@ def run_command(
             data=data,
             unsafe_sandbox=unsafe_sandbox,
             progress=bar,
+            also_read={"the config": config},
         )
 
 
 @command("report", lambda result: result["report"])
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-def report_command(folder: Path) -> Result:
-    """Write RUN/report.html again from RUN/run.db."""
+@click.option("--out", type=click.Path(path_type=Path), help="The page.  [RUN/report.html]")
+def report_command(folder: Path, out: Path | None) -> Result:
+    """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only."""
     from ..report import write_report
 
     require_run(folder)
-    return {"report": str(write_report(folder))}
+    return {"report": str(write_report(folder, out))}
 
 
 @command("export", lambda result: result["out"])

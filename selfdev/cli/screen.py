@@ -130,8 +130,9 @@ def screen_command(
         unsafe_sandbox=unsafe_sandbox,
     )
     texts = read_programs(programs)
+    also_read = {f"the program {place}": Path(place) for place in programs}
     check_inputs(settings)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
 
     with Bar() as bar:
-        return screen_programs(texts, settings, folder, bar)
+        return screen_programs(texts, settings, folder, bar, also_read)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ...engine.errors import MissingExtra
+from ...engine.output.file import check_file, write_file
 from ...engine.records.candidate import BASE, Candidate
 from ...engine.records.compare import Comparison, compare
 from ...engine.records.score import Score
@@ -33,8 +34,10 @@ class ReportRow:
     detail: str
 
 
-def write_report(folder: Path) -> Path:
-    """Write RUN/report.html and return its path. It may be called while the run goes on."""
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write RUN/report.html, or `out`; its path. Works while a run is going on, too."""
+    out = out or folder / "report.html"
+    check_file("--out", out, is_report)
     try:
         import jinja2
     except ImportError:
@@ -46,10 +49,12 @@ def write_report(folder: Path) -> Path:
     environment.filters["percent"] = percent
     template = environment.from_string(TEMPLATE.read_text())
     page = template.render(run=folder.name, config=yaml.safe_load(config), raw=config, **facts)
-    fresh = folder / "report.html.partial"
-    fresh.write_text(page, encoding="utf-8")
-    fresh.rename(folder / "report.html")
-    return folder / "report.html"
+    write_file("--out", out, page, is_report)
+    return out
+
+
+def is_report(start: str) -> bool:
+    return "selfdev-engine report</title>" in start
 
 
 def facts_of(store: Store) -> dict[str, Any]:

@@ -19,11 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...engine.errors import EngineError, MissingExtra, UsageError
+from ...engine.output.claim import one_writer
+from ...engine.output.folder import LOCK, SCRATCH, real
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
@@ -57,16 +60,20 @@ def make_zoo(
         from .smollm2 import packaged_gguf
 
         packaged_gguf()
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: holds files that are no zoo")
-    fresh = folder.parent / f".{folder.name}.{os.getpid()}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(folder)
-        fresh.mkdir()
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
-    return build(folder, fresh, progress or (lambda done, total, label: None), size, settings)
+    folder = real(folder)
+    fresh = folder.parent / f".{folder.name}{SCRATCH}{os.getpid()}"
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = folder.parent / f".{folder.name}{LOCK}"
+            if stack.enter_context(one_writer(lock, str(folder))):
+                clear_leftovers(folder)
+            if folder.exists() and any(folder.iterdir()):
+                raise UsageError(f"{folder}: holds files that are no zoo")
+            fresh.mkdir()
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
+        return build(folder, fresh, progress or (lambda done, total, label: None), size, settings)
 
 
 def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
@@ -89,11 +96,9 @@ def made_with(size: str, settings: str) -> dict[str, Any]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove unfinished zoos of killed processes beside the folder."""
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        pid = left.name.rpartition(".")[2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left)
+    """Remove what killed processes left beside the folder; only its one writer may."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}{SCRATCH}*"):
+        shutil.rmtree(left)
 
 
 def build(

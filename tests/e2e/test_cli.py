@@ -22,7 +22,7 @@ OPTIONS = {
     "eval": "--task --split --log-samples --data",
     "grade": "--task",
     "run": "--run --resume --plan",
-    "report": "",
+    "report": "--out",
     "export": "--out",
     "bench": "--zoo",
 }

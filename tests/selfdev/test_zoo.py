@@ -173,11 +173,11 @@ def test_a_damaged_zoo_is_named(tmp_path, text):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    (tmp_path / ".zoo.999999999").mkdir()
-    running = tmp_path / ".zoo.1"
-    running.mkdir()
+    (tmp_path / ".zoo.selfdev-scratch-999999999").mkdir()
+    mine = tmp_path / ".zoo.2024"
+    mine.mkdir()
     zoo_module.clear_leftovers(tmp_path / "zoo")
-    assert list(tmp_path.iterdir()) == [running]
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

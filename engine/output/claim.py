@@ -1,0 +1,66 @@
+"""One writer for a folder: a lock that the kernel releases when its holder ends, however it ends.
+
+Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import UsageError
+
+# A file system that has no locks: then nobody is kept out, and nothing of others is cleared away.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@contextmanager
+def one_writer(lock: Path, place: str, *, keep: bool = False) -> Iterator[bool]:
+    """Hold the file `lock`; whether this file system has locks. `keep`: the file stays afterwards.
+
+    UsageError where another process holds it; `place` is what the message calls the folder.
+    """
+    descriptor, held = take(lock, place)
+    try:
+        yield held
+    finally:
+        if not keep:
+            with suppress(OSError):
+                lock.unlink()
+        os.close(descriptor)
+
+
+def take(lock: Path, place: str) -> tuple[int, bool]:
+    """The descriptor of the lock's file, and whether it is locked."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise UsageError(
+                f"{place}: is in use: {who} is writing to it; wait for it, or name another folder"
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise
+            return descriptor, False
+        if is_still(lock, descriptor):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor, True
+        os.close(descriptor)  # the last holder has removed it meanwhile
+
+
+def is_still(lock: Path, descriptor: int) -> bool:
+    """Whether the path still leads to the open file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(lock.stat(), os.fstat(descriptor))
+    return False

@@ -1,0 +1,57 @@
+"""A result that is one file: it appears whole, and never in place of somebody else's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UsageError
+from .folder import real
+
+START_BYTES = 1 << 16
+
+
+def check_file(option: str, path: Path, is_ours: Callable[[str], bool]) -> None:
+    """UsageError where something else has that name. `is_ours`: by the text that a file begins with."""
+    place = real(path)
+    if not os.path.lexists(place):
+        return
+    if not place.is_file():
+        raise UsageError(f"{option} {path}: is there already, and is no file")
+    with place.open("rb") as file:
+        start = file.read(START_BYTES).decode(errors="replace")
+    if start and not is_ours(start):
+        raise UsageError(
+            f"{option} {path}: is there already, and is no earlier result of this command; "
+            "name another file"
+        )
+
+
+def write_file(option: str, path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
+    """Write beside the place and rename; check_file holds for what is there by then.
+
+    OSError where it cannot be written.
+    """
+    place = real(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        fresh.chmod(0o666 & ~umask())
+        try:
+            return os.link(fresh, place)
+        except OSError:  # it is there, or the file system has no hard links
+            check_file(option, path, is_ours)
+        fresh.replace(place)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def umask() -> int:
+    """The mask of new files, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,118 @@
+"""The place of a run: whose it is, who writes there, and an old run that a new one replaces.
+
+A folder is a run where it holds the lock file, which this program made, or a run.db with our tables.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ..errors import UsageError
+from ..output.claim import one_writer
+from ..output.folder import check_apart, real
+from ..records.store import connect_to_read
+from ..weights.checkpoint import Checkpoint
+
+CONFIG, DATABASE, LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
+ASIDE = ".selfdev-replaced-"  # of the name of an old run, until the new one has begun
+TABLES = ("candidates", "scores", "settings")
+
+
+@contextmanager
+def naming_run(folder: Path) -> Iterator[None]:
+    """What the system refuses, as one line that names the run."""
+    try:
+        yield
+    except OSError as error:
+        file = f": {error.filename}" if error.filename else ""
+        why = f"{error.strerror or error}{file}"
+        raise UsageError(f"--run {folder}: cannot be written: {why}") from None
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Be the one writer of the folder. UsageError where it is another's, or in use."""
+    check_ours(folder)
+    put_back(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_writer(folder / LOCK, f"--run {folder}", keep=True):
+        yield
+
+
+def check_ours(folder: Path) -> None:
+    """UsageError unless the folder is absent, empty, or a run."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"--run {folder}: is a file; a run is a folder")
+    if any(folder.iterdir()) and not is_run(folder):
+        raise UsageError(
+            f"--run {folder}: holds files, but no run ({DATABASE}): it is not replaced or added to; "
+            "name another folder"
+        )
+
+
+def is_run(folder: Path) -> bool:
+    if (folder / LOCK).is_file():
+        return True
+    try:
+        with closing(connect_to_read(folder / DATABASE)) as db:
+            found = {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return False
+    return found.issuperset(TABLES)
+
+
+def check_inputs_apart(folder: Path, inputs: Mapping[str, Path]) -> None:
+    """UsageError where a file that is read lies inside the run's folder."""
+    for what, path in inputs.items():
+        check_apart(f"--run {folder}", real(folder), what, real(path))
+
+
+def model_places(base: str, experts: Mapping[str, str]) -> dict[str, Path]:
+    """Folders of models by what they are."""
+    places = {"the base": base, **{f"expert {name}": place for name, place in experts.items()}}
+    return {what: Checkpoint.open(place).folder for what, place in places.items()}
+
+
+# ---- an old run that is replaced
+
+
+def asides(folder: Path) -> list[Path]:
+    """Old runs that were set aside for a new one in this folder."""
+    return sorted(folder.parent.glob(f".{glob.escape(folder.name)}{ASIDE}*"))
+
+
+def put_back(folder: Path) -> None:
+    """The old run, where its replacement was killed before there was anything in its place."""
+    for old in asides(folder)[:1] if not folder.exists() else []:
+        with one_writer(old / LOCK, f"--run {folder}", keep=True):
+            old.rename(folder)
+
+
+@contextmanager
+def set_aside(folder: Path) -> Iterator[None]:
+    """An empty folder in place of an old run, which comes back if nothing has begun in it."""
+    old = folder.with_name(f".{folder.name}{ASIDE}{os.getpid()}")
+    folder.rename(old)
+    folder.mkdir()
+    try:
+        with one_writer(folder / LOCK, f"--run {folder}", keep=True):
+            yield
+    except BaseException:
+        if old.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            old.rename(folder)
+        raise
+
+
+def forget_old(folder: Path) -> None:
+    """Delete what was set aside: the new run has begun."""
+    for old in asides(folder):
+        shutil.rmtree(old, ignore_errors=True)
