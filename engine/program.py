@@ -13,9 +13,7 @@ from .errors import Rejected, Rejection
 
 FUNCTION = "merge_models"
 MAX_CHARACTERS = 200_000
-FENCE = re.compile(
-    r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.S | re.M
-)
+OPENING = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)")
 PYTHON_TAGS = ("", "python", "py", "python3")
 
 
@@ -55,11 +53,30 @@ def extract(text: str, params: Mapping[str, float | int | str | bool] | None = N
 
 def blocks(text: str) -> Iterator[tuple[str, int]]:
     """Pieces of code with their first lines: the fenced blocks, or the whole text without any."""
-    fenced = [match for match in FENCE.finditer(text) if match[2].lower() in PYTHON_TAGS]
-    for match in fenced:
-        yield match[3], text.count("\n", 0, match.start(3)) + 1
+    fenced = [block for tag, *block in fenced_blocks(text) if tag.lower() in PYTHON_TAGS]
+    for code, first_line in fenced:
+        yield code, first_line
     if not fenced:
         yield text, 1
+
+
+def fenced_blocks(text: str) -> Iterator[tuple[str, str, int]]:
+    """The tag, code and first line of each fenced block. One that stays open runs to the end.
+
+    Each line is looked at once, so the time grows with the text's length only.
+    """
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines) - 1:
+        if not (opening := OPENING.match(lines[at])):
+            at += 1
+            continue
+        first = at = at + 1
+        while at < len(lines) and lines[at].strip(" \t") != opening[1]:
+            at += 1
+        code = lines[first:at] + ([""] if at < len(lines) else [])
+        yield opening[2], "\n".join(code), first + 1
+        at += 1
 
 
 def parse(code: str, first_line: int) -> ast.Module:

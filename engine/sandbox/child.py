@@ -17,7 +17,9 @@ from .protocol import MAX_ASKS, BadFrame, Frames, Json, decode, encode, how_it_e
 
 TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
 MAX_ANSWERS_S = 120.0  # the engine's own time for one program's questions
+MAX_TAIL_BYTES = 64 << 10  # read of a late child, in search of its line
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
+MAX_LINE_BYTES = 32  # of what LINE finds
 
 
 class Mailbox:
@@ -72,7 +74,7 @@ class Child:
     deadline: float = field(init=False)
     may_follow_until: float = field(init=False)
     stage: str = "run"  # or "traceback" when it is late, or "dead"
-    tail: bytes = b""  # what it wrote since SIGUSR1
+    tail: bytearray = field(default_factory=bytearray)  # what it wrote since SIGUSR1
 
     def __post_init__(self) -> None:
         self.deadline = self.started + self.timeout_s
@@ -81,7 +83,9 @@ class Child:
     # ---- its clock
 
     def pause(self, since: float, now: float) -> None:
-        """Does not count the time in which the engine did not listen."""
+        """Does not count the time in which the engine did not listen, unless the child is late."""
+        if self.stage != "run":
+            return
         away_s = now - max(since, self.started)
         self.deadline += away_s
         self.may_follow_until += away_s
@@ -114,11 +118,18 @@ class Child:
         if not data:  # It ended or hung up. The zygote will report how it ended.
             self.kill()
         elif self.stage == "traceback":
-            self.tail += data
-            if found := LINE.findall(self.tail):
-                self._time_out(int(found[0]))
+            self._look_for_line(data)
         else:
             self._read(data)
+
+    def _look_for_line(self, data: bytes) -> None:
+        """Ends a late child once its line is found, or once it has written too much without one."""
+        since = max(0, len(self.tail) - MAX_LINE_BYTES)
+        self.tail += data
+        if found := LINE.search(self.tail, since):
+            self._time_out(int(found[1]))
+        elif len(self.tail) > MAX_TAIL_BYTES:
+            self._time_out(None)
 
     def _read(self, data: bytes) -> None:
         try:

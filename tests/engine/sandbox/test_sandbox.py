@@ -646,3 +646,16 @@ def test_a_zygote_that_cannot_start_is_the_hosts_fault():
         pytest.raises(UsageError, match="no_such_handler"),
     ):
         list(sandbox.run([Job({}, lambda question: {})]))
+
+
+def test_a_late_child_that_floods_gets_no_more_time():
+    flood = (
+        "import os, signal\ndef merge_models(d, device):\n    def flood(*_):\n"
+        "        while True: os.write(3, b'x' * 65536)\n"
+        "    signal.signal(signal.SIGUSR1, flood)\n    while True: pass\n"
+    )
+    with Tracer(TraceSettings(timeout_s=1.0, memory_bytes=64 << 20)) as tracer:
+        trace(tracer, GOOD)
+        began, cpu = time.monotonic(), time.process_time()
+        assert trace(tracer, flood).kind == "timeout"
+        assert time.monotonic() - began < 4 and time.process_time() - cpu < 1
