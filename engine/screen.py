@@ -19,6 +19,7 @@ from .plans.backends import driver_backend, open_backend
 from .plans.planner import Planner
 from .records.candidate import BASE
 from .records.store import Store
+from .screening.contents_reader import ContentReader
 from .screening.folder import (
     POPULATION,
     add_programs,
@@ -28,6 +29,7 @@ from .screening.folder import (
     state_population,
     write_samples,
 )
+from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
 from .screening.outcomes import Outcomes, to_json
@@ -81,7 +83,8 @@ def open_screener(
         race = open_race(settings.race, settings.top, settings.seed, task, population)
         if race:
             recall(race, store, task)
-        screener = Screener(session, Preparer(planner, store), outcomes, task, race)
+        reader = stack.enter_context(ContentReader(store))
+        screener = Screener(session, Preparer(planner, store), outcomes, task, race, reader)
         stack.callback(screener.close)
         yield screener
 
@@ -123,12 +126,15 @@ def screen_programs(
         open_folder(folder, comparable(settings), "resume", completed),
         Store.open(folder / DATABASE) as store,
     ):
+        found = inputs_of(settings, open_selection(settings), open_task(settings))
+        record_inputs(store, found, folder, settings.accept_engine)
         state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:
             screener.session.start()
             bar.stage("screen", len(programs))
             run_candidates(screener, [name for name, _ in programs], bar)
+            screener.reader.finish()
             if settings.log_samples:
                 write_samples(store, folder / "samples.jsonl")
             return {

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.screening.inputs import check_inputs
+from ..engine.records.inputs import Input
+from ..engine.screening.folder import DATABASE
+from ..engine.screening.identity import check_existing, inputs_of, model_input
+from ..engine.screening.inputs import check_inputs, open_selection, open_task
 from ..engine.screening.settings import ScreenSettings
 from ..engine.weights.checkpoint import Checkpoint
+from ..engine.weights.contents import CHAT_COMPANIONS, COMPANIONS, text_digest
 from .config import RunConfig
 from .prompts import load_prompt
 from .train import check_extra
@@ -19,8 +23,29 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings) -> None:
     load_prompt(config.generation.prompt, Checkpoint.open(config.generator_place).folder)
 
 
+def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:
+    """What a run belongs to, as it is now: that of its screening, the generator and its prompt."""
+    generator = Checkpoint.open(config.generator_place)
+    prompt = load_prompt(config.generation.prompt, generator.folder)
+    return [
+        *inputs_of(settings, open_selection(settings), open_task(settings)),
+        model_input("generator", generator, (*COMPANIONS, *CHAT_COMPANIONS)),
+        Input("prompt", config.generation.prompt, parts={"text": text_digest(prompt.encode())}),
+    ]
+
+
+def check_existing_run(config: RunConfig, settings: ScreenSettings, run: Path) -> None:
+    """UsageError where the run that is there belongs to something else."""
+    if (run / DATABASE).is_file():
+        check_existing(run_inputs(config, settings), run, settings.accept_engine)
+
+
 def screen_settings(
-    config: RunConfig, memory_bytes: int | None, data: Path | None, unsafe: bool
+    config: RunConfig,
+    memory_bytes: int | None,
+    data: Path | None,
+    unsafe: bool,
+    accept_engine: bool = False,
 ) -> ScreenSettings:
     """The settings of the screening inside a run."""
     wanted = config.engine.max_model_len
@@ -37,6 +62,7 @@ def screen_settings(
         unsafe_sandbox=unsafe,
         trace_timeout_s=config.trace.timeout_s,
         eager_tier=config.trace.eager_tier,
+        accept_engine=accept_engine,
     )
 
 

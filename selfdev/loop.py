@@ -12,6 +12,7 @@ questions only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from ..engine.records.store import PRODUCT_VERSION, Store
 from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
+from ..engine.screening.identity import record_inputs
 from ..engine.screening.inputs import places_read
 from ..engine.screening.pipeline import Screener
 from ..engine.screening.place import DATABASE, check_inputs_apart
@@ -31,7 +33,7 @@ from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
 from .generate import sample_wave, sampled_rows, sampling_plan, waves
-from .inputs import check_run_inputs, own_places, screen_settings
+from .inputs import check_run_inputs, own_places, run_inputs, screen_settings
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
@@ -59,6 +61,7 @@ def run_loop(
     memory_bytes: int | None = None,
     data: Path | None = None,
     unsafe_sandbox: bool = False,
+    accept_engine: bool = False,
     progress: Progress,
     also_read: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
@@ -66,17 +69,18 @@ def run_loop(
 
     `also_read`: inputs that the config does not name, by what they are.
     """
-    settings = screen_settings(config, memory_bytes, data, unsafe_sandbox)
+    settings = screen_settings(config, memory_bytes, data, unsafe_sandbox, accept_engine)
     check_run_inputs(config, settings)
     check_machine(settings, NUM_ENGINES)
     existing = "resume" if resume else "replace" if overwrite else "refuse"
     read = {**places_read(settings), **own_places(config), **(also_read or {})}
     check_inputs_apart(folder, read)
-    with (
-        open_folder(folder, config.model_dump(mode="json"), existing, completed) as begun,
-        Store.open(folder / DATABASE) as store,
-        open_screener(settings, store, folder, NUM_ENGINES) as screener,
-    ):
+    with ExitStack() as stack:
+        wanted = config.model_dump(mode="json")
+        begun = stack.enter_context(open_folder(folder, wanted, existing, completed))
+        store = stack.enter_context(Store.open(folder / DATABASE))
+        record_inputs(store, run_inputs(config, settings), folder, accept_engine)
+        screener = stack.enter_context(open_screener(settings, store, folder, NUM_ENGINES))
         store.set_setting("unsafe_sandbox", unsafe_sandbox)
         screener.session.start()
         progress.stage("base", 1)
@@ -84,6 +88,7 @@ def run_loop(
         begun()
         loop = Loop(config, folder, store, screener, progress)
         result = loop.run()
+        screener.reader.finish()
         store.set_setting("result", result)
         write_samples(store, folder / "samples.jsonl")
     write_report(folder)

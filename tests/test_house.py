@@ -78,6 +78,7 @@ def test_base_imports_need_no_extra(module: str):
 
 LIGHT = (  # what only looks at headers, configs and run.db
     *("engine.records.store", "engine.records.compare", "engine.screening.inputs"),
+    *("engine.screening.identity", "engine.screening.contents_reader"),
     *("engine.screening.folder", "engine.resident.client", "engine.weights.selection"),
     *("engine.output.folder", "engine.evaluate", "selfdev.config", "selfdev.inputs"),
     *("selfdev.report", "selfdev.export", "kernels.backends"),

@@ -6,14 +6,16 @@ most questions are right or wrong for both. Only those that tell the two apart c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UsageError
 from .store import Store
+
+Q = TypeVar("Q", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Comparison:
         return {**asdict(self), "difference": self.difference}
 
 
-def compare(first: Mapping[int, bool], second: Mapping[int, bool]) -> Comparison:
+def compare(first: Mapping[Q, bool], second: Mapping[Q, bool]) -> Comparison:
     """Compare outcomes by question. Questions that only one was asked do not count.
 
     UsageError where the two share no question.
@@ -65,13 +67,12 @@ def compare_candidates(store: Store, first: str, second: str, split: str = "dev"
 
     UsageError names the one that is absent or was not scored.
     """
-    return compare(*(outcomes_of(store, name, split) for name in (first, second)))
+    return compare(*(answers_of(store, name, split) for name in (first, second)))
 
 
-def outcomes_of(store: Store, name: str, split: str) -> dict[int, bool]:
-    """Return right or wrong by question. UsageError where the candidate is absent or unasked."""
+def answers_of(store: Store, name: str, split: str) -> dict[tuple[str, int], bool]:
     if store.candidate(name) is None:
         raise UsageError(f"{store.path}: has no candidate {name!r}")
-    if not (found := store.outcomes(name, split)):
+    if not (found := store.answers(name, split)):
         raise UsageError(f"{store.path}: candidate {name!r} has no {split} answers")
     return found

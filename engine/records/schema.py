@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 # The format that is written, and the oldest one that can be read.
-VERSION = 4
+VERSION = 5
 FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -42,15 +42,20 @@ CREATE TABLE preferences (
   iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
 CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 """
+INPUTS = (
+    "CREATE TABLE inputs (role TEXT PRIMARY KEY, place TEXT NOT NULL, files TEXT NOT NULL, "
+    "parts TEXT NOT NULL)"
+)
 # By version: the statements that make it the next version.
 MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
+    4: (INPUTS,),
 }
 
 
 def create(db: sqlite3.Connection) -> None:
     """Make all tables in an empty database."""
-    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+    db.executescript(f"BEGIN; {SCHEMA} {INPUTS}; PRAGMA user_version={VERSION}; COMMIT;")
 
 
 def version_of(db: sqlite3.Connection) -> int:

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .candidate import BEST, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of
+from .inputs import Input, input_of
 from .schema import FIRST_VERSION, VERSION, create, migrate, version_of
 from .score import Sample, Score
 
@@ -110,6 +112,20 @@ class Store:
         """Return (kind, detail) of all events, in the order in which they happened."""
         rows = self._db.execute("SELECT kind, detail FROM events ORDER BY rowid").fetchall()
         return [(row["kind"], json.loads(row["detail"])) for row in rows]
+
+    # ---- what the run belongs to
+
+    def inputs(self) -> dict[str, Input]:
+        """What the run belongs to, by role; empty for a run of a version that did not record it."""
+        rows = self._db.execute("SELECT * FROM inputs ORDER BY rowid").fetchall()
+        return {row["role"]: input_of(row) for row in rows}
+
+    def set_input(self, found: Input) -> None:
+        self._db.execute(
+            "INSERT INTO inputs VALUES (?, ?, ?, ?) ON CONFLICT (role) DO UPDATE SET "
+            "place = excluded.place, files = excluded.files, parts = excluded.parts",
+            found.to_row(),
+        )
 
     # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
 
@@ -297,6 +313,18 @@ class Store:
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
         )
         return {i: bool(right) for i, right in self._db.execute(query, (split, name, name))}
+
+    def answers(self, name: str, split: str = "dev") -> dict[tuple[str, int], bool]:
+        """Right or wrong by question's text, and by how often it came before: a task may repeat one."""
+        query = (
+            "SELECT question, correct FROM answers WHERE split = ? AND candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
+        )
+        times, found = Counter[str](), dict[tuple[str, int], bool]()
+        for question, right in self._db.execute(query, (split, name, name)):
+            found[question, times[question]] = bool(right)
+            times[question] += 1
+        return found
 
     def samples(self) -> Iterable[dict[str, Any]]:
         """Yield every answer as an object for a line of samples.jsonl."""

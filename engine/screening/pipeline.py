@@ -21,6 +21,7 @@ from ..resident.ask import evaluate
 from ..tasks.task import Task
 from .asking import Asker
 from .compile_ahead import Ahead
+from .contents_reader import ContentReader
 from .outcomes import Outcomes
 from .prepare import Preparer
 from .race import Race
@@ -52,7 +53,9 @@ class Screener:
         outcomes: Outcomes,
         task: Task,
         race: Race | None,
+        reader: ContentReader,
     ) -> None:
+        self.reader = reader
         self.session, self.preparer, self.outcomes = session, preparer, outcomes
         self.task, self.asker = task, Asker(session, task, race)
         self.compiler = Ahead.of(preparer.planner.bank)
@@ -102,6 +105,7 @@ class Screener:
 
         def settle() -> None:
             self._settle(*waiting.popleft(), pool)
+            self.reader.keep()
             decided()
 
         left = iter(candidates)

@@ -32,5 +32,6 @@ class ScreenSettings:
     memory_bytes: int | None = None
     log_samples: bool = False
     unsafe_sandbox: bool = False
+    accept_engine: bool = False  # go on with a run that another version of the engine began
     trace_timeout_s: float = 10.0
     eager_tier: bool = True

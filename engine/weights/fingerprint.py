@@ -9,12 +9,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import xxhash
-from torch import Tensor
 
 from .checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def tensor_digest(tensor: Tensor) -> str:
     It is a checksum against mistakes, not against forgers. It runs at the speed of memory, which
     matters because it is taken of the live weights after every swap.
     """
+    import torch
+
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return xxhash.xxh3_128_hexdigest(memoryview(flat.numpy()))  # pyright: ignore[reportArgumentType]
 

@@ -82,6 +82,11 @@ split_option = click.option(
     show_default=True,
     help="Which part of the task's questions to use.",
 )
+accept_engine_option = click.option(
+    "--accept-engine",
+    is_flag=True,
+    help="Go on with a run that another version of the engine began; the run records it.",
+)
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 model_options = stack(

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from ...engine.errors import UsageError
 from .command import Result, command
-from .options import data_option, memory_option, parse_bytes, unsafe_option
+from .options import (
+    accept_engine_option,
+    data_option,
+    memory_option,
+    parse_bytes,
+    parse_experts,
+    unsafe_option,
+)
 from .progress import Bar
 
 
@@ -67,6 +74,7 @@ def render_run(result: Result) -> str:
     "--plan", is_flag=True, help="Only check the config and count what the run would need."
 )
 @click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
+@accept_engine_option
 @memory_option
 @data_option
 @unsafe_option
@@ -77,13 +85,14 @@ def run_command(
     overwrite: bool,
     plan: bool,
     seed: int | None,
+    accept_engine: bool,
     memory: str | None,
     data: Path | None,
     unsafe_sandbox: bool,
 ) -> Result:
     """Run the loop of CONFIG: sample programs, trace, score, make pairs, train, repeat."""
     from ..config import load_config
-    from ..inputs import check_run_inputs, screen_settings
+    from ..inputs import check_existing_run, check_run_inputs, screen_settings
 
     settings = load_config(config)
     if seed is not None:
@@ -93,18 +102,23 @@ def run_command(
 
         return {"plan": plan_run(settings)}
     memory_bytes = parse_bytes(memory or settings.engine.memory)
-    check_run_inputs(settings, screen_settings(settings, memory_bytes, data, unsafe_sandbox))
+    screening = screen_settings(settings, memory_bytes, data, unsafe_sandbox, accept_engine)
+    check_run_inputs(settings, screening)
+    folder = folder or Path("runs") / config.stem
+    if resume:
+        check_existing_run(settings, screening, folder)
     from ..loop import run_loop  # torch: only once the input is known to be good
 
     with Bar() as bar:
         return run_loop(
             settings,
-            folder or Path("runs") / config.stem,
+            folder,
             resume=resume,
             overwrite=overwrite,
             memory_bytes=memory_bytes,
             data=data,
             unsafe_sandbox=unsafe_sandbox,
+            accept_engine=accept_engine,
             progress=bar,
             also_read={"the config": config},
         )
@@ -131,21 +145,44 @@ def report_command(folder: Path, out: Path | None) -> Result:
     help="Folder to write the checkpoint to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")
+@click.option("--base", metavar="DIR", help="Where the run's base is now, if it was moved.")
+@click.option(
+    *("--expert", "experts"),
+    multiple=True,
+    metavar="NAME=DIR",
+    help="Where an expert is now, if it was moved.",
+)
 @unsafe_option
 def export_command(
-    folder: Path, candidate: str, out: Path, overwrite: bool, unsafe_sandbox: bool
+    folder: Path,
+    candidate: str,
+    out: Path,
+    overwrite: bool,
+    base: str | None,
+    experts: tuple[str, ...],
+    unsafe_sandbox: bool,
 ) -> Result:
     """Write a candidate of RUN as a complete Hugging Face checkpoint.
 
     CANDIDATE is an id or `best`.
+
+    The run's models must be the ones that it was scored with: their contents are compared.
     """
     from ..export import export
 
     require_run(folder)
+    moved = parse_experts(experts) if experts else {}
     with Bar() as bar:
         bar.stage("export")
         report = export(
-            folder, candidate, out, overwrite, unsafe_sandbox=unsafe_sandbox, progress=bar.update
+            folder,
+            candidate,
+            out,
+            overwrite,
+            base=base,
+            experts=moved,
+            unsafe_sandbox=unsafe_sandbox,
+            progress=bar.update,
         )
     return report.to_json()
 

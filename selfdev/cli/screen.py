@@ -10,6 +10,7 @@ import click
 from ...engine.errors import UsageError
 from .command import Result, command
 from .options import (
+    accept_engine_option,
     engine_option,
     environment_options,
     model_options,
@@ -79,6 +80,7 @@ def line(candidate: dict[str, Any]) -> str:
     help="The K of --race: how many of the best programs it looks for.",
 )
 @engine_option
+@accept_engine_option
 @click.option(
     "--log-samples", is_flag=True, help="Write all answers to samples.jsonl in the run folder."
 )
@@ -96,6 +98,7 @@ def screen_command(
     race: str,
     top: int | None,
     engine: str,
+    accept_engine: bool,
     log_samples: bool,
     memory: str | None,
     seed: int,
@@ -106,6 +109,7 @@ def screen_command(
 
     PROGRAMS are files, folders or .jsonl files.
     """
+    from ...engine.screening.identity import check_existing_screening
     from ...engine.screening.inputs import check_inputs
     from ...engine.screening.read_programs import read_programs
     from ...engine.screening.settings import ScreenSettings
@@ -128,10 +132,12 @@ def screen_command(
         memory_bytes=parse_bytes(memory),
         log_samples=log_samples,
         unsafe_sandbox=unsafe_sandbox,
+        accept_engine=accept_engine,
     )
     texts = read_programs(programs)
     also_read = {f"the program {place}": Path(place) for place in programs}
     check_inputs(settings)
+    check_existing_screening(settings, folder)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
 
     with Bar() as bar:

@@ -93,7 +93,7 @@ def row_of(store: Store, candidate: Candidate) -> ReportRow:
 
 def paired(store: Store, name: str) -> Comparison | None:
     """Comparison with the base, question by question; None for the base or without answers."""
-    mine, base = store.outcomes(name), store.outcomes(BASE)
+    mine, base = store.answers(name), store.answers(BASE)
     return compare(mine, base) if name != BASE and mine.keys() & base.keys() else None
 
 

@@ -16,9 +16,11 @@ import yaml
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.candidate import Status
 from selfdev_engine.engine.records.compare import compare_candidates
+from selfdev_engine.engine.records.inputs import Input
 from selfdev_engine.engine.records.schema import FIRST_VERSION, VERSION
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import completed, open_folder
+from selfdev_engine.engine.screening.identity import record_inputs
 from selfdev_engine.engine.screening.outcomes import to_json
 from selfdev_engine.selfdev import config as run_config
 from selfdev_engine.selfdev.report import write_report
@@ -111,6 +113,18 @@ def test_settings_that_it_did_not_know_have_their_defaults(run, version, kind, f
     opened(folder, wanted, "resume", fill)
     with pytest.raises(UsageError, match=r"other settings: seed is 0 there and 7 here"):
         opened(folder, {**wanted, "seed": 7}, "resume", fill)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_it_was_scored_with_counts_although_it_recorded_no_inputs(run, version):
+    folder = run(version, "screen")
+    with Store.open(folder / "run.db") as store:
+        made = store.made_with("base")
+        now = [Input("engine", "", parts={"version": "vllm 99"})]
+        with pytest.raises(UsageError, match=f"by {made['engine']}, and vllm 99 is installed"):
+            record_inputs(store, now, folder)
+        record_inputs(store, now, folder, accept_engine=True)
+        assert store.inputs()["engine"].parts == {"version": "vllm 99"}
 
 
 def test_a_nested_setting_that_differs_is_named(run):

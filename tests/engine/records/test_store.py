@@ -157,7 +157,7 @@ def test_files_that_are_no_runs_are_named(path):
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 4"):
+    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 5"):
         Store.open(path)
 
 

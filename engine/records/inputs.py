@@ -1,0 +1,40 @@
+"""Records what a run belongs to: its models, task, grader and engine, by content."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..weights.contents import FileFacts
+
+WEIGHTS = "weights"  # the part that is all tensors of a model; absent until they were read
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of the things that a run belongs to.
+
+    `role` is "base", "expert NAME", "generator", "prompt", "task", "grader" or "engine". `parts` are
+    digests (or versions) of its contents by name; `files` are the weight files, as they looked.
+    """
+
+    role: str
+    place: str
+    files: tuple[FileFacts, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all its contents are known."""
+        return not self.files or WEIGHTS in self.parts
+
+    def to_row(self) -> tuple[str, str, str, str]:
+        files = json.dumps([file.to_json() for file in self.files])
+        return self.role, self.place, files, json.dumps(dict(self.parts))
+
+
+def input_of(row: sqlite3.Row) -> Input:
+    files = tuple(FileFacts(**facts) for facts in json.loads(row["files"]))
+    return Input(row["role"], row["place"], files, json.loads(row["parts"]))
