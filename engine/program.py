@@ -53,9 +53,9 @@ def extract(text: str, params: Mapping[str, float | int | str | bool] | None = N
 
 def blocks(text: str) -> Iterator[tuple[str, int]]:
     """Pieces of code with their first lines: the fenced blocks, or the whole text without any."""
-    fenced = [block for tag, *block in fenced_blocks(text) if tag.lower() in PYTHON_TAGS]
-    for code, first_line in fenced:
-        yield code, first_line
+    found = fenced_blocks(text)
+    fenced = [(code, line) for tag, code, line in found if tag.lower() in PYTHON_TAGS]
+    yield from fenced
     if not fenced:
         yield text, 1
 

@@ -26,6 +26,8 @@ def grading_of(spec: str) -> str:
     if spec in PUBLISHED:
         return spec
     path = path_of(spec)
+    if not path.is_file():
+        raise UsageError(f"--task {spec}: no such file")
     return read_task_file(path).extract if is_yaml(path) else "numbers"
 
 

@@ -15,6 +15,7 @@ import click
 COMMANDS = {
     "doctor": "doctor",
     "zoo": "zoo",
+    "methods": "methods",
     "trace": "trace",
     "merge": "merge",
     "screen": "screen",

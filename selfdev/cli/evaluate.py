@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...engine.errors import UsageError
 from .command import Result, command
 from .options import (
     engine_option,
@@ -138,6 +139,9 @@ def compare_command(folder: Path, first: str, second: str, split: str) -> Result
 
     require_run(folder)
     with Store.read(folder / "run.db") as store:
-        first, second = store.named(first), store.named(second)
+        named = store.named(first), store.named(second)
+        if named[0] == named[1]:
+            raise UsageError(f"compare {first} {second}: both are {named[0]}; give two candidates")
+        first, second = named
         found = compare_candidates(store, first, second, split)
     return {"first": first, "second": second, "split": split, **found.to_json()}

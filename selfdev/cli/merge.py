@@ -67,7 +67,8 @@ def merge_command(
     from ...engine.weights.selection import Selection
     from ..methods import read_program
 
-    source, models = read_program(program, parse_params(params)), parse_experts(experts)
+    models = parse_experts(experts)
+    source = read_program(program, parse_params(params), len(models))
     memory_bytes = parse_bytes(memory)
     check_backend(backend)
     file = Path(program).expanduser()

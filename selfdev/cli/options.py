@@ -134,6 +134,8 @@ def parse_params(words: tuple[str, ...]) -> dict[str, bool | int | float | str]:
         key, equals, value = word.partition("=")
         if not (key.isidentifier() and equals):
             raise UsageError(f"--param {word}: write KEY=VALUE, for example density=0.3")
+        if key in params:
+            raise UsageError(f"--param {key}: the parameter is given twice")
         params[key] = parse_value(value)
     return params
 

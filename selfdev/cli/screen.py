@@ -113,9 +113,12 @@ def screen_command(
     from ...engine.screening.inputs import check_inputs
     from ...engine.screening.read_programs import read_programs
     from ...engine.screening.settings import ScreenSettings
+    from ..parameters import check_params
 
     if race != "full" and top is None:
         raise UsageError(f"--race {race}: say for how many with --top K")
+    if race == "full" and top is not None:
+        raise UsageError(f"--top {top}: is for a race only; give --race sure or --race likely, too")
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
@@ -136,6 +139,7 @@ def screen_command(
     )
     texts = read_programs(programs)
     also_read = {f"the program {place}": Path(place) for place in programs}
+    check_params([text for _, text in texts], settings.params)
     check_inputs(settings)
     check_existing_screening(settings, folder)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good

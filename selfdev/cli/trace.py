@@ -56,7 +56,7 @@ def trace_command(
     if num_experts < 1:
         raise UsageError(f"--experts {num_experts}: at least 1 is needed")
     dimensions = parse_shape(shape)
-    source = read_program(program, parse_params(params))
+    source = read_program(program, parse_params(params), num_experts)
     from ...engine.explain import describe_program  # torch: only once the input is known to be good
 
     return describe_program(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...engine.errors import UsageError
 from ...engine.program import Program, extract
+from ..parameters import Value, fitted, signature_of
 
 FOLDER = Path(__file__).parent
 # Methods of mergekit that cannot be computed from task vectors, and why.
@@ -33,20 +38,48 @@ def load_method(name: str) -> str:
     if name in RAW_WEIGHTS:
         raise UsageError(f"{name}: is not offered here: {RAW_WEIGHTS[name]}")
     if name not in method_names():
+        near = difflib.get_close_matches(name, method_names(), 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise UsageError(
-            f"{name}: no such file, and no method; there are {', '.join(method_names())}"
+            f"{name}: no such file, and no method; {hint}there are {', '.join(method_names())}"
         )
     return (FOLDER / f"{name}.py").read_text()
 
 
-def read_program(place: str, params: Mapping[str, float | int | str | bool]) -> Program:
-    """A program from a file, or a built-in method by name. Raises UsageError or Rejected."""
+def read_program(
+    place: str, params: Mapping[str, Value], num_experts: int | None = None
+) -> Program:
+    """A program from a file, or a built-in method by name; its parameters are known and fit.
+
+    Raises UsageError or Rejected.
+    """
     path = Path(place)
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
-    if not path.is_file():
-        return extract(load_method(place), params)
+    is_ours = not path.is_file()
+    program = extract(load_method(place) if is_ours else read_text(path))
+    return replace(program, params=fitted(path.name, program.code, params, num_experts, is_ours))
+
+
+def read_text(path: Path) -> str:
     try:
-        return extract(path.read_text(), params)
+        return path.read_text()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{place}: not a text file: {error}") from None
+        raise UsageError(f"{path}: not a text file: {error}") from None
+
+
+def describe_methods() -> list[dict[str, Any]]:
+    """Every method with its parameters, read from the files: nothing is run."""
+    return [describe(name) for name in method_names()]
+
+
+def describe(name: str) -> dict[str, Any]:
+    text = load_method(name)
+    signature = signature_of(text, is_ours=True)
+    about = " ".join((ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0].split())
+    return {
+        "name": name,
+        "about": about,
+        "experts": signature.num_experts,
+        "parameters": [parameter.to_json() for parameter in signature.declared.values()],
+    }

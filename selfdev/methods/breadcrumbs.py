@@ -6,9 +6,15 @@ the largest where they alone would leave less. Entries at a threshold stay.
 
 import torch
 
+PARAMETERS = {
+    "density": {"over": 0, "most": 1, "about": "share of entries kept"},
+    "gamma": {"least": 0, "below": 1, "about": "share of the largest entries that go"},
+    "weights": {"list": True, "about": "one number an expert, with commas; all 1 if empty"},
+    "scale": {"about": "factor of the merged task vector"},
+}
+
 
 def merge_models(model_dict, device, density=0.9, gamma=0.01, weights="", scale=1.0):
-    """`density`: share of entries kept; `weights`: comma-separated, one an expert."""
     vectors = [vector.to(device) for vector in model_dict.values()]
     shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
     if len(shares) != len(vectors):

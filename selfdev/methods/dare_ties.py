@@ -6,9 +6,14 @@ instead). The sign is that of the weighted sum; a sum of zero elects plus. Not n
 
 import torch
 
+PARAMETERS = {
+    "density": {"over": 0, "most": 1, "about": "probability to keep an entry"},
+    "weights": {"list": True, "about": "one number an expert, with commas; all 1 if empty"},
+    "rescale": {"about": "whether survivors are divided by density"},
+}
+
 
 def merge_models(model_dict, device, density=0.5, weights="", rescale=True):
-    """`density`: probability to keep an entry; `weights`: comma-separated, one an expert."""
     vectors = [vector.to(device) for vector in model_dict.values()]
     shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
     if len(shares) != len(vectors):

@@ -7,9 +7,19 @@ stable sort, in float32.
 
 import torch
 
+PARAMETERS = {
+    "density": {"over": 0, "most": 1, "about": "mean probability to keep an entry"},
+    "epsilon": {
+        "least": 0,
+        "most": 0.5,
+        "around": "density",
+        "about": "how far the probability varies",
+    },
+    "weights": {"list": True, "about": "one number an expert, with commas; all 1 if empty"},
+}
+
 
 def merge_models(model_dict, device, density=0.5, epsilon=0.15, weights=""):
-    """`density`: mean probability to keep an entry; `weights`: comma-separated, one an expert."""
     vectors = [vector.to(device) for vector in model_dict.values()]
     shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
     if len(shares) != len(vectors):

@@ -2,9 +2,13 @@
 
 import torch
 
+PARAMETERS = {
+    "weights": {"list": True, "about": "one number an expert, with commas; all 1 if empty"},
+    "normalize": {"about": "whether the sum is divided by the sum of the weights"},
+}
+
 
 def merge_models(model_dict, device, weights="", normalize=True):
-    """`weights`: comma-separated, one an expert; all 1 if empty."""
     vectors = [vector.to(device) for vector in model_dict.values()]
     shares = [float(word) for word in weights.split(",")] if weights else [1.0] * len(vectors)
     if len(shares) != len(vectors):

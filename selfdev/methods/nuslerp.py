@@ -6,9 +6,13 @@ factors. Parallel vectors are blended linearly.
 
 import torch
 
+NUM_EXPERTS = 2
+PARAMETERS = {
+    "weights": {"list": True, "about": "two numbers, with commas; the middle if empty"},
+}
+
 
 def merge_models(model_dict, device, weights=""):
-    """`weights`: two numbers, comma-separated; the middle if empty."""
     if len(model_dict) != 2:
         raise ValueError(f"nuslerp merges two experts, not {len(model_dict)}")
     first, second = (vector.to(device) for vector in model_dict.values())

@@ -6,9 +6,16 @@ the unweighted sum; a sum of zero elects plus. Positions at the variance thresho
 
 import torch
 
+PARAMETERS = {
+    "select_topk": {
+        "over": 0,
+        "most": 1,
+        "about": "share of positions kept: where models differ most",
+    },
+}
+
 
 def merge_models(model_dict, device, select_topk=1.0):
-    """`select_topk`: share of positions kept, those where the models differ most."""
     vectors = torch.stack([vector.to(device) for vector in model_dict.values()])
     if select_topk < 1.0:
         spread = vectors.var(dim=0, unbiased=False)

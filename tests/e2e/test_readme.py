@@ -54,7 +54,7 @@ def call(command: list[str] | str, folder: Path, **options) -> str:
 def test_the_commands_are_all_there():
     words = [command.split()[1] for command in commands()]
     assert sorted(words) == sorted(
-        ["doctor", "zoo", "trace", "merge", "eval", "screen", "grade", *LONG]
+        ["doctor", "zoo", "methods", "trace", "merge", "eval", "screen", "grade", *LONG]
     )
     assert words.index("merge") < words.index("eval")
 

@@ -70,6 +70,8 @@ def test_the_command_compares_candidates_of_a_run(selfdev, run):
     for words, culprit in (
         (("bad", "base"), "'bad' has no dev"),
         (("no", "base"), "no candidate 'no'"),
+        (("good", "good"), "both are good"),
+        (("best", "good"), "both are good"),
     ):
         wrong = selfdev("compare", run, *words)
         assert (wrong.code, culprit in wrong.stderr) == (2, True)

@@ -100,7 +100,10 @@ def test_a_fault_in_a_yaml_names_file_and_key(tmp_path, text, message):
 def test_a_yaml_says_how_saved_answers_are_graded(tmp_path):
     (tmp_path / "t.yaml").write_text("path: absent.jsonl\nextract: math\n")
     assert grading_of(f"jsonl:{tmp_path / 't.yaml'}") == "math"
-    assert grading_of("jsonl:absent.jsonl") == "numbers"
+    (tmp_path / "t.jsonl").write_text("")
+    assert grading_of(f"jsonl:{tmp_path / 't.jsonl'}") == "numbers"
+    with pytest.raises(UsageError, match=r"jsonl:absent\.jsonl: no such file"):
+        grading_of("jsonl:absent.jsonl")
 
 
 def test_a_question_of_100_kb_is_taken_whole(tmp_path):
