@@ -221,7 +221,7 @@ def aten_tables() -> Iterable[str]:
         "RANDOM",
     )
     for group in groups:
-        names = sorted(set(getattr(allowed, group)))
+        names = sorted({word.split(".")[0] for word in getattr(allowed, group)})
         whole = [n for n in names if n in fused and n not in RANKED]
         part = [f"{n} ({RANKED[n]})" for n in names if n in fused and n in RANKED]
         rest = [f"{n}*" if n in ASKED_NAMES else n for n in names if n not in fused]

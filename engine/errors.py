@@ -20,6 +20,15 @@ REJECTION_KINDS = (
 )
 
 
+MAX_TEXT = 400  # characters of a rejection's text that a child wrote
+
+
+def printable(text: object, most: int = MAX_TEXT) -> str:
+    """A child's text, escaped and cut: control characters could drive a terminal."""
+    cut = str(text)[:most]
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)[:most]
+
+
 @dataclass(frozen=True)
 class Rejection:
     """Why a program was not scored. It is shown to people, and is a training signal."""

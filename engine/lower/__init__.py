@@ -7,12 +7,15 @@ What does not fit raises NotFusable, and the engine runs ATen on whole tensors i
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
+from ..trace.replay import overload_of
+from ..trace.tree import found
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
 from .scope import MAX_CELLS, Scope, cell, checked
@@ -42,13 +45,21 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     args: list[Any] = [filled(a, values) for a in node.args]
     if node.op == "item":
         return args[0][args[1]]
-    if any(isinstance(a, Ranks) for a in args):
+    if args and isinstance(args[0], (int, float)) and takes_tensor(node.op):
+        args[0] = scope.lift(args[0])
+    if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
     return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+@cache
+def takes_tensor(op: str) -> bool:
+    """Tells whether the first argument is a tensor; a number in its place is one too."""
+    return str(overload_of(op)._schema.arguments[0].type) == "Tensor"
 
 
 def constant(scope: Scope, node: TraceNode) -> Value:

@@ -64,6 +64,10 @@ class Scope:
         stop = self.full_length(dim) if dim.stop is None else dim.stop
         return max(0, -(-(stop - dim.start) // dim.step))
 
+    def place(self, count: int, at: int) -> int:
+        """A place among this many, or a dimension among them, counted from the front."""
+        return at % count if -count <= at < count else self.fail(f"place {at} of {count}")
+
     # ---- nodes
 
     def emit(

@@ -15,6 +15,7 @@ from .rules import (
     masks,
     positions,
     reductions,
+    strides,
     views,
 )
 from .rules import sorting as order
@@ -22,6 +23,7 @@ from .rules import sorting as order
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
     **views.RULES,
+    **strides.RULES,
     **masks.RULES,
     **gathers.RULES,
     **positions.RULES,

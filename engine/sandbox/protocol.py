@@ -13,13 +13,13 @@ import signal
 import struct
 from typing import TypeGuard
 
-from ..errors import REJECTION_KINDS, Rejection
+from ..errors import REJECTION_KINDS, Rejection, printable
 
 Json = dict[str, object]
 
 FRAME_BYTES = 8 << 20  # one frame; a graph with its bounded constants fits
 TOTAL_BYTES = 32 << 20  # all frames of one job
-TEXT_CHARACTERS = 4096  # kept of a text that a child sends
+OUTPUT_CHARACTERS = 4096  # kept of what a program printed
 MAX_ASKS = 256  # questions in one job
 MAX_LINE = 1_000_000
 HEADER = struct.Struct("<I")
@@ -99,12 +99,6 @@ def read_exactly(descriptor: int, size: int) -> bytes:
         parts.append(data)
         missing -= len(data)
     return b"".join(parts)
-
-
-def printable(text: object) -> str:
-    """A child's text, cut and escaped: control characters could drive a terminal."""
-    cut = str(text)[:TEXT_CHARACTERS]
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
 
 
 def reply_rejection(reply: Json) -> Rejection | None:

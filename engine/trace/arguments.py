@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import Rejected, Rejection
-from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS
+from ..errors import Rejected, Rejection, printable
+from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_RANK
 from .graph import Ref
 from .wire import dtype_name, unpack_tensor
 
@@ -27,7 +27,7 @@ DTYPES = {
 
 def malformed(what: str) -> Rejected:
     """The error for data that no honest child sends."""
-    return Rejected(Rejection("violation", f"malformed graph: {what}"))
+    return Rejected(Rejection("violation", printable(f"malformed graph: {what}")))
 
 
 def packed(x: Any) -> Any:
@@ -81,9 +81,12 @@ def untagged(x: dict[str, Any], num_nodes: int) -> Any:
 def constant(data: dict[str, Any]) -> Tensor:
     """A tensor with numbers, of bounded size. Raises Rejected."""
     shape, dtype = data["shape"], data["dtype"]
-    count = math.prod(shape) if all(type(n) is int and n >= 0 for n in shape) else -1
+    if not isinstance(shape, list) or len(shape) > MAX_RANK:
+        raise malformed("a constant of too many dimensions")
+    known = all(type(n) is int and 0 <= n <= MAX_CONSTANT_ELEMENTS for n in shape)
+    count = math.prod(shape) if known else -1
     if not 0 <= count <= MAX_CONSTANT_ELEMENTS or dtype not in DTYPES:
-        raise malformed(f"a constant of {shape} {dtype}")
+        raise malformed(f"a constant of {str(shape)[:80]} {str(dtype)[:80]}")
     try:
         raw = base64.b64decode(data["data"], validate=True)
     except (binascii.Error, TypeError) as error:

@@ -16,6 +16,9 @@ from torch import Tensor
 MAX_NODES = 20_000  # operations in one graph
 MAX_ARGUMENTS = 4_096  # entries of one list among a node's arguments
 MAX_ARGUMENT_DEPTH = 8  # levels of lists within lists
+MAX_RANK = 8  # dimensions of any tensor
+MAX_LIST = 16  # sizes or axes in one list; padding has two for each dimension
+MAX_INT = 1 << 40  # magnitude of a size, an axis or a step
 MAX_CONSTANT_ELEMENTS = 65_536  # numbers of one tensor that is sent with the graph
 MAX_ANSWER_ELEMENTS = 4_096  # numbers in one answer to a question
 MAX_DRAWS = 1_000  # random draws whose keys are worked out again
@@ -71,6 +74,15 @@ class Budget:
                     f"{self.limit_bytes >> 20} MiB: work on parts of it"
                 )
         return None
+
+    @staticmethod
+    def too_many_dims(op: str, outputs: list[Tensor]) -> str | None:
+        rank = max((one.dim() for one in outputs), default=0)
+        return (
+            f"{op} makes a tensor of {rank} dimensions, at most {MAX_RANK}"
+            if rank > MAX_RANK
+            else None
+        )
 
     def charge(self, op: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
         if op in ("input", "const", "item"):

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from ...kernels.errors import BackendError
-from ..errors import Rejected, Rejection
+from ..errors import Rejected, Rejection, printable
 from ..program import Program
 from ..sandbox.job import Job
-from ..sandbox.protocol import BadFrame, Json, printable, reply_rejection
+from ..sandbox.protocol import OUTPUT_CHARACTERS, BadFrame, Json, reply_rejection
 from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
@@ -128,7 +128,7 @@ class Conversation:
         except Rejected as refused:
             return refused.rejection
         view = "own" if graph.shape == self.job.shape else "flat"
-        printed = printable(reply.get("printed", ""))
+        printed = printable(reply.get("printed", ""), OUTPUT_CHARACTERS)
         keys = self._draw_keys(reply, graph)
         return Trace(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -135,6 +136,7 @@ def filled(x: Any, known: Mapping[int, Any]) -> Any:
     return [filled(y, known) for y in x] if isinstance(x, tuple) else x
 
 
+@cache
 def overload_of(op: str) -> Any:
     """The torch function of an op's name: "aten.mul.Tensor" is torch.ops.aten.mul.Tensor."""
     _, name, overload = op.split(".")

@@ -1,6 +1,6 @@
 """The engine's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
 
-Every op must be allowed and functional, and every argument plain data or an earlier node. Every
+Every op must be on the list, and every argument plain data within bounds or an earlier node. Every
 shape is worked out again on meta tensors. Sizes that depend on values come from the engine itself.
 """
 
@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from ..errors import Rejected, Rejection
-from .allowed import RANDOM, is_allowed, unsupported
+from .allowed import ALLOWED, DRAWS, unsupported
 from .arguments import malformed, unpacked
 from .bounds import MAX_NODES, MAX_VERIFY_CPU_S, Budget
 from .graph import Ref, TraceGraph, TraceNode
 from .ops import LAYOUT, argument_names, meta_run
-from .replay import overload_of
+from .replay import first_line, overload_of
+from .schema import argument_fault
 from .tree import found
+from .trust import trust_fault
 from .wire import dtype_name
 
 MAX_SEED = 1 << 56
@@ -54,7 +56,7 @@ class GraphReader:
                 raise
             # Torch's checks may raise anything: a child wrote these arguments.
             except Exception as error:
-                words = f"{item[0][:80]}: {type(error).__name__}: {str(error)[:200]}"
+                words = f"{item[0][:80]}: {type(error).__name__}: {first_line(error)}"
                 raise malformed(words) from None
             self.cpu_s += time.thread_time() - began
             if self.cpu_s > MAX_VERIFY_CPU_S:
@@ -120,6 +122,8 @@ class GraphReader:
     def _settle(self, index: int, meta: Any) -> None:
         node = self.nodes[index]
         self.metas[index] = meta
+        if why := self.budget.too_many_dims(node.op, found(meta, Tensor)):
+            raise malformed(why)
         if why := self.budget.fits(node.op, found(meta, Tensor)):
             raise Rejected(Rejection("memory", why))
         if isinstance(meta, Tensor):
@@ -147,10 +151,14 @@ class GraphReader:
     def _overload_meta(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         overload = allowed_overload(op)
         check_arguments(op, args, kwargs)
+        if why := argument_fault(overload, args, kwargs):
+            raise malformed(why)
         if torch.Tag.dynamic_output_shape in overload.tags:
             return self._dynamic(overload, args)
-        given = on_meta(overload, kwargs)
-        return meta_run(overload, self._metas_of(args), self._metas_of(given))
+        metas, given = self._metas_of(args), self._metas_of(on_meta(overload, kwargs))
+        if why := trust_fault(overload, metas, given):
+            raise malformed(why)
+        return meta_run(overload, metas, given)
 
     def _dynamic(self, overload: Any, args: tuple[Any, ...]) -> Any:
         """A meta tensor for an index without a mask; None if the size depends on values."""
@@ -174,19 +182,16 @@ class GraphReader:
 
 
 def allowed_overload(op: str) -> Any:
-    """The torch function of an op's name. Raises Rejected unless it is allowed and functional."""
-    if not is_allowed(op) or "." not in op:
+    """The torch function of an op's name. Raises Rejected unless it is allowed."""
+    if op not in ALLOWED:
         raise Rejected(Rejection("unsupported", unsupported(op)))
-    overload = overload_of(op)
-    if overload._schema.is_mutable:
-        raise malformed(f"{op} writes in place")
-    return overload
+    return overload_of(op)
 
 
 def check_arguments(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raises Rejected for a wrong key of a draw, and for what only the engine may choose."""
     draw = kwargs.get("draw", 0)
-    if ("draw" in kwargs) != (base_name(op) in RANDOM) or not is_seed(draw):
+    if ("draw" in kwargs) != (base_name(op) in DRAWS) or not is_seed(draw):
         raise malformed(f"{op} and draw {str(kwargs.get('draw'))[:80]}")
     if LAYOUT & set(kwargs) or found((args, kwargs), Tensor):
         raise malformed(f"{op} with a device, layout or constant")

@@ -284,6 +284,8 @@ def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
 
 
 def nan_to_num(scope: Scope, node: TraceNode, x: Value, nan: Any = None, *bounds: Any) -> Value:
+    if node.dtype is not None and not node.dtype.is_floating_point:
+        return scope.rounded(x, node.dtype)
     limits = torch.finfo(node.dtype or torch.float32)
     high = bounds[0] if bounds and bounds[0] is not None else limits.max
     low = bounds[1] if len(bounds) > 1 and bounds[1] is not None else limits.min

@@ -13,6 +13,8 @@ from ..number import Num, Number
 from ..scope import Scope
 from ..value import Value
 
+MAX_DECIMALS = 38  # float32 holds ten to this power
+
 
 def unary(op: Op) -> Callable[[Num], Num]:
     return lambda x: x.of(op)
@@ -80,6 +82,8 @@ def hard_shrink(x: Num, bound: float = 0.5) -> Num:
 
 
 def rounded_to(x: Num, decimals: int) -> Num:
+    if abs(decimals) > MAX_DECIMALS:
+        x.scope.fail(f"{decimals} decimals")
     unit = 10.0 ** abs(decimals)
     return (x * unit).of(Op.ROUND) / unit if decimals > 0 else (x / unit).of(Op.ROUND) * unit
 

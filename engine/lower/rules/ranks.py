@@ -13,6 +13,7 @@ from typing import Any
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
+from ...trace.tree import found
 from ..scope import Scope, checked, each
 from ..value import Value
 from . import views
@@ -26,7 +27,7 @@ ROUNDED = (Op.TRUNC, Op.CEIL, Op.FLOOR)
 def of_ranks(scope: Scope, node: TraceNode, r: Any, *args: Any, **kwargs: Any) -> Any:
     """The result of an op whose first argument is in order. Raises NotFusable if it has no rule."""
     rule = RULES.get(node.op.rsplit(".", 1)[0])
-    if rule is None or not isinstance(r, Ranks):
+    if rule is None or not isinstance(r, Ranks) or found(args, Ranks):
         scope.fail("needs all numbers of an axis in order")
     return checked(scope, rule(scope, node, r, *args, **kwargs))
 
@@ -43,7 +44,7 @@ def at_rank(scope: Scope, r: Ranks, rank: int) -> Value:
 
 
 def select(scope: Scope, node: TraceNode, r: Ranks, dim: int, index: int) -> Any:
-    dim %= len(r.x.dims)
+    dim = scope.place(len(r.x.dims), dim)
     if dim != r.dim:
         scope.fail("one row of numbers in order")
     return dropped(at_rank(scope, r, r.rank(index % (r.high - r.low))), [dim])
@@ -55,7 +56,7 @@ def cut(
 ) -> Any:  # fmt: skip
     """Rule for slice: fewer ranks, or one number."""
     places = range(r.high - r.low)[slice(start, end, step)]
-    if dim % len(r.x.dims) != r.dim or step != 1 or not places:
+    if scope.place(len(r.x.dims), dim) != r.dim or step != 1 or not places:
         scope.fail("a part of numbers in order")
     ranks = sorted((r.rank(places[0]), r.rank(places[-1])))
     if len(places) == 1:
@@ -65,7 +66,7 @@ def cut(
 
 def gather(scope: Scope, node: TraceNode, r: Ranks, dim: int, index: Value, **_: Any) -> Value:
     """Rule for gather at places that are constants or choices between constants."""
-    if dim % len(r.x.dims) != r.dim:
+    if scope.place(len(r.x.dims), dim) != r.dim:
         scope.fail("numbers in order, gathered along another axis")
     places = sorted({p for n in index.cells.flat for p in leaves(scope, int(n))})
     numbers = [at_rank(scope, r, r.rank(int(p))) for p in places]

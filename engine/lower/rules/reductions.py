@@ -36,15 +36,22 @@ def count_of(scope: Scope, value: Value, dims: Sequence[int]) -> int:
     return math.prod(scope.length(value.dims[d]) for d in dims)
 
 
-def reduced(scope: Scope, op: Op, value: Value, dims: Sequence[int], keepdim: bool) -> Value:
-    """The value reduced over its symbolic axes first, then over the small ones."""
+def reduced(
+    scope: Scope, op: Op, value: Value, dims: Sequence[int], keepdim: bool,
+    empty: float | None = None,
+) -> Value:  # fmt: skip
+    """The value reduced over its symbolic axes first, then over the small ones.
+
+    `empty` is the result for no numbers where it is not the op's own.
+    """
     axes = [d for d in dims if isinstance(value.dims[d], Axis)]
     value = over_axes(scope, op, value, axes)
     small = [d for d in dims if d not in axes]
     positions = tuple(value.small_position(d) for d in small)
     cells = value.cells
     if positions:
-        cells = fold_cells(cells, positions, lambda a, b: scope.emit(PAIRWISE[op], a, b))
+        nothing = scope.const(IDENTITY[op] if empty is None else empty)
+        cells = fold_cells(cells, positions, lambda a, b: scope.emit(PAIRWISE[op], a, b), nothing)
         cells = np.expand_dims(cells, positions)
     kept = Value(tuple(1 if d in dims else x for d, x in enumerate(value.dims)), cells, value.dtype)
     return kept if keepdim else dropped(kept, dims)
@@ -105,11 +112,14 @@ def left_space(kinds: set[str]) -> Space:
 
 
 def fold_cells(
-    cells: np.ndarray, positions: tuple[int, ...], combine: Callable[[int, int], int]
+    cells: np.ndarray, positions: tuple[int, ...], combine: Callable[[int, int], int], nothing: int
 ) -> np.ndarray:
-    """The cells combined along these axes, in order."""
+    """The cells combined along these axes, in order; `nothing` where there are none."""
     moved = np.moveaxis(cells, positions, range(len(positions)))
-    rows = moved.reshape(-1, *moved.shape[len(positions) :])
+    count = math.prod(moved.shape[: len(positions)])
+    rows = moved.reshape(count, *moved.shape[len(positions) :])
+    if not count:
+        return np.full(rows.shape[1:], nothing, dtype=np.int64)
     out = np.empty(rows.shape[1:], dtype=np.int64)
     for index in np.ndindex(out.shape):
         out[index] = folded(combine, (int(n) for n in rows[(slice(None), *index)]))
@@ -221,14 +231,14 @@ def any_of(
     scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
 ) -> Value:
     bits = Value(x.dims, each(lambda n: truth(scope, n), x.cells), torch.bool)
-    return reduced(scope, Op.REDUCE_MAX, bits, dims_of(x, dim), keepdim)
+    return reduced(scope, Op.REDUCE_MAX, bits, dims_of(x, dim), keepdim, empty=0.0)
 
 
 def all_of(
     scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False
 ) -> Value:
     bits = Value(x.dims, each(lambda n: truth(scope, n), x.cells), torch.bool)
-    return reduced(scope, Op.REDUCE_MIN, bits, dims_of(x, dim), keepdim)
+    return reduced(scope, Op.REDUCE_MIN, bits, dims_of(x, dim), keepdim, empty=1.0)
 
 
 def count_nonzero(scope: Scope, node: TraceNode, x: Value, dim: Any = None) -> Value:
@@ -243,7 +253,8 @@ def product(
     if any(isinstance(x.dims[d], Axis) for d in dims):
         scope.fail("a product over rows or columns")
     positions = tuple(x.small_position(d) for d in dims)
-    cells = fold_cells(x.cells, positions, lambda a, b: scope.emit(Op.MUL, a, b))
+    one = scope.const(1.0)
+    cells = fold_cells(x.cells, positions, lambda a, b: scope.emit(Op.MUL, a, b), one)
     kept = tuple(1 if d in dims else y for d, y in enumerate(x.dims))
     value = Value(kept, np.expand_dims(cells, positions), node.dtype)
     return scope.rounded(value if keepdim else dropped(value, dims), node.dtype)

@@ -112,6 +112,8 @@ def small_axis(scope: Scope, x: Value, dim: int) -> tuple[int, np.ndarray]:
     dim %= max(1, len(x.dims))
     if not x.dims or not isinstance(x.dims[dim], int):
         scope.fail("places along rows or columns")
+    if x.dims[dim] == 0:
+        scope.fail("an order of no numbers")
     position = x.small_position(dim)
     return position, np.moveaxis(x.cells, position, 0)
 
@@ -231,7 +233,7 @@ def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value
 def kthvalue(
     scope: Scope, node: TraceNode, x: Value, k: int, dim: int = -1, keepdim: bool = False
 ) -> Pair:
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     if isinstance(x.dims[dim], int):
         values, places = ordered(scope, x, dim, False)
         return pick(x, values, places, k - 1, dim, keepdim)
@@ -256,7 +258,8 @@ def median(scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bo
         count = int(np.prod([scope.length(d) for d in x.dims]))
         dims = list(range(len(x.dims)))
         return or_nan(scope, kth(scope, x, (count + 1) // 2, dims, False), x, dims, False)
-    count, dim = scope.length(x.dims[dim]), dim % len(x.dims)
+    dim = scope.place(len(x.dims), dim)
+    count = scope.length(x.dims[dim])
     found = kthvalue(scope, node, x, (count + 1) // 2, dim, keepdim)
     return Pair(or_nan(scope, found[0], x, [dim], keepdim), lambda: found[1])
 

@@ -128,10 +128,10 @@ def permute(scope: Scope, node: TraceNode, x: Value, order: list[int]) -> Value:
 
 
 def select(scope: Scope, node: TraceNode, x: Value, dim: int, index: int) -> Value:
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     mine = x.dims[dim]
     if not isinstance(mine, int):
-        first = index % scope.length(mine)
+        first = scope.place(scope.length(mine), index)
         one = part_of(scope, mine, first, first + 1, 1)
         return dropped(read_out(scope, x, dim, one), [dim])
     cells = x.cells.take(index, axis=x.small_position(dim))
@@ -139,6 +139,8 @@ def select(scope: Scope, node: TraceNode, x: Value, dim: int, index: int) -> Val
 
 
 def bounds(scope: Scope, dim: Dim, start: Any, end: Any, step: int) -> tuple[int, int, int]:
+    if step < 1:
+        scope.fail(f"a step of {step}")
     return slice(start, end, step).indices(scope.length(dim))
 
 
@@ -165,7 +167,7 @@ def cut(
     step: int = 1,
 ) -> Value:
     """Rule for slice."""
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     mine = x.dims[dim]
     if isinstance(mine, int):
         index = [slice(None)] * x.cells.ndim
@@ -189,11 +191,11 @@ def slice_scatter(
     scope: Scope, node: TraceNode, x: Value, source: Value, dim: int = 0, start: Any = None,
     end: Any = None, step: int = 1,
 ) -> Value:  # fmt: skip
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     mine = x.dims[dim]
     if isinstance(mine, int):
         index: list[Any] = [slice(None)] * x.cells.ndim
-        index[x.small_position(dim)] = slice(start, end, step)
+        index[x.small_position(dim)] = slice(*bounds(scope, mine, start, end, step))
         return assigned(scope, node, x, source, tuple(index), dim)
     part = part_of(scope, mine, start, end, step)
     if part == mine:
@@ -204,7 +206,7 @@ def slice_scatter(
 def select_scatter(
     scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, index: int
 ) -> Value:
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     mine = x.dims[dim]
     wider = Value(
         (*source.dims[:dim], 1, *source.dims[dim:]),
@@ -212,11 +214,11 @@ def select_scatter(
         source.dtype,
     )
     if isinstance(mine, int):
-        position = index % mine
+        position = scope.place(mine, index)
         where: list[Any] = [slice(None)] * x.cells.ndim
         where[x.small_position(dim)] = slice(position, position + 1)
         return assigned(scope, node, x, wider, tuple(where), dim)
-    first = index % scope.length(mine)
+    first = scope.place(scope.length(mine), index)
     return chosen(scope, node, x, wider, dim, part_of(scope, mine, first, first + 1, 1))
 
 
@@ -228,20 +230,27 @@ def assigned(
     scope: Scope, node: TraceNode, x: Value, source: Value, index: tuple[Any, ...], dim: int
 ) -> Value:
     """x with the cells at `index`, along a small axis, replaced by the source's."""
+    check_rank(scope, x, source)
     target = x.cells[index]
     dims = tuple(
         target.shape[x.small_position(i)] if isinstance(d, int) else d for i, d in enumerate(x.dims)
     )
     for d, s in zip(reversed(dims), reversed(source.dims), strict=False):
-        if isinstance(d, Axis) and s not in (1, d):
+        if s not in (1, d):
             scope.fail("axes that differ are combined")
     cells = x.cells.copy()
     cells[index] = np.broadcast_to(source.spread(dims), target.shape)
     return Value(x.dims, cells, x.dtype)
 
 
+def check_rank(scope: Scope, x: Value, source: Value) -> None:
+    if len(source.dims) != len(x.dims):
+        scope.fail("a part of another number of dimensions")
+
+
 def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
     """The source where the axis is in this part, and x elsewhere."""
+    check_rank(scope, x, source)
     source = scope.without_repeats(source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
     if source.dims[dim] not in (1, part):
         scope.fail("ranges that differ are combined")
@@ -263,7 +272,7 @@ def stack(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Va
 
 
 def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Value:
-    dim %= len(parts[0].dims)
+    dim = scope.place(len(parts[0].dims), dim)
     if not all(isinstance(p.dims[dim], int) for p in parts):
         return joined(scope, node, parts, dim)
     rest = {(*p.dims[:dim], *p.dims[dim + 1 :]) for p in parts}
@@ -306,20 +315,22 @@ def repeat(scope: Scope, node: TraceNode, x: Value, repeats: list[int]) -> Value
 
 
 def index_select(scope: Scope, node: TraceNode, x: Value, dim: int, places: Value) -> Value:
-    dim %= len(x.dims)
+    dim = scope.place(len(x.dims), dim)
     numbers = [scope.number_of(int(n)) for n in places.cells.flat]
-    if not isinstance(x.dims[dim], int) or None in numbers:
+    size = x.dims[dim]
+    if not isinstance(size, int) or None in numbers:
         scope.fail("places along rows or columns, or places that are not known")
-    cells = x.cells.take([int(n) for n in numbers if n is not None], axis=x.small_position(dim))
+    known = [scope.place(size, int(n)) for n in numbers if n is not None]
+    cells = x.cells.take(known, axis=x.small_position(dim))
     return Value((*x.dims[:dim], len(numbers), *x.dims[dim + 1 :]), cells, x.dtype)
 
 
 def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
     cells = x.cells
     for dim in dims:
-        if not isinstance(x.dims[dim], int):
+        if not x.dims or not isinstance(x.dims[dim], int):
             scope.fail("rows or columns in reverse")
-        cells = np.flip(cells, x.small_position(dim % len(x.dims)))
+        cells = np.flip(cells, x.small_position(scope.place(len(x.dims), dim)))
     return Value(x.dims, cells, x.dtype)
 
 
@@ -327,42 +338,12 @@ def diagonal(
     scope: Scope, node: TraceNode, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Value:
     """Rule for the diagonal of two small dimensions, such as those of a Gram matrix of experts."""
-    dim1, dim2 = dim1 % len(x.dims), dim2 % len(x.dims)
+    dim1, dim2 = (scope.place(len(x.dims), d) for d in (dim1, dim2))
     if not (isinstance(x.dims[dim1], int) and isinstance(x.dims[dim2], int)):
         scope.fail("a diagonal over rows and columns")
     cells = x.cells.diagonal(offset, x.small_position(dim1), x.small_position(dim2))
     rest = [d for i, d in enumerate(x.dims) if i not in (dim1, dim2)]
     return Value((*rest, cells.shape[-1]), cells, x.dtype)
-
-
-def strided(
-    scope: Scope, node: TraceNode, x: Value, size: list[int], stride: list[int], offset: Any = 0
-) -> Value:
-    """Rule for as_strided of a small value, whose cells are taken as contiguous memory."""
-    at = strided_places(scope, x, size, stride, offset)
-    return Value(tuple(size), x.cells.reshape(-1)[at], x.dtype)
-
-
-def strided_scatter(
-    scope: Scope, node: TraceNode, x: Value, source: Value, size: list[int], stride: list[int],
-    offset: Any = 0,
-) -> Value:  # fmt: skip
-    at = strided_places(scope, x, size, stride, offset)
-    cells = x.cells.reshape(-1).copy()
-    cells[at] = np.broadcast_to(source.spread(tuple(size)), at.shape)
-    return Value(x.dims, cells.reshape(x.cells.shape), x.dtype)
-
-
-def strided_places(
-    scope: Scope, x: Value, size: list[int], stride: list[int], offset: Any
-) -> np.ndarray:
-    if not all(isinstance(d, int) for d in x.dims):
-        scope.fail("strides of rows and columns")
-    grid = np.indices(tuple(size)).reshape(len(size), -1)
-    at = (np.array(stride, dtype=np.int64) @ grid + (offset or 0)).reshape(tuple(size))
-    if at.size and not 0 <= at.min() <= at.max() < x.cells.size:
-        scope.fail("strides beyond a tensor's end")
-    return at
 
 
 def trace(scope: Scope, node: TraceNode, x: Value) -> Value:
@@ -390,8 +371,6 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.diagonal": diagonal,
     "aten.diagonal_copy": diagonal,
     "aten.trace": trace,
-    "aten.as_strided": strided,
-    "aten.as_strided_scatter": strided_scatter,
     "aten.repeat": repeat,
     "aten.index_select": index_select,
     "aten.alias": same,

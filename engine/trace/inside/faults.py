@@ -6,6 +6,7 @@ import contextlib
 import traceback
 from typing import Any
 
+from ...errors import MAX_TEXT
 from .hints import with_hint
 from .program import FILENAME
 from .recorder import TooLarge, TooMuchWork, Unsupported
@@ -64,7 +65,7 @@ def kind_of(error: BaseException) -> str:
 
 
 def detail_of(error: BaseException) -> str:
-    text = text_of(error).strip().split("\n\n")[0][:1000]
+    text = text_of(error).strip().split("\n\n")[0][:MAX_TEXT]
     if isinstance(error, Unsupported | WrongShape):
         return with_hint(text) if isinstance(error, WrongShape) else text
     name = type(error).__name__

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ...errors import MAX_TEXT
+
 HINTS = tuple(
     (re.compile(pattern), hint)
     for pattern, hint in (
@@ -60,7 +62,9 @@ def with_hint(text: str, error: BaseException | None = None) -> str:
     hint = near_name(error) if error is not None else None
     if hint is None:
         hint = next((hint for pattern, hint in HINTS if pattern.search(text)), None)
-    return f"{text}; {hint}" if hint and hint not in text else text
+    if not hint or hint in text:
+        return text
+    return f"{text[: MAX_TEXT - 2 - len(hint)]}; {hint}"
 
 
 def near_name(error: BaseException) -> str | None:

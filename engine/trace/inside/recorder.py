@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..allowed import is_allowed, unsupported
 from ..bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
-from ..tree import found
+from ..schema import argument_fault
+from ..tree import found, mapped
+from ..trust import has_rule, trust_fault
 from ..wire import dtype_name, pack_tensor
 
 
@@ -24,6 +26,16 @@ class TooLarge(Unsupported):
 
 class TooMuchWork(Unsupported):
     """The estimated work is too much: a timeout that is known beforehand."""
+
+
+def check_arguments(overload: Any, args: Any, kwargs: Any) -> None:
+    """Refuses arguments that the verifier would refuse."""
+    if why := argument_fault(overload, args, kwargs):
+        raise Unsupported(why)
+    if has_rule(overload):
+        metas = mapped(lambda node: node.meta, (args, kwargs), Node)
+        if why := trust_fault(overload, *metas):
+            raise Unsupported(why)
 
 
 @dataclass(eq=False, slots=True)
@@ -59,6 +71,8 @@ class Recorder:
                     "over their parts"
                 )
             self._check(str(op), args, kwargs, found(meta, Tensor))
+            if not isinstance(op, str):
+                check_arguments(op, args, kwargs)
             self._known[key] = Node(len(self.nodes), op, tuple(args), kwargs, meta)
             self.nodes.append(self._known[key])
         return self._known[key]
@@ -69,6 +83,8 @@ class Recorder:
             raise Unsupported(unsupported(op))
         if op == "input":
             self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
+        if why := self._budget.too_many_dims(op, outputs):
+            raise Unsupported(why)
         if why := self._budget.fits(op, outputs):
             raise TooLarge(why)
         inputs = [t for node in found((args, kwargs), Node) for t in found(node.meta, Tensor)]

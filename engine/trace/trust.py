@@ -1,0 +1,134 @@
+"""Rules for overloads that trust their arguments.
+
+The Python API never passes what is refused here, but a graph can. Torch would read or write outside
+its tensors, divide the least integer by -1 (which kills the process), or choose a wrong size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+MAX_SMALL_INT = 1 << 20  # of kernels, strides and sizes that torch multiplies without a check
+SCALES = (1e-3, 1e3)  # of an upsampling: others round to indices outside the tensor
+
+# Takes the arguments by name, tensors as meta tensors; returns what is wrong, or None.
+Rule = Callable[[Mapping[str, Any]], str | None]
+
+
+def is_vector(x: Any, length: int, like: Tensor) -> bool:
+    return isinstance(x, Tensor) and tuple(x.shape) == (length,) and x.dtype is like.dtype
+
+
+def batch_norm(given: Mapping[str, Any]) -> str | None:
+    """Its kernels read one number per channel. Running statistics are written if it trains."""
+    x, stats = given["input"], [given.get("running_mean"), given.get("running_var")]
+    if x.dim() < 2:
+        return "an input without channels"
+    vectors = [v for v in (given.get("weight"), given.get("bias"), *stats) if v is not None]
+    if not all(is_vector(v, x.shape[1], x) for v in vectors):
+        return "weights or statistics of another length or type than the channels"
+    if given["training"] and stats != [None, None]:
+        return "running statistics, which it would write"
+    return "no running statistics" if not given["training"] and None in stats else None
+
+
+def layer_norm_backward(given: Mapping[str, Any]) -> str | None:
+    x, size = given["input"], list(given["normalized_shape"])
+    rows = prod(x.shape[: x.dim() - len(size)])
+    if list(x.shape[x.dim() - len(size) :]) != size or given["grad_out"].shape != x.shape:
+        return "shapes that differ"
+    for statistic in (given["mean"], given["rstd"]):
+        if not isinstance(statistic, Tensor) or statistic.numel() != rows:
+            return "statistics of another number than the rows"
+    affine = [w for w in (given.get("weight"), given.get("bias")) if w is not None]
+    tensors = [given["grad_out"], given["mean"], given["rstd"], *affine]
+    if any(t.dtype is not x.dtype for t in tensors):
+        return "tensors of several types"
+    return "weights of another shape" if any(list(w.shape) != size for w in affine) else None
+
+
+def fourier(given: Mapping[str, Any]) -> str | None:
+    """Python makes the axes unique and cuts the input to the length; the op itself does not."""
+    x, dims = given["self"], list(given["dim"])
+    if not dims or len(set(dims)) != len(dims) or not all(0 <= d < x.dim() for d in dims):
+        return f"axes {dims}"
+    if given["normalization"] not in (0, 1, 2):
+        return "an unknown normalization"
+    size = given.get("last_dim_size")
+    if size is not None and (size < 1 or x.shape[dims[-1]] != size // 2 + 1):
+        return f"a length of {size}"
+    return None
+
+
+def unpacked_lu(given: Mapping[str, Any]) -> str | None:
+    """Pivots are indices that nobody checks."""
+    return "pivots, which it trusts" if given.get("unpack_pivots", True) else None
+
+
+def upsampling(given: Mapping[str, Any]) -> str | None:
+    scale = given.get("scales")
+    return None if scale is None or SCALES[0] <= scale <= SCALES[1] else f"a scale of {scale}"
+
+
+def strided(given: Mapping[str, Any]) -> str | None:
+    """Refuses what reaches outside a contiguous tensor of this shape."""
+    sizes, strides, offset = given["size"], given["stride"], given.get("storage_offset") or 0
+    if len(sizes) != len(strides) or min((offset, *sizes, *strides)) < 0:
+        return "sizes and strides that differ in number or are negative"
+    reach = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    return None if 0 in sizes or reach < given["self"].numel() else "strides that reach outside"
+
+
+def truncated_division(given: Mapping[str, Any]) -> str | None:
+    """The least integer divided by -1 does not fit, and the processor traps."""
+    integers = [x for x in (given["self"], given["other"]) if is_integer(x)]
+    if given.get("rounding_mode") != "trunc" or len(integers) < 2:
+        return None
+    divisor = given["other"]
+    return "a divisor that may be -1" if isinstance(divisor, Tensor) or divisor == -1 else None
+
+
+def is_integer(x: Any) -> bool:
+    if isinstance(x, Tensor):
+        return not x.dtype.is_floating_point and not x.dtype.is_complex
+    return isinstance(x, int)
+
+
+def small_integers(given: Mapping[str, Any]) -> str | None:
+    """Torch multiplies these without looking for an overflow."""
+    values = [y for x in given.values() for y in (x if isinstance(x, (list, tuple)) else [x])]
+    large = [y for y in values if isinstance(y, int) and abs(y) > MAX_SMALL_INT]
+    return f"an integer of {large[0]}" if large else None
+
+
+RULES: dict[str, Rule] = {
+    "native_batch_norm": batch_norm,
+    "_native_batch_norm_legit": batch_norm,
+    "native_layer_norm_backward": layer_norm_backward,
+    **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), fourier),
+    "lu_unpack": unpacked_lu,
+    **dict.fromkeys(("upsample_nearest1d", "upsample_linear1d"), upsampling),
+    **dict.fromkeys(("as_strided", "as_strided_scatter"), strided),
+    "div": truncated_division,
+    **dict.fromkeys(("tril_indices", "triu_indices", "unfold", "im2col", "col2im"), small_integers),
+    **dict.fromkeys(("avg_pool2d", "max_pool2d_with_indices", "convolution"), small_integers),
+    **dict.fromkeys(("_adaptive_avg_pool2d", "channel_shuffle", "diag_embed"), small_integers),
+}
+
+
+def has_rule(overload: Any) -> bool:
+    return overload._schema.name[6:] in RULES
+
+
+def trust_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str | None:
+    """Why an overload must not run on these arguments, or None. Tensors are meta tensors."""
+    if not has_rule(overload):
+        return None
+    names = (argument.name for argument in overload._schema.arguments)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    why = RULES[overload._schema.name[6:]](given)
+    return f"{overload} with {why}" if why else None
