@@ -19,7 +19,7 @@ TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
 MAX_ANSWERS_S = 120.0  # the engine's own time for one program's questions
 MAX_TAIL_BYTES = 64 << 10  # read of a late child, in search of its line
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
-MAX_LINE_BYTES = 32  # of what LINE finds
+MAX_LINE_BYTES = 32  # more than LINE ever matches
 
 
 class Mailbox:

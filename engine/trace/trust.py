@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-MAX_SMALL_INT = 1 << 20  # of kernels, strides and sizes that torch multiplies without a check
-SCALES = (1e-3, 1e3)  # of an upsampling: others round to indices outside the tensor
+MAX_SMALL_INT = 1 << 20  # torch multiplies kernels, strides and sizes without a check
+SCALES = (1e-3, 1e3)  # other scales of an upsampling round to indices outside the tensor
 
 # Takes the arguments by name, tensors as meta tensors; returns what is wrong, or None.
 Rule = Callable[[Mapping[str, Any]], str | None]
