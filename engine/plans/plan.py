@@ -125,12 +125,23 @@ def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
         case {"tier": "fused", "graph": dict(graph), "view": str(view)}:
             found = KernelGraph.from_json(graph)
             verify(found)
+            check_merge(found)
             return Fused(found, view)
         case {"tier": "hybrid", "trace": dict(trace), "reason": str(reason), "view": str(view)}:
             return Hybrid(parse(trace), reason, view)
         case {"tier": "eager", "file": str(file), "reason": str(reason)}:
             return Eager(file, reason)
     raise ValueError(f"no plan of a tensor: {str(data)[:200]}")
+
+
+def check_merge(graph: KernelGraph) -> None:
+    """Raise ValueError unless a legal graph is a merge: one output, and no slot of a later stage."""
+    if len(graph.outputs) != 1 or any(node.op is Op.PARAM for node in graph.nodes):
+        raise ValueError("a graph with slots, or not with one output, is no merge")
+
+
+# What plain data of another form raises where its parts are taken out.
+MISSHAPEN = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -178,10 +189,13 @@ class Plan:
 
         ValueError or GraphError for bytes that are no plan.
         """
-        fields = json.loads(data)
-        plans = [tensor_plan_of(plan) for plan in fields["plans"]]
-        tensors = {name: plans[i] for name, i in fields["tensors"].items()}
-        return Plan(tensors, fields["fingerprint"])
+        try:
+            fields = json.loads(data)
+            plans = dict(enumerate(map(tensor_plan_of, fields["plans"])))
+            tensors = {name: plans[i] for name, i in fields["tensors"].items()}
+            return Plan(tensors, str(fields["fingerprint"]))
+        except MISSHAPEN as error:
+            raise ValueError(f"no plan: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def rekeyed(node: Node, keys: Keys) -> Node:
