@@ -154,7 +154,8 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
     after = trainer.evaluate()
     merged = trainer.model.merge_and_unload()
     out, fresh = Path(settings["out"]), Path(settings["out"] + ".partial")
-    shutil.rmtree(fresh, ignore_errors=True)  # of a stage that was killed
+    # A stage that was killed left it.
+    shutil.rmtree(fresh, ignore_errors=True)
     merged.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     keep_companions(Path(settings["generator"]), fresh)

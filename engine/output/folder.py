@@ -27,7 +27,8 @@ from .claim import one_writer
 MARKER = "selfdev-engine.json"  # says that this program made the folder
 MADE_BY = "selfdev-engine"
 CARD_LINE = "Made by selfdev-engine: a merge program"  # in the card; older versions have no marker
-SCRATCH, LOCK = ".selfdev-scratch-", ".selfdev-lock"  # of names beside the folder
+# Parts of names beside the folder.
+SCRATCH, LOCK = ".selfdev-scratch-", ".selfdev-lock"
 CARD_BYTES = 1 << 16
 # Files of a model's folder, and one folder.
 MODEL_FILES = (
@@ -38,7 +39,8 @@ MODEL_FILES = (
     *("preprocessor_config.json", "processor_config.json", "additional_chat_templates"),
     *("README.md", "LICENSE*", "NOTICE*", ".gitattributes", MARKER),
 )
-Identity = tuple[int, int]  # of a folder: its device and its number there
+# A folder: its device and its number there.
+Identity = tuple[int, int]
 
 
 def real(out: Path) -> Path:

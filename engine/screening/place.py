@@ -20,7 +20,8 @@ from ..records.store import connect_to_read
 from ..weights.checkpoint import Checkpoint
 
 CONFIG, DATABASE, LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
-ASIDE = ".selfdev-replaced-"  # of the name of an old run, until the new one has begun
+# Part of an old run's name, until the new run has begun.
+ASIDE = ".selfdev-replaced-"
 TABLES = ("candidates", "scores", "settings")
 
 
