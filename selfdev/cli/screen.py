@@ -53,6 +53,14 @@ def line(candidate: dict[str, Any]) -> str:
     return f"{name} {score}{same}"
 
 
+def check_race(race: str, top: int | None) -> None:
+    """UsageError where a race has no K, or K has no race."""
+    if race != "full" and top is None:
+        raise UsageError(f"--race {race}: say for how many with --top K")
+    if race == "full" and top is not None:
+        raise UsageError(f"--top {top}: is for a race only; give --race sure or --race likely, too")
+
+
 @command("screen", render)
 @click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
 @model_options
@@ -115,10 +123,7 @@ def screen_command(
     from ...engine.screening.settings import ScreenSettings
     from ..parameters import check_params
 
-    if race != "full" and top is None:
-        raise UsageError(f"--race {race}: say for how many with --top K")
-    if race == "full" and top is not None:
-        raise UsageError(f"--top {top}: is for a race only; give --race sure or --race likely, too")
+    check_race(race, top)
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
