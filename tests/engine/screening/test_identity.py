@@ -46,7 +46,8 @@ class Lab:
         return identity.inputs_of(settings, open_selection(settings), open_task(settings))
 
     def begin(self, read: bool = True) -> None:
-        open_folder(self.run, comparable(self.settings()), "resume", completed)
+        with open_folder(self.run, comparable(self.settings()), "resume", completed):
+            pass
         with Store.open(self.run / "run.db") as store:
             identity.record_inputs(store, self.inputs(), self.run)
             with ContentReader(store) as reader:
@@ -57,7 +58,8 @@ class Lab:
     def go_on(self, **more) -> Store:
         """What a later command does first; a store to look into."""
         identity.check_existing_screening(self.settings(**more), self.run)
-        open_folder(self.run, comparable(self.settings()), "resume", completed)
+        with open_folder(self.run, comparable(self.settings()), "resume", completed):
+            pass
         with Store.open(self.run / "run.db") as store:
             accept = bool(more.get("accept_engine"))
             identity.record_inputs(store, self.inputs(), self.run, accept)
