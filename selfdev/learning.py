@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..engine.errors import UsageError
+from ..engine.records.candidate import Status
 from ..engine.records.store import Store
 from .config import RunConfig
 from .preferences import Pair, Scored, elites_of, make_pairs
@@ -16,7 +17,7 @@ def scored_programs(store: Store, iteration: int) -> list[Scored]:
     """The distinct programs of an iteration that ran, with their dev scores."""
     found = []
     for c in store.candidates(iteration):
-        if c.status in ("scored", "duplicate") and (score := store.score(c.id)):
+        if c.is_valid and (score := store.score(c.id)):
             found.append(Scored(c.id, c.source or "", score.score))
     return found
 
@@ -25,7 +26,7 @@ def prefer(store: Store, config: RunConfig, iteration: int) -> list[Pair]:
     """Make the preference pairs of an iteration and write them to the store."""
     scored = scored_programs(store, iteration)
     earlier = [scored_programs(store, i) for i in range(1, iteration)]
-    invalid = [c.id for c in store.candidates(iteration) if c.status == "rejected"]
+    invalid = [c.id for c in store.candidates(iteration) if c.status is Status.REJECTED]
     settings, seed = config.preferences, config.seed * 1000 + iteration
     pairs = make_pairs(scored, elites_of(earlier, settings), invalid, settings, seed)
     with store.transaction():

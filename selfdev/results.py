@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..engine.records.candidate import BASE, Candidate
+from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.store import Store
 from .config import RunConfig
 from .learning import scored_programs
@@ -17,11 +17,11 @@ def iteration_summary(
 ) -> dict[str, Any]:
     """Counts and dev scores of one iteration. `fingerprint` is that of the generator's weights."""
     candidates = store.candidates(iteration)
-    distinct = [c for c in candidates if c.status != "copy"]
+    distinct = [c for c in candidates if c.status is not Status.COPY]
     scores = [s.score for s in scored_programs(store, iteration)]
-    ran = {c.id for c in distinct if c.status in ("scored", "duplicate")}
+    ran = {c.id for c in distinct if c.is_valid}
     valid = sum(c.id in ran or c.duplicate_of in ran for c in candidates)
-    rejected = Counter(c.kind for c in distinct if c.status == "rejected")
+    rejected = Counter(c.kind for c in distinct if c.status is Status.REJECTED)
     return {
         "iteration": iteration,
         "sampled": len(candidates),
@@ -66,7 +66,9 @@ def names_to_test(store: Store, config: RunConfig) -> list[str]:
 
 def ranked_programs(store: Store) -> list[str]:
     """Ids of the sampled programs by dev score, best first. The earlier of two equals is first."""
-    sampled = [c for c in store.candidates() if c.iteration is not None and c.status == "scored"]
+    sampled = [
+        c for c in store.candidates() if c.iteration is not None and c.status is Status.SCORED
+    ]
     scores = {c.id: dev_score(store, c.id) for c in sampled}
     return sorted(scores, key=lambda name: -scores[name])
 
@@ -81,7 +83,7 @@ def best_baselines(store: Store, config: RunConfig) -> dict[str, str]:
 def best_setting(store: Store, candidates: list[Candidate], method: str) -> str | None:
     """Id of the method's candidate with the best dev score; the first of equals."""
     mine = [c for c in candidates if c.id.split("-")[0] == method]
-    decided = [c.id for c in mine if c.status in ("scored", "duplicate")]
+    decided = [c.id for c in mine if c.is_valid]
     return max(decided, key=lambda name: dev_score(store, name), default=None)
 
 

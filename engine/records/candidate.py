@@ -28,21 +28,6 @@ class Status(StrEnum):
     FAILED = "failed"  # an accident or a bug of ours; tried again by the next version
     COPY = "copy"  # in a loop, the same text as an earlier sample
 
-    @property
-    def has_score(self) -> bool:
-        """Whether answers, its own or those of the one it repeats, say how good it is."""
-        return self in (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
-
-    @property
-    def has_answers(self) -> bool:
-        """Whether it was asked itself, so that others may repeat it."""
-        return self in (Status.SCORED, Status.STOPPED)
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether its program ran, and its score is on all questions."""
-        return self in (Status.SCORED, Status.DUPLICATE)
-
 
 # Statuses that the text alone explains: a later candidate of the same text ends alike.
 OF_THE_TEXT = (Status.SCORED, Status.STOPPED, Status.DUPLICATE, Status.REJECTED)
@@ -73,6 +58,21 @@ class Candidate:
     failed_by: str | None  # the version of this product under which it failed
     tier: str | None
     fingerprint: str | None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether answers, its own or those of the one it repeats, say how good it is."""
+        return self.status in (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it was asked itself, so that others may repeat it."""
+        return self.status in (Status.SCORED, Status.STOPPED)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether its program ran, and its score is on all questions."""
+        return self.status in (Status.SCORED, Status.DUPLICATE)
 
     @property
     def rejection(self) -> Rejection | None:

@@ -111,7 +111,7 @@ class Outcomes:
     def is_answered(self, name: str) -> bool:
         """Return whether a candidate was asked itself, so that others may be its duplicates."""
         found = self.store.candidate(name)
-        return found is not None and found.status is not None and found.status.has_answers
+        return found is not None and found.has_answers
 
     def _add_trace(self, candidate: Candidate, survey: Survey, *, scored: bool) -> None:
         """Store how a program was understood; `scored` lets others be its duplicates."""
@@ -127,8 +127,7 @@ def to_json(store: Store, name: str) -> dict[str, object]:
     """Return the candidate as an object of `screen --json`."""
     candidate = store.candidate(name)
     assert candidate is not None, name
-    has_score = candidate.status is not None and candidate.status.has_score
-    score = store.score(name) if has_score else None
+    score = store.score(name) if candidate.has_score else None
     numbers = ("correct", "n", "score", "low", "high")
     return {
         "id": name,

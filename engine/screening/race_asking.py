@@ -42,7 +42,7 @@ def recall(race: Race, store: Store, task: Task) -> None:
     """Enter the candidates that were decided before, in their order, with their answers."""
     position = {question.index: i for i, question in enumerate(task.split("dev"))}
     for candidate in store.candidates():
-        if candidate.source and candidate.status and candidate.status.has_answers:
+        if candidate.source and candidate.has_answers:
             enter(race, candidate)
             outcomes = {position[i]: right for i, right in store.outcomes(candidate.id).items()}
             race.records[candidate.id].issued.update(outcomes)

@@ -62,7 +62,6 @@ class Conversation:
     def __init__(self, job: TraceRequest) -> None:
         self.job = job
         self.reader: GraphReader | None = None
-        self.first_shape = job.shape
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question. Raises Rejected, which ends the child.

@@ -80,7 +80,7 @@ def place(row: ReportRow) -> tuple[float, list[float]]:
 
 
 def row_of(store: Store, candidate: Candidate) -> ReportRow:
-    ran = candidate.status in ("scored", "duplicate")
+    ran = candidate.is_valid
     return ReportRow(
         candidate=candidate,
         dev=store.score(candidate.id) if ran else None,
