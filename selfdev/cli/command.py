@@ -124,8 +124,13 @@ def say_rejected(error: Rejected, output: Output) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line to stderr. Control characters are escaped: a program's text may hold them."""
-    print("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    """Print a line on stderr, escaped."""
+    print(escaped(line), file=sys.stderr)
+
+
+def escaped(text: str) -> str:
+    """The text in one line, so that a program's words neither drive the terminal nor forge a line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def run_cli(cli: click.Group) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...engine.errors import UsageError
-from .command import Result, command
+from .command import Result, command, escaped
 from .options import (
     accept_engine_option,
     engine_option,
@@ -43,9 +43,11 @@ def summary(result: Result) -> str:
 
 
 def line(candidate: dict[str, Any]) -> str:
-    name = f"{candidate['id']:<28}"
+    name = f"{escaped(candidate['id']):<28}"
     if candidate["score"] is None:
-        return f"{name} {candidate['status']} ({candidate['kind']}): {candidate['detail']}"
+        kind = f" ({candidate['kind']})" if candidate["kind"] else ""
+        where = f", line {candidate['line']}" if candidate["line"] else ""
+        return f"{name} {candidate['status']}{kind}{where}: {escaped(candidate['detail'] or '')}"
     same = f"  = {candidate['duplicate_of']}" if candidate["duplicate_of"] else ""
     if candidate["status"] == "stopped":
         same = f"  stopped after {candidate['n']} questions"
