@@ -36,7 +36,7 @@ class WorkerProcess:
     """A worker's process and the wire to it. Once it is lost it stays lost."""
 
     def __init__(self, log: Path | None) -> None:
-        self.log = log or temporary_log()
+        self.log, self._keeps_log = log or temporary_log(), log is not None
         ours, theirs = socket.socketpair()
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
@@ -87,7 +87,7 @@ class WorkerProcess:
     def _lost(self, how: str = "ended") -> WorkerLost:
         """End the process, and return the WorkerLost to raise, with the log's last lines."""
         self._is_lost = True
-        self.stop()
+        self._end()
         lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
         return WorkerLost(f"the engine's process {how}; its last words:\n" + "\n".join(lines))
 
@@ -96,6 +96,12 @@ class WorkerProcess:
         self._process.kill()
 
     def stop(self) -> None:
+        """End the process; its log stays only where the caller named one, or where it was lost."""
+        self._end()
+        if not (self._keeps_log or self._is_lost):
+            self.log.unlink(missing_ok=True)
+
+    def _end(self) -> None:
         """End the process, by force where it does not end within STOP_S seconds."""
         # OSError means that the worker is gone already.
         with contextlib.suppress(OSError):

@@ -276,6 +276,20 @@ def test_an_engine_that_hangs_is_ended(small_models):
             worker.fingerprint("target")
 
 
+def test_a_log_that_nobody_asked_for_stays_only_of_a_lost_engine(small_models):
+    logs = []
+    for lost in (False, True):
+        with Client.start(EngineSettings(engine="transformers")) as worker:
+            worker.open_model("target", str(small_models / "base"))
+            logs.append(worker._process.log)
+            if lost:
+                os.kill(worker.pid, signal.SIGKILL)
+                with pytest.raises(WorkerLost):
+                    worker.fingerprint("target")
+    assert [log.exists() for log in logs] == [False, True]
+    logs[1].unlink()
+
+
 def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
     """Both requests are sent; the first one's turn it was."""
     with (
