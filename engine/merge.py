@@ -76,9 +76,10 @@ def merge_to_folder(
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
-    `sandbox`: one that was started before, and stays open. `also_read`: inputs besides the models, by
-    what they are. Raises UsageError (input, environment, disk) or Rejected (the program). Nothing is
-    left behind.
+    A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors in
+    flight. `also_read` are inputs besides the models; a key says what the input is. Raises UsageError
+    (input, environment, disk) or Rejected (the program); then nothing is left behind. The commands `merge`
+    and `export` call this.
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))

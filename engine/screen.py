@@ -1,7 +1,7 @@
 """Screening: every program is traced, deduplicated, swapped into the live engine, scored and kept.
 
-A run folder holds config.yaml, run.db and, if asked for, samples.jsonl. The same command on it goes
-on where it was cut off and pays nothing twice.
+A run folder holds config.yaml, run.db, engine.log, a scratch folder and, if asked for, samples.jsonl. The
+same command on it goes on where it was cut off and pays nothing twice.
 """
 
 from __future__ import annotations
@@ -115,9 +115,10 @@ def screen_programs(
     bar: Progress,
     also_read: Mapping[str, Path] | None = None,
 ) -> dict[str, object]:
-    """The `screen` command's JSON object. `programs` are (id, text), as read_programs gives them.
+    """Screen programs in a run folder, and return the `screen` command's JSON object.
 
-    `also_read`: inputs besides those of the settings, by what they are.
+    `programs` are (id, text), as read_programs gives them. `also_read` are inputs besides those of the
+    settings; a key says what the input is. UsageError for bad input.
     """
     began = time.monotonic()
     check_machine(settings)

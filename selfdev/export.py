@@ -79,7 +79,7 @@ def prepare_export(folder: Path, name: str, base: str | None, experts: Mapping[s
 
 
 def program_of(folder: Path, name: str, found: Candidate | None) -> Program:
-    """The candidate's program. UsageError where there is none, Rejected where it was rejected."""
+    """Return the candidate's program. UsageError where it has none, Rejected where it was rejected."""
     if found is None or found.source is None or name == BASE:
         raise UsageError(f"{folder}: has no candidate {name!r} with a program")
     if found.status is Status.REJECTED and found.rejection:
@@ -90,7 +90,7 @@ def program_of(folder: Path, name: str, found: Candidate | None) -> Program:
 def places_of(
     folder: Path, config: Mapping[str, Any], inputs: Mapping[str, Input], moved: Mapping[str, str]
 ) -> dict[str, str]:
-    """Where the experts are: as told, else as the run saw them last. In the run's order."""
+    """Return where the experts are: as told, else where the run saw them last; in the run's order."""
     if unknown := [name for name in moved if name not in config["experts"]]:
         known = ", ".join(config["experts"])
         raise UsageError(f"--expert {unknown[0]}: {folder} has no such expert; it has {known}")

@@ -65,9 +65,10 @@ def run_loop(
     progress: Progress,
     also_read: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """The `run` command's object. UsageError for bad input; nothing is half-written.
+    """Run or resume the loop, and return the object that `run --json` prints.
 
-    `also_read`: inputs that the config does not name, by what they are.
+    `also_read` are inputs that the config does not name; a key says what the input is. UsageError for bad
+    input; then nothing is half-written.
     """
     settings = screen_settings(config, memory_bytes, data, unsafe_sandbox, accept_engine)
     check_run_inputs(config, settings)
@@ -181,7 +182,7 @@ class Loop:
         return fingerprint
 
     def hold(self, writer: Path) -> None:
-        """The generator's engine is up and holds these weights."""
+        """See that the generator's engine is up and holds these weights."""
         if self.screener.session.open_model(GENERATOR, self.generator):
             self.writer = self.generator
         if self.writer != writer:

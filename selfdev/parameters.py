@@ -45,13 +45,13 @@ class Parameter:
 
     @property
     def range(self) -> str:
-        """The bounds in words: "over 0, at most 1"."""
+        """Say the bounds in words: "over 0, at most 1"."""
         words = {"over": "over", "least": "at least", "below": "below", "most": "at most"}
         return ", ".join(f"{words[key]} {bound:g}" for key, bound in self.bounds.items())
 
     @property
     def wanted(self) -> str:
-        """What a value must be, in words."""
+        """Say in words what a value must be."""
         if self.is_list:
             return "numbers, with commas, such as 0.5,0.3"
         return f"a number {self.range}".strip() if self.kind == "number" else self.kind
@@ -96,7 +96,7 @@ def signature_of(code: str, is_ours: bool = False) -> Signature:
 
 
 def constants(module: ast.Module) -> dict[str, Any]:
-    """PARAMETERS and NUM_EXPERTS of a method's file."""
+    """Return PARAMETERS and NUM_EXPERTS of a method's file."""
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in module.body
@@ -120,9 +120,9 @@ def fitted(
     num_experts: int | None = None,
     is_ours: bool = False,
 ) -> dict[str, Value]:
-    """The parameters as the program wants them. UsageError names the one that is unknown or unfit.
+    """Return the parameters in the types that the program wants. UsageError names one that does not fit.
 
-    `program` is how people call it; without `num_experts` nothing is said about their number.
+    `program` is how people call it. Without `num_experts` nothing is said about their number.
     """
     signature = signature_of(code, is_ours)
     if not signature.takes_any:
@@ -139,7 +139,7 @@ def fitted(
 
 
 def check_params(texts: Sequence[str], params: Mapping[str, Value]) -> None:
-    """UsageError for a parameter that none of many programs has; one that lacks it is rejected later."""
+    """Raise UsageError for a parameter that none of many programs has."""
     if not params:
         return
     signatures = [signature_of(program.code) for text in texts if (program := readable(text))]
@@ -159,7 +159,7 @@ def readable(text: str) -> Program | None:
 
 
 def check_name(program: str, name: str, known: tuple[str, ...]) -> None:
-    """UsageError for an unknown name, with the nearest one, or all."""
+    """Raise UsageError for an unknown name, with the nearest one, or all."""
     if name in known:
         return
     near = difflib.get_close_matches(name, known, 1)
@@ -169,7 +169,7 @@ def check_name(program: str, name: str, known: tuple[str, ...]) -> None:
 
 
 def fit(program: str, parameter: Parameter, value: Value, num_experts: int | None) -> Value:
-    """The value in the parameter's type. UsageError where it has none, or is out of range."""
+    """Return the value in the parameter's type. UsageError where it has none, or is out of range."""
     if parameter.is_list:
         return fit_list(program, parameter, value, num_experts)
     if parameter.kind == "number":
@@ -181,7 +181,7 @@ def fit(program: str, parameter: Parameter, value: Value, num_experts: int | Non
 
 
 def fit_list(program: str, parameter: Parameter, value: Value, num_experts: int | None) -> str:
-    """The numbers as text; there is one for each expert, or none."""
+    """Return the numbers as text: one for each expert, or none."""
     words = str(value).split(",") if value != "" else []
     if isinstance(value, bool) or not all(is_finite(word) for word in words):
         raise unfit(program, parameter, value)

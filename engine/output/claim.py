@@ -20,9 +20,10 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 @contextmanager
 def one_writer(lock: Path, place: str, *, keep: bool = False) -> Iterator[bool]:
-    """Hold the file `lock`; whether this file system has locks. `keep`: the file stays afterwards.
+    """Hold the lock file `lock` meanwhile. Yields whether this file system has locks.
 
-    UsageError where another process holds it; `place` is what the message calls the folder.
+    `keep` leaves the file there afterwards. UsageError where another process holds it; `place` is what the
+    message calls the folder.
     """
     descriptor, held = take(lock, place)
     try:
@@ -35,7 +36,7 @@ def one_writer(lock: Path, place: str, *, keep: bool = False) -> Iterator[bool]:
 
 
 def take(lock: Path, place: str) -> tuple[int, bool]:
-    """The descriptor of the lock's file, and whether it is locked."""
+    """Open the lock file, and lock it. Returns its descriptor, and whether it is locked."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -60,7 +61,7 @@ def take(lock: Path, place: str) -> tuple[int, bool]:
 
 
 def is_still(lock: Path, descriptor: int) -> bool:
-    """Whether the path still leads to the open file."""
+    """Tell whether the path still leads to the open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(lock.stat(), os.fstat(descriptor))
     return False

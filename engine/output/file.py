@@ -1,4 +1,4 @@
-"""A result that is one file: it appears whole, and never in place of somebody else's."""
+"""Writes a result that is one file: it appears whole, and never in place of somebody else's file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ START_BYTES = 1 << 16
 
 
 def check_file(option: str, path: Path, is_ours: Callable[[str], bool]) -> None:
-    """UsageError where something else has that name. `is_ours`: by the text that a file begins with."""
+    """Raise UsageError where something else has that name.
+
+    `is_ours` judges a file that is there by the text that it begins with.
+    """
     place = real(path)
     if not os.path.lexists(place):
         return
@@ -30,10 +33,7 @@ def check_file(option: str, path: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def write_file(option: str, path: Path, text: str, is_ours: Callable[[str], bool]) -> None:
-    """Write beside the place and rename; check_file holds for what is there by then.
-
-    OSError where it cannot be written.
-    """
+    """Write beside the place, then rename. OSError where that fails, UsageError as check_file."""
     place = real(path)
     descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     fresh = Path(name)

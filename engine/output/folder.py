@@ -1,7 +1,8 @@
-"""The folder of a merged model: checked, made beside its place, renamed at the end.
+"""Makes the folder of a merged model: its place is checked first, and it is renamed there last.
 
-What is there is replaced only with --overwrite, and only where it is a model: a folder that this
-program made, or one that holds nothing but files of a model.
+Files are written in a temporary folder beside that place. What is there already is replaced only with
+--overwrite, and only where it is a model: a folder that this program made, or one that holds nothing
+but files of a model.
 """
 
 from __future__ import annotations
@@ -44,16 +45,17 @@ Identity = tuple[int, int]
 
 
 def real(out: Path) -> Path:
-    """The folder itself, whatever links lead to it."""
+    """Return the folder itself, whatever links lead to it."""
     return out.expanduser().resolve()
 
 
 def check_out(
     out: Path, selection: Selection, overwrite: bool, others: Mapping[str, Path] | None = None
 ) -> Identity | None:
-    """UsageError before anything is paid for; the folder that is to be replaced, if one is there.
+    """Raise UsageError where `out` cannot become the merged folder, before anything is paid for.
 
-    `others` are inputs besides the models, by what they are.
+    `others` are inputs besides the models; a key says what the input is. Returns the identity of the
+    folder that is to be replaced, or None where nothing is there.
     """
     place = real(out)
     if os.path.lexists(place) and not place.is_dir():
@@ -75,7 +77,7 @@ def check_out(
 
 
 def inputs_of(selection: Selection, others: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-    """All that is read, by what it is; the files that links of a model lead to, too."""
+    """Yield every file or folder that is read, with words for what it is. Links are followed."""
     models = {"the base": selection.base}
     models |= {f"expert {name}": found for name, found in selection.experts.items()}
     for what, checkpoint in models.items():
@@ -94,7 +96,7 @@ def check_apart(option: str, place: Path, what: str, path: Path) -> None:
 
 
 def identity(place: Path) -> Identity | None:
-    """None where nothing is there, or an empty folder."""
+    """Return what tells this folder from another one. None for an empty folder, or for none."""
     try:
         if place.is_dir() and not any(place.iterdir()):
             return None
@@ -105,7 +107,7 @@ def identity(place: Path) -> Identity | None:
 
 
 def not_of_a_model(folder: Path) -> str:
-    """The first name that no model folder has; nothing where this program made the folder."""
+    """Return the first name that no model folder has, or "" where this program made the folder."""
     if is_ours(folder):
         return ""
     names = sorted(path.name for path in folder.iterdir())
@@ -116,7 +118,7 @@ def not_of_a_model(folder: Path) -> str:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether this program wrote a merged model there."""
+    """Tell whether this program wrote a merged model there."""
     try:
         with (folder / MARKER).open("rb") as file:
             found = json.loads(file.read(CARD_BYTES))
@@ -137,7 +139,7 @@ def write_marker(folder: Path, facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def scratch_beside(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, on the same disk; gone afterwards, whatever happens.
+    """Make a temporary folder beside `out`, on the same disk, and delete it afterwards in any case.
 
     UsageError where another process is merging to the same place.
     """
@@ -157,7 +159,7 @@ def scratch_beside(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def cannot_write(out: Path) -> Iterator[None]:
-    """What the system refuses, as one line that names the file where the system does."""
+    """Turn an OSError into a UsageError that names `out`, and the file that the system named."""
     try:
         yield
     except OSError as error:
@@ -168,16 +170,16 @@ def cannot_write(out: Path) -> Iterator[None]:
 
 
 def remove_leftovers(place: Path) -> None:
-    """Temporary folders of merges that were killed. Only their one writer may: they are dead then."""
+    """Delete temporary folders of merges that were killed. The caller holds the place's lock."""
     for old in place.parent.glob(f".{glob.escape(place.name)}{SCRATCH}*"):
         shutil.rmtree(old, ignore_errors=True)
 
 
 def put_in_place(fresh: Path, out: Path, replaced: Identity | None) -> None:
-    """Rename; an old folder goes only now that the new one is complete.
+    """Rename `fresh` to `out`. An old folder is removed only now that the new one is complete.
 
-    `replaced` is the folder that was there at the beginning. Whatever appeared meanwhile stays: then
-    the merge is kept under another name, which the UsageError says.
+    `replaced` is the identity of the folder that was there at the beginning. A folder that appeared
+    meanwhile is left alone: the merge is then kept under another name, which the UsageError says.
     """
     sync(fresh)
     place = real(out)

@@ -27,7 +27,7 @@ class Input:
 
     @property
     def is_read(self) -> bool:
-        """Whether all its contents are known."""
+        """Whether all of its contents are known."""
         return not self.files or WEIGHTS in self.parts
 
     def to_row(self) -> tuple[str, str, str, str]:

@@ -21,7 +21,7 @@ BYTES_PER_S = 256 << 20  # while others work
 
 
 class Stopped(Exception):
-    """The command ends before everything was read."""
+    """Ends the reading: the command ends before everything was read."""
 
 
 class Pace:
@@ -65,7 +65,7 @@ class ContentReader:
         self._keep([role for role, (_, future) in self._left.items() if future.done()])
 
     def finish(self) -> None:
-        """Read the rest at full speed, store it. UsageError where a model changed during the run."""
+        """Read the rest at full speed, and store it. UsageError where a model changed meanwhile."""
         self._pace.hurry()
         self._keep(list(self._left))
         check_unchanged(self._store.inputs().values())
@@ -86,7 +86,7 @@ class ContentReader:
 
 
 def read_weights(found: Input, pause: Pace) -> str:
-    """Digest of a model whose files still look as they did when the run was begun or resumed."""
+    """Return the digest of a model whose files still look as when the run was begun or resumed."""
     checkpoint = Checkpoint.open(found.place)
     digest = contents_fingerprint(checkpoint, pause)
     if facts_of(checkpoint) != found.files:
@@ -95,7 +95,7 @@ def read_weights(found: Input, pause: Pace) -> str:
 
 
 def check_unchanged(inputs: Iterable[Input]) -> None:
-    """UsageError where weights are others than when this command began."""
+    """Raise UsageError where weights are others than when this command began."""
     for found in inputs:
         if not found.files:
             continue

@@ -1,4 +1,4 @@
-"""The settings and programs of a run, in its folder (place.py says whose that is).
+"""Keeps the settings and programs of a run in its folder (place.py guards the folder itself).
 
 A run folder belongs to one set of settings, which its config.yaml holds.
 """
@@ -67,7 +67,7 @@ def open_folder(
 
 
 def write_config(folder: Path, wanted: Settings) -> None:
-    """Nothing is half-made: it is written beside its place and renamed."""
+    """Write config.yaml beside its place and rename it, so that nothing is half-made."""
     fresh = folder / f"{CONFIG}.{os.getpid()}"
     fresh.write_text(yaml.safe_dump(dict(wanted), sort_keys=False))
     fresh.rename(folder / CONFIG)
@@ -86,14 +86,14 @@ def read_config(folder: Path) -> Settings:
 
 
 def check_settings(folder: Path, found: Settings, wanted: Settings) -> None:
-    """UsageError where settings differ; places of inputs do not count where their contents are known."""
+    """Raise UsageError where settings differ. Places do not count where contents are recorded."""
     if knows_inputs(folder):
         found, wanted = without_places(found), without_places(wanted)
     check_same(folder, found, wanted)
 
 
 def knows_inputs(folder: Path) -> bool:
-    """Whether a run has recorded the contents that it belongs to (identity.py compares those)."""
+    """Tell whether a run has recorded the contents that it belongs to."""
     if not (folder / DATABASE).is_file():
         return False
     with Store.read(folder / DATABASE) as store:
@@ -101,7 +101,7 @@ def knows_inputs(folder: Path) -> bool:
 
 
 def without_places(settings: Settings) -> Settings:
-    """Settings without where things lie; experts keep their names and their order."""
+    """Return settings without where things lie. Experts keep their names and their order."""
     plain = {key: value for key, value in settings.items() if key not in PLACES}
     if isinstance(experts := plain.get("experts"), Mapping):
         plain["experts"] = list(experts)

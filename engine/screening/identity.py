@@ -37,13 +37,13 @@ OTHER = "put back what was there, or name another folder"
 
 
 def model_input(role: str, checkpoint: Checkpoint, companions: tuple[str, ...] = ()) -> Input:
-    """A model as it is now, its weights not read."""
+    """Return a model as it is now. Its weights are not read."""
     parts = companion_digests(checkpoint.folder, companions)
     return Input(role, str(checkpoint.folder.absolute()), facts_of(checkpoint), parts)
 
 
 def model_inputs(selection: Selection) -> list[Input]:
-    """The base and the experts."""
+    """Return the base and the experts as they are now."""
     experts = selection.experts.items()
     return [
         model_input(BASE_ROLE, selection.base, COMPANIONS),
@@ -52,7 +52,7 @@ def model_inputs(selection: Selection) -> list[Input]:
 
 
 def inputs_of(settings: ScreenSettings, selection: Selection, task: Task) -> list[Input]:
-    """What a screening belongs to, as it is now."""
+    """Return everything that a screening belongs to, as it is now."""
     grader = grader_of(task.grading)
     engine = installed_engine(choose_engine(settings.engine))
     return [
@@ -69,7 +69,7 @@ def inputs_of(settings: ScreenSettings, selection: Selection, task: Task) -> lis
 def check_inputs_are(
     known: Mapping[str, Input], found: Sequence[Input], run: Path, accept_engine: bool = False
 ) -> list[Input]:
-    """What is now to be recorded of these inputs. UsageError names the one that is another.
+    """Return what is to be recorded of these inputs. UsageError names the one that is another.
 
     An input that the run does not know (a run of an older version) is taken as it is.
     """
@@ -83,7 +83,7 @@ def check_inputs_are(
 
 
 def settle(before: Input, now: Input, run: Path, accept_engine: bool) -> Input:
-    """The input with all that is known of it."""
+    """Return the input with all that is known of it."""
     if before.files == now.files and WEIGHTS in before.parts:
         now = replace(now, parts={**now.parts, WEIGHTS: before.parts[WEIGHTS]})
     elif before.files != now.files:
@@ -97,14 +97,14 @@ def settle(before: Input, now: Input, run: Path, accept_engine: bool) -> Input:
 
 
 def part_differs(before: Input, now: Input, part: str) -> bool:
-    """Weights that nobody has read, in files that look as before, are the same."""
+    """Tell whether a part is another. Unread weights in files that look as before are the same."""
     if part == WEIGHTS and before.files == now.files:
         return False
     return before.parts.get(part) != now.parts.get(part)
 
 
 def read_to_compare(before: Input, now: Input, run: Path) -> Input:
-    """The contents of files that look different. UsageError where there is nothing to compare with."""
+    """Read the contents of files that look different. UsageError where no earlier ones are known."""
     if WEIGHTS not in before.parts:
         raise UsageError(
             f"{run}: {now.role} ({now.place}) looks different: {first_difference(before, now)}; "
@@ -116,12 +116,12 @@ def read_to_compare(before: Input, now: Input, run: Path) -> Input:
 
 @cache
 def weights_of(place: str, files: tuple[FileFacts, ...]) -> str:
-    """Read a model's tensors, once for files that look like this."""
+    """Return the digest of a model's tensors. They are read once for files that look like this."""
     return contents_fingerprint(Checkpoint.open(place))
 
 
 def fault_of(before: Input, now: Input, part: str) -> str:
-    """What is another, in words."""
+    """Say in words what is another."""
     there, here = before.parts.get(part, "none"), now.parts.get(part, "none")
     if now.role == ENGINE:
         return (
@@ -143,7 +143,7 @@ def fault_of(before: Input, now: Input, part: str) -> str:
 
 
 def first_difference(before: Input, now: Input) -> str:
-    """Which file looks different, and how."""
+    """Say which file looks different, and how."""
     known = {facts.name: facts for facts in before.files}
     for facts in now.files:
         there = known.pop(facts.name, None)
@@ -162,20 +162,20 @@ def first_difference(before: Input, now: Input) -> str:
 
 
 def check_existing_screening(settings: ScreenSettings, run: Path) -> None:
-    """UsageError, in a command's first second, where the run that is there belongs to something else."""
+    """Raise UsageError where the run that is there belongs to something else. Loads no torch."""
     if (run / DATABASE).is_file():
         found = inputs_of(settings, open_selection(settings), open_task(settings))
         check_existing(found, run, settings.accept_engine)
 
 
 def check_existing(found: Sequence[Input], run: Path, accept_engine: bool = False) -> None:
-    """The same, for inputs that the caller has opened."""
+    """Do the same for inputs that the caller has opened."""
     with Store.read(run / DATABASE) as store:
         check_inputs_are(known_inputs(store), found, run, accept_engine)
 
 
 def known_inputs(store: Store) -> dict[str, Input]:
-    """What a run belongs to; of a version that did not record it, what the base's score says."""
+    """Return what a run belongs to. For an older version, what the score of its base says."""
     if known := store.inputs():
         return known
     made = store.made_with(BASE) or {}

@@ -1,4 +1,4 @@
-"""The place of a run: whose it is, who writes there, and an old run that a new one replaces.
+"""Guards the place of a run: whose the folder is, who writes there, and what a new run replaces.
 
 A folder is a run where it holds the lock file, which this program made, or a run.db with our tables.
 """
@@ -27,7 +27,7 @@ TABLES = ("candidates", "scores", "settings")
 
 @contextmanager
 def naming_run(folder: Path) -> Iterator[None]:
-    """What the system refuses, as one line that names the run."""
+    """Turn an OSError into a UsageError that names the run."""
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def check_inputs_apart(folder: Path, inputs: Mapping[str, Path]) -> None:
 
 
 def model_places(base: str, experts: Mapping[str, str]) -> dict[str, Path]:
-    """Folders of models by what they are."""
+    """Return the folders of models, by words for what each model is."""
     places = {"the base": base, **{f"expert {name}": place for name, place in experts.items()}}
     return {what: Checkpoint.open(place).folder for what, place in places.items()}
 
@@ -86,12 +86,12 @@ def model_places(base: str, experts: Mapping[str, str]) -> dict[str, Path]:
 
 
 def asides(folder: Path) -> list[Path]:
-    """Old runs that were set aside for a new one in this folder."""
+    """Return the old runs that were set aside for a new one in this folder."""
     return sorted(folder.parent.glob(f".{glob.escape(folder.name)}{ASIDE}*"))
 
 
 def put_back(folder: Path) -> None:
-    """The old run, where its replacement was killed before there was anything in its place."""
+    """Put an old run back where the one that replaced it was killed before it had begun."""
     for old in asides(folder)[:1] if not folder.exists() else []:
         with one_writer(old / LOCK, f"--run {folder}", keep=True):
             old.rename(folder)
@@ -99,7 +99,7 @@ def put_back(folder: Path) -> None:
 
 @contextmanager
 def set_aside(folder: Path) -> Iterator[None]:
-    """An empty folder in place of an old run, which comes back if nothing has begun in it."""
+    """Put an empty folder in place of an old run. The old run comes back if nothing begins in it."""
     old = folder.with_name(f".{folder.name}{ASIDE}{os.getpid()}")
     folder.rename(old)
     folder.mkdir()

@@ -29,7 +29,7 @@ LONG_LISTS = ("split_sizes",)
 
 
 def is_tensor(x: Any) -> bool:
-    """A tensor, or a number in its place, as in mul.Tensor(x, 0.5)."""
+    """Tell whether it is a tensor, or a number in place of one, as in mul.Tensor(x, 0.5)."""
     return not isinstance(x, PLAIN) or is_scalar(x)
 
 
@@ -64,7 +64,7 @@ KINDS: dict[str, Check] = {
 
 
 def check_of(kind: str, name: str) -> Check:
-    """The check of one argument by its type as a schema writes it. Other types are refused."""
+    """Return the check of an argument, by its type in the schema. Unknown types are refused."""
     if kind.startswith("Optional["):
         inner = check_of(kind[9:-1], name)
         return lambda x: x is None or inner(x)
@@ -80,14 +80,14 @@ def check_of(kind: str, name: str) -> Check:
 
 @cache
 def checks(overload: Any) -> tuple[tuple[tuple[str, Check], ...], Mapping[str, Check]]:
-    """The name and check of each argument: those that may be given by position, then all by name."""
+    """Return name and check of each argument: first those by position, then all by name."""
     arguments = overload._schema.arguments
     named = {a.name: check_of(str(a.real_type), a.name) for a in arguments}
     return tuple((a.name, named[a.name]) for a in arguments if not a.kwarg_only), named
 
 
 def argument_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str | None:
-    """Why an overload is not given these arguments, or None. `draw` is not looked at."""
+    """Say why an overload is not given these arguments, or None. `draw` is not looked at."""
     by_position, by_name = checks(overload)
     if len(args) > len(by_position):
         return f"{overload} with {len(args)} arguments"
@@ -101,7 +101,7 @@ def argument_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str |
 
 
 def words(x: Any) -> str:
-    """A few words for an argument that was refused. A huge integer has too many digits to print."""
+    """Say in a few words what was refused. A huge integer has too many digits to print."""
     if isinstance(x, (list, tuple)):
         return f"{len(x)} entries: {', '.join(map(words, x[:9]))}"
     if isinstance(x, int) and not is_scalar(x):

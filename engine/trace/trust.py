@@ -65,7 +65,7 @@ def fourier(given: Mapping[str, Any]) -> str | None:
 
 
 def unpacked_lu(given: Mapping[str, Any]) -> str | None:
-    """Pivots are indices that nobody checks."""
+    """Refuse pivots, which are indices that nobody checks."""
     return "pivots, which it trusts" if given.get("unpack_pivots", True) else None
 
 
@@ -75,7 +75,7 @@ def upsampling(given: Mapping[str, Any]) -> str | None:
 
 
 def strided(given: Mapping[str, Any]) -> str | None:
-    """Refuses what reaches outside a contiguous tensor of this shape."""
+    """Refuse what reaches outside a contiguous tensor of this shape."""
     sizes, strides, offset = given["size"], given["stride"], given.get("storage_offset") or 0
     if len(sizes) != len(strides) or min((offset, *sizes, *strides)) < 0:
         return "sizes and strides that differ in number or are negative"
@@ -84,7 +84,7 @@ def strided(given: Mapping[str, Any]) -> str | None:
 
 
 def truncated_division(given: Mapping[str, Any]) -> str | None:
-    """The least integer divided by -1 does not fit, and the processor traps."""
+    """Refuse the least integer divided by -1: it does not fit, and the processor traps."""
     integers = [x for x in (given["self"], given["other"]) if is_integer(x)]
     if given.get("rounding_mode") != "trunc" or len(integers) < 2:
         return None
@@ -125,7 +125,7 @@ def has_rule(overload: Any) -> bool:
 
 
 def trust_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str | None:
-    """Why an overload must not run on these arguments, or None. Tensors are meta tensors."""
+    """Say why an overload must not run on these arguments, or None. Tensors are meta tensors."""
     if not has_rule(overload):
         return None
     names = (argument.name for argument in overload._schema.arguments)

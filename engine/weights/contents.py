@@ -30,7 +30,7 @@ Pause = Callable[[int], None]  # is told how many bytes were read; may wait, or 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is cheap to know of a file. A copy or a rewrite changes at least one of its times."""
+    """Facts of a file that are cheap to know. A copy or a rewrite changes at least one of its times."""
 
     name: str
     size_bytes: int
@@ -43,12 +43,12 @@ class FileFacts:
 
 
 def facts_of(checkpoint: Checkpoint) -> tuple[FileFacts, ...]:
-    """Facts of a checkpoint's weight files, in their order."""
+    """Return the facts of a checkpoint's weight files, in their order."""
     return tuple(file_facts(file, checkpoint) for file in checkpoint.files)
 
 
 def file_facts(file: Path, checkpoint: Checkpoint) -> FileFacts:
-    """Facts of one file; its tensors begin where its header ends."""
+    """Return the facts of one file. Its tensors begin where its header ends."""
     starts = (entry.start for entry in checkpoint.entries.values() if entry.file == file)
     with file.open("rb") as stream:
         found = os.fstat(stream.fileno())
@@ -57,7 +57,7 @@ def file_facts(file: Path, checkpoint: Checkpoint) -> FileFacts:
 
 
 def companion_digests(folder: Path, names: tuple[str, ...] = COMPANIONS) -> dict[str, str]:
-    """{file: digest} of the small files that are there."""
+    """Return a digest for each of the small files that are there, by name."""
     return {
         name: text_digest((folder / name).read_bytes())
         for name in names
@@ -70,7 +70,10 @@ def text_digest(data: bytes) -> str:
 
 
 def contents_fingerprint(checkpoint: Checkpoint, pause: Pause = lambda size: None) -> str:
-    """`folder_fingerprint`, read in pieces by this thread. UsageError where a file was cut off."""
+    """Return what `folder_fingerprint` returns, but read in pieces by this thread.
+
+    UsageError where a file was cut off.
+    """
     buffer = bytearray(PIECE_BYTES)
     prints = {
         name: TensorPrint(entry.dtype, entry.shape, entry_digest(entry, buffer, pause))
@@ -80,7 +83,7 @@ def contents_fingerprint(checkpoint: Checkpoint, pause: Pause = lambda size: Non
 
 
 def entry_digest(entry: Entry, buffer: bytearray, pause: Pause) -> str:
-    """Digest of one tensor's bytes in its file."""
+    """Return the digest of one tensor's bytes in its file."""
     digest, done, view = new_digest(), 0, memoryview(buffer)
     with entry.file.open("rb", buffering=0) as file:
         file.seek(entry.start)

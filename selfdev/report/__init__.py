@@ -35,7 +35,7 @@ class ReportRow:
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write RUN/report.html, or `out`; its path. Works while a run is going on, too."""
+    """Write RUN/report.html, or `out`, and return its path. It may be called while the run goes on."""
     out = out or folder / "report.html"
     check_file("--out", out, is_report)
     try:
