@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from .options import (
     task_option,
 )
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from ...engine.screening.settings import ScreenSettings
 
 
 def render(result: Result) -> str:
@@ -53,6 +56,22 @@ def line(candidate: dict[str, Any]) -> str:
         same = f"  stopped after {candidate['n']} questions"
     score = f"{candidate['score']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}]"
     return f"{name} {score}{same}"
+
+
+def read_checked(
+    places: tuple[str, ...], settings: ScreenSettings, folder: Path
+) -> list[tuple[str, str]]:
+    """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch."""
+    from ...engine.screening.identity import check_existing_screening
+    from ...engine.screening.inputs import check_inputs
+    from ...engine.screening.read_programs import read_programs
+    from ..parameters import check_params
+
+    texts = read_programs(places)
+    check_params([text for _, text in texts], settings.params)
+    check_inputs(settings)
+    check_existing_screening(settings, folder)
+    return texts
 
 
 def check_race(race: str, top: int | None) -> None:
@@ -119,11 +138,7 @@ def screen_command(
 
     PROGRAMS are files, folders or .jsonl files.
     """
-    from ...engine.screening.identity import check_existing_screening
-    from ...engine.screening.inputs import check_inputs
-    from ...engine.screening.read_programs import read_programs
     from ...engine.screening.settings import ScreenSettings
-    from ..parameters import check_params
 
     check_race(race, top)
     settings = ScreenSettings(
@@ -144,11 +159,8 @@ def screen_command(
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
     )
-    texts = read_programs(programs)
+    texts = read_checked(programs, settings, folder)
     also_read = {f"the program {place}": Path(place) for place in programs}
-    check_params([text for _, text in texts], settings.params)
-    check_inputs(settings)
-    check_existing_screening(settings, folder)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
 
     with Bar() as bar:
