@@ -167,6 +167,22 @@ def test_a_new_file_has_a_room():
         assert {path.name for path in (REPO / folder).glob("*.py")} <= set(files.split())
 
 
+def test_the_architecture_page_lists_every_room():
+    """Its table has the rooms of engine/ with their floors; what it calls main is defined there."""
+    page = (REPO / "docs" / "architecture.md").read_text()
+    table = re.findall(r"^\| `(engine[/\w]*)` \| (\d+) \|[^|]*\|([^|]*)\|$", page, re.MULTILINE)
+    rooms = {room: floor for room, floor in ROOMS.items() if room.split("/")[0] == "engine"}
+    assert {room: int(floor) for room, floor, _ in table} == rooms
+    code = {room: "\n".join(p.read_text() for p in SOURCES if in_room(p, room)) for room in rooms}
+    for room, _, names in table:
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(class|def) {name}\b", code[room], re.MULTILINE), (room, name)
+
+
+def in_room(path: Path, room: str) -> bool:
+    return room_of(module_of(path)) == room
+
+
 def definitions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
