@@ -257,3 +257,11 @@ def test_what_a_page_names_is_there(page: Path):
         )
         gone += [name for name in named if not (REPO / name).exists()]
     assert not gone
+
+
+def test_the_readme_lists_every_page():
+    """Its last table says in a line what each page of docs/ is about."""
+    listed = set(
+        re.findall(r"^\| \[[^]]+\]\((docs/[^)]+)\) \|", (REPO / "README.md").read_text(), re.M)
+    )
+    assert listed == {str(page.relative_to(REPO)) for page in (REPO / "docs").glob("*.md")}
