@@ -2,7 +2,7 @@
 
 `lower(trace)` evaluates the trace symbolically. A tensor is a grid of kernel nodes over its small
 axes, such as the stacked experts; rows, columns, or both flattened are symbolic axes (value.py).
-What does not fit raises NotFusable, and the engine runs ATen on whole tensors instead.
+What does not fit raises NotFusable, and torch runs ATen on whole tensors instead.
 """
 
 from __future__ import annotations

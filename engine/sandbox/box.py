@@ -1,8 +1,8 @@
-"""The engine's side of the sandbox: gives each job a child of the zygote, and kills it in time.
+"""The driver's side of the sandbox: gives each job a child of the zygote, and kills it in time.
 
-A job in steps: socketpair -> fork in the zygote -> pidfd here -> request -> questions and answers
+A job in steps: socketpair -> fork in the zygote -> pidfd here -> request -> value questions
 -> reply -> SIGKILL at once (a polite exit is not waited for) -> "exited" frees the slot. A child's
-clock runs only while the engine listens, and no send waits for a child that does not read. Past its
+clock runs only while the driver listens, and no send waits for a child that does not read. Past its
 deadline a child gets SIGUSR1, which makes it say its line, and 50 ms later SIGKILL.
 """
 
@@ -120,7 +120,7 @@ class Sandbox:
         return self._take_over() + finished
 
     def _stop_clocks(self) -> None:
-        """No child pays for what the engine, or who reads its results, did since the last poll."""
+        """No child pays for what the driver, or who reads its results, did since the last poll."""
         now = time.monotonic()
         for child in self._children.values():
             child.pause(self._away_since, now)

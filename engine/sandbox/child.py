@@ -1,4 +1,4 @@
-"""A child of the zygote, seen from the engine: the job in flight, its clock, its questions."""
+"""A child of the zygote, seen from the driver: the job in flight, its clock, its value questions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .job import Job
 from .protocol import MAX_ASKS, BadFrame, Frames, Json, decode, encode, how_it_ended
 
 TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
-MAX_ANSWERS_S = 120.0  # the engine's own time for one program's questions
+MAX_ANSWERS_S = 120.0  # the driver's own time for one program's value questions
 MAX_TAIL_BYTES = 64 << 10  # read of a late child, in search of its line
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
 MAX_LINE_BYTES = 32  # more than LINE ever matches
 
 
 class Mailbox:
-    """The engine's end of a child's socket. It never waits: no child must hold the engine."""
+    """The driver's end of a child's socket. It never waits: no child must hold the driver."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
@@ -83,7 +83,7 @@ class Child:
     # ---- its clock
 
     def pause(self, since: float, now: float) -> None:
-        """Does not count the time in which the engine did not listen, unless the child is late."""
+        """Does not count the time in which the driver did not listen, unless the child is late."""
         if self.stage != "run":
             return
         away_s = now - max(since, self.started)

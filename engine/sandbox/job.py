@@ -19,20 +19,20 @@ def nothing_more(reply: Json) -> Job | None:
 class Job:
     """One request to a child and, once it has ended, its result: the child's reply or a Rejection.
 
-    `answer` answers the child's questions. It may raise Rejected, which ends the child.
+    `answer` answers the child's value questions. It may raise Rejected, which ends the child.
     `follow` is given the reply and returns the next job for the same child, or None.
     """
 
     request: Json
     answer: Callable[[Json], Json]
     tag: Any = None  # for the caller's own use
-    memory_fd: int | None = None  # memory that engine and child share
+    memory_fd: int | None = None  # memory that driver and child share
     follow: Callable[[Json], Job | None] = nothing_more
     result: Json | Rejection | None = None
     seconds: float = 0.0
     cpu_s: float = 0.0  # used by the child, for all of its jobs
     num_asks: int = 0
-    answers_s: float = 0.0  # the engine's time for the answers
+    answers_s: float = 0.0  # the driver's time for the answers
 
 
 class Backlog:

@@ -1,7 +1,7 @@
-"""Messages between engine and child: bounded frames of JSON, never pickles.
+"""Messages between driver and child: bounded frames of JSON, never pickles.
 
 A frame is a 4-byte little-endian length and that many bytes of JSON. The child sends any number of
-{"ask": ...} and one {"done": ...}. The engine answers each question with {"answer": ...}.
+{"ask": ...} and one {"done": ...}. The driver answers each value question with {"answer": ...}.
 No torch is imported here, because the zygote needs this before it enters its namespaces.
 """
 
@@ -20,7 +20,7 @@ Json = dict[str, object]
 FRAME_BYTES = 8 << 20  # one frame; a graph with its bounded constants fits
 TOTAL_BYTES = 32 << 20  # all frames of one job
 OUTPUT_CHARACTERS = 4096  # kept of what a program printed
-MAX_ASKS = 256  # questions in one job
+MAX_ASKS = 256  # value questions in one job
 MAX_LINE = 1_000_000
 HEADER = struct.Struct("<I")
 
@@ -95,7 +95,7 @@ def read_exactly(descriptor: int, size: int) -> bytes:
     while missing:
         data = os.read(descriptor, min(missing, 1 << 20))
         if not data:
-            os._exit(71)  # The engine is gone.
+            os._exit(71)  # The driver is gone.
         parts.append(data)
         missing -= len(data)
     return b"".join(parts)

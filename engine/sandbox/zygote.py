@@ -2,7 +2,7 @@
 
     python -s -P -m selfdev_engine.engine.sandbox.zygote FD HANDLER MEMORY_BYTES CPU_S LAYERS
 
-FD is a SOCK_SEQPACKET to the engine. A request is one byte with the child's end of a socketpair
+FD is a SOCK_SEQPACKET to the driver. A request is one byte with the child's end of a socketpair
 and, optionally, the descriptor of shared memory. The zygote forks, sends back the child's pidfd,
 collects the child, and reports how it ended. It never sees a program. HANDLER is a module with
 `preload()` and `serve(request, memory) -> reply`. It is imported before the files close.
@@ -84,7 +84,7 @@ class Lock:
 
 
 def serve(control: socket.socket, module: ModuleType, lock: Lock) -> None:
-    """Forks on request and reports ends. Leaves when the engine is gone."""
+    """Forks on request and reports ends. Leaves when the driver is gone."""
     poll, children = select.poll(), dict[int, int]()
     poll.register(control, select.POLLIN)
     while True:
@@ -114,7 +114,7 @@ def report_end(control: socket.socket, pid: int) -> None:
 
 
 def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
-    """Locks itself in, then serves requests as long as the engine has more. Never returns."""
+    """Locks itself in, then serves requests as long as the driver has more. Never returns."""
     try:
         memory = map_memory(descriptors[1]) if len(descriptors) > 1 else None
         os.dup2(descriptors[0], guard.CHANNEL)

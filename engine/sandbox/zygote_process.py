@@ -1,4 +1,4 @@
-"""The zygote as the engine sees it: a process, and a socket over which it is asked to fork."""
+"""The zygote as the driver sees it: a process, and a socket over which it is asked to fork."""
 
 from __future__ import annotations
 

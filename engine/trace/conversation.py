@@ -1,4 +1,4 @@
-"""Verifies one child's questions and its result, and answers the questions."""
+"""Verifies one child's value questions and its result, and answers the questions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """One program for one tensor. `answer` computes the outputs of a question, on the CPU."""
+    """One program for one tensor. `answer` computes the outputs of a value question, on the CPU."""
 
     program: Program
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ class Conversation:
         self.reader: GraphReader | None = None
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one question. Raises Rejected, which ends the child.
+        """The answer to one value question. Raises Rejected, which ends the child.
 
         An error that torch raises on the numbers is an answer too: in eager torch the program
         would get it, and may catch it.

@@ -44,7 +44,7 @@ class TraceNode:
 class TraceGraph:
     """Nodes in order, each after its arguments. `outputs` are indices of the wanted values.
 
-    A traced program has one output, of the input's shape; a question for values may have several.
+    A traced program has one output, of the input's shape; a value question may have several.
     """
 
     names: tuple[str, ...]  # the experts, in the order given

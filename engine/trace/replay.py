@@ -1,4 +1,4 @@
-"""Runs a traced graph by torch on whole tensors: the hybrid tier, and questions without a kernel.
+"""Runs a traced graph by torch on whole tensors: the hybrid tier, and value questions without a kernel.
 
 With `wide` float32 becomes float64 throughout, as in the definition of a program; explicit half and
 double stay.

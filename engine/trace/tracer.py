@@ -1,4 +1,4 @@
-"""From a program to a verified graph: the engine's side of tracing.
+"""From a program to a verified graph: the driver's side of tracing.
 
 with Tracer(TraceSettings()) as tracer:
     traced = tracer.trace(program, ["a", "b"], (4096, 14336), seed=0, tensor_name="w", answer=...)

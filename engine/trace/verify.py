@@ -1,7 +1,7 @@
-"""The engine's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
+"""The driver's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
 
 Every op must be on the list, and every argument plain data within bounds or an earlier node. Every
-shape is worked out again on meta tensors. Sizes that depend on values come from the engine itself.
+shape is worked out again on meta tensors. Sizes that depend on values come from the driver itself.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class GraphReader:
         return [torch.empty((count, *rest), dtype=x.dtype, device="meta")]
 
     def set_sizes(self, index: int, results: list[Tensor]) -> None:
-        """Takes the sizes of an op's results, which the engine has found."""
+        """Takes the sizes of an op's results, which the driver has found."""
         metas = [torch.empty(r.shape, dtype=r.dtype, device="meta") for r in results]
         several = len(allowed_overload(self.nodes[index].op)._schema.returns) > 1
         self._settle(index, metas if several else metas[0])
@@ -189,7 +189,7 @@ def allowed_overload(op: str) -> Any:
 
 
 def check_arguments(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises Rejected for a wrong key of a draw, and for what only the engine may choose."""
+    """Raises Rejected for a wrong key of a draw, and for what only the driver may choose."""
     draw = kwargs.get("draw", 0)
     if ("draw" in kwargs) != (base_name(op) in DRAWS) or not is_seed(draw):
         raise malformed(f"{op} and draw {str(kwargs.get('draw'))[:80]}")

@@ -4,7 +4,7 @@ A `Lazy` is a `Buffer` (the value of the tensor that owns the memory) and a path
 it. A value is a graph node, or a small real tensor if it does not depend on the inputs. A read
 replays the path. A write goes back along the path into the buffer and raises the buffer's version,
 so that every alias sees it, also those in the caller's model_dict. Composite functions arrive
-decomposed, because they lie above the mode. If Python needs a number, the engine is asked
+decomposed, because they lie above the mode. If Python needs a number, the driver is asked
 (values.py).
 """
 
@@ -296,13 +296,13 @@ class LazyMode(TorchDispatchMode):
     # ---- numbers for Python, sizes, draws
 
     def real(self, t: Tensor) -> Tensor:
-        """A small tensor's numbers. The engine is asked if they depend on the inputs."""
+        """A small tensor's numbers. The driver is asked if they depend on the inputs."""
         with _disable_current_modes():
             value = self.read(t)
             return torch.as_tensor(self.values.of(value)) if isinstance(value, Node) else value
 
     def unsized(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """An op whose sizes depend on values (x[mask], nonzero): the engine is asked for them."""
+        """An op whose sizes depend on values (x[mask], nonzero): the driver is asked for them."""
         args, kwargs = mapped(self.read, (args, kwargs))
         if not found((args, kwargs), Node):
             out = func(*args, **kwargs)

@@ -1,7 +1,7 @@
 """Runs one program in the locked child, on lazy or on real tensors, and replies once.
 
 This is the zygote's handler. It calls `preload()` before the files close, and `serve(request,
-memory)` in a child that is locked in. The engine trusts nothing of this and verifies the reply.
+memory)` in a child that is locked in. The driver trusts nothing of this and verifies the reply.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def trace(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def asker() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function that asks the engine. It counts, as the engine does: here the line is known."""
+    """A function that asks the driver. It counts, as the driver does: here the line is known."""
     numbers = itertools.count(1)
 
     def ask(question: dict[str, Any]) -> dict[str, Any]:

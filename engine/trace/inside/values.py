@@ -1,6 +1,6 @@
-"""Values on demand: the engine is asked for what Python wants to know of the weights.
+"""Values on demand: the driver is asked for what Python wants to know of the weights.
 
-A question is for the *statistics at the edge* below the wanted node: small results of something
+A value question is for the *statistics at the edge* below the wanted node: small results of something
 large. It also asks for every other scalar that was recorded since the last one, so that
 `sorted(ws, key=torch.norm)` is one question. What lies above the edge is computed here by torch in
 float32, as eager does, and kept.
@@ -62,7 +62,7 @@ class Values:
         return answer
 
     def sizes(self, node: Node, several: bool) -> Any:
-        """Meta tensors of an op whose sizes depend on values. The engine is asked."""
+        """Meta tensors of an op whose sizes depend on values. The driver is asked."""
         answer = self.asked({"nodes": self.recorder.news(), "sizes": node.index})
         metas = [
             torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
