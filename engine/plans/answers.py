@@ -1,4 +1,4 @@
-"""Answers a program's question about a tensor: by a kernel sweep where possible, else by torch."""
+"""Answers a program's value question about a tensor: by a kernel sweep where possible, else by torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer_question(
     memo: Memo,
     note: Callable[[str], None] = lambda fault: None,
 ) -> list[Tensor]:
-    """Return the values of a question's outputs on real task vectors.
+    """Return the values of a value question's outputs on real task vectors.
 
     A sweep computes them, and `memo` keeps its statistics. Torch replays what no kernel can answer;
     `note` is told the traceback where that is a bug of ours.

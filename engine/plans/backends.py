@@ -17,7 +17,7 @@ def open_backend(name: str) -> Backend:
 
 
 def driver_backend(chosen: str) -> str:
-    """Return the name of the backend that questions and surveys run on; it never uses a device.
+    """Return the name of the backend that value questions and surveys run on; it never uses a device.
 
     In a screening the device is the worker's alone. In a merge an answer's last bit may decide a
     plan, and a plan is to be the same everywhere.

@@ -39,7 +39,7 @@ def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
 
 
 def values_plan(question: TraceGraph) -> KernelPlan | NotFused:
-    """Return the plan that computes a question's outputs, where each of them is a number."""
+    """Return the kernel plan that computes a value question's outputs, where each of them is a number."""
     try:
         graph = lower(question)
         if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):

@@ -33,7 +33,7 @@ from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 class Planner:
     """Plans programs for one bank; used by `merge_to_folder` and by screenings.
 
-    `backend` answers questions. `scratch` is the folder for the updates of the eager tier. `faults`
+    `backend` answers value questions. `scratch` is the folder for the updates of the eager tier. `faults`
     collects tracebacks of bugs of ours that cost a program its kernels, until somebody takes them.
     """
 

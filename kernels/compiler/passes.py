@@ -2,7 +2,7 @@
 
     canonical(graph)        simplified, with one order of nodes for one meaning
     compile_graph(graph)    canonical, then a plan that ends in one element-wise pass
-    compile_values(graph)   the same for a question: a plan whose outputs are small values
+    compile_values(graph)   the same for a value question: a plan whose outputs are small values
 
 No pass changes a result by more than the float32 rounding of a product of constants.
 """

@@ -2,7 +2,7 @@
 
     merge     out = base + update, rounded once to the base's dtype
     update    the float32 update alone
-    values    the small numbers that a question asked for
+    values    the small numbers that a value question asked for
 
 A backend says how to run a Sweep and an Apply, for one tensor or for many that share a structure: a
 GPU wants them in one launch. Slots, memos and host steps are the same for all backends.
