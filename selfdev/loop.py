@@ -162,7 +162,7 @@ class Loop:
             self.store.set_iteration(iteration, summary)
 
     def sample(self, iteration: int) -> str:
-        """Draw the samples that the store lacks; returns the fingerprint of the writer."""
+        """Draw the samples that the store lacks; returns the fingerprint of the generator."""
         done = len(self.store.candidates(iteration))
         writer = self.writer_folder(iteration)
         fingerprint = folder_fingerprint(writer)
@@ -190,15 +190,15 @@ class Loop:
             self.writer = writer
 
     def writer_folder(self, iteration: int) -> Path:
-        """Folder of the model that writes in an iteration: the given one first, then trained ones."""
+        """Folder of the generator of an iteration: the given one first, then trained ones."""
         return self.generator if iteration == 1 else self.folder / "generators" / str(iteration)
 
     # ---- learning
 
     def learn(self, iteration: int) -> dict[str, Any]:
-        """Make preference pairs, train on them, and leave the next writer on disk.
+        """Make preference pairs, train on them, and leave the next generator on disk.
 
-        Training is skipped if that writer is there already. UsageError if there are no pairs.
+        Training is skipped if that generator is there already. UsageError if there are no pairs.
         """
         out = self.writer_folder(iteration + 1)
         pairs = prefer(self.store, self.config, iteration)
@@ -248,9 +248,9 @@ def decide_copies(store: Store, iteration: int) -> None:
     first: dict[str, str] = {}
     with store.transaction():
         for candidate in store.candidates(iteration):
-            twin = first.setdefault(candidate.source or "", candidate.id)
-            if twin != candidate.id and candidate.status is None:
-                store.decide(candidate.id, status=Status.COPY, duplicate_of=twin)
+            original = first.setdefault(candidate.source or "", candidate.id)
+            if original != candidate.id and candidate.status is None:
+                store.decide(candidate.id, status=Status.COPY, duplicate_of=original)
 
 
 def score_test(screener: Screener, name: str) -> tuple[Score, list[Sample]]:

@@ -23,7 +23,7 @@ from ..engine.errors import Rejected, UsageError
 from ..engine.program import FUNCTION, Program, extract
 
 Value = float | int | str | bool
-FIRST = 2  # model_dict and device are given by the engine
+FIRST = 2  # model_dict and device are given by the driver
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Screens many candidates: prepares them, finds twins, asks the engine, decides, races."""
+"""Screens many candidates: prepares them, finds duplicates, asks the engine, decides, races."""

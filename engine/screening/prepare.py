@@ -1,4 +1,4 @@
-"""Finds out what can be known of candidates without the engine: rejections, twins, surveys."""
+"""Finds out what can be known of candidates without the engine: rejections, duplicates, surveys."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Preparer:
     def prepare(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict]]:
         """Return each candidate with what is known of it, and with its share of the seconds spent.
 
-        Twins are looked for by text, then by plan, then by update.
+        Originals are looked for by text, then by plan, then by update.
         """
         began = time.monotonic()
         planned = [guarded(partial(self._planned, candidate)) for candidate in candidates]
@@ -72,7 +72,7 @@ class Preparer:
         return list(found)
 
     def _planned(self, candidate: Candidate) -> Rejection | Duplicate | Plan:
-        """Return a rejection, a twin by text or plan, or a plan that is new."""
+        """Return a rejection, a duplicate by text or plan, or a plan that is new."""
         if known := self.twins.same_text(candidate):
             if known.rejection:
                 return known.rejection
@@ -90,13 +90,13 @@ class Preparer:
         plan: Plan,
         surveys: Mapping[str, Survey | Rejection | Failure],
     ) -> Verdict:
-        """Return the plan's survey or rejection, or the twin that it repeats."""
+        """Return the plan's survey or rejection, or the duplicate that it is."""
         survey = surveys[plan.fingerprint]
         if not isinstance(survey, Survey):
             return survey
         # A candidate that was prepared together with this one may have the same plan.
-        if twin := self.twins.same_plan(plan) or self.twins.same_update(survey):
-            return twin
+        if known := self.twins.same_plan(plan) or self.twins.same_update(survey):
+            return known
         self.twins.recent[candidate.id] = survey
         return survey
 

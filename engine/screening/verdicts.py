@@ -23,7 +23,7 @@ class Duplicate:
     survey: Survey | None
 
 
-# What is known before the engine is asked: rejected, the twin of another, or to be scored.
+# What is known before the engine is asked: rejected, failed, a duplicate, or to be scored.
 Verdict = Rejection | Failure | Duplicate | Survey
 
 
