@@ -15,17 +15,23 @@ import re
 from dataclasses import dataclass
 
 from .equal_math import equal_math, grader
-from .latex import boxed, last_formula
+from .latex import boxed, boxes, formulas
 from .math_verify import BUILT_IN
-from .numeric import NUMBER, last_number, numbers_in, plain, same
+from .number_words import named
+from .numeric import SCALED, last_number, number_at, numbers_in, plain, same, value
+from .sequences import AND
 from .strict import reference, strict_gsm8k, strict_math
 
-# "#### 42", but not a heading such as "#### 1. So".
-MARKED = re.compile(rf"####[^\w\n.$#-]{{0,8}}({NUMBER.pattern})(?![.):]\s+\w)")
-CALLED = re.compile(r"(?i)\banswer\b[^.:=\n]{0,40}?(?:\bis\b|:|=)[\s:*]*([^\n]+)")
+# The rules of the flexible grades: another number is another grader.
+RULES = "rules 2"
+MARK = re.compile(r"####[^\w\n.$#-]{0,8}")
+# What follows the number of a heading such as "#### 1. So".
+HEADING = re.compile(r"[.):]\s+\w")
+CALLED = re.compile(r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=([^\n]+))")
 # Characters at the end of a response in which an unmarked answer is looked for.
 TAIL = 4000
-SENTENCE = re.compile(r"[.!?](?:\s|$)")
+# The end of a sentence; "5! = 120" has none in it.
+SENTENCE = re.compile(r"(?:[.?]|!(?!\s?=))(?:\s|$)")
 
 
 @dataclass(frozen=True)
@@ -45,44 +51,68 @@ def grade(grading: str, response: str, answer: str) -> Grade:
 
 
 def grader_of(grading: str) -> str:
-    """Name and version of the library that decides flexible grades here, or BUILT_IN."""
-    return grader() if grading == "math" else BUILT_IN
+    """Name and version of the library that decides flexible grades here (or BUILT_IN), and RULES."""
+    return f"{grader() if grading == 'math' else BUILT_IN}, {RULES}"
 
 
 def grade_numbers(response: str, answer: str) -> Grade:
     stripped, found = response.strip(), last_number(response[-TAIL:])
     strict = same(stripped, answer)
-    flexible = strict or (found is not None and same(found, answer))
+    flexible = strict or equal_number(found or stripped, answer)
     return Grade(strict, flexible, found or stripped or None)
 
 
 def grade_gsm8k(response: str, answer: str) -> Grade:
     strict = strict_gsm8k(response, answer)
-    marked = answer.rpartition("####")[2]
     found = answer_number(response)
-    flexible = strict or (found is not None and same(found, marked))
+    flexible = strict or (found is not None and equal_number(found, answer.rpartition("####")[2]))
     return Grade(strict, flexible, found)
+
+
+def equal_number(found: str, wanted: str) -> bool:
+    """Whether both are the same number, one of them perhaps in words, or the same text."""
+    number = value(wanted)
+    if same(found, wanted) or number is None:
+        return same(found, wanted)
+    # A question may ask for millions: then the reference of "4 million" is 4.
+    return number in (named(found), value(SCALED.sub("", plain(found).strip())))
 
 
 def answer_number(response: str) -> str | None:
     """The number after "####", in a box, or called the answer; else the last of the response."""
-    if marked := MARKED.search(plain(response)):
-        return marked[1].strip()
+    if marked := marked_number(plain(response)):
+        return marked
     tail = response[-TAIL:]
-    for part in (boxed(response), called_answer(tail)):
+    for part in (boxed(response), *called_answers(tail)):
         if part and (found := result_of(part[:TAIL])):
             return found
-    return last_number(tail)
+    last_line = tail.rstrip().rpartition("\n")[2]
+    found = result_of(last_line) if "=" in last_line else None
+    return found or last_number(tail)
 
 
-def called_answer(response: str) -> str | None:
-    """The rest of the sentence after the last "the answer is"."""
-    found = CALLED.findall(response)
-    return SENTENCE.split(found[-1])[0] if found else None
+def marked_number(text: str) -> str | None:
+    """The first number right after "####", unless it numbers a heading."""
+    for mark in MARK.finditer(text):
+        number = number_at(text, mark.end())
+        if number and not HEADING.match(text, mark.end() + len(number)):
+            return number.strip()
+    return None
+
+
+def called_answers(response: str) -> list[str]:
+    """The rest of the sentence after each "the answer is", the last first."""
+    return [SENTENCE.split(rest)[0] for rest in reversed(CALLED.findall(response))]
 
 
 def result_of(text: str) -> str | None:
-    """The first number after the last equals sign: the 5 in "2 + 3 = 5 eggs a day, 7 days"."""
+    """The whole text if it is a number, else the first number after the last equals sign.
+
+    That is the 5 in "2 + 3 = 5 eggs a day, 7 days".
+    """
+    whole = text.strip(" *_`$")
+    if value(whole) is not None or named(whole) is not None:
+        return whole
     found = numbers_in(text.rpartition("=")[2])
     return found[0] if found else None
 
@@ -90,7 +120,9 @@ def result_of(text: str) -> str | None:
 def grade_math(response: str, answer: str) -> Grade:
     strict, wanted = strict_math(response, answer), reference(answer)
     found = answer_formula(response)
-    flexible = strict or (found is not None and equal_math(found, wanted))
+    # Several boxes may be joined; the last one alone is accepted, too, because references are made so.
+    forms = {found or "", *boxes(response)[-1:]} - {""}
+    flexible = strict or any(equal_math(form, wanted) for form in forms)
     return Grade(strict, flexible, found)
 
 
@@ -99,6 +131,24 @@ def answer_formula(response: str) -> str | None:
     if (found := boxed(response)) is not None:
         return found
     tail = response[-TAIL:]
-    if said := called_answer(tail):
-        return last_formula(said) or said.strip(" *")
-    return last_formula(tail) or last_number(tail) or tail.strip() or None
+    said = called_answers(tail)
+    for rest in said:
+        if found := formulas(rest):
+            return joined(rest, found)
+        if any(character.isdigit() for character in rest):
+            return rest.strip(" *")
+    if said:
+        return said[0].strip(" *")
+    if found := formulas(tail):
+        last = tail.strip().rpartition("\n")[2]
+        return joined(last, formulas(last) or found[-1:])
+    return last_number(tail) or tail.strip() or None
+
+
+def joined(text: str, found: list[str]) -> str:
+    """The last formula of a sentence, or all of them if only commas and "and" stand between them."""
+    between = text
+    for formula in found:
+        between = between.replace(formula, "", 1)
+    words = AND.sub(",", re.sub(r"\\[()\[\]]|\$", "", between))
+    return ", ".join(found) if not re.search(r"\w", words) else found[-1]

@@ -1,19 +1,22 @@
-"""Finds answers in LaTeX: the content of a box, or the last formula."""
+"""Finds answers in LaTeX: the content of boxes, or formulas."""
 
 from __future__ import annotations
 
 import re
 
+BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+JOINT = re.compile(
+    r"[\s$.;:]*(?:,|and|or|\\text\s?\{\s*(?:and|or)\s*\})[\s$]*(?:[a-zA-Z]\s?=\s?)?[\s$]*"
+)
+# Boxes that are looked at, from the end.
+MOST_BOXES = 8
+FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+)
 
-def boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...}, else of the last \\fbox{...}; None without either."""
-    if "\\boxed " in text:
-        return text.split("\\boxed ")[-1].split("$")[0]
-    start = text.rfind("\\boxed")
-    start = start if start >= 0 else text.rfind("\\fbox")
-    first = text.find("{", start) if start >= 0 else -1
-    if first < 0:
-        return None
+
+def within_braces(text: str, first: int) -> str | None:
+    """The text between the brace at `first` and the one that closes it; None if none does."""
     depth = 0
     for i in range(first, len(text)):
         depth += (text[i] == "{") - (text[i] == "}")
@@ -22,12 +25,34 @@ def boxed(text: str) -> str | None:
     return None
 
 
-FORMULA = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
+def boxes(text: str) -> list[str]:
+    """Contents of the last boxes that are not empty: several if only "and", "or" or a comma joins them."""
+    found, end = list[str](), 0
+    for box in list(BOX.finditer(text))[-MOST_BOXES:]:
+        content, after = content_of(text, box.end())
+        if content is None or not content.strip():
+            continue
+        if not JOINT.fullmatch(text, end, box.start()):
+            found.clear()
+        found.append(content)
+        end = after
+    return found
 
 
-def last_formula(text: str) -> str | None:
-    """The content of the last $...$, $$...$$, \\(...\\) or \\[...\\]."""
-    found = FORMULA.findall(text)
-    return next(filter(None, found[-1])).strip() if found else None
+def content_of(text: str, start: int) -> tuple[str | None, int]:
+    """The content of the box that begins at `start`, and where it ends; \\boxed 5 has no braces."""
+    if text.startswith("{", start):
+        content = within_braces(text, start)
+        return content, start + len(content or "") + 2
+    bare = re.compile(r"[^\s$\\{}]+").match(text, start)
+    return (bare[0].rstrip(".,;"), bare.end()) if bare else (None, start)
+
+
+def boxed(text: str) -> str | None:
+    """The content of the last box, or a list of joined ones; None without a box that holds anything."""
+    return ", ".join(boxes(text)) or None
+
+
+def formulas(text: str) -> list[str]:
+    """Contents of $...$, $$...$$, \\(...\\) and \\[...\\]."""
+    return [next(filter(None, parts)).strip() for parts in FORMULA.findall(text)]

@@ -1,43 +1,87 @@
-"""Finds numbers in text as people write them: 1,234 and $5.00 and -3/4 and 50% and 1{,}000.
+"""Finds numbers in text as people write them: 1,234 and $5.00, -3/4 and 5½, 10², 3 \\times 10^5, \\frac{3}{4}.
 
 A comma is part of a number only between groups of three digits. A minus is part of a number only if
-nothing stands right before it from which the number could be subtracted.
+nothing stands right before it from which the number could be subtracted. A power, a fraction or a mixed
+number is one number.
 """
 
 from __future__ import annotations
 
+import math
 import re
-import unicodedata
 from fractions import Fraction
 
+from .plain import plain
+
+__all__ = ["SCALED", "last_number", "number_at", "numbers_in", "plain", "same", "value"]
 CURRENCY = "[$€£¥₹]"
-DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]{0,40}\d)|\d+)"
+DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]{0,40}\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!,?\d)|\d+)"
+DECIMAL = rf"(?:{DIGITS}(?:\.\d+)?|(?<![\w.])\.\d+)"
+EXPONENT = r"\^\s?(?:\{\s?[+-]?\d{1,4}\s?\}|\([+-]?\d{1,4}\)|[+-]?\d{1,4}(?!\d))"
+FRACTION = rf"\\frac\s?(?:\{{\s?-?{DECIMAL}\s?\}}\s?\{{\s?-?{DECIMAL}\s?\}}|\d(?:\{{\d+\}}|\s?\d))"
+SLASH = r"\d{1,9}\s?/\s?\d{1,9}(?![\d/]|\.\d)"
+# Longest first: the first form that fits is the number.
+FORMS = {
+    "mixed": rf"\d{{1,9}}(?:\s?{FRACTION}|(?:\s|\sand\s){SLASH}|\sand\sa\shalf\b)",
+    "fraction": FRACTION,
+    "repeating": r"\d*\.\d*\\(?:overline|bar)\{\d+\}",
+    "scientific": rf"{DECIMAL}\s?[*xX]\s?10\s?{EXPONENT}",
+    "power": rf"{DECIMAL}\s?{EXPONENT}",
+    "short": rf"{DECIMAL}[eE][+-]?\d{{1,3}}(?!\w)",
+    "slash": rf"{DECIMAL}\s?/\s?\d+(?![\d/]|\.\d)",
+    "decimal": DECIMAL,
+}
+CORE = "|".join(f"(?P<{name}>{form})" for name, form in FORMS.items())
+ANY_CORE = re.sub(r"\?P<\w+>", "?:", CORE)
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+LETTERS = {"k": 3, "K": 3, "m": 6, "M": 6, "b": 9, "B": 9}
+SCALE = rf"\s?(?:{'|'.join(SCALES)})\b"
+LETTER = r"(?<=[\d])[kKmMbB](?!\w)"
 PATTERN = (
-    rf"(?:(?<![\w)\]}}])-\s?)?{CURRENCY}?\s?-?"
-    rf"(?:{DIGITS}(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][+-]?\d{{1,3}}(?!\w))?"
-    rf"(?:/\d+(?![\d/]|\.\d))?"
+    rf"(?:(?<![\w)\]}}])(?:-|\+|(?<![\d)\]}}%]\s)-\s))?(?:{CURRENCY}\s?-?(?:{ANY_CORE})(?:{LETTER}|{SCALE})?"
+    rf"|-?(?:{ANY_CORE})(?:{SCALE})?)"
 )
-NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?:{PATTERN})")
-# Also finds numbers within words and exponents.
-ANY_NUMBER = re.compile(PATTERN)
-WHOLE = re.compile(rf"({PATTERN})\s*(?:\\?%|{CURRENCY})?\s*\.?")
-SPELLINGS = {"\\$": "$", "{,}": ",", "\\,": "", "\\!": "", "\u2212": "-", "\\%": "%"}
-# Digits; Python refuses to read more than a few thousand.
+NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?<![_^]\{{)(?>{PATTERN})")
+# A number anywhere, also within words.
+ANY_NUMBER = re.compile(rf"(?<![_^])(?<![_^]\{{)(?>{PATTERN})")
+BULLET = re.compile(r"(?m)^(\s*)- (?=\d)")
+WHOLE = re.compile(
+    rf"(?P<sign>[-+]?)\s?(?P<money>{CURRENCY}?)\s?(?P<inner>-?)(?:{CORE}|(?P<factorial>\d{{1,4}}!{{1,2}}))"
+    rf"(?P<scale>{SCALE}|{LETTER})?\s*(?:%|{CURRENCY}|\^?\{{?\s?(?:\\circ|°)\s?\}}?|\\degree)?\s*\.?"
+)
+SCALED = re.compile(rf"(?:{SCALE}|{LETTER})$")
+# The most digits of an answer; Python refuses to read more than a few thousand.
 LONGEST = 300
 
 
-def plain(text: str) -> str:
-    """The text with one spelling of minus signs, separators and currency signs."""
-    for word, spelled in SPELLINGS.items():
-        text = text.replace(word, spelled)
-    return unicodedata.normalize("NFKC", text)
-
-
 def numbers_in(text: str) -> list[str]:
-    """The numbers of a text as written; numbers inside words only if there are no others."""
+    """The numbers of a text, as written; those inside words only where there are no others."""
     text = plain(text)
-    found = NUMBER.findall(text) or ANY_NUMBER.findall(text)
-    return [number.strip() for number in found]
+    if text.count("\n"):
+        # An item of a list is not negative.
+        text = BULLET.sub(r"\1", text)
+    return all_of(NUMBER, text) or all_of(ANY_NUMBER, text)
+
+
+def all_of(pattern: re.Pattern[str], text: str) -> list[str]:
+    found, position = list[str](), 0
+    while one := pattern.search(text, position):
+        word = proper(one[0])
+        found.append(word.strip())
+        position = one.start() + max(1, len(word))
+    return found
+
+
+def number_at(text: str, position: int) -> str | None:
+    """The number that begins at this place of a plain text."""
+    found = NUMBER.match(text, position)
+    return proper(found[0]) if found else None
+
+
+def proper(word: str) -> str:
+    """Cut "3 12/4" to the 3: the fraction of a mixed number is below 1."""
+    found = re.fullmatch(rf"(.*?\d)\s(?:and\s)?(\d+)\s?/\s?(\d+)(?:{SCALE})?", word)
+    return found[1] if found and int(found[2]) >= int(found[3]) else word
 
 
 def last_number(text: str) -> str | None:
@@ -46,19 +90,105 @@ def last_number(text: str) -> str | None:
 
 
 def value(text: str) -> Fraction | None:
-    """Value of a text that is one number; None if it is anything else."""
+    """Value of a text that is one number; None for anything else."""
+    if len(text) > LONGEST:
+        return None
     found = WHOLE.fullmatch(plain(text).strip())
-    if found is None or len(text) > LONGEST:
+    if found is None or (found["sign"] and found["inner"]):
         return None
-    number = re.sub(rf"{CURRENCY}|[,\s]", "", found[1])
-    top, slash, bottom = number.partition("/")
-    if top.startswith("--") or (slash and not int(bottom)):
+    if (scale := found["scale"]) and len(scale) == 1 and not found["money"]:
+        # 5m may be metres.
         return None
-    return Fraction(top) / (int(bottom) if slash else 1)
+    size = core_value(found)
+    if size is None:
+        return None
+    power = {**SCALES, **LETTERS}[scale.strip()] if scale else 0
+    return size * 10**power * (-1 if "-" in (found["sign"], found["inner"]) else 1)
+
+
+def core_value(found: re.Match[str]) -> Fraction | None:
+    """Value without sign and scale, read by the form in which it is written."""
+    name = next(name for name in (*FORMS, "factorial") if found[name] is not None)
+    try:
+        return READERS[name](found[name].replace(",", ""))
+    except (ZeroDivisionError, OverflowError):
+        return None
+
+
+def read_decimal(word: str) -> Fraction:
+    return Fraction(word)
+
+
+def read_slash(word: str) -> Fraction:
+    top, _, bottom = word.partition("/")
+    return Fraction(top.strip()) / int(bottom)
+
+
+def read_fraction(word: str) -> Fraction:
+    body = word.removeprefix("\\frac").strip()
+    if found := re.fullmatch(r"\{\s?([^{}]+?)\s?\}\s?\{\s?([^{}]+?)\s?\}", body):
+        return Fraction(found[1]) / Fraction(found[2])
+    return Fraction(int(body[0]), int(body[1:].strip(" {}")))
+
+
+def read_mixed(word: str) -> Fraction | None:
+    found = re.fullmatch(r"(\d+)\s?(?:and\s)?(.*)", word)
+    assert found is not None, word
+    rest = found[2]
+    if rest == "a half":
+        return int(found[1]) + Fraction(1, 2)
+    part = read_fraction(rest) if "\\frac" in rest else read_slash(rest)
+    return int(found[1]) + part if 0 <= part < 1 else None
+
+
+def read_repeating(word: str) -> Fraction:
+    found = re.fullmatch(r"(\d*)\.(\d*)\\\w+\{(\d+)\}", word)
+    assert found is not None, word
+    whole, head, cycle = found[1] or "0", found[2], found[3]
+    tail = Fraction(int(cycle), 10 ** len(cycle) - 1) / 10 ** len(head)
+    return Fraction(f"{whole}.{head or '0'}") + tail
+
+
+def exponent_of(word: str) -> int:
+    return int(re.sub(r"[{}()\s]", "", word))
+
+
+def read_scientific(word: str) -> Fraction | None:
+    head, _, exponent = re.sub(r"\s", "", word).partition("^")
+    return raised(Fraction(10), exponent_of(exponent), Fraction(re.split("[*xX]", head)[0]))
+
+
+def read_power(word: str) -> Fraction | None:
+    base, _, exponent = word.partition("^")
+    return raised(Fraction(base.strip()), exponent_of(exponent))
+
+
+def raised(base: Fraction, exponent: int, factor: Fraction | int = 1) -> Fraction | None:
+    """Return factor * base ** exponent, or None if it has too many digits to be an answer."""
+    digits = len(str(max(base.numerator, base.denominator)))
+    return factor * base**exponent if digits * abs(exponent) <= LONGEST else None
+
+
+def read_factorial(word: str) -> Fraction | None:
+    number, step = int(word.rstrip("!")), word.count("!")
+    return Fraction(math.prod(range(number, 0, -step))) if number <= LONGEST // 2 else None
+
+
+READERS = {
+    "mixed": read_mixed,
+    "fraction": read_fraction,
+    "repeating": read_repeating,
+    "scientific": read_scientific,
+    "power": read_power,
+    "short": read_decimal,
+    "slash": read_slash,
+    "decimal": read_decimal,
+    "factorial": read_factorial,
+}
 
 
 def same(x: str, y: str) -> bool:
-    """Whether two texts are equal: as numbers if both are, else but for case, spaces, full stops."""
+    """Compare as numbers if both are numbers, else as text up to case, spaces and a full stop."""
     a, b = value(x), value(y)
     return a == b if a is not None and b is not None else words(x) == words(y)
 

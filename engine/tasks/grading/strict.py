@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from .latex import boxed
+from .latex import within_braces
 
 MARKED = re.compile(r"#### (-?[0-9.,]+)")
 INVALID = "[invalid]"
@@ -45,6 +45,16 @@ def reference(answer: str) -> str:
     """The content of the last box of a worked solution, or the whole answer if there is none."""
     content = boxed(answer)
     return answer if content is None else content
+
+
+def boxed(text: str) -> str | None:
+    """The content of the last box as the harness finds it: "\\boxed 5$" ends at the dollar."""
+    if "\\boxed " in text:
+        return text.split("\\boxed ")[-1].split("$")[0]
+    start = text.rfind("\\boxed")
+    start = start if start >= 0 else text.rfind("\\fbox")
+    first = text.find("{", start) if start >= 0 else -1
+    return None if first < 0 else within_braces(text, first)
 
 
 def equivalent(x: str, y: str) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selfdev_engine.engine.tasks.grading import grade
+from selfdev_engine.engine.tasks.grading import grade, grader_of
 from selfdev_engine.engine.tasks.grading.equal_math import equal_math
 from selfdev_engine.engine.tasks.grading.math_verify import BUILT_IN, Verifier
 from selfdev_engine.engine.tasks.grading.numeric import last_number, value
+from selfdev_engine.engine.tasks.grading.plain import plain
 
 HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
 needs_math_verify = pytest.mark.skipif(not HAS_MATH_VERIFY, reason="the extra `eval` is optional")
@@ -252,3 +255,60 @@ def test_nothing_is_started_without_math_verify(monkeypatch):
 def test_a_long_answer_without_sense_is_graded_in_time(unit):
     for grading in ("numbers", "gsm8k", "math"):
         assert not grade(grading, unit * (100_000 // len(unit)), "18").flexible
+
+
+# ---- answers as models write them ----------------------------------------------------------------------
+
+ANSWERS = [
+    json.loads(line)
+    for line in Path(__file__).with_name("answers.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def test_300_answers_get_the_grades_that_people_give():
+    """Half are made of answers of GSM8K and MATH (both MIT), half were written by hand; each row says why."""
+    assert len(ANSWERS) == 300
+    assert sum(row["from"] == "written" for row in ANSWERS) == 150
+    wrong = []
+    for row in ANSWERS:
+        found = grade(row["grading"], row["response"], row["answer"])
+        skipped = row.get("by") == "math-verify" and not HAS_MATH_VERIFY
+        if (found.strict, found.flexible) != (row["strict"], row["right"]) and not skipped:
+            wrong.append(f"{row['response']!r} for {row['answer']!r}: {row['why']}: {found}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("grading", ["numbers", "gsm8k", "math"])
+@given(text=st.text(alphabet="0123456789.,/^{}$%!\\frac boxed-=½²\n#answer is", max_size=60))
+def test_no_text_breaks_a_grader(grading, text):
+    """What is right by the strict rule is right by the flexible one, whatever the text is."""
+    found = grade_without_math_verify(grading, text, "18")
+    assert found.flexible or not found.strict
+
+
+def grade_without_math_verify(grading, response, answer):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Verifier, "same", lambda self, found, wanted: False)
+        return grade(grading, response, answer)
+
+
+@given(st.integers(1, 999), st.integers(1, 60), st.integers(2, 99), st.booleans())
+def test_a_mixed_number_is_one_however_it_is_written(whole, top, bottom, negative):
+    top = top % bottom or 1
+    wanted = str(Fraction(whole * bottom + top, bottom))
+    for form in (f"{whole} {top}/{bottom}", f"{whole}\\frac{{{top}}}{{{bottom}}}"):
+        text = f"-{form}" if negative else form
+        right = f"-{wanted}" if negative else wanted
+        assert grade_without_math_verify("gsm8k", f"The answer is {text}.", right).flexible
+        assert grade_without_math_verify("math", f"\\boxed{{{text}}}", right).flexible
+        assert not grade_without_math_verify("gsm8k", f"The answer is {text}.", str(whole)).flexible
+
+
+def test_plain_text_stays_as_it_is():
+    for row in ANSWERS:
+        assert plain(plain(row["response"])) == plain(row["response"])
+
+
+def test_the_grader_s_rules_have_a_number():
+    assert grader_of("numbers") == grader_of("gsm8k") == "built in, rules 2"
+    assert grader_of("math").endswith(", rules 2")
