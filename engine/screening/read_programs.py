@@ -1,12 +1,13 @@
-"""Reads programs as a user names them: files, folders, or .jsonl lines of {"id", "source"}."""
+"""Many programs as a user names them: files, folders, .jsonl of {"id", "source"}."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UsageError
+from ..records.candidate import BASE
+from ..tasks.rows import check_text, rows_of, text_of
 
 SUFFIXES = (".py", ".md", ".txt")
 
@@ -17,46 +18,48 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
     UsageError for a place that is missing or empty, and for an id that is given twice or is "base".
     """
     programs: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
     for place in places:
-        found = list(read_place(Path(place)))
-        if not found:
+        empty = True
+        for where, name, text in read_place(Path(place)):
+            empty = False
+            check_name(where, name, seen)
+            programs.append((name, text))
+        if empty:
             raise UsageError(f"{place}: holds no programs")
-        programs += found
-    seen: set[str] = set()
-    for name, _ in programs:
-        if name in seen or name == "base":
-            why = "is the base's own id" if name == "base" else "is given twice"
-            raise UsageError(f"program id {name!r} {why}")
-        seen.add(name)
     return programs
 
 
-def read_place(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (id, text) of one file, of a folder's files by name, or of the lines of a .jsonl."""
+def check_name(where: str, name: str, seen: dict[str, str]) -> None:
+    """Remember where an id stands. UsageError if it is the base's or that of another program."""
+    check_text(where, "id", name)
+    if name == BASE:
+        raise UsageError(f"{where}: program id {name!r} is the base's own id")
+    if name in seen:
+        raise UsageError(f"{where}: program id {name!r} is given twice: it is that of {seen[name]}")
+    seen[name] = where
+
+
+def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (place, id, text) of one file, of a folder's files by name, or of the lines of a .jsonl.
+
+    A place is "FILE" or "FILE:LINE". UsageError names a line that is wrong.
+    """
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in SUFFIXES:
-                yield file.stem, read_text(file)
+                yield str(file), file.stem, read_text(file)
     elif path.suffix == ".jsonl":
-        yield from read_lines(path)
+        for where, row in rows_of(path, "programs"):
+            source = row.get("source")
+            if not isinstance(source, str):
+                raise UsageError(f'{where}: not a line {{"id", "source"}}: "source" is no text')
+            yield where, text_of(where, row, "id"), source
     else:
-        yield path.stem, read_text(path)
-
-
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (id, text) of each line of a .jsonl. UsageError names the line that is wrong."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            yield str(row["id"]), str(row["source"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f'{path}:{number}: not a line {{"id", "source"}}: {error}') from None
+        yield str(path), path.stem, read_text(path)
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text; bytes that are no UTF-8 become surrogates. UsageError if unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from . import harness, hub
+from .grading.numeric import value
 from .grading.strict import bare, reference
 from .harness import NUM_SHOTS
 from .rows import Row, rows_of, text_of
@@ -76,6 +77,9 @@ def items_of(name: str, rows: Sequence[Row]) -> list[Item]:
 
 def gsm8k_item(place: str, row: dict[str, object]) -> Item:
     answer = text_of(place, row, "answer")
+    _, mark, number = answer.rpartition("#### ")
+    if not mark or value(number) is None:
+        raise UsageError(f"{place}: the answer does not end with '#### number'")
     return Item(text_of(place, row, "question"), answer, bare(answer), "")
 
 

@@ -1,55 +1,119 @@
-"""Reads lines of task files. Every error names the file and the line."""
+"""Lines of task files, with their places: every fault names file and line."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import UsageError
 
 # "FILE:LINE" of a line, and its JSON object.
 Row = tuple[str, dict[str, object]]
+# Control characters that are no white space, and lone surrogates.
+BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def read(path: Path) -> str:
-    """Text of a file. UsageError if it cannot be read."""
+    """Text of a file. UsageError if it cannot be read; it names the line that is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        ) from None
 
 
 def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
-    """Rows of a file of JSON lines. UsageError if there are none.
+    """Rows of a file of JSON lines.
 
-    Lines end at \\n only, because U+2028 may be part of a text.
+    Lines end at \\n only, because U+2028 may be part of a text. UsageError if there are no rows, if a
+    line is no JSON object (NaN and Infinity are no JSON), or if a key or an `id` is there twice.
     """
+    ids: dict[str, int] = {}
     empty = True
-    for number, line in enumerate(read(path).split("\n"), 1):
+    for number, line in enumerate(read(path).removeprefix("\ufeff").split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"{path}:{number}: not a JSON object")
+        place = f"{path}:{number}"
+        row = parse(place, line)
+        check_id(place, row, ids, number)
         empty = False
-        yield f"{path}:{number}", row
+        yield place, row
     if empty:
         raise UsageError(f"{path}: holds no {what}")
 
 
-def text_of(place: str, row: dict[str, object], key: str, may_be_empty: bool = False) -> str:
-    """The text under a key; a number becomes text. UsageError if it is absent or empty."""
+def parse(place: str, line: str) -> dict[str, object]:
+    """The JSON object of a line. UsageError if it is none."""
+
+    def constant(word: str) -> NoReturn:
+        raise UsageError(f"{place}: {word} is no JSON and no answer: write a number or text")
+
+    def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in found]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise UsageError(f"{place}: has the key {twice!r} twice")
+        return dict(found)
+
+    try:
+        row = json.loads(line, parse_constant=constant, object_pairs_hook=pairs)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise UsageError(f"{place}: not a JSON object")
+    return row
+
+
+def check_id(place: str, row: dict[str, object], ids: dict[str, int], number: int) -> None:
+    """UsageError if an earlier line has the `id` of this line. A line needs no `id`."""
+    if row.get("id") is None:
+        return
+    name = json.dumps(row["id"])
+    if name in ids:
+        raise UsageError(f"{place}: the id {name[:60]} is that of line {ids[name]}, too")
+    ids[name] = number
+
+
+def text_of(
+    place: str, row: dict[str, object], key: str, may_be_empty: bool = False, is_raw: bool = False
+) -> str:
+    """The text under a key; a number becomes text. UsageError if it is absent, empty or no text.
+
+    With `is_raw` a model wrote the text, so any character may be in it.
+    """
     if key not in row:
         raise UsageError(f"{place}: lacks {key!r}")
     value = row[key]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise UsageError(f"{place}: {key!r} is {json.dumps(value)[:40]}, not text or a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{place}: {key!r} is a number that is too large")
     if not (text := str(value)).strip() and not may_be_empty:
         raise UsageError(f"{place}: {key!r} is empty")
+    if not is_raw:
+        check_text(place, key, text)
     return text
+
+
+def check_text(place: str, key: str, text: str) -> None:
+    """UsageError for lone surrogates and control characters: no tokenizer or terminal takes them."""
+    if not (found := BROKEN.search(text)):
+        return
+    is_half = unicodedata.category(found[0]) == "Cs"
+    what = "a lone surrogate, half of a character" if is_half else "a control character"
+    raise UsageError(
+        f"{place}: {key!r} holds {what} (U+{ord(found[0]):04X}, at character {found.start() + 1}): "
+        "write the text anew"
+    )

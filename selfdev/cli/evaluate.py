@@ -110,7 +110,7 @@ def read_responses(path: Path) -> list[tuple[str, str]]:
 
     pairs = []
     for place, row in rows_of(path, "answers"):
-        response = text_of(place, row, "response", may_be_empty=True)
+        response = text_of(place, row, "response", may_be_empty=True, is_raw=True)
         pairs.append((response, text_of(place, row, "answer")))
     return pairs
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import datasets
 import pytest
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.screening.read_programs import read_programs
 from selfdev_engine.engine.tasks.load import grading_of, load_task
 from selfdev_engine.engine.tasks.task import SealedTest
 
@@ -53,12 +54,86 @@ def test_a_jsonl_task_in_its_own_order(tmp_path):
         (({"question": "", "answer": "b"},), r":1: 'question' is empty"),
         (({"question": "a", "answer": None},), r":1: 'answer' is null"),
         (({"question": "a", "answer": "b", "prompt": 0.5}, {}), r":2: lacks 'question'"),
+        (('{"question": "a", "answer": NaN}',), r":1: NaN is no JSON and no answer"),
+        (('{"question": "a", "answer": -Infinity}',), r":1: -Infinity is no JSON"),
+        (('{"question": "a", "answer": 1e999}',), r":1: 'answer' is a number that is too large"),
+        (
+            ('{"question": "a", "answer": "b\\ud83d"}',),
+            r":1: 'answer' holds a lone surrogate.*U\+D83D",
+        ),
+        (
+            ({"question": "a\0", "answer": "b"},),
+            r":1: 'question' holds a control character \(U\+0000",
+        ),
+        (({"question": "a", "answer": "\x1b[2J"},), r":1: 'answer' holds a control character"),
+        (({"question": "a", "answer": "b", "prompt": "\x7f"},), r":1: 'prompt' holds a control"),
+        (('{"question": "a", "answer": 1, "answer": 2}',), r":1: has the key 'answer' twice"),
+        (
+            ({"id": 7, "question": "a", "answer": "b"}, {"id": 7, "question": "c", "answer": "d"}),
+            r":2: the id 7 is that of line 1, too",
+        ),
     ],
 )
 def test_a_fault_names_file_and_line(tmp_path, rows, message):
     path = lines(tmp_path / "t.jsonl", *rows)
     with pytest.raises(UsageError, match=message):
         load_task(f"jsonl:{path}")
+
+
+def test_bytes_that_are_no_utf_8_name_their_line(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"question": "a", "answer": 1}\n{"question": "\xe9", "answer": 1}\n')
+    with pytest.raises(UsageError, match=r"t\.jsonl:2: not UTF-8: byte 0xe9"):
+        load_task(f"jsonl:{path}")
+
+
+def test_a_mark_at_the_beginning_and_white_space_are_text(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        '\ufeff{"question": "a\\n\\tb\\r", "answer": 1}\n{"question": "a", "answer": 1}\n'
+    )
+    assert [q.question for q in load_task(f"jsonl:{path}").questions] == ["a\n\tb\r", "a"]
+
+
+@pytest.mark.parametrize("answer", ["it is four", "####", "#### four", "four\n####4 ####"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_row_of_gsm8k_without_its_answer_is_named(data, split, answer):
+    path = data / f"gsm8k/{split}.jsonl"
+    rows = path.read_text().splitlines()
+    rows[16] = json.dumps({"question": "2 + 2?", "answer": answer})
+    path.write_text("\n".join(rows))
+    with pytest.raises(UsageError, match=rf"{split}\.jsonl:17: the answer does not end with"):
+        load_task("gsm8k", data)
+
+
+PROGRAM = {"id": "a", "source": "x"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((PROGRAM, {**PROGRAM, "source": "y"}), r"p\.jsonl:2: the id \"a\" is that of line 1"),
+        (({**PROGRAM, "id": "base"},), r"p\.jsonl:1: program id 'base' is the base's own id"),
+        (({**PROGRAM, "id": None},), r"p\.jsonl:1: 'id' is null"),
+        (({**PROGRAM, "id": "a\nb\x1b"},), r"p\.jsonl:1: 'id' holds a control character"),
+        (({**PROGRAM, "source": None},), r"p\.jsonl:1: not a line"),
+        (({**PROGRAM, "source": None},), r"\"source\" is no text"),
+        (("{}",), r"p\.jsonl:1: not a line"),
+        ((PROGRAM, "nothing"), r"p\.jsonl:2: not JSON"),
+        ((), r"p\.jsonl: holds no programs"),
+    ],
+)
+def test_a_line_of_programs_is_named(tmp_path, rows, message):
+    with pytest.raises(UsageError, match=message):
+        read_programs([str(lines(tmp_path / "p.jsonl", *rows))])
+
+
+def test_an_id_of_two_files_names_both(tmp_path):
+    lines(tmp_path / "p.jsonl", PROGRAM)
+    lines(tmp_path / "q.jsonl", {**PROGRAM, "id": "b"}, {**PROGRAM, "source": "\ud800"})
+    with pytest.raises(UsageError, match=r"q\.jsonl:2: program id 'a' is given twice.*p\.jsonl:1"):
+        read_programs([str(tmp_path / "p.jsonl"), str(tmp_path / "q.jsonl")])
+    assert read_programs([str(tmp_path / "q.jsonl")])[1] == ("a", "\ud800")  # as models write
 
 
 def test_a_yaml_task(tmp_path):
