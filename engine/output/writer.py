@@ -16,8 +16,9 @@ from ..errors import Rejection, UsageError
 from ..plans.apply import merge_tensors
 from ..plans.plan import Plan
 from ..weights.bank import Bank
+from ..weights.files import INDEX
 from ..weights.fingerprint import TensorPrint, new_digest
-from ..weights.headers import INDEX, Entry
+from ..weights.headers import Entry
 from ..weights.stream import make_slots, stream
 from .disk import Disk, write_all
 from .folder import MARKER

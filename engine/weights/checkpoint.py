@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .headers import Entry, check_index, read_header, weight_files
-from .locate import locate
+from .disguises import disguise_of
+from .files import read_folder
+from .headers import Entry, shown
+from .locate import known_as, locate
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,12 @@ class Checkpoint:
         UsageError names the file, tensor or model at fault.
         """
         folder = locate(place)
-        entries: dict[str, Entry] = {}
-        for file in weight_files(folder):
-            entries.update(read_header(file))
-        check_index(folder, entries)
-        return Checkpoint(folder, entries)
+        return Checkpoint(folder, read_folder(folder))
+
+    @property
+    def known_as(self) -> str:
+        """The name that others may know: its hub id, else its folder's own name."""
+        return known_as(self.folder)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,14 +124,18 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The model's config.json. UsageError where it is missing or not JSON."""
+        """The model's config.json. UsageError where it is missing or no JSON object."""
         path = self.folder / "config.json"
         try:
-            return json.loads(path.read_text())
+            found = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise UsageError(f"{path}: no such file; a model folder has one") from None
-        except ValueError as error:
-            raise UsageError(f"{path}: not JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            what = disguise_of(path) or shown(str(error))
+            raise UsageError(f"{path}: not JSON: {what}") from None
+        if not isinstance(found, dict):
+            raise UsageError(f"{path}: not a JSON object")
+        return found
 
 
 def map_file(file: Path) -> mmap.mmap:

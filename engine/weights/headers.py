@@ -1,12 +1,15 @@
 """Reads safetensors headers, within bounds: a damaged file gives one line that names it.
 
-Nothing here loads torch, so a wrong path or a damaged file is reported in the first second.
+A file is refused where safetensors itself refuses it: tensors lie one after the other, without gaps,
+from the header's end to the file's. Nothing here loads torch, so a wrong path or a damaged file is
+reported in the first second.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,34 +17,39 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .disguises import START_BYTES, disguise
 
-INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100 << 20
+MAX_RANK, MAX_SIZE = 64, 1 << 63
+# Characters of a name that a message shows.
+MOST_SHOWN = 120
 # Maps safetensors' name of a dtype to torch's name.
 DTYPES = {
     "BF16": "bfloat16",
     "F16": "float16",
     "F32": "float32",
     "F64": "float64",
+    "C64": "complex64",
     "I64": "int64",
     "I32": "int32",
     "I16": "int16",
     "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
 }
 ITEMSIZE_BYTES = {
-    **dict.fromkeys(("float64", "int64"), 8),
-    **dict.fromkeys(("float32", "int32"), 4),
-    **dict.fromkeys(("bfloat16", "float16", "int16"), 2),
-    **dict.fromkeys(("int8", "uint8", "bool", "float8_e4m3fn", "float8_e5m2"), 1),
+    **dict.fromkeys(("float64", "complex64", "int64", "uint64"), 8),
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("bfloat16", "float16", "int16", "uint16"), 2),
+    **dict.fromkeys(("int8", "uint8", "bool"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"), 1),
 }
-CONVERT = (
-    "it has only pickled weights, which are never loaded here; convert them once: "
-    "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW, safe_serialization=True)"
-)
 
 
 @dataclass(frozen=True)
@@ -54,44 +62,10 @@ class Entry:
     start: int  # bytes from the beginning of the file
     size_bytes: int
 
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that count: those that the index names, or all without an index.
-
-    UsageError where a file is missing, or the folder holds no safetensors weights.
-    """
-    index = folder / INDEX
-    if index.exists():
-        names = sorted(set(index_map(index).values()))
-        for name in names:
-            if not (folder / name).is_file():
-                raise UsageError(f"{folder / name}: no such file, but {INDEX} names it")
-        return [folder / name for name in names]
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        raise UsageError(f"{folder}: {CONVERT if pickled else 'holds no *.safetensors weights'}")
-    return files
-
-
-def index_map(index: Path) -> dict[str, str]:
-    """Return the file name of each tensor by the index. UsageError where it is not an index."""
-    try:
-        where = json.loads(index.read_text())["weight_map"]
-        assert isinstance(where, dict)
-        return {str(name): Path(str(file)).name for name, file in where.items()}
-    except (ValueError, KeyError, AssertionError, TypeError) as error:
-        raise UsageError(f"{index}: not an index of weights: {error}") from None
-
-
-def check_index(folder: Path, entries: Mapping[str, Entry]) -> None:
-    """Raise UsageError where the index names a file for a tensor that is not in it."""
-    index = folder / INDEX
-    if not index.exists():
-        return
-    for name, file in index_map(index).items():
-        if name not in entries or entries[name].file.name != file:
-            raise UsageError(f"{folder / file}: does not hold {name}, but {INDEX} says so")
+    @property
+    def end(self) -> int:
+        """The byte of the file that follows the tensor."""
+        return self.start + self.size_bytes
 
 
 def read_header(file: Path) -> dict[str, Entry]:
@@ -99,48 +73,117 @@ def read_header(file: Path) -> dict[str, Entry]:
 
     UsageError where the file is cut off or its header does not have that form.
     """
-    header, offset = raw_header(file)
-    size, entries = file.stat().st_size, {}
-    for name, fields in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype, shape = DTYPES[fields["dtype"]], tuple(map(int, fields["shape"]))
-            start, end = map(int, fields["data_offsets"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{file}: {name}: a header entry that is not understood: {error}"
-            ) from None
-        if (
-            end - start != math.prod(shape) * ITEMSIZE_BYTES[dtype]
-            or start < 0
-            or min(shape, default=0) < 0
-        ):
-            raise UsageError(f"{file}: {name}: its offsets do not fit its shape {list(shape)}")
-        if offset + end > size:
-            raise UsageError(f"{file}: cut off: {name} ends at byte {offset + end} of {size}")
-        entries[name] = Entry(file, dtype, shape, offset + start, end - start)
+    header, offset, size = raw_header(file)
+    metadata = header.pop("__metadata__", {})
+    if not is_text_mapping(metadata):
+        raise UsageError(f"{file}: not a safetensors file: its __metadata__ is no mapping of texts")
+    entries = {name: entry_of(file, name, fields, offset) for name, fields in header.items()}
+    check_layout(file, entries, offset, size)
     return entries
 
 
-def raw_header(file: Path) -> tuple[dict[str, Any], int]:
-    """Return the header's JSON object, and the byte at which the data begins.
+def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
+    """Return the header's JSON object, the byte at which the data begins, and the file's size.
 
     UsageError where this is not a safetensors file.
     """
-    size = file.stat().st_size
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{file}: not a safetensors file: it is no regular file")
     with file.open("rb") as stream:
-        first = stream.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise UsageError(
-                f"{file}: not a safetensors file: a header of {length} bytes in {size}"
-            )
+        start = stream.read(START_BYTES)
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+        if not 2 <= length <= min(MAX_HEADER_BYTES, found.st_size - 8):
+            what = disguise(start) or f"a header of {length} bytes in {found.st_size}"
+            raise UsageError(f"{file}: not a safetensors file: {what}")
+        stream.seek(8)
         text = stream.read(length)
     try:
-        header = json.loads(text)
+        header = strict_json(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not a safetensors file: {error}") from None
+        raise UsageError(f"{file}: not a safetensors file: {shown(str(error))}") from None
     if not isinstance(header, dict):
         raise UsageError(f"{file}: not a safetensors file: its header is no object")
-    return header, 8 + length
+    return header, 8 + length, found.st_size
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON. ValueError where a key is there twice, or a number is NaN or infinite."""
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"{shown(twice)} is there twice")
+        return found
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    return json.loads(text, object_pairs_hook=distinct, parse_constant=refuse)
+
+
+def is_text_mapping(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def entry_of(file: Path, name: str, fields: Any, offset: int) -> Entry:
+    """Return the entry of one tensor. The file's data begin at `offset`.
+
+    UsageError names file and tensor.
+    """
+    try:
+        dtype = DTYPES[fields["dtype"]]
+        shape, (start, end) = sizes_of(fields["shape"]), sizes_of(fields["data_offsets"])
+    except (KeyError, ValueError, TypeError) as error:
+        what = f"{type(error).__name__}: {shown(str(error))}"
+        raise UsageError(
+            f"{file}: {shown(name)}: a header entry that is not understood ({what})"
+        ) from None
+    # A dimension of 0 hides the others from the product, but not from whoever makes the tensor.
+    if math.prod(max(1, one) for one in shape) * ITEMSIZE_BYTES[dtype] >= MAX_SIZE:
+        raise UsageError(f"{file}: {shown(name)}: a shape that no memory holds: {list(shape)[:8]}")
+    if end - start != math.prod(shape) * ITEMSIZE_BYTES[dtype]:
+        raise UsageError(
+            f"{file}: {shown(name)}: its offsets do not fit its shape {list(shape)[:8]}"
+        )
+    return Entry(file, dtype, shape, offset + start, end - start)
+
+
+def sizes_of(value: Any) -> tuple[int, ...]:
+    """Return a list of sizes as a tuple. ValueError where it is none, as with 2.0, true or 2**70."""
+    if not isinstance(value, list) or len(value) > MAX_RANK:
+        raise ValueError("not a list of sizes")
+    for size in value:
+        if type(size) is not int or not 0 <= size < MAX_SIZE:
+            raise ValueError(f"{size!r} is no size")
+    return tuple(value)
+
+
+def check_layout(file: Path, entries: Mapping[str, Entry], offset: int, size: int) -> None:
+    """Raise UsageError unless the tensors fill the file, in some order, each byte once."""
+    end = offset
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.end > size:
+            raise UsageError(
+                f"{file}: cut off: {shown(name)} ends at byte {entry.end} of {size}; "
+                "download or save it again"
+            )
+        if entry.start != end:
+            what = (
+                "overlaps the tensor before it" if entry.start < end else "leaves a gap before it"
+            )
+            raise UsageError(f"{file}: {shown(name)}: {what}, which safetensors does not allow")
+        end = entry.end
+    if end != size:
+        raise UsageError(
+            f"{file}: damaged: {size - end} bytes follow its last tensor; download or save it again"
+        )
+
+
+def shown(text: str) -> str:
+    """Return a name or a text of a file, cut to what a message can show."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[:MOST_SHOWN]}... ({len(text)} characters)"

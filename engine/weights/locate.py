@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import UsageError
+
+# The folder of a repository in the hub's cache.
+HUB_FOLDER = re.compile(r"models--(.+)")
 
 
 def locate(place: str) -> Path:
@@ -26,11 +30,30 @@ def download(hub_id: str) -> Path:
     """Download a hub model's weights, config and tokenizer. UsageError where that fails."""
     import huggingface_hub
 
-    patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
+    patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken"]
     try:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:
         reason = str(error).split("\n")[0][:160]
         raise UsageError(
-            f"{hub_id}: no such folder, and not to be had from the hub ({reason})"
+            f"{hub_id}: as a path, no such folder from {Path.cwd()}; as a hub id, not to be had "
+            f"({reason})"
         ) from None
+
+
+def known_as(folder: Path) -> str:
+    """Return ORG/MODEL for a folder in the hub's cache, else the folder's own name."""
+    place = folder.resolve()
+    found = HUB_FOLDER.fullmatch(place.parent.parent.name)
+    if found and place.parent.name == "snapshots":
+        return found[1].replace("--", "/", 1)
+    return folder.name or place.name
+
+
+def hub_blobs(folder: Path) -> Path | None:
+    """Return where the hub's cache keeps the files to which a snapshot's folder links.
+
+    None for a folder outside that cache.
+    """
+    repository = folder.resolve().parent.parent
+    return repository / "blobs" if HUB_FOLDER.fullmatch(repository.name) else None

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from .budget import TensorBytes
 from .checkpoint import Checkpoint
+from .headers import shown
+from .plain import FLOATS, check_config, check_float, check_plain, is_buffer
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
-FLOATS = ("bfloat16", "float16", "float32")
-QUANTISED = ("float8_e4m3fn", "float8_e5m2", "int8", "uint8")
+DOUBLE = "float64"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class Selection:
         if not experts:
             raise UsageError("no expert is given: add --expert NAME=DIR")
         opened = Checkpoint.open(base)
-        names = select(opened, include)
         checkpoints = {name: Checkpoint.open(place) for name, place in experts.items()}
+        check_plain("", opened)
+        for expert, checkpoint in checkpoints.items():
+            check_plain(f"expert {expert}: ", checkpoint)
+        check_config(opened)
+        names = select(opened, include)
         for expert, checkpoint in checkpoints.items():
             for name in names:
                 check_pair(expert, name, opened, checkpoint)
@@ -77,14 +82,10 @@ def select(base: Checkpoint, include: str) -> tuple[str, ...]:
         matches = re.compile(pattern).search
     except re.error as error:
         raise UsageError(f"--include {include}: not a regular expression: {error}") from None
-    matching = [name for name in base.names if matches(name)]
+    matching = [name for name in base.names if matches(name) and not is_buffer(base, name)]
     for name in matching:
-        if (dtype := base.entries[name].dtype) in QUANTISED:
-            file = base.entries[name].file
-            raise UsageError(
-                f"{file}: {name} is {dtype}: quantised weights cannot be merged; "
-                "start from a 16 or 32 bit checkpoint"
-            )
+        if base.entries[name].dtype == DOUBLE:
+            check_float("", base, name)
     selected = [name for name in matching if base.entries[name].dtype in FLOATS]
     if not selected:
         raise UsageError(f"--include {include}: selects no tensor of {base.folder}")
@@ -97,12 +98,11 @@ def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint)
     It may be absent, have another shape, or not be a float of 16 or 32 bits.
     """
     if name not in checkpoint.entries:
-        raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {name}")
+        raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {shown(name)}")
     mine, theirs = base.shape(name), checkpoint.shape(name)
     if mine != theirs:
         raise UsageError(
-            f"expert {expert} ({checkpoint.folder}): {name} has shape {list(theirs)}, "
+            f"expert {expert} ({checkpoint.folder}): {shown(name)} has shape {list(theirs)}, "
             f"the base's is {list(mine)}"
         )
-    if (dtype := checkpoint.entries[name].dtype) not in FLOATS:
-        raise UsageError(f"expert {expert}: {name} is {dtype}, not a 16 or 32 bit float")
+    check_float(f"expert {expert}: ", checkpoint, name)

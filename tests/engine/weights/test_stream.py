@@ -15,7 +15,8 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.output.disk import SYNC_BYTES, Disk
 from selfdev_engine.engine.weights import stream as stream_module
 from selfdev_engine.engine.weights.bank import Bank
-from selfdev_engine.engine.weights.checkpoint import Checkpoint, read_header
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.headers import read_header
 from selfdev_engine.engine.weights.stream import assigned, make_slots, slot_bytes, stream
 
 SIZE = Size(layers=2, vocab=2000)

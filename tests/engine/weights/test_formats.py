@@ -1,0 +1,252 @@
+"""What a folder of weights may be: safetensors' malformed headers, missing and double files, disguises.
+
+Each is refused in one line that names the file and what to do; what safetensors reads, we read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.files import INDEX
+from selfdev_engine.engine.weights.headers import read_header
+from selfdev_engine.engine.weights.locate import known_as
+from selfdev_engine.engine.weights.selection import Selection
+
+UP = "layers.0.mlp.up_proj.weight"
+TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+
+
+def write(file: Path, header: object, size: int = 16, **more: bytes) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    text = more.get("raw", text)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+    return file
+
+
+def changed(**fields: object) -> dict:
+    return {"a": {**TENSOR, **fields}}
+
+
+def two(first: list[int], second: list[int]) -> dict:
+    return {n: {**TENSOR, "data_offsets": o} for n, o in (("a", first), ("b", second))}
+
+
+MALFORMED = {  # header -> what the line says; the data are 16 bytes
+    "not_json": (b'{"a": ', "not a safetensors file"),
+    "not_utf8": (b'{"\xff\xfe": 1}', "not a safetensors file"),
+    "not_an_object": (b"[1, 2]", "no object"),
+    "byte_order_mark": (b'\xef\xbb\xbf{"a": {}}', "not a safetensors file"),
+    "deep": (b"[" * 20_000, "not a safetensors file"),
+    "many_digits": (b'{"a": ' + b"9" * 5000 + b"}", "not a safetensors file"),
+    "a_key_twice": (b'{"a": {"dtype": "F32"}, "a": {"dtype": "F32"}}', "a is there twice"),
+    "nan": (
+        b'{"a": {"dtype": "F32", "shape": [NaN], "data_offsets": [0, 16]}}',
+        "NaN is no number",
+    ),
+    "infinite": (
+        b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 16]}}',
+        "inf is no",
+    ),
+    "a_fraction": (changed(shape=[2.0, 2]), r"2\.0 is no size"),
+    "a_truth": (changed(shape=[True, 4]), "True is no size"),
+    "a_text": (changed(shape=["2", "2"]), "'2' is no size"),
+    "no_list": (changed(shape=4), "not a list"),
+    "negative": (changed(shape=[-2, -2]), "-2 is no size"),
+    "beyond_64_bits": (changed(shape=[0, 2**70], data_offsets=[0, 0]), "is no size"),
+    "hidden_by_a_zero": (changed(shape=[0, 2**40, 2**40], data_offsets=[0, 0]), "no memory holds"),
+    "of_many_dimensions": (changed(shape=[1] * 100), "not a list"),
+    "an_unknown_dtype": (changed(dtype="F4"), "F4"),
+    "no_fields": ({"a": []}, "a: a header entry"),
+    "no_offsets": ({"a": {"dtype": "F32", "shape": [2, 2]}}, "data_offsets"),
+    "three_offsets": (changed(data_offsets=[0, 8, 16]), "a: a header entry"),
+    "backwards": (changed(data_offsets=[16, 0]), "do not fit"),
+    "another_size": (changed(shape=[2, 3]), r"do not fit its shape \[2, 3\]"),
+    "beyond_the_end": ({"a": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}}, "cut off"),
+    "a_gap_first": (changed(shape=[2], data_offsets=[8, 16]), "a: leaves a gap"),
+    "overlap": (two([0, 16], [0, 16]), "b: overlaps"),
+    "too_short": (changed(shape=[2], data_offsets=[0, 8]), "8 bytes follow"),
+    "metadata_of_numbers": ({"__metadata__": {"x": 1}, **changed()}, "__metadata__"),
+    "metadata_of_a_list": ({"__metadata__": [], **changed()}, "__metadata__"),
+    "a_long_name": ({"x" * 90_000: {**TENSOR, "shape": [3]}}, r"x\.\.\. \(90000 characters\)"),
+}
+LENIENT = {
+    "not_an_object",
+    "a_key_twice",
+    "of_many_dimensions",
+}  # where versions of safetensors differ
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_header_is_one_line(tmp_path, name):
+    header, says = MALFORMED[name]
+    file = write(tmp_path / "model.safetensors", header)
+    with pytest.raises(UsageError, match=says) as found:
+        read_header(file)
+    assert str(file) in str(found.value) and len(str(found.value)) < 600
+    if name not in LENIENT:
+        with (
+            pytest.raises((SafetensorError, ValueError, OverflowError)),
+            safe_open(file, "pt") as f,
+        ):
+            f.get_tensor(next(iter(f.keys())))
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, 1 << 40, 1 << 63, (1 << 64) - 1])
+def test_a_header_of_an_absurd_length(tmp_path, length):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", length) + b"{}")
+    with pytest.raises(UsageError, match=f"a header of {length} bytes"):
+        read_header(file)
+
+
+def test_what_safetensors_reads_is_read(tmp_path):
+    """No padding, tensors in another order than their bytes, scalars, empty ones, spaces at the end."""
+    header = {
+        "b": {"dtype": "F32", "shape": [], "data_offsets": [12, 16]},
+        "none": {"dtype": "F32", "shape": [0, 5], "data_offsets": [4, 4]},
+        "a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
+        "c": {"dtype": "I64", "shape": [1], "data_offsets": [4, 12]},
+    }
+    write(tmp_path / "model.safetensors", json.dumps(header).encode() + b"   ")
+    found, wanted = Checkpoint.open(str(tmp_path)), load_file(tmp_path / "model.safetensors")
+    for name, tensor in wanted.items():
+        assert torch.equal(found.tensor(name), tensor)
+        assert torch.equal(found.mapped(name), tensor)
+
+
+# ---- folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "model"
+    place.mkdir()
+    save_file({UP: torch.zeros(2, 3)}, place / "model.safetensors")
+    (place / "config.json").write_text('{"model_type": "llama"}')
+    return place
+
+
+def save(place: Path, *names: str) -> None:
+    save_file({name: torch.zeros(2, 3) for name in names}, place)
+
+
+def index(folder: Path, **where: str) -> None:
+    (folder / INDEX).write_text(json.dumps({"weight_map": where}))
+
+
+def shards(folder: Path, *names: str) -> None:
+    (folder / "model.safetensors").unlink()
+    for i, name in enumerate(names):
+        save(folder / name, f"t{i}")
+
+
+def adapter(folder: Path, *more: str) -> None:
+    shards(folder)
+    save(folder / "adapter_model.safetensors", "x.lora_A.weight")
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def disguised(start: bytes):
+    return lambda f: (f / "model.safetensors").write_bytes(start + b"x" * 100)
+
+
+FOLDERS = {
+    "first_shard_missing": (lambda f: shards(f, "m-00002-of-00002.safetensors"), "m-00001-of-00002"),
+    "last_shard_missing": (lambda f: shards(f, "m-1-of-3.safetensors", "m-2-of-3.safetensors"), "m-3-of-3"),
+    "shards_of_two_sets": (lambda f: shards(f, "m-1-of-1.safetensors", "n-1-of-1.safetensors"), "two sets"),
+    "an_absurd_total": (lambda f: shards(f, "m-1-of-99999999999.safetensors"), "m-2-of-9999"),
+    "an_index_of_absent": (lambda f: index(f, a="m-1-of-2.safetensors"), "m-1-of-2.safetensors: no such"),
+    "an_index_beside": (lambda f: (save(f / "a.safetensors", "a"), index(f, a="a.safetensors")), "two sets"),
+    "an_index_that_lies": (lambda f: index(f, **{UP: "model.safetensors", "b": "model.safetensors"}), "hold b"),
+    "an_index_of_paths": (lambda f: index(f, a="../model.safetensors"), "no name of a file"),
+    "an_index_of_long_names": (lambda f: index(f, a="a" * 70_000 + ".safetensors"), "no name of a file"),
+    "an_index_of_numbers": (lambda f: (f / INDEX).write_text('{"weight_map": {"a": 1}}'), "1 is no"),
+    "an_index_of_lists": (lambda f: (f / INDEX).write_text('{"weight_map": []}'), "no mapping"),
+    "an_index_twice": (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b", "a": "c"}}'), "twice"),
+    "an_index_pointer": (lambda f: (f / INDEX).write_text("version https://git-lfs.github"), "LFS"),
+    "a_backup": (lambda f: save(f / "backup.safetensors", UP), r"model\.safetensors: .* backup\.safe"),
+    "something_beside": (lambda f: save(f / "extra.safetensors", "v"), r"extra\.safetensors: lies beside"),
+    "an_adapter": (adapter, "is an adapter"),
+    "an_adapter_saved_whole": (lambda f: save(f / "model.safetensors", "base_model.model.q.lora_A.weight"), "LoRA"),
+    "no_weights": (shards, "holds no"),
+    "gguf": (lambda f: (shards(f), (f / "m.gguf").write_text("GGUF")), "GGUF"),
+    "one_folder_deeper": (lambda f: (shards(f), (f / "in").mkdir(), save(f / "in/m.safetensors", "a")), "in/ in it"),
+    "no_tensor": (lambda f: write(f / "model.safetensors", {}, 0), "hold no tensor"),
+    "a_pipe": (lambda f: (shards(f), os.mkfifo(f / "model.safetensors")), "no regular file"),
+    "an_empty_file": (lambda f: (f / "model.safetensors").write_bytes(b""), "empty"),
+    "a_pointer": (disguised(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "a_page": (disguised(b"\n<!DOCTYPE html><html>"), "web page"),
+    "a_zip": (disguised(b"PK\x03\x04"), "zip"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_that_is_no_whole_model_is_refused(folder, name):
+    spoil, says = FOLDERS[name]
+    spoil(folder)
+    with pytest.raises(UsageError, match=says) as found:
+        Checkpoint.open(str(folder))
+    assert str(folder) in str(found.value) and len(str(found.value)) < 600
+
+
+def test_what_loaders_leave_out_is_left_out(folder):
+    """An adapter beside the weights, and Mistral's own format."""
+    save(folder / "adapter_model.safetensors", "x.lora_A.weight")
+    save(folder / "consolidated.safetensors", UP, "other")
+    assert Checkpoint.open(str(folder)).names == (UP,)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: (f / "config.json").unlink(), r"config\.json: no such file"),
+        (lambda f: (f / "config.json").write_text("[]"), "not a JSON object"),
+        (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
+        (lambda f: (f / "config.json").write_text("<html>"), "web page"),
+        (lambda f: save_file({UP: torch.zeros(2, 3).double()}, f / "model.safetensors"), "is float64"),
+        (lambda f: save_file({UP: torch.zeros(6, 1).char()}, f / "model.safetensors"), "is quantised"),
+        (lambda f: save(f / "model.safetensors", UP, f"{UP}.absmax"), rf"is quantised \(.*{UP}\.absmax"),
+        (lambda f: save(f / "model.safetensors", "layers.0.mlp.up_proj.qweight"), "is quantised"),
+        (
+            lambda f: (f / "config.json").write_text(
+                '{"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}'
+            ),
+            r"is quantised \(gptq; quantization_config",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_merged_is_refused_by_its_true_reason(folder, tmp_path, spoil, says):
+    good = tmp_path / "good"
+    good.mkdir()
+    for path in folder.iterdir():
+        (good / path.name).write_bytes(path.read_bytes())
+    spoil(folder)
+    with pytest.raises(UsageError, match=says):
+        Selection.open(str(folder), {"x": str(good)}, "mlp")
+    if (
+        "weights" in says or "quantised" in says or "float64" in says
+    ):  # the others are the base's alone
+        with pytest.raises(UsageError, match=says):
+            Selection.open(str(good), {"x": str(folder)}, "mlp")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("models--org--some-model/snapshots/0123abc", "org/some-model"),
+        ("models--org--two--parts/snapshots/0123abc", "org/two--parts"),
+        ("models--gpt2/snapshots/0123abc", "gpt2"),
+        ("org/some-model", "some-model"),
+    ],
+)
+def test_a_model_is_known_by_its_hub_id(tmp_path, place, name):
+    assert known_as(tmp_path / place) == name
