@@ -16,13 +16,17 @@ from typing import Any
 
 from .errors import Rejected, Rejection
 from .output.card import model_card
+from .output.companions import Companions
 from .output.folder import check_out, put_in_place, scratch_beside, write_marker
+from .output.read_back import read_back
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
 from .plans.cost import Cost, cost_of
 from .plans.plan import Plan, TensorPlan
 from .plans.planner import Planner
 from .program import Program
+from .resident.check import Check, check_folder
+from .resident.client import check_engine
 from .sandbox.box import Sandbox
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
@@ -53,6 +57,10 @@ class MergeReport:
     bytes_read: int
     bytes_written: int
     peak_rss_bytes: int
+    # What people should know, such as files of the base that were left out.
+    notes: list[str]
+    # What `check` found, where it was asked for.
+    check: Check | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,17 +81,23 @@ def merge_to_folder(
     progress: Progress | None = None,
     sandbox: Sandbox | None = None,
     also_read: Mapping[str, Path] | None = None,
+    check: bool = False,
+    trust_remote_code: bool = False,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
     A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors in
-    flight. `also_read` are inputs besides the models; a key says what the input is. Raises UsageError
-    (input, environment, disk) or Rejected (the program); then nothing is left behind. The commands `merge`
-    and `export` call this.
+    flight. `also_read` are inputs besides the models; a key says what the input is. `check` loads the
+    result in transformers and asks it one question. `trust_remote_code` copies the base's code, too.
+    Raises UsageError (input, environment, disk) or Rejected (the program); then nothing is left behind.
+    The commands `merge` and `export` call this.
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
+    if check:
+        check_engine("transformers")
+    companions = Companions.of(bank.selection.base.folder, trust_remote_code)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
         replaced = check_out(out, bank.selection, overwrite, also_read)
@@ -95,19 +109,37 @@ def merge_to_folder(
             bank.memos.forget()
         fresh = scratch / "folder"
         fresh.mkdir()
-        writer = Writer(bank, plan, kernels, fresh, memory_bytes)
-        prints = writer.write(progress or (lambda done, total: None))
-        if isinstance(prints, Rejection):
-            raise Rejected(prints)
-        digest = weights_fingerprint(prints)
-        (fresh / "README.md").write_text(model_card(program, bank.selection, plan, digest))
-        write_marker(fresh, {"program": plan.fingerprint, "weights": digest})
+        writer = Writer(bank, plan, kernels, fresh, memory_bytes, companions)
+        digest = write_folder(writer, program, progress or (lambda done, total: None))
+        checked = check_folder(fresh, digest, scratch / "check.log") if check else None
         put_in_place(fresh, out, replaced)
-    return report_of(plan, writer, digest, out, kernels.name, time.monotonic() - began)
+    return report_of(plan, writer, digest, out, kernels.name, checked, time.monotonic() - began)
+
+
+def write_folder(writer: Writer, program: Program, progress: Progress) -> str:
+    """Write all of the merged folder and read it back. Returns the weights' fingerprint.
+
+    Raises Rejected where the plan's result cannot be used.
+    """
+    prints = writer.write(progress)
+    if isinstance(prints, Rejection):
+        raise Rejected(prints)
+    digest, selection = weights_fingerprint(prints), writer.bank.selection
+    card = model_card(program, selection, writer.plan, digest)
+    (writer.folder / "README.md").write_text(card)
+    write_marker(writer.folder, {"program": writer.plan.fingerprint, "weights": digest})
+    read_back(writer.folder, selection.base, writer.companions)
+    return digest
 
 
 def report_of(
-    plan: Plan, writer: Writer, digest: str, out: Path, backend: str, seconds: float
+    plan: Plan,
+    writer: Writer,
+    digest: str,
+    out: Path,
+    backend: str,
+    checked: Check | None,
+    seconds: float,
 ) -> MergeReport:
     """Make the report of a merge from its plan and its writer."""
     costs = [tensor_cost(writer.bank, name, p) for name, p in plan.tensors.items()]
@@ -127,6 +159,8 @@ def report_of(
         bytes_read=writer.bytes_read,
         bytes_written=writer.bytes_written,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+        notes=[f"left out: {what}" for what in writer.companions.left_out],
+        check=checked,
     )
 
 

@@ -10,14 +10,14 @@ from ..weights.selection import Selection
 
 
 def model_card(program: Program, selection: Selection, plan: Plan, weights_fingerprint: str) -> str:
-    """Return the text of the folder's README.md, with the hub's metadata at its head."""
-    models = [
-        selection.base.folder.name,
-        *(c.folder.name for c in selection.experts.values()),
-    ]
+    """Return the text of the folder's README.md, with the hub's metadata at its head.
+
+    Models are named by hub id or by folder, never by a path of this machine.
+    """
+    models = [model.known_as for model in selection.models]
     head = ["---", "library_name: transformers", "tags:", "- merge", "- selfdev-engine"]
     head += ["base_model:", *(f"- {json.dumps(name)}" for name in models), "---"]
-    experts = [f"| {name} | `{c.folder}` |" for name, c in selection.experts.items()]
+    experts = [f"| {name} | `{c.known_as}` |" for name, c in selection.experts.items()]
     params = ", ".join(f"{key}={value!r}" for key, value in program.params.items())
     fence = "`" * 4
     return "\n".join(
@@ -29,9 +29,9 @@ def model_card(program: Program, selection: Selection, plan: Plan, weights_finge
             "Made by selfdev-engine: a merge program applied to the task vectors (expert minus base)",
             f"of {len(plan.tensors)} tensors; every other tensor is the base's.",
             "",
-            "| model | folder |",
+            "| model | made from |",
             "| --- | --- |",
-            f"| base | `{selection.base.folder}` |",
+            f"| base | `{selection.base.known_as}` |",
             *experts,
             "",
             f"Tensors: `{selection.include}`. Parameters: {params or 'none'}. Tier: {plan.tier}.",

@@ -181,7 +181,8 @@ def put_in_place(fresh: Path, out: Path, replaced: Identity | None) -> None:
     `replaced` is the identity of the folder that was there at the beginning. A folder that appeared
     meanwhile is left alone: the merge is then kept under another name, which the UsageError says.
     """
-    sync(fresh)
+    for path in (*fresh.rglob("*"), fresh):
+        sync(path)
     place = real(out)
     there = identity(place)
     try:
@@ -220,9 +221,9 @@ def exchange(fresh: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sync(folder: Path) -> None:
-    """Sync a folder, so that its names are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Sync a file or a folder, so that its contents or its names are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

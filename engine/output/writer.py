@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,12 +16,13 @@ from ..errors import Rejection, UsageError
 from ..plans.apply import merge_tensors
 from ..plans.plan import Plan
 from ..weights.bank import Bank
-from ..weights.files import INDEX
+from ..weights.checkpoint import Checkpoint
+from ..weights.files import INDEX, SINGLE
 from ..weights.fingerprint import TensorPrint, new_digest
 from ..weights.headers import Entry
 from ..weights.stream import make_slots, stream
+from .companions import Companions
 from .disk import Disk, write_all
-from .folder import MARKER
 
 # Files with these suffixes are weights, so they are not copied from the base.
 WEIGHTS = {
@@ -49,9 +50,16 @@ class Writer:
     """
 
     def __init__(
-        self, bank: Bank, plan: Plan, backend: Backend, folder: Path, memory: int | None
+        self,
+        bank: Bank,
+        plan: Plan,
+        backend: Backend,
+        folder: Path,
+        memory: int | None,
+        companions: Companions,
     ) -> None:
         self.bank, self.plan, self.backend, self.folder = bank, plan, backend, folder
+        self.companions = companions
         self.slots = make_slots(bank.residency, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
         self.disk = Disk()
@@ -62,7 +70,8 @@ class Writer:
         Returns a Rejection instead where the plan's result cannot be used.
         """
         base = self.bank.selection.base
-        copy_companions(base.folder, self.folder)
+        self.companions.copy(self.folder)
+        write_index(base, self.folder)
         with ExitStack() as stack:
             files = {file: stack.enter_context(self._open(file)) for file in base.files}
             stack.enter_context(self.disk)
@@ -148,14 +157,11 @@ class Writer:
         return digest.hexdigest()
 
 
-def copy_companions(source: Path, target: Path) -> None:
-    """Copy config, tokenizer, templates: every file that is neither weights nor model card."""
-    for path in source.iterdir():
-        skipped = path.suffix in WEIGHTS or path.name.startswith(".")
-        skipped = skipped or path.name in ("README.md", MARKER)
-        if (
-            path.is_file()
-            and not skipped
-            and (path.name == INDEX or ".index.json" not in path.name)
-        ):
-            shutil.copyfile(path, target / path.name)
+def write_index(base: Checkpoint, folder: Path) -> None:
+    """Write which file holds which tensor. Loaders need it unless all lie in `model.safetensors`."""
+    if [file.name for file in base.files] == [SINGLE]:
+        return
+    size_bytes = sum(entry.size_bytes for entry in base.entries.values())
+    where = {name: entry.file.name for name, entry in base.entries.items()}
+    index = {"metadata": {"total_size": size_bytes}, "weight_map": where}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")

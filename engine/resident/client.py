@@ -39,6 +39,12 @@ def installed_engine(name: str) -> str:
     return name
 
 
+def check_engine(name: str) -> None:
+    """Raise MissingExtra where the engine is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise MissingExtra(name, "cpu" if name == "vllm" else "train")
+
+
 class Client:
     """Calls one worker; a context manager. Calls wait for their reply; threads may overlap theirs.
 
@@ -57,8 +63,7 @@ class Client:
 
         Its output goes to `log`, else to a temporary file. MissingExtra where the engine is absent.
         """
-        if importlib.util.find_spec(settings.engine) is None:
-            raise MissingExtra(settings.engine, "cpu" if settings.engine == "vllm" else "train")
+        check_engine(settings.engine)
         process = WorkerProcess(log)
         process.send(settings.to_json())
         return Client(process, settings.stall_s)

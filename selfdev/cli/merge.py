@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .command import Result, command, importing
 from .options import environment_options, model_options, parse_bytes, parse_experts, parse_params
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from ...engine.weights.selection import Selection
 
 
 def render(result: Result) -> str:
@@ -17,7 +21,10 @@ def render(result: Result) -> str:
         f"{result['out']}  ({result['tensors']} tensors, {result['seconds']:.1f} s, {moved:.2f} GB moved)",
         f"tier {result['tier']}, backend {result['backend']}, {result['passes']} passes",
         f"weights {result['weights_fingerprint']}, program {result['fingerprint']}",
+        *result["notes"],
     ]
+    if found := result["check"]:
+        lines.append(f"{found['engine']} loads it and answers {found['answer']!r}")
     return "\n".join(lines)
 
 
@@ -41,6 +48,14 @@ def load_torch() -> None:
     help="Folder to write the checkpoint to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")
+@click.option(
+    "--check", is_flag=True, help="Load the result in transformers and ask it one question."
+)
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Copy the base's .py files, too; nothing runs them here.",
+)
 @environment_options
 def merge_command(
     program: str,
@@ -51,6 +66,8 @@ def merge_command(
     params: tuple[str, ...],
     out: Path,
     overwrite: bool,
+    check: bool,
+    trust_remote_code: bool,
     memory: str | None,
     seed: int,
     unsafe_sandbox: bool,
@@ -61,19 +78,16 @@ def merge_command(
     PROGRAM is a .py file, a text file with a fenced code block, or the name of a built-in method
     (for example `merge ties --param density=0.3 ...`).
     """
-    from ...engine.output.folder import check_out
-    from ...engine.screening.inputs import check_backend
     from ...engine.trace.settings import TraceSettings, open_sandbox
-    from ...engine.weights.selection import Selection
     from ..methods import read_program
 
     models = parse_experts(experts)
     source = read_program(program, parse_params(params), len(models))
     memory_bytes = parse_bytes(memory)
-    check_backend(backend)
     file = Path(program).expanduser()
     also_read = {"the program": file} if file.exists() else {}
-    check_out(out, Selection.open(base, models, include), overwrite, also_read)
+    selection = selected(base, models, include, backend, check)
+    check_destination(selection, out, overwrite, also_read, trust_remote_code)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
         load_torch()  # while the sandbox loads its own
@@ -93,5 +107,32 @@ def merge_command(
             progress=bar.update,
             sandbox=sandbox,
             also_read=also_read,
+            check=check,
+            trust_remote_code=trust_remote_code,
         )
     return report.to_json()
+
+
+def selected(
+    base: str, experts: dict[str, str], include: str, backend: str, check: bool
+) -> Selection:
+    """Read the headers of base and experts. UsageError says what is wrong with them; no torch is loaded."""
+    from ...engine.resident.client import check_engine
+    from ...engine.screening.inputs import check_backend
+    from ...engine.weights.selection import Selection
+
+    check_backend(backend)
+    if check:
+        check_engine("transformers")
+    return Selection.open(base, experts, include)
+
+
+def check_destination(
+    selection: Selection, out: Path, overwrite: bool, also_read: dict[str, Path], trust: bool
+) -> None:
+    """Raise UsageError where --out must not be written, or what belongs there cannot be copied."""
+    from ...engine.output.companions import Companions
+    from ...engine.output.folder import check_out
+
+    check_out(out, selection, overwrite, also_read)
+    Companions.of(selection.base.folder, trust)
