@@ -23,10 +23,21 @@ REJECTION_KINDS = (
 MAX_TEXT = 400  # characters of a rejection's text that a child wrote
 
 
+def visible(text: str) -> str:
+    """Escape what could drive a terminal or hide: all that is not printable but newlines and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def in_one_line(text: str) -> str:
+    """Escape a text so that it can neither drive a terminal nor forge a line of its own."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def printable(text: object, most: int = MAX_TEXT) -> str:
-    """A child's text, escaped and cut: control characters could drive a terminal."""
-    cut = str(text)[:most]
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)[:most]
+    """A child's text, escaped and cut."""
+    return visible(str(text)[:most])[:most]
 
 
 @dataclass(frozen=True)
@@ -34,11 +45,12 @@ class Rejection:
     """Why a program was not scored. It is shown to people, and is a training signal."""
 
     kind: str  # one of REJECTION_KINDS
-    detail: str  # what happened, and the nearest allowed form where there is one
+    detail: str  # what happened, and the nearest allowed form where there is one; escaped
     line: int | None = None  # the line in the program's text as it was given, from 1
 
     def __post_init__(self) -> None:
         assert self.kind in REJECTION_KINDS, self.kind
+        object.__setattr__(self, "detail", visible(self.detail))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -51,9 +63,12 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Failure:
-    """A bug or an accident of ours under one candidate; the text is a traceback."""
+    """A bug or an accident of ours under one candidate; the text is a traceback, escaped."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", visible(self.text))
 
     @property
     def last_line(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..weights.contents import FileFacts
+from .candidate import clean
 
 WEIGHTS = "weights"  # the part that is all tensors of a model; absent until they were read
 
@@ -30,9 +31,9 @@ class Input:
         """Whether all of its contents are known."""
         return not self.files or WEIGHTS in self.parts
 
-    def to_row(self) -> tuple[str, str, str, str]:
+    def to_row(self) -> tuple[str, str | None, str, str]:
         files = json.dumps([file.to_json() for file in self.files])
-        return self.role, self.place, files, json.dumps(dict(self.parts))
+        return self.role, clean(self.place), files, json.dumps(dict(self.parts))
 
 
 def input_of(row: sqlite3.Row) -> Input:

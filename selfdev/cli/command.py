@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ...engine.errors import Rejected, UsageError
+from ...engine.errors import Rejected, UsageError, in_one_line, visible
 
 Result = dict[str, Any]
 DONE, BUG, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -64,7 +64,7 @@ def command(
                 result = function(**options)
             except BaseException as error:
                 sys.exit(report_error(error, output))
-            output.json(result) if as_json else output.print(render(result))
+            output.json(result) if as_json else output.print(visible(render(result)))
             sys.exit(exit_code(result))
 
         return run
@@ -97,7 +97,7 @@ def report_error(error: BaseException, output: Output) -> int:
         if output.as_json:
             output.json({"status": "error", "error": line})
         return USAGE
-    traceback.print_exception(error)
+    print(visible("".join(traceback.format_exception(error))), file=sys.stderr)
     say("this is a bug of selfdev-engine; please report the lines above")
     return BUG
 
@@ -125,12 +125,7 @@ def say_rejected(error: Rejected, output: Output) -> int:
 
 def say(line: str) -> None:
     """Print a line on stderr, escaped."""
-    print(escaped(line), file=sys.stderr)
-
-
-def escaped(text: str) -> str:
-    """The text in one line, so that a program's words neither drive the terminal nor forge a line."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    print(in_one_line(line), file=sys.stderr)
 
 
 def run_cli(cli: click.Group) -> NoReturn:

@@ -119,6 +119,8 @@ def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
         name, equals, place = word.partition("=")
         if not (name and equals and place):
             raise UsageError(f"--expert {word}: write NAME=DIR, for example --expert math={word}")
+        if not name.isprintable():
+            raise UsageError(f"--expert {name!r}: a character of the name cannot be printed")
         if name in experts:
             raise UsageError(f"--expert {name}: the name is given twice")
         experts[name] = place

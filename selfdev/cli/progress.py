@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -10,6 +9,10 @@ from types import TracebackType
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+
+from ...engine.errors import in_one_line
+from .command import say
 
 # Without a terminal, updates are printed no more often than this.
 LINE_EVERY_S = 15.0
@@ -25,7 +28,7 @@ class Board(Progress):
         if self.leaders:
             table = Table("best so far", "dev", "95 %", box=None, pad_edge=False)
             for row in self.leaders:
-                table.add_row(*row)
+                table.add_row(*(Text(in_one_line(word)) for word in row))
             yield table
 
 
@@ -34,7 +37,11 @@ class Bar:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+        columns = (
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
         self._rich = Board(*columns, TimeElapsedColumn(), console=console)
         self._live = console.is_terminal
         self._task, self._label, self._total, self._said_at = None, "", 0, 0.0
@@ -58,7 +65,7 @@ class Bar:
         if self._live:
             if self._task is not None:
                 self._rich.update(self._task, completed=self._rich.tasks[-1].total or 1)
-            self._task = self._rich.add_task(label, total=total)
+            self._task = self._rich.add_task(in_one_line(label), total=total)
         else:
             self._say(f"{label} ...")
         return self
@@ -67,7 +74,7 @@ class Bar:
         """Show that `done` of the stage's total are done."""
         self._total = total or self._total
         if self._live and self._task is not None:
-            description = label or self._label
+            description = in_one_line(label or self._label)
             self._rich.update(
                 self._task, completed=done, total=self._total or None, description=description
             )
@@ -80,4 +87,4 @@ class Bar:
 
     def _say(self, line: str) -> None:
         self._said_at = time.monotonic()
-        print(line, file=sys.stderr, flush=True)
+        say(line)

@@ -8,8 +8,9 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ...engine.errors import UsageError
+from ...engine.errors import UsageError, in_one_line
 from .command import Result, command
 from .options import (
     accept_engine_option,
@@ -47,7 +48,7 @@ def model_table(result: Result) -> Table:
     if result["best"]:
         rows[f"best: {result['best']['id']}"] = result["best"]
     for name, row in rows.items():
-        table.add_row(name, interval(row["dev"]), interval(row["test"]))
+        table.add_row(Text(in_one_line(name)), interval(row["dev"]), interval(row["test"]))
     return table
 
 

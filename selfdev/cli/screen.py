@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...engine.errors import UsageError
-from .command import Result, command, escaped
+from ...engine.errors import UsageError, in_one_line
+from .command import Result, command
 from .options import (
     accept_engine_option,
     engine_option,
@@ -46,11 +46,13 @@ def summary(result: Result) -> str:
 
 
 def line(candidate: dict[str, Any]) -> str:
-    name = f"{escaped(candidate['id']):<28}"
+    name = f"{in_one_line(candidate['id']):<28}"
     if candidate["score"] is None:
         kind = f" ({candidate['kind']})" if candidate["kind"] else ""
         where = f", line {candidate['line']}" if candidate["line"] else ""
-        return f"{name} {candidate['status']}{kind}{where}: {escaped(candidate['detail'] or '')}"
+        return (
+            f"{name} {candidate['status']}{kind}{where}: {in_one_line(candidate['detail'] or '')}"
+        )
     same = f"  = {candidate['duplicate_of']}" if candidate["duplicate_of"] else ""
     if candidate["status"] == "stopped":
         same = f"  stopped after {candidate['n']} questions"

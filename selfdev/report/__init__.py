@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...engine.errors import MissingExtra
+from ...engine.errors import MissingExtra, visible
 from ...engine.output.file import check_file, write_file
 from ...engine.records.candidate import BASE, Candidate
 from ...engine.records.compare import Comparison, compare
@@ -45,7 +45,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     with Store.read(folder / "run.db") as store:
         facts = facts_of(store)
     config = (folder / "config.yaml").read_text()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    # What the run says goes through `shown`, then jinja2 escapes its markup.
+    environment = jinja2.Environment(
+        autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["percent"] = percent
     template = environment.from_string(TEMPLATE.read_text())
     page = template.render(run=folder.name, config=yaml.safe_load(config), raw=config, **facts)
@@ -86,8 +89,8 @@ def row_of(store: Store, candidate: Candidate) -> ReportRow:
         dev=store.score(candidate.id) if ran else None,
         test=store.score(candidate.id, "test") if ran else None,
         paired=paired(store, candidate.id) if ran else None,
-        source=visible(candidate.source),
-        detail=visible(candidate.detail),
+        source=(candidate.source or "")[:SHOWN_SOURCE_CHARACTERS],
+        detail=(candidate.detail or "")[:SHOWN_SOURCE_CHARACTERS],
     )
 
 
@@ -97,13 +100,9 @@ def paired(store: Store, name: str) -> Comparison | None:
     return compare(mine, base) if name != BASE and mine.keys() & base.keys() else None
 
 
-def visible(text: str | None) -> str:
-    """Text of a program for the page: shortened, with control characters escaped.
-
-    The template escapes markup.
-    """
-    cut = (text or "")[:SHOWN_SOURCE_CHARACTERS]
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in cut)
+def shown(value: Any) -> Any:
+    """A value of the page: text with its control characters escaped."""
+    return visible(value) if type(value) is str else value
 
 
 def known_models(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
+import sys
+
+import click
 import pytest
+from rich.console import Console
+from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageError
+from selfdev_engine.selfdev.cli import progress
+from selfdev_engine.selfdev.cli.command import command
+from selfdev_engine.selfdev.cli.run import model_table
 from selfdev_engine.selfdev.cli.screen import line
 
 FORGED = "x\nbase                         1.000 [0.999, 1.000]\x1b[2J\x07\u2028end"
@@ -22,3 +33,64 @@ def test_a_programs_words_forge_no_line(key):
 def test_a_failure_of_ours_has_no_kind():
     text = line(row(status="failed", detail="KeyError: 'ours'"))
     assert text.split() == ["p", "failed:", "KeyError:", "'ours'"]
+
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]")
+HOSTILE = "\x1b]0;title\x07 \x9b2J \u202e \ud800 [/red] [bold]"
+
+
+def hostile_command(what: str) -> click.Command:
+    def function() -> dict[str, str]:
+        if what == "usage":
+            raise UsageError(HOSTILE)
+        if what == "rejected":
+            raise Rejected(Rejection("runtime", HOSTILE, 3))
+        if what == "bug":
+            raise KeyError(HOSTILE)
+        return {"text": f"first line\n{HOSTILE}"}
+
+    return command("hostile", lambda result: result["text"])(function)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("what", ["usage", "rejected", "bug", "result"])
+def test_no_text_drives_the_terminal(capfd, what: str, as_json: bool):
+    with pytest.raises(SystemExit):
+        hostile_command(what).main(["--json"] if as_json else [], standalone_mode=False)
+    out, err = capfd.readouterr()
+    assert not CONTROL.search(out) and not CONTROL.search(err)
+    assert len(out.splitlines()) == (what == "result") * (1 if as_json else 2) or as_json
+    if as_json and what != "bug":
+        assert json.loads(out)
+
+
+def test_rejections_and_failures_are_escaped_wherever_they_go():
+    assert not CONTROL.search(Rejection("syntax", HOSTILE).detail)
+    assert not CONTROL.search(Failure(f"Traceback\n{HOSTILE}").last_line)
+
+
+def test_progress_shows_ids_as_they_are(monkeypatch):
+    """On a terminal, too: what looks like the markup of `rich` is none."""
+    terminal, screen = Console(file=io.StringIO(), force_terminal=True, width=120), io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **_: terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.Bar() as bar:
+        bar.stage(HOSTILE, 3)
+        bar.update(1, label=HOSTILE)
+        bar.leaders([(HOSTILE, "0.5", "[0.4, 0.6]")])
+        bar._rich.refresh()
+    shown = terminal.file.getvalue()
+    assert "[/red] [bold]" in shown and "\x07" not in shown and "\x9b" not in shown
+
+
+def test_names_of_experts_are_no_markup():
+    row = {"dev": None, "test": None}
+    result = {
+        "base": row,
+        "experts": {HOSTILE: row},
+        "baselines": {},
+        "best": {"id": HOSTILE, **row},
+    }
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(model_table(result))
+    assert console.export_text().count("[/red] [bold]") == 2

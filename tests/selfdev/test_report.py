@@ -67,6 +67,61 @@ def test_what_a_program_says_is_shown_not_obeyed(run):
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page.text)
 
 
+PAYLOADS = {
+    "markup": "</pre></td><script>alert(1)</script>",
+    "attribute": '" onmouseover="alert(1)" x="',
+    "quote": "' autofocus onfocus='alert(1)",
+    "link": "javascript:alert(1)",
+    "entity": "&lt;b&gt; &#x3c;i&#x3e;",
+    "template": "{{ 7 * 7 }}{% include 'x' %}",
+    "comment": "--><!-- <![CDATA[",
+    "control": "\x1b[2J\x00\x9b\u202e\u2028",
+    "half a pair": "\ud800",
+}
+
+
+def hostile_run(folder, text: str):
+    """A run in which every text that comes from outside is the payload."""
+    config = {**CONFIG, "base": text, "task": text, "include": text, "experts": {text: text}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    stored = text.encode("utf-8", "backslashreplace").decode()
+    with Store.open(folder / "run.db") as store, store.transaction():
+        row = {"id": stored, "source": text, "iteration": 1, "params": {"x": text}}
+        store.add_candidates([row, {**row, "id": "second"}, {**row, "id": "third"}])
+        store.decide(stored, status="scored", linear={"coefficients": {text: 1.0}, "residual": 0.0})
+        store.decide("second", status="duplicate", duplicate_of=stored)
+        store.decide("third", status="rejected", kind="syntax", detail=stored, line=3)
+        store.add_trace(stored, "fused", text, stored, 0, 1.0, [0.5])
+        store.add_score(stored, "t", "dev", score_of(samples(13), "flexible"), samples(13), {})
+        known = {"id": text, "dev": {"score": 0.5, "low": 0.4, "high": 0.6}, "test": None}
+        store.set_setting(
+            "result",
+            {"base": known, "experts": {text: known}, "baselines": {text: known}, "best": known},
+        )
+        turn = dict.fromkeys(("temperature", "sampled", "unique", "valid", "best", "mean"), 0.0)
+        turn |= {"iteration": 1, "pairs": 0, "dpo_steps": 0, "training": None}
+        store.set_iteration(1, {**turn, "rejected": {text: 1}, "generator_fingerprint": text})
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_no_text_becomes_markup(tmp_path, name: str):
+    """Whatever is put into names and texts, the page has the tags and attributes that it has anyway."""
+    plain, hostile = tmp_path / "plain", tmp_path / "hostile"
+    pages = []
+    for folder, text in ((plain, "harmless"), (hostile, PAYLOADS[name])):
+        folder.mkdir()
+        hostile_run(folder, text)
+        text = write_report(folder).read_text()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", text)
+        pages.append(Page(text))
+    shapes = [[(tag, sorted(attributes)) for tag, attributes in page.tags] for page in pages]
+    assert shapes[0] == shapes[1]
+    links = [
+        v for _, a in pages[1].tags for k, v in a.items() if k in ("href", "src", "xlink:href")
+    ]
+    assert links and all(link and link.startswith("#") for link in links)
+
+
 def test_an_unsafe_run_says_so(run):
     assert "--unsafe-sandbox" not in write_report(run).read_text()
     with Store.open(run / "run.db") as store:
