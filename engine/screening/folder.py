@@ -78,7 +78,7 @@ def read_config(folder: Path) -> Settings:
     config = folder / CONFIG
     try:
         found = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{config}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{config}: not a mapping of settings")
