@@ -52,7 +52,7 @@ def read_task_file(path: Path) -> TaskFile:
     """Read and check a YAML file. UsageError names the file and the wrong key."""
     try:
         data = yaml.safe_load(read(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a task: a mapping with `path` is wanted")

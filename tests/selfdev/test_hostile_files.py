@@ -67,7 +67,7 @@ def test_a_files_name_is_an_id_too(tmp_path):
         folder.mkdir(exist_ok=True)
         file = Path(str(folder).encode().decode(), name.decode(errors="surrogateescape"))
         file.write_text(GOOD)
-        with pytest.raises(UsageError, match="control character or half a surrogate pair"):
+        with pytest.raises(UsageError, match=r"id.*(control character|surrogate)"):
             read_programs([str(folder)])
         file.unlink()
 
@@ -113,7 +113,7 @@ def test_answers_of_models_may_be_any_text(tmp_path, capfd, task: str):
 def test_a_task_is_text(tmp_path, key: str):
     row = {"question": "q", "answer": "1", "prompt": "p"}
     file = lines(tmp_path / "t.jsonl", row, {**row, key: "\ud800"})
-    with pytest.raises(UsageError, match=rf"t\.jsonl:2: '{key}' holds half a surrogate pair"):
+    with pytest.raises(UsageError, match=rf"t\.jsonl:2: '{key}' .*surrogate"):
         load_task(f"jsonl:{file}")
 
 
