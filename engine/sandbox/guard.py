@@ -66,8 +66,11 @@ ALLOWED_CALLS = {
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 # REFUSE makes the call fail with EPERM, so that Python raises an error with a line.
 KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000
-LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+LOAD_WORD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_IF_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 X32_BIT = 0x40000000
+# Where the kernel's record of a call has its number, its ABI, and the fourth argument's low half.
+NUMBER_AT, ARCHITECTURE_AT, FOURTH_ARGUMENT_AT = 0, 4, 40
+MAP_SHARED = 1
 
 USER_NAMESPACE = 0x10000000
 NAMESPACES = {
@@ -92,18 +95,22 @@ def call(name: str, *args: object) -> None:
 def seccomp_filter() -> tuple[ctypes.Array[ctypes.c_char], bytes]:
     """The filter's program, which the caller must keep alive, and the structure for the kernel.
 
-    A call by another ABI (int 0x80, x32) kills. A call on the list passes. All others get EPERM.
+    A call by another ABI (int 0x80, x32) kills. A call on the list passes. All others get EPERM, and
+    so does an mmap of shared memory: the limit on a process's own memory does not count it.
     """
     column, architecture = MACHINES[platform.machine()]
-    numbers = [pair[column] for pair in ALLOWED_CALLS.values()]
+    mmap = ALLOWED_CALLS["mmap"][column]
+    numbers = [pair[column] for name, pair in ALLOWED_CALLS.items() if name != "mmap"]
     n = len(numbers)
 
     def instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("HBBI", code, yes, no, k)
 
-    lines = [instruction(LOAD_WORD, 4), instruction(JUMP_EQUAL, architecture, 1, 0)]
-    lines += [instruction(RETURN, KILL), instruction(LOAD_WORD, 0)]
-    lines += [instruction(JUMP_AT_LEAST, X32_BIT, n + 1, 0)]
+    lines = [instruction(LOAD_WORD, ARCHITECTURE_AT), instruction(JUMP_EQUAL, architecture, 1, 0)]
+    lines += [instruction(RETURN, KILL), instruction(LOAD_WORD, NUMBER_AT)]
+    lines += [instruction(JUMP_AT_LEAST, X32_BIT, n + 4, 0), instruction(JUMP_EQUAL, mmap, 0, 2)]
+    lines += [instruction(LOAD_WORD, FOURTH_ARGUMENT_AT)]
+    lines += [instruction(JUMP_IF_BITS, MAP_SHARED, n, n + 2)]
     lines += [instruction(JUMP_EQUAL, number, n + 1 - i, 0) for i, number in enumerate(numbers)]
     lines += [instruction(RETURN, action) for action in (REFUSE, KILL, ALLOW)]
     program = ctypes.create_string_buffer(b"".join(lines))
@@ -185,9 +192,11 @@ def hide_from_debuggers() -> None:
     call("prctl", PR_SET_DUMPABLE, 0)
 
 
-def limit_resources(address_space_bytes: int, cpu_s: int) -> None:
+def limit_resources(address_space_bytes: int, data_bytes: int, cpu_s: int) -> None:
+    """Limits this process. `data_bytes` are its own, writable ones; mapped files are not among them."""
     limits = {
         "AS": address_space_bytes,
+        "DATA": data_bytes,
         "NOFILE": CHANNEL + 1,
         "NPROC": 0,
         "FSIZE": 0,

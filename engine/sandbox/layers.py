@@ -44,7 +44,7 @@ def seccomp():
     guard.install_seccomp(structure)
     return fails(os.getcwd) and fails(socket.socket)
 def limits():
-    guard.limit_resources(1 << 40, 60); return fails(lambda: os.open("/dev/null", os.O_RDONLY) and os.dup(0))
+    guard.limit_resources(1 << 40, 1 << 40, 60); return fails(lambda: os.open("/dev/null", os.O_RDONLY) and os.dup(0))
 def landlock():
     guard.no_new_privileges(); guard.restrict_files(); return fails(lambda: open("/dev/null"))
 def signal_scope():

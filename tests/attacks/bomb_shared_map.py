@@ -1,5 +1,5 @@
-# attack: bomb  expect: memory
-# Shared anonymous memory counts too.
+# attack: bomb  expect: violation
+# Shared memory is refused: the limit on a process's own memory does not count it.
 import mmap
 
 
