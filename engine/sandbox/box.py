@@ -13,12 +13,14 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import TracebackType
 
 from ..errors import UsageError
-from .child import Child, Mailbox
+from .cell import Cell, MappedFiles
+from .child import Child
 from .job import Backlog, Job
 from .layers import missing_layers, usable_layers
+from .mailbox import Mailbox
+from .protocol import Setup
 from .zygote_process import ChildEnd, ZygoteLost, ZygoteProcess
 
 CPU_SLACK_S = 5  # seconds of CPU beyond the wall clock
@@ -45,10 +47,14 @@ class Sandbox:
         self._start()
 
     def _start(self) -> None:
-        # A child may use half of a job's time, and then take a job with all of its time.
-        cpu_s = int(1.5 * self.timeout_s) + CPU_SLACK_S
-        self._zygote = ZygoteProcess(self.handler, self.memory_bytes, cpu_s, usable_layers())
+        self._zygote = ZygoteProcess(self.handler, usable_layers())
         self._away_since = time.monotonic()
+
+    def cell(self, memory_bytes: int, limit_s: float, files: MappedFiles) -> Cell:
+        """Opens a child for several requests, which may use `limit_s` seconds. Raises ZygoteLost."""
+        self._zygote.wait_ready()
+        setup = Setup(memory_bytes, int(limit_s) + CPU_SLACK_S, files.maps)
+        return Cell(self._zygote, setup, files.descriptors, limit_s)
 
     # ---- running jobs
 
@@ -80,7 +86,7 @@ class Sandbox:
         except ZygoteLost:
             flying = [child.job for child in self._children.values()]
             flying += [job for job in launching if job not in flying]
-            self._restart()
+            self.restart()
             return self._take_over() + backlog.put_back(flying)
 
     def _launch(self, job: Job) -> list[Job]:
@@ -88,17 +94,20 @@ class Sandbox:
         self._zygote.wait_ready()
         ours, theirs = socket.socketpair()
         with theirs:
-            memory = [] if job.memory_fd is None else [job.memory_fd]
-            pid, pidfd = self._zygote.fork([theirs.fileno(), *memory])
-        finished = [self._reap(end) for end in self._zygote.ends()]
+            pid, pidfd = self._zygote.fork([theirs.fileno()])
         child = Child(job, Mailbox(ours), pidfd, self.timeout_s, self._over)
         self._children[pid] = child
+        # A child may use half of a job's time, and then take a job with all of its time.
+        cpu_s = int(1.5 * self.timeout_s) + CPU_SLACK_S
+        child.mail.send(Setup(self.memory_bytes, cpu_s).to_json())
         child.mail.send(job.request)
-        return finished
+        return self._reaped()
 
     def _step(self) -> list[Job]:
         """Waits until something happens. Returns the jobs that ended."""
         self._stop_clocks()
+        if finished := self._take_over() + self._reaped():
+            return finished
         live = {c.mail.channel.fileno(): c for c in self._children.values() if c.stage != "dead"}
         control = self._zygote.control.fileno()
         poll = select.poll()
@@ -108,16 +117,13 @@ class Sandbox:
         wait_s = min((c.deadline - time.monotonic() for c in live.values()), default=1.0)
         events = poll.poll(max(0.0, wait_s) * 1000 + 1)
         self._away_since = time.monotonic()
-        finished: list[Job] = []
         for descriptor, event in events:
-            if descriptor == control:
-                finished.append(self._reap(self._zygote.next_end()))
-            elif live[descriptor].stage != "dead":
+            if descriptor != control and live[descriptor].stage != "dead":
                 live[descriptor].attend(event)
         self._stop_clocks()
         for child in live.values():
             child.check_deadline()
-        return self._take_over() + finished
+        return self._take_over() + self._reaped()
 
     def _stop_clocks(self) -> None:
         """No child pays for what the driver, or who reads its results, did since the last poll."""
@@ -125,6 +131,10 @@ class Sandbox:
         for child in self._children.values():
             child.pause(self._away_since, now)
         self._away_since = now
+
+    def _reaped(self) -> list[Job]:
+        """Returns the jobs of children that have ended, without waiting."""
+        return [self._reap(end) for end in self._zygote.ends(self._children)]
 
     def _reap(self, end: ChildEnd) -> Job:
         return self._children.pop(end.pid).collected(end.status, end.cpu_s)
@@ -142,12 +152,13 @@ class Sandbox:
         for child in self._children.values():
             child.kill()
         try:
-            while self._children:
-                self._reap(self._zygote.next_end())
+            for pid in list(self._children):
+                self._reap(self._zygote.end_of(pid))
         except ZygoteLost:
-            self._restart()
+            self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Starts another zygote in place of one that has died: ZygoteLost was raised."""
         self.close()
         self._start()
 
@@ -161,10 +172,5 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

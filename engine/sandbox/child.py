@@ -7,54 +7,19 @@ import os
 import re
 import select
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 
 from ..errors import Rejected, Rejection
 from .job import Job
-from .protocol import MAX_ASKS, BadFrame, Frames, Json, decode, encode, how_it_ended
+from .mailbox import Mailbox
+from .protocol import MAX_ASKS, BadFrame, Json, decode, how_it_ended
 
 TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
-MAX_ANSWERS_S = 120.0  # the driver's own time for one program's value questions
+MAX_ANSWERS_S = 30.0  # the driver's own time for one program's value questions
 MAX_TAIL_BYTES = 64 << 10  # read of a late child, in search of its line
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
 MAX_LINE_BYTES = 32  # more than LINE ever matches
-
-
-class Mailbox:
-    """The driver's end of a child's socket. It never waits: no child must hold the driver."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self.channel = channel
-        channel.setblocking(False)
-        self.unsent = bytearray()
-        self.frames = Frames()
-
-    def send(self, message: Json) -> None:
-        self.unsent += encode(message)
-        self.flush()
-
-    def flush(self) -> None:
-        """Sends as much as the child takes now."""
-        try:
-            del self.unsent[: self.channel.send(self.unsent)]
-        except BlockingIOError:
-            return
-        except OSError:  # It hung up, which is noticed at the next receive.
-            self.unsent.clear()
-
-    def receive(self) -> bytes | None:
-        """What has come, None if nothing has, or no bytes if the child ended or hung up."""
-        try:
-            return self.channel.recv(1 << 16)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-
-    def is_readable(self) -> bool:
-        return bool(select.select([self.channel], [], [], 0)[0])
 
 
 @dataclass(eq=False)

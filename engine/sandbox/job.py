@@ -26,7 +26,6 @@ class Job:
     request: Json
     answer: Callable[[Json], Json]
     tag: Any = None  # for the caller's own use
-    memory_fd: int | None = None  # memory that driver and child share
     follow: Callable[[Json], Job | None] = nothing_more
     result: Json | Rejection | None = None
     seconds: float = 0.0

@@ -11,7 +11,9 @@ import json
 import os
 import signal
 import struct
-from typing import TypeGuard
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeGuard
 
 from ..errors import REJECTION_KINDS, Rejection, printable
 
@@ -23,6 +25,38 @@ OUTPUT_CHARACTERS = 4096  # kept of what a program printed
 MAX_ASKS = 256  # value questions in one job
 MAX_LINE = 1_000_000
 HEADER = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Map:
+    """A part of a file that a child maps before it is locked. `offset` is a multiple of a page."""
+
+    file: int  # number of a descriptor that came with the request to fork
+    offset: int
+    size_bytes: int
+    # The child writes and the driver reads; otherwise the child only reads.
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The driver's first message to a child, which reads it before it is locked.
+
+    `memory_bytes` is what the child may take beside the zygote's memory and its maps; `cpu_s` is its
+    time on a processor, in seconds.
+    """
+
+    memory_bytes: int
+    cpu_s: int
+    maps: Sequence[Map] = ()
+
+    @staticmethod
+    def of(message: Any) -> Setup:
+        maps = tuple(Map(**one) for one in message["maps"])
+        return Setup(message["memory_bytes"], message["cpu_s"], maps)
+
+    def to_json(self) -> Json:
+        return asdict(self)
 
 
 class BadFrame(ValueError):

@@ -1,11 +1,12 @@
 """The zygote: a locked process of one thread, with torch preloaded, that forks for each program.
 
-    python -s -P -m selfdev_engine.engine.sandbox.zygote FD HANDLER MEMORY_BYTES CPU_S LAYERS
+    python -s -P -m selfdev_engine.engine.sandbox.zygote FD HANDLER LAYERS
 
-FD is a SOCK_SEQPACKET to the driver. A request is one byte with the child's end of a socketpair
-and, optionally, the descriptor of shared memory. The zygote forks, sends back the child's pidfd,
-collects the child, and reports how it ended. It never sees a program. HANDLER is a module with
-`preload()` and `serve(request, memory) -> reply`. It is imported before the files close.
+FD is a SOCK_SEQPACKET to the driver. A request is one byte with the child's end of a socketpair and
+the descriptors of files that the child maps. The zygote forks, sends back the child's pidfd, collects
+the child, and reports how it ended. It never sees a program. The driver's first message to a child is
+a Setup (protocol.py). HANDLER is a module with `preload()` and `serve(request, maps) -> reply`. It is
+imported before the files close.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from types import ModuleType
 from . import guard, protocol
 
 FORK_LIMIT_DESCRIPTORS = 1 << 12
+MAX_DESCRIPTORS = 253  # the kernel's limit for one message
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    handler, memory_bytes, cpu_s = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    layers = set(sys.argv[5].split(","))
+    handler, layers = sys.argv[2], set(sys.argv[3].split(","))
     guard.die_with_parent()
     if "namespaces" in layers:
         guard.enter_namespaces()
@@ -51,7 +52,7 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     control.send(json.dumps({"ready": status}).encode())
-    lock = Lock(layers, status["VmSize"] + memory_bytes, cpu_s, structure)
+    lock = Lock(layers, status["VmSize"], status["VmData"], structure)
     serve(control, module, lock)
     del program
 
@@ -60,25 +61,26 @@ def process_status() -> dict[str, int]:
     """The number of threads, and sizes in bytes."""
     with open("/proc/self/status") as file:
         words = dict(line.split(":", 1) for line in file)
-    sizes = {key: int(words[key].split()[0]) << 10 for key in ("VmSize", "VmRSS")}
+    sizes = {key: int(words[key].split()[0]) << 10 for key in ("VmSize", "VmData", "VmRSS")}
     return {"Threads": int(words["Threads"]), **sizes}
 
 
 class Lock:
-    """Locks a child in, before it reads its program."""
+    """Locks a child in, before it reads its program. `space` and `data` are the zygote's own bytes."""
 
-    def __init__(self, layers: set[str], space_bytes: int, cpu_s: int, structure: bytes) -> None:
-        self.layers, self.space_bytes = layers, space_bytes
-        self.cpu_s, self.structure = cpu_s, structure
+    def __init__(self, layers: set[str], space: int, data: int, structure: bytes) -> None:
+        self.layers, self.space, self.data, self.structure = layers, space, data, structure
 
-    def close(self, shared_bytes: int) -> None:
+    def close(self, memory_bytes: int, mapped_bytes: int, cpu_s: int) -> None:
+        """Leaves this process `memory_bytes` more of its own, beside files that it has mapped."""
         guard.die_with_parent()
         os.setsid()
         # A Landlock domain of its own keeps its signals from the zygote. Making one takes a
         # descriptor, so it comes before the limits.
         if "landlock" in self.layers:
             guard.restrict_files()
-        guard.limit_resources(self.space_bytes + shared_bytes, self.cpu_s)
+        space_bytes = self.space + mapped_bytes + memory_bytes
+        guard.limit_resources(space_bytes, self.data + memory_bytes, cpu_s)
         if "seccomp" in self.layers:
             guard.install_seccomp(self.structure)
 
@@ -94,7 +96,7 @@ def serve(control: socket.socket, module: ModuleType, lock: Lock) -> None:
                 report_end(control, children.pop(descriptor))
                 os.close(descriptor)
                 continue
-            data, descriptors, _, _ = socket.recv_fds(control, 16, 2)
+            data, descriptors, _, _ = socket.recv_fds(control, 16, MAX_DESCRIPTORS)
             if not data:
                 os._exit(0)  # The children die with this process.
             if (pid := os.fork()) == 0:
@@ -116,17 +118,18 @@ def report_end(control: socket.socket, pid: int) -> None:
 def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
     """Locks itself in, then serves requests as long as the driver has more. Never returns."""
     try:
-        memory = map_memory(descriptors[1]) if len(descriptors) > 1 else None
+        setup = protocol.Setup.of(protocol.receive(descriptors[0]))
+        maps = [map_range(descriptors[1 + one.file], one) for one in setup.maps]
         os.dup2(descriptors[0], guard.CHANNEL)
         # 1 and 2 become /dev/null, as 0 is: an open descriptor would pass every file layer.
         for target in (1, 2):
             os.dup2(0, target)
         os.closerange(guard.CHANNEL + 1, FORK_LIMIT_DESCRIPTORS)
-        lock.close(len(memory) if memory else 0)
+        lock.close(setup.memory_bytes, sum(map(len, maps)), setup.cpu_s)
         request: protocol.Json = {"more": True}
         while request.get("more"):
             request = protocol.receive(guard.CHANNEL)
-            protocol.send(guard.CHANNEL, {"done": module.serve(request, memory)})
+            protocol.send(guard.CHANNEL, {"done": module.serve(request, maps)})
     # The handler turns a program's errors into replies, so this one is ours.
     except BaseException as error:
         fault = {"status": "internal", "detail": repr(error)}
@@ -135,8 +138,11 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
         os._exit(0)
 
 
-def map_memory(descriptor: int) -> mmap.mmap:
-    return mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+def map_range(descriptor: int, part: protocol.Map) -> mmap.mmap:
+    """Maps a part of a file: for reading, or, where it is shared, for what the driver shall read."""
+    kind = mmap.MAP_SHARED if part.shared else mmap.MAP_PRIVATE
+    rights = mmap.PROT_READ | (mmap.PROT_WRITE if part.shared else 0)
+    return mmap.mmap(descriptor, part.size_bytes, flags=kind, prot=rights, offset=part.offset)
 
 
 if __name__ == "__main__":

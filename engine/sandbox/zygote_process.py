@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from ..errors import UsageError
@@ -32,15 +34,18 @@ class ChildEnd:
 
 
 class ZygoteProcess:
-    """Starts a zygote and asks it to fork. It is ready some seconds after the start."""
+    """Starts a zygote and asks it to fork. It is ready some seconds after the start.
 
-    def __init__(self, handler: str, memory_bytes: int, cpu_s: int, layers: Sequence[str]) -> None:
+    Threads may share it: ends of children are kept until who started the child takes them.
+    """
+
+    def __init__(self, handler: str, layers: Sequence[str]) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ready = False
-        self._ends: list[ChildEnd] = []
+        self._ends = dict[int, ChildEnd]()  # by pid
+        self._speaking = Lock()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        words = [str(theirs.fileno()), handler, str(memory_bytes), str(cpu_s)]
-        words.append(",".join(layers) or "none")
+        words = [str(theirs.fileno()), handler, ",".join(layers) or "none"]
         self.process = subprocess.Popen(
             [sys.executable, "-s", "-P", "-m", f"{__package__}.zygote", *words],
             env=ENVIRONMENT,
@@ -68,27 +73,34 @@ class ZygoteProcess:
         self._ready = True
 
     def fork(self, descriptors: Sequence[int]) -> tuple[int, int]:
-        """Forks a child with these descriptors. Returns its pid and its pidfd. Raises ZygoteLost.
-
-        Ends of other children that are reported meanwhile are kept for `ends`.
-        """
-        try:
-            socket.send_fds(self.control, [b"f"], list(descriptors))
-        except OSError as error:
-            raise ZygoteLost(str(error)) from None
-        while "forked" not in (reply := self._message())[0]:
-            self._ends.append(child_end(reply[0]))
+        """Forks a child with these descriptors. Returns its pid and its pidfd. Raises ZygoteLost."""
+        with self._speaking:
+            try:
+                socket.send_fds(self.control, [b"f"], list(descriptors))
+            except OSError as error:
+                raise ZygoteLost(str(error)) from None
+            while "forked" not in (reply := self._message())[0]:
+                self._keep(reply[0])
         message, (pidfd,) = reply
         return message["forked"], pidfd
 
-    def ends(self) -> list[ChildEnd]:
-        """Returns the ends that were reported during `fork`, each once."""
-        ends, self._ends = self._ends, []
-        return ends
+    def ends(self, pids: Collection[int]) -> list[ChildEnd]:
+        """Returns those of these children that have ended, each once. It does not wait."""
+        with self._speaking:
+            while select.select([self.control], [], [], 0)[0]:
+                self._keep(self._message()[0])
+            return [self._ends.pop(pid) for pid in list(self._ends) if pid in pids]
 
-    def next_end(self) -> ChildEnd:
-        """Waits until the zygote reports the end of a child. Raises ZygoteLost."""
-        return child_end(self._message()[0])
+    def end_of(self, pid: int) -> ChildEnd:
+        """Waits for the end of a child that was killed or hung up. Raises ZygoteLost."""
+        with self._speaking:
+            while pid not in self._ends:
+                self._keep(self._message()[0])
+            return self._ends.pop(pid)
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        end = ChildEnd(message["exited"], message["status"], message["cpu_s"])
+        self._ends[end.pid] = end
 
     def _message(self) -> tuple[dict[str, Any], list[int]]:
         """The zygote's next message, and descriptors that came with it."""
@@ -110,7 +122,3 @@ class ZygoteProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def child_end(message: dict[str, Any]) -> ChildEnd:
-    return ChildEnd(message["exited"], message["status"], message["cpu_s"])
