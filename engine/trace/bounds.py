@@ -26,7 +26,7 @@ MAX_WORK = 2e13  # scalar operations; three SVDs of a 4096 x 14336 matrix are be
 MAX_INTERMEDIATE_FACTOR = 16  # largest tensor, as a multiple of all inputs together
 LEAST_INTERMEDIATE_BYTES = 64 << 20  # allowed for a tensor however small the inputs are
 MAX_VERIFY_CPU_S = (
-    20.0  # spent on verifying one trace; thousands of ordinary nodes take a second or two
+    10.0  # spent on verifying one trace; thousands of ordinary nodes take a second or two
 )
 
 # Base name -> position of the matrix argument whose last dimension is summed over.

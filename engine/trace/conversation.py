@@ -13,7 +13,7 @@ from ...kernels.errors import BackendError
 from ..errors import Rejected, Rejection, printable
 from ..program import Program
 from ..sandbox.job import Job
-from ..sandbox.protocol import OUTPUT_CHARACTERS, BadFrame, Json, reply_rejection
+from ..sandbox.protocol import OUTPUT_CHARACTERS, Json, reply_rejection
 from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
@@ -118,7 +118,7 @@ class Conversation:
         return {"sizes": [[list(r.shape), dtype_name(r.dtype)] for r in results]}
 
     def result(self, done: Job) -> Trace | Rejection:
-        if rejection := rejection_of(done, self.job.program):
+        if rejection := rejection_of(done.result, self.job.program):
             return rejection
         reply = done.result
         assert isinstance(reply, dict)
@@ -177,15 +177,9 @@ def request_of(job: TraceRequest) -> Json:
     }
 
 
-def rejection_of(done: Job, program: Program) -> Rejection | None:
-    """Why a job gave no result, or None. The line is one of the program's text."""
-    rejection = done.result if isinstance(done.result, Rejection) else None
-    if isinstance(done.result, dict):
-        rejection = reply_rejection(done.result)
+def rejection_of(result: Json | Rejection | None, program: Program) -> Rejection | None:
+    """Why a child gave no result, or None. The line is one of the program's text."""
+    rejection = reply_rejection(result) if isinstance(result, dict) else result
     if rejection is None:
         return None
     return replace(rejection, line=program.line_of(rejection.line))
-
-
-def refuse_question(question: dict[str, Any]) -> dict[str, Any]:
-    raise BadFrame("a question in the eager tier")

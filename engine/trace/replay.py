@@ -30,6 +30,12 @@ def replay(graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool = False) 
     return Replayer(graph, inputs, wide).values(graph.outputs)
 
 
+def replay_flat(graph: TraceGraph, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Values of the outputs, where an output that is a list gives all of its tensors."""
+    results = replay(graph, inputs)
+    return [r for one in results for r in (one if isinstance(one, (tuple, list)) else [one])]
+
+
 class Replayer:
     """Computes the values that are needed, and drops each after its last reader."""
 

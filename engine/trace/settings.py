@@ -20,6 +20,7 @@ class TraceSettings:
     timeout_s: float = 10.0
     memory_bytes: int = 1 << 30
     eager_tier: bool = True
+    replay_limit_s: float = 120.0  # for all updates of one program that torch computes
     slots: int = 2  # traces in flight
     unsafe: bool = False  # run even if required sandbox layers are missing
 

@@ -6,14 +6,9 @@ with Tracer(TraceSettings()) as tracer:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import Rejection
 from ..program import Program
@@ -25,8 +20,6 @@ from .conversation import (
     Conversation,
     Trace,
     TraceRequest,
-    refuse_question,
-    rejection_of,
     request_of,
 )
 from .settings import TraceSettings, open_sandbox
@@ -38,7 +31,7 @@ class Tracer:
     def __init__(self, settings: TraceSettings, sandbox: Sandbox | None = None) -> None:
         self.settings = settings
         self._owns = sandbox is None
-        self._sandbox = sandbox or open_sandbox(settings)
+        self.sandbox = sandbox or open_sandbox(settings)
 
     def trace(
         self,
@@ -59,7 +52,7 @@ class Tracer:
         self, jobs: Iterable[TraceRequest]
     ) -> Iterator[tuple[TraceRequest, Trace | Rejection]]:
         """Yields results as they finish, with `settings.slots` traces in flight."""
-        for done in self._sandbox.run((self._job(job) for job in jobs), self.settings.slots):
+        for done in self.sandbox.run((self._job(job) for job in jobs), self.settings.slots):
             job, conversation = done.tag
             yield job, conversation.result(done)
 
@@ -70,7 +63,7 @@ class Tracer:
         """
         found: list[Trace | Rejection] = []
         while len(found) < len(jobs):
-            for done in self._sandbox.run([self._job(*jobs[len(found) :])], 1):
+            for done in self.sandbox.run([self._job(*jobs[len(found) :])], 1):
                 _, conversation = done.tag
                 found.append(conversation.result(done))
                 if isinstance(found[-1], Rejection):
@@ -86,33 +79,9 @@ class Tracer:
         tag, request = (job, conversation), request_of(job) | {"more": bool(others)}
         return Job(request, conversation.answer, tag=tag, follow=follow)
 
-    def run_eager(
-        self, program: Program, vectors: Mapping[str, Tensor], *, seed: int, tensor_name: str
-    ) -> Tensor | Rejection:
-        """Runs the function on real tensors in the sandbox. The result is float32."""
-        shape = tuple(next(iter(vectors.values())).shape)
-        job = TraceRequest(program, tuple(vectors), shape, seed, tensor_name)
-        data = [v.float().contiguous().numpy().tobytes() for v in vectors.values()]
-        descriptor = os.memfd_create("task-vectors")
-        try:
-            os.ftruncate(descriptor, sum(map(len, data)) + len(data[0]))
-            for i, block in enumerate(data):
-                os.pwrite(descriptor, block, i * len(block))
-            (done,) = self._sandbox.run(
-                [Job(request_of(job), refuse_question, memory_fd=descriptor)], 1
-            )
-            if rejection := rejection_of(done, program):
-                return rejection
-            size = len(data[0])
-            # The child is dead by now, so nobody changes what is read.
-            raw = os.pread(descriptor, size, len(data) * size)
-        finally:
-            os.close(descriptor)
-        return torch.from_numpy(np.frombuffer(raw, np.float32).copy()).reshape(shape)
-
     def close(self) -> None:
         if self._owns:
-            self._sandbox.close()
+            self.sandbox.close()
 
     def __enter__(self) -> Tracer:
         return self

@@ -1,7 +1,7 @@
 """The driver's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
 
 Every op must be on the list, and every argument plain data within bounds or an earlier node. Every
-shape is worked out again on meta tensors. Sizes that depend on values come from the driver itself.
+shape is worked out again on meta tensors. Sizes that depend on values come from who runs the op: a sweep, or a locked child.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ class GraphReader:
     def __init__(self, names: Sequence[str], shape: Sequence[int]) -> None:
         self.names, self.shape = tuple(names), tuple(shape)
         self.nodes: list[TraceNode] = []
-        self.metas: list[
-            Any
-        ] = []  # a meta tensor, a list of them, or None while the size is unknown
+        # A meta tensor, a list of them, or None while the size is unknown.
+        self.metas: list[Any] = []
         self.cpu_s = 0.0
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
@@ -89,10 +88,12 @@ class GraphReader:
         return [torch.empty((count, *rest), dtype=x.dtype, device="meta")]
 
     def set_sizes(self, index: int, results: list[Tensor]) -> None:
-        """Takes the sizes of an op's results, which the driver has found."""
+        """Takes the sizes of an op's results, which were found by running it. Raises Rejected."""
+        expected = len(allowed_overload(self.nodes[index].op)._schema.returns)
+        if len(results) != expected:
+            raise malformed(f"{len(results)} results of {self.nodes[index].op}")
         metas = [torch.empty(r.shape, dtype=r.dtype, device="meta") for r in results]
-        several = len(allowed_overload(self.nodes[index].op)._schema.returns) > 1
-        self._settle(index, metas if several else metas[0])
+        self._settle(index, metas if expected > 1 else metas[0])
 
     # ---- one node
 

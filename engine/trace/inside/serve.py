@@ -1,7 +1,7 @@
 """Runs one program in the locked child, on lazy or on real tensors, and replies once.
 
-This is the zygote's handler. It calls `preload()` before the files close, and `serve(request,
-memory)` in a child that is locked in. The driver trusts nothing of this and verifies the reply.
+This is the zygote's handler. It calls `preload()` before the files close, and `serve(request, maps)`
+in a child that is locked in. The driver trusts nothing of this and verifies the reply.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...sandbox import protocol
@@ -28,6 +27,7 @@ from ..torch_start import leave_compiler_out
 from .attempts import attempted, watched
 from .faults import WrongShape, rejection_of
 from .lazy import LazyMode
+from .on_tensors import serve_tensor
 from .program import FILENAME, load
 from .recorder import Node, Recorder, Unsupported
 from .rules import RULES
@@ -95,10 +95,11 @@ def warm_up() -> None:
     trace_view(request, (4, 6), lambda question: {})
 
 
-def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
+def serve(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str, Any]:
     """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}.
 
-    One child may serve a program for several tensors, one call after another.
+    One child may serve a program for several tensors, one call after another. A request with "do" is
+    about a tensor that is mapped (on_tensors.py); any other is to trace a program.
     """
     output, attempts = Output(), watched()
     attempts.clear()
@@ -106,15 +107,11 @@ def serve(request: dict[str, Any], memory: mmap.mmap | None) -> dict[str, Any]:
     # An earlier call in this child may have changed these two.
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
-    linecache.cache[FILENAME] = (
-        len(request["code"]),
-        None,
-        request["code"].splitlines(True),
-        FILENAME,
-    )
+    code = request.get("code", "")
+    linecache.cache[FILENAME] = (len(code), None, code.splitlines(True), FILENAME)
     faulthandler.register(signal.SIGUSR1, CHANNEL, all_threads=False)
     try:
-        reply = run_eager(request, memory) if memory is not None else trace(request)
+        reply = serve_tensor(request, maps) if "do" in request else trace(request)
     except BaseException as error:
         reply = rejection_of(error)
     if attempts:
@@ -186,23 +183,3 @@ def result_node(mode: LazyMode, result: Any, shape: tuple[int, ...]) -> Node:
             result = result.to(torch.float32)
     value = mode.read(result)
     return value if isinstance(value, Node) else mode.recorder.const(value)
-
-
-def run_eager(request: dict[str, Any], memory: mmap.mmap) -> dict[str, Any]:
-    """Runs the function on real tensors in shared memory, and writes the result back there."""
-    shape, count = tuple(request["shape"]), int(np.prod(request["shape"]))
-    inputs = {}
-    for i, name in enumerate(request["names"]):
-        view = torch.frombuffer(memory, dtype=torch.float32, count=count, offset=4 * count * i)
-        inputs[name] = view.clone().reshape(shape)
-    seed_all(request["seed"])
-    result = load(request["code"])(inputs, torch.device("cpu"), **request["params"])
-    if not isinstance(result, torch.Tensor):
-        raise WrongShape(f"merge_models returned {type(result).__name__}, not a tensor")
-    if tuple(result.shape) != shape:
-        raise WrongShape(f"the result has shape {tuple(result.shape)}, the tensor {shape}")
-    offset = 4 * count * len(request["names"])
-    out = torch.frombuffer(memory, dtype=torch.float32, count=count, offset=offset)
-    with torch.no_grad():
-        out.copy_(result.detach().float().reshape(-1))
-    return {"status": "ok"}
