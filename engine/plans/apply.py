@@ -11,37 +11,22 @@ from ...kernels.execution.backend import Backend
 from ...kernels.stages import structure
 from ...kernels.tensors import Job, Memo, TensorSet
 from ..errors import Rejection
-from ..trace.replay import TORCH_ERRORS, first_line, replay
 from ..weights.bank import Bank
 from ..weights.checkpoint import Checkpoint
-from .answers import task_vectors
-from .plan import Eager, Fused, Hybrid, TensorPlan
+from .plan import Computed, Fused, TensorPlan
 
 
 def update_of(
     plan: TensorPlan, tensors: TensorSet, backend: Backend, memo: Memo | None = None
-) -> Tensor | Rejection:
-    """Return the float32 update of one tensor, in the base's shape.
-
-    Returns the rejection `runtime` where torch refuses the real numbers.
-    """
+) -> Tensor:
+    """Return the float32 update of one tensor, in the base's shape: by kernels, or from its file."""
     match plan:
         case Fused():
             return backend.update(plan.kernel, tensors, memo)
-        case Hybrid():
-            return replayed(plan, tensors)
-        case Eager():
+        case Computed():
             with safe_open(plan.file, "pt") as file:
                 return file.get_tensor(tensors.name)
-
-
-def replayed(plan: Hybrid, tensors: TensorSet) -> Tensor | Rejection:
-    """Run a hybrid plan's graph by torch; `runtime` where torch refuses the real numbers."""
-    try:
-        (update,) = replay(plan.trace, task_vectors(tensors, plan.trace.shape))
-    except TORCH_ERRORS as error:
-        return Rejection("runtime", f"{tensors.name}: {first_line(error)}")
-    return update.float().reshape(tensors.base.shape).contiguous()
+    raise AssertionError(f"a {plan.tier} plan is not computed yet (updates.py)")
 
 
 def merge_tensors(
@@ -54,8 +39,7 @@ def merge_tensors(
     """Write out = base + update for each tensor, rounded once to the base's dtype.
 
     Fused plans run in one call, so they must have one structure (see `grouped`). Returns why a
-    result cannot be used (`nonfinite`, or `runtime` in torch), else None; other outs may be written
-    then, too. UsageError where the checkpoint itself holds NaN or Inf.
+    result cannot be used (`nonfinite`), else None; other outs may be written then, too. UsageError where the checkpoint itself holds NaN or Inf.
     """
     jobs = list[Job]()
     for tensors, out in zip(sets, outs, strict=True):
@@ -76,11 +60,9 @@ def merge_tensors(
 def merge_on_host(
     plan: TensorPlan, tensors: TensorSet, bank: Bank, backend: Backend, out: Tensor
 ) -> Rejection | None:
-    """Write out = base + update for one tensor by torch on the host; return a rejection or None."""
+    """Write out = base + update for one tensor on the host; return a rejection or None."""
     here = on_host(tensors)
     update = update_of(plan, here, backend)
-    if isinstance(update, Rejection):
-        return update
     out.copy_((here.base.float() + update).to(out.dtype))
     return None if out.isfinite().all() else nonfinite(tensors.name, bank, "result")
 
@@ -95,7 +77,7 @@ def nonfinite(name: str, bank: Bank, what: str) -> Rejection:
 
 
 def on_host(tensors: TensorSet) -> TensorSet:
-    """Return the tensors on the host, since a trace's numbers are there.
+    """Return the tensors on the host, since computed updates are there.
 
     Only tensors on a device are copied.
     """

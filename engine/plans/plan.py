@@ -1,17 +1,20 @@
 """A plan: what is done to every tensor, in one of three tiers.
 
     Fused    streamed kernels only
-    Hybrid   the verified graph, run by torch on whole tensors
-    Eager    the function itself, on real tensors inside the sandbox: the last resort
+    Hybrid   the verified graph, run by torch on whole tensors in a locked child
+    Eager    the function itself, on real tensors in a locked child: the last resort
 
-Tensors whose traces come to the same share one plan.
+What a locked child computed is Computed from then on: an update in a file, of either tier. Only Fused
+and Computed plans are surveyed, sent to a worker and applied. Tensors whose traces come to the same
+share one plan.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import ClassVar, final
 
@@ -20,8 +23,8 @@ from ...kernels.compiler.staging import stage_merge
 from ...kernels.ir import KernelGraph, Node, Op
 from ...kernels.stages import KernelPlan
 from ...kernels.verify import verify
+from ..program import Program
 from ..trace.graph import TraceGraph
-from ..trace.packing import pack, parse
 
 # Tiers from best to worst, and views. A plan has the last one of those of its tensors.
 TIERS = ("fused", "hybrid", "eager")
@@ -86,20 +89,14 @@ class Hybrid:
         """Return the same plan for another tensor, whose draws have other keys."""
         return replace(self, trace=self.trace.with_keys(dict(keys)))
 
-    def to_json(self) -> dict[str, object]:
-        trace = pack(self.trace)
-        return {"tier": self.tier, "trace": trace, "reason": self.reason, "view": self.view}
-
 
 @final
 @dataclass(frozen=True)
 class Eager:
-    """The function itself ran on real tensors in the sandbox.
+    """The function itself runs on real tensors. `reason` says why it has no trace."""
 
-    `file` (safetensors) holds the float32 updates by tensor name.
-    """
-
-    file: str
+    program: Program
+    seed: int
     reason: str
     tier: ClassVar[str] = "eager"
     view: ClassVar[str] = "own"
@@ -107,13 +104,36 @@ class Eager:
 
     @property
     def fingerprint(self) -> str:
-        return self.file
+        """Names the program's code and parameters, and the seed."""
+        words = (self.program.code, sorted(self.program.params.items()), self.seed)
+        return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
+
+
+@final
+@dataclass(frozen=True)
+class Computed:
+    """The update was computed once, in a locked child, and lies in a file.
+
+    `file` (safetensors) holds float32 updates by tensor name. All else is of the plan that it was
+    computed from.
+    """
+
+    file: str
+    tier: str
+    reason: str
+    fingerprint: str
+    view: str = "own"
+    num_ops: int = 0
+
+    @staticmethod
+    def of(plan: Hybrid | Eager, file: str) -> Computed:
+        return Computed(file, plan.tier, plan.reason, plan.fingerprint, plan.view, plan.num_ops)
 
     def to_json(self) -> dict[str, object]:
-        return {"tier": self.tier, "file": self.file, "reason": self.reason}
+        return asdict(self)
 
 
-TensorPlan = Fused | Hybrid | Eager
+TensorPlan = Fused | Hybrid | Eager | Computed
 
 
 def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
@@ -127,10 +147,13 @@ def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
             verify(found)
             check_merge(found)
             return Fused(found, view)
-        case {"tier": "hybrid", "trace": dict(trace), "reason": str(reason), "view": str(view)}:
-            return Hybrid(parse(trace), reason, view)
-        case {"tier": "eager", "file": str(file), "reason": str(reason)}:
-            return Eager(file, reason)
+        case {
+            "file": str(file),
+            "tier": str(tier),
+            "reason": str(reason),
+            "fingerprint": str(name),
+        }:
+            return Computed(file, tier, reason, name)
     raise ValueError(f"no plan of a tensor: {str(data)[:200]}")
 
 
@@ -172,8 +195,14 @@ class Plan:
         return max((p.view for p in self.tensors.values()), key=VIEWS.index, default="own")
 
     def to_bytes(self) -> bytes:
-        """Return the plan as JSON for a worker; a plan that tensors share is written once."""
-        distinct = {id(plan): plan for plan in self.tensors.values()}
+        """Return the plan as JSON for a worker; a plan that tensors share is written once.
+
+        Its updates that torch computes must be computed.
+        """
+        distinct = dict[int, Fused | Computed]()
+        for plan in self.tensors.values():
+            assert isinstance(plan, (Fused, Computed)), f"a {plan.tier} plan is not computed yet"
+            distinct[id(plan)] = plan
         position = {key: i for i, key in enumerate(distinct)}
         return json.dumps(
             {

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...kernels.execution.backend import Backend
@@ -23,8 +22,8 @@ from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
 from ..trace.tracer import Tracer
 from ..weights.bank import Bank
-from ..weights.fingerprint import tensor_digest
-from .answers import answer_question, task_vectors
+from .answers import answer_question
+from .cells import Cells, TensorCell
 from .fuse import fused
 from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 
@@ -33,15 +32,15 @@ from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 class Planner:
     """Plans programs for one bank; used by `merge_to_folder` and by screenings.
 
-    `backend` answers value questions. `scratch` is the folder for the updates of the eager tier. `faults`
-    collects tracebacks of bugs of ours that cost a program its kernels, until somebody takes them.
+    `backend` answers value questions, and cells those that no kernel can. `faults` collects tracebacks of bugs
+    of ours that cost a program its kernels, until somebody takes them.
     """
 
     bank: Bank
     tracer: Tracer
     backend: Backend
     seed: int
-    scratch: Path
+    cells: Cells
     faults: list[str] = field(default_factory=list)
 
     def plan(self, program: Program) -> Plan | Rejection:
@@ -49,10 +48,14 @@ class Planner:
 
         Each tensor gets its best tier. Returns a Rejection where a tensor cannot be planned.
         """
+        with Torch(self.cells, self.changed()) as torch:
+            return self._plan(program, torch)
+
+    def _plan(self, program: Program, torch: Torch) -> Plan | Rejection:
         plans: dict[str, Fused | Hybrid] = {}
         distinct: dict[str, Fused | Hybrid] = {}
         num_asks, groups = 0, self.by_shape()
-        firsts = self.trace(program, [names[0] for names in groups])
+        firsts = self.trace(program, [names[0] for names in groups], torch)
         # The list of traces may be shorter: it ends with the first rejection.
         for names, first in zip(groups, firsts, strict=False):
             if isinstance(first, Rejection):
@@ -65,7 +68,7 @@ class Planner:
                 keys = self.keys_of(name, first.draw_keys or ())
                 plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
             others = [] if alike else names[1:]
-            for name, traced in zip(others, self.trace(program, others), strict=False):
+            for name, traced in zip(others, self.trace(program, others, torch), strict=False):
                 if isinstance(traced, Rejection):
                     return self.without_trace(program, traced)
                 num_asks += traced.num_asks
@@ -89,21 +92,26 @@ class Planner:
             groups.setdefault(self.bank.selection.base.shape(name), []).append(name)
         return list(groups.values())
 
-    def request(self, program: Program, name: str) -> TraceRequest:
+    def request(self, program: Program, name: str, torch: Torch) -> TraceRequest:
         """Make the request to trace the program for one tensor, with answers from the bank."""
 
+        def by_torch(question: TraceGraph) -> list[Tensor]:
+            return torch.cell.answer(name, question)
+
         def answer(question: TraceGraph) -> list[Tensor]:
-            tensors = self.bank.tensors(name)
+            tensors, memo = self.bank.tensors(name), self.bank.memo(name)
             note = self.faults.append
-            return answer_question(question, tensors, self.backend, self.bank.memo(name), note)
+            return answer_question(question, tensors, self.backend, memo, by_torch, note)
 
         selection = self.bank.selection
         shape, names = selection.base.shape(name), tuple(selection.experts)
         return TraceRequest(program, names, shape, self.seed, name, answer)
 
-    def trace(self, program: Program, names: Sequence[str]) -> list[Trace | Rejection]:
+    def trace(
+        self, program: Program, names: Sequence[str], torch: Torch
+    ) -> list[Trace | Rejection]:
         """Trace the program for each of these tensors, up to the first rejection."""
-        return self.tracer.trace_in_turn([self.request(program, name) for name in names])
+        return self.tracer.trace_in_turn([self.request(program, name, torch) for name in names])
 
     def _noted(self, trace: Trace) -> Fused | Hybrid:
         plan = tensor_plan(trace)
@@ -121,19 +129,29 @@ class Planner:
         """Use the eager tier where a trace is not supported; every other rejection stands."""
         if why.kind != "unsupported" or not self.tracer.settings.eager_tier:
             return why
-        updates: dict[str, Tensor] = {}
-        for name in self.changed():
-            tensors = self.bank.tensors(name)
-            vectors = task_vectors(tensors, tuple(tensors.base.shape))
-            update = self.tracer.run_eager(program, vectors, seed=self.seed, tensor_name=name)
-            if isinstance(update, Rejection):
-                return update
-            updates[name] = update
-        digest = abs(hash((program.code, repr(program.params))))
-        file = self.scratch / f"eager-{digest:x}.safetensors"
-        save_file(updates, file)
-        plan = Eager(str(file), why.detail)
-        return Plan(dict.fromkeys(updates, plan), fingerprint_of(updates))
+        tensors = dict.fromkeys(self.changed(), Eager(program, self.seed, why.detail))
+        return Plan(tensors, fingerprint_of(tensors))
+
+
+class Torch:
+    """The cell of one candidate's questions, opened at the first one; a context manager."""
+
+    def __init__(self, cells: Cells, names: Sequence[str]) -> None:
+        self._cells, self._names = cells, names
+        self._stack, self._cell = ExitStack(), None
+
+    @property
+    def cell(self) -> TensorCell:
+        if self._cell is None:
+            opening = self._cells.open(self._names, self._cells.question_s)
+            self._cell: TensorCell | None = self._stack.enter_context(opening)
+        return self._cell
+
+    def __enter__(self) -> Torch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def tensor_plan(trace: Trace) -> Fused | Hybrid:
@@ -152,13 +170,7 @@ def unified(plan: Fused | Hybrid, distinct: dict[str, Fused | Hybrid]) -> Fused 
     return distinct.setdefault(f"{plan.tier} {plan.view} {plan.fingerprint}", plan)
 
 
-def fingerprint_of(tensors: Mapping[str, TensorPlan | Tensor]) -> str:
-    """Return a program's name as 16 hex digits.
-
-    It is a hash of the tensors' plans; in the eager tier, of their updates.
-    """
-    words = [
-        f"{name} {tensor_digest(p) if isinstance(p, Tensor) else p.fingerprint}"
-        for name, p in tensors.items()
-    ]
+def fingerprint_of(tensors: Mapping[str, TensorPlan]) -> str:
+    """Return a program's name as 16 hex digits: a hash of the tensors' plans."""
+    words = [f"{name} {plan.fingerprint}" for name, plan in tensors.items()]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ...kernels.execution.backend import Backend
-from ..errors import Rejection
 from ..weights.bank import Bank
 from .apply import update_of
 from .linear import solve
@@ -35,27 +34,18 @@ class Sketcher:
     backend: Backend
     _vectors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def pieces(self, plans: Sequence[Plan]) -> list[dict[str, Tensor] | Rejection]:
-        """Return the sample of each plan's update, by tensor name, or why it cannot be computed.
-
-        Fused plans share a pass.
-        """
-        found: list[dict[str, Tensor] | Rejection] = [{} for _ in plans]
+    def pieces(self, plans: Sequence[Plan]) -> list[dict[str, Tensor]]:
+        """Return the sample of each plan's update, by tensor name. Fused plans share a pass."""
+        found: list[dict[str, Tensor]] = [{} for _ in plans]
         for name in dict.fromkeys(name for plan in plans for name in sampled_names(plan)):
             mine = [j for j, plan in enumerate(plans) if name in sampled_names(plan)]
             for j, update in self._starts(name, [plans[j] for j in mine], mine):
-                pieces = found[j]
-                if isinstance(pieces, Rejection):
-                    continue
-                if isinstance(update, Rejection):
-                    found[j] = update
-                else:
-                    pieces[name] = update.reshape(-1)[:SAMPLE_ELEMENTS].double()
+                found[j][name] = update.reshape(-1)[:SAMPLE_ELEMENTS].double()
         return found
 
     def _starts(
         self, name: str, plans: Sequence[Plan], numbers: Sequence[int]
-    ) -> list[tuple[int, Tensor | Rejection]]:
+    ) -> list[tuple[int, Tensor]]:
         """Return the updates of one tensor, each with its plan's number.
 
         The update of a fused plan has only the first rows.
@@ -66,7 +56,7 @@ class Sketcher:
         own = dict(zip(numbers, (plan.tensors[name] for plan in plans), strict=True))
         kernels = {j: p.kernel for j, p in own.items() if isinstance(p, Fused)}
         starts = self.backend.starts(list(kernels.values()), tensors, memo, num_rows)
-        updates: dict[int, Tensor | Rejection] = dict(zip(kernels, starts, strict=True))
+        updates: dict[int, Tensor] = dict(zip(kernels, starts, strict=True))
         for j, plan in own.items():
             if j not in updates:
                 updates[j] = update_of(plan, tensors, self.backend, memo)

@@ -87,16 +87,13 @@ class Surveyor:
 
     def survey_all(self, plans: Sequence[Plan]) -> list[Survey | Rejection]:
         """Survey many plans, tensor by tensor; fused ones share each pass over a tensor."""
-        begun = [
-            pieces if isinstance(pieces, Rejection) else self._begun(plan, pieces)
-            for plan, pieces in zip(plans, self.sketcher.pieces(plans), strict=True)
-        ]
-        works = [work for work in begun if isinstance(work, OpenSurvey)]
+        samples = self.sketcher.pieces(plans)
+        works = [self._begun(*both) for both in zip(plans, samples, strict=True)]
         for name in dict.fromkeys(name for work in works for name in work.plan.tensors):
             gram = self.gram(name)
             for work, rest in self.rests([w for w in works if name in w.plan.tensors], name):
                 work.add(gram, rest)
-        return [w if isinstance(w, Rejection) else w.rejection or self.concluded(w) for w in begun]
+        return [work.rejection or self.concluded(work) for work in works]
 
     def _begun(self, plan: Plan, pieces: dict[str, Tensor]) -> OpenSurvey:
         """Begin the survey of a plan from the sample of its update."""
@@ -129,8 +126,8 @@ class Surveyor:
     ) -> Iterator[tuple[OpenSurvey, Moments | Rejection]]:
         """Yield the moments of one tensor's updates less their guesses.
 
-        Kernels compute those of fused plans; torch computes the others, and those that are not
-        finite.
+        Kernels compute those of fused plans. Those of updates in files are summed here, and so are
+        those that are not finite.
         """
         fused = [(w, p.graph) for w in works if isinstance(p := w.plan.tensors[name], Fused)]
         names = tuple(self.bank.selection.experts)
@@ -141,7 +138,7 @@ class Surveyor:
             if all(map(math.isfinite, (square, *products))):
                 yield work, Moments(square, torch.tensor(products, dtype=torch.float64))
                 continue
-            whole = self.moments_by_torch(work.plan, name)
+            whole = self.moments_of_update(work.plan, name)
             if isinstance(whole, Moments):
                 whole = whole.moved(work.guess, self.gram(name))
             yield work, whole
@@ -153,14 +150,12 @@ class Surveyor:
         found = self.backend.values_all(plans, sets, memos)
         return [[float(value) for value in values] for values in found]
 
-    def moments_by_torch(self, plan: Plan, name: str) -> Moments | Rejection:
+    def moments_of_update(self, plan: Plan, name: str) -> Moments | Rejection:
         """Return |u|^2 and <u, t_j> in double precision.
 
-        Returns the rejection `nonfinite` or `runtime` where there is no usable update.
+        Returns the rejection `nonfinite` where the update cannot be used.
         """
         tensors, update = self.bank.tensors(name), self.update(plan, name)
-        if isinstance(update, Rejection):
-            return update
         if not update.isfinite().all():
             return nonfinite(name, self.bank, "update")
         flat, base = update.reshape(-1), tensors.base.reshape(-1)
@@ -173,22 +168,17 @@ class Surveyor:
                 products[j] += u @ (expert.reshape(-1)[piece].float() - below).double()
         return Moments(square, products)
 
-    def update(self, plan: Plan, name: str) -> Tensor | Rejection:
-        """Return the float32 update of one tensor, or why there is none."""
+    def update(self, plan: Plan, name: str) -> Tensor:
+        """Return the float32 update of one tensor."""
         tensors = self.bank.tensors(name)
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
     def distance(self, plan: Plan, other: Plan, name: str) -> float:
-        """Return |u - v|^2 of two plans' updates of one tensor.
-
-        It is infinite where one of them is rejected.
-        """
+        """Return |u - v|^2 of two plans' updates of one tensor."""
         mine, theirs = plan.tensors[name], other.tensors[name]
         if isinstance(mine, Fused) and isinstance(theirs, Fused):
             names = tuple(self.bank.selection.experts)
             ((square,),) = self.values([distance_plan(mine.graph, theirs.graph, names)], name)
             return square
         u, v = self.update(plan, name), self.update(other, name)
-        if isinstance(u, Rejection) or isinstance(v, Rejection):
-            return math.inf
         return float((u.double() - v.double()).square().sum())
