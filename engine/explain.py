@@ -6,7 +6,9 @@ common part, so that norms, cosines and signs are neither all alike nor independ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +20,7 @@ from ..kernels.errors import BackendError
 from ..kernels.tensors import TensorSet
 from .errors import Rejected, Rejection, UsageError
 from .plans.answers import answer_question
+from .plans.cells import Cells, TensorCell, parts_in_memory
 from .plans.cost import cost_of
 from .plans.plan import Eager, Fused, TensorPlan
 from .plans.planner import tensor_plan
@@ -57,16 +60,13 @@ def describe_program(
     Raises Rejected, and UsageError where `show` cannot be shown.
     """
     names = tuple(f"expert_{i + 1}" for i in range(num_experts))
-    asked: list[TensorSet] = []
-
-    def answer(question: TraceGraph) -> list[torch.Tensor]:
-        if not asked:
-            asked.append(synthetic_tensors(names, shape, seed))
-        return answer_question(question, asked[0], get_backend("auto"), {})
-
-    with Tracer(TraceSettings(unsafe=unsafe)) as tracer:
-        traced = tracer.trace(program, names, shape, seed=seed, tensor_name="", answer=answer)
-    plan = interpret(traced)
+    with ExitStack() as stack:
+        tracer = stack.enter_context(Tracer(TraceSettings(unsafe=unsafe)))
+        answers = stack.enter_context(SyntheticAnswers(tracer, names, shape, seed))
+        traced = tracer.trace(
+            program, names, shape, seed=seed, tensor_name="", answer=answers.answer
+        )
+    plan = interpret(traced, program, seed)
     cost = cost_of(plan, shape, dict.fromkeys(("base", *names), ITEMSIZE_BYTES))
     graph = None if isinstance(traced, Rejection) else traced.graph
     return {
@@ -76,12 +76,46 @@ def describe_program(
         "fingerprint": plan.fingerprint,
         "reason": plan.reason,
         "view": plan.view,
-        "synthetic": bool(asked),
+        "synthetic": answers.tensors is not None,
         "text": text_of(plan, graph, show),
     }
 
 
-def interpret(traced: Trace | Rejection) -> TensorPlan:
+class SyntheticAnswers:
+    """Answers a program's questions on synthetic task vectors, made at the first one."""
+
+    def __init__(
+        self, tracer: Tracer, names: Sequence[str], shape: tuple[int, ...], seed: int
+    ) -> None:
+        self._tracer, self._names, self._shape, self._seed = tracer, names, shape, seed
+        self._stack = ExitStack()
+        self.tensors: TensorSet | None = None
+        self._cell: TensorCell | None = None
+
+    def answer(self, question: TraceGraph) -> list[torch.Tensor]:
+        if self.tensors is None:
+            self.tensors = synthetic_tensors(self._names, self._shape, self._seed)
+        return answer_question(question, self.tensors, get_backend("auto"), {}, self._by_torch)
+
+    def _by_torch(self, question: TraceGraph) -> list[torch.Tensor]:
+        """Answer in a locked child, which reads the task vectors from a file in memory."""
+        if self._cell is None:
+            assert self.tensors is not None
+            descriptor = os.memfd_create("synthetic")
+            self._stack.callback(os.close, descriptor)
+            parts = {"": parts_in_memory(self.tensors, descriptor)}
+            cells = Cells.on(parts, self._tracer)
+            self._cell = self._stack.enter_context(cells.open([""], cells.question_s))
+        return self._cell.answer("", question)
+
+    def __enter__(self) -> SyntheticAnswers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def interpret(traced: Trace | Rejection, program: Program, seed: int) -> TensorPlan:
     """Return the plan of one tensor; an unsupported program is left to the eager tier.
 
     Raises Rejected.
@@ -89,7 +123,7 @@ def interpret(traced: Trace | Rejection) -> TensorPlan:
     if isinstance(traced, Trace):
         return tensor_plan(traced)
     if traced.kind == "unsupported":
-        return Eager("", traced.detail)
+        return Eager(program, seed, traced.detail)
     raise Rejected(traced)
 
 

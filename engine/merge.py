@@ -21,9 +21,11 @@ from .output.folder import check_out, put_in_place, scratch_beside, write_marker
 from .output.read_back import read_back
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
+from .plans.cells import Cells
 from .plans.cost import Cost, cost_of
 from .plans.plan import Plan, TensorPlan
 from .plans.planner import Planner
+from .plans.updates import Updates, available_cores
 from .program import Program
 from .resident.check import Check, check_folder
 from .resident.client import check_engine
@@ -101,7 +103,10 @@ def merge_to_folder(
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:
         replaced = check_out(out, bank.selection, overwrite, also_read)
-        plan = Planner(bank, tracer, asked, seed, scratch).plan(program)
+        cells = Cells.of(bank.selection, tracer, memory_bytes)
+        plan = Planner(bank, tracer, asked, seed, cells).plan(program)
+        if isinstance(plan, Plan):
+            plan = Updates(cells, scratch, available_cores()).computed(plan)
         if isinstance(plan, Rejection):
             raise Rejected(plan)
         bank.residency.release()

@@ -16,7 +16,9 @@ from typing import Protocol
 import torch
 
 from .plans.backends import driver_backend, open_backend
+from .plans.cells import Cells
 from .plans.planner import Planner
+from .plans.updates import Updates, available_cores
 from .records.candidate import BASE
 from .records.store import Store
 from .screening.contents_reader import ContentReader
@@ -74,7 +76,10 @@ def open_screener(
     scratch.mkdir(exist_ok=True)
     with ExitStack() as stack:
         tracer = stack.enter_context(Tracer(trace_settings(settings)))
-        planner = Planner(bank, tracer, backend, settings.seed, scratch)
+        cells = Cells.of(bank.selection, tracer, settings.memory_bytes)
+        planner = Planner(bank, tracer, backend, settings.seed, cells)
+        # The engine needs the other cores.
+        updates = Updates(cells, scratch, max(1, available_cores() // 2))
         log, threads = folder / "engine.log", store.setting(THREADS)
         session = EngineSession(settings, bank, task, log, threads)
         experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
@@ -84,7 +89,9 @@ def open_screener(
         if race:
             recall(race, store, task)
         reader = stack.enter_context(ContentReader(store))
-        screener = Screener(session, Preparer(planner, store), outcomes, task, race, reader)
+        screener = Screener(
+            session, Preparer(planner, store, updates), outcomes, task, race, reader
+        )
         stack.callback(screener.close)
         yield screener
 
@@ -104,6 +111,7 @@ def trace_settings(settings: ScreenSettings) -> TraceSettings:
     return TraceSettings(
         timeout_s=settings.trace_timeout_s,
         eager_tier=settings.eager_tier,
+        replay_limit_s=settings.replay_limit_s,
         unsafe=settings.unsafe_sandbox,
     )
 

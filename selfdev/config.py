@@ -43,6 +43,7 @@ class Generation(Section):
 class Trace(Section):
     timeout_s: float = Field(default=10.0, gt=0)
     eager_tier: bool = True
+    replay_limit_s: float = Field(default=120.0, gt=0)
 
 
 class Engine(Section):

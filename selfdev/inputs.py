@@ -62,6 +62,7 @@ def screen_settings(
         unsafe_sandbox=unsafe,
         trace_timeout_s=config.trace.timeout_s,
         eager_tier=config.trace.eager_tier,
+        replay_limit_s=config.trace.replay_limit_s,
         accept_engine=accept_engine,
     )
 

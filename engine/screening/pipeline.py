@@ -113,7 +113,7 @@ class Screener:
             while group := list(islice(left, self.preparer.num_together)):
                 for candidate, verdict in self.preparer.prepare(group):
                     waiting.append((candidate, verdict, self._submit(candidate, verdict, pool)))
-                while waiting and (len(waiting) > AHEAD or is_ready(waiting[0][2])):
+                while waiting and (self._is_far_ahead(len(waiting)) or is_ready(waiting[0][2])):
                     settle()
             while waiting:
                 settle()
@@ -125,6 +125,10 @@ class Screener:
             self.session.usage.wall_s += time.monotonic() - began
             self.preparer.twins.recent.clear()
             pool.shutdown(cancel_futures=True)
+
+    def _is_far_ahead(self, num_waiting: int) -> bool:
+        """Return whether enough is prepared, by number or by the disk that it takes."""
+        return num_waiting > AHEAD or self.preparer.updates.is_full
 
     def _submit(self, candidate: Candidate, verdict: Verdict, pool: ThreadPoolExecutor) -> Asked:
         """Hand a candidate that needs a score of its own to the engine; None for any other."""
@@ -153,7 +157,7 @@ class Screener:
             case Survey():
                 assert asked is not None
                 self._settle_asked(candidate, verdict, asked, pool)
-        self.preparer.twins.recent.pop(candidate.id, None)
+        self.preparer.settled(candidate.id)
 
     def _settle_asked(
         self,

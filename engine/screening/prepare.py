@@ -6,7 +6,7 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from ..errors import EngineError, Failure, Rejected, Rejection
 from ..plans.plan import Plan
 from ..plans.planner import Planner
 from ..plans.survey import Survey, Surveyor
+from ..plans.updates import Updates
 from ..program import extract
 from ..records.candidate import Candidate
 from ..records.store import Store
@@ -34,6 +35,9 @@ class Preparer:
 
     planner: Planner
     store: Store
+    updates: Updates
+    # Plans with updates in files, of candidates that are not yet settled, by id.
+    held: dict[str, Plan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         surveyor = Surveyor(self.planner.bank, self.planner.backend)
@@ -47,7 +51,8 @@ class Preparer:
     def prepare(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict]]:
         """Return each candidate with what is known of it, and with its share of the seconds spent.
 
-        Originals are looked for by text, then by plan, then by update.
+        Originals are looked for by text, then by plan, then by update. What torch computed for a candidate is
+        kept until `settled`.
         """
         began = time.monotonic()
         planned = [guarded(partial(self._planned, candidate)) for candidate in candidates]
@@ -59,9 +64,27 @@ class Preparer:
             else found
             for candidate, found in zip(candidates, planned, strict=True)
         ]
+        self._hold(candidates, verdicts)
         seconds = (time.monotonic() - began) / max(1, len(candidates))
         spent = [replace(candidate, seconds=seconds) for candidate in candidates]
         return list(zip(spent, verdicts, strict=True))
+
+    def _hold(self, candidates: Sequence[Candidate], verdicts: Sequence[Verdict]) -> None:
+        """Keep the files of the updates of those candidates that may be asked."""
+        for candidate, verdict in zip(candidates, verdicts, strict=True):
+            survey = verdict.survey if isinstance(verdict, Duplicate) else verdict
+            if isinstance(survey, Survey):
+                self.held[candidate.id] = survey.plan
+        self._drop_files()
+
+    def settled(self, name: str) -> None:
+        """Forget what was prepared for a candidate that is decided."""
+        self.twins.recent.pop(name, None)
+        if self.held.pop(name, None):
+            self._drop_files()
+
+    def _drop_files(self) -> None:
+        self.updates.keep_only({plan.fingerprint for plan in self.held.values()})
 
     def _surveyed(self, plans: Sequence[Plan]) -> list[Survey | Rejection | Failure]:
         """Survey plans together; where a bug of ours ends that, each alone, so that it costs only one."""
@@ -82,7 +105,7 @@ class Preparer:
             self.store.add_event("bug", candidate=candidate.id, detail=fault[-MAX_DETAIL:])
         if isinstance(plan, Rejection):
             return plan
-        return self.twins.same_plan(plan) or plan
+        return self.twins.same_plan(plan) or self.updates.computed(plan)
 
     def _compared(
         self,
@@ -110,11 +133,13 @@ class Preparer:
         return self.planner.plan(program)
 
     def _stored_plan(self, name: str) -> Plan | None:
-        """Return the plan of a stored candidate, by id; None where it has none."""
+        """Return the plan of a stored candidate, by id, with its updates; None where it has none."""
         candidate = self.store.candidate(name)
         if candidate is None or candidate.source is None:
             return None
         plan = self.plan(candidate)
+        if isinstance(plan, Plan):
+            plan = self.updates.computed(plan)
         return plan if isinstance(plan, Plan) else None
 
 

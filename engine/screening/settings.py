@@ -34,4 +34,5 @@ class ScreenSettings:
     unsafe_sandbox: bool = False
     accept_engine: bool = False  # go on with a run that another version of the engine began
     trace_timeout_s: float = 10.0
+    replay_limit_s: float = 120.0  # for all updates of one candidate that torch computes
     eager_tier: bool = True
