@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,11 @@ from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.lower import lower
 from selfdev_engine.engine.lower.value import NotFusable
 from selfdev_engine.engine.plans.answers import answer_question
-from selfdev_engine.engine.plans.apply import update_of
-from selfdev_engine.engine.plans.plan import Hybrid
+from selfdev_engine.engine.plans.cells import Cells, TensorCell, parts_in_memory
+from selfdev_engine.engine.plans.plan import Eager, Hybrid
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.conversation import Trace
+from selfdev_engine.engine.trace.graph import TraceGraph
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
 from selfdev_engine.kernels.backends import get_backend
@@ -155,6 +158,38 @@ class Reference:
         return tuple(n for n, k in CHEATS.items() if not self.faults(k * self.exact))
 
 
+@contextmanager
+def cell_on(tracer: Tracer, tensors: TensorSet, limit_s: float = 30.0) -> Iterator[TensorCell]:
+    """A locked child that computes on these tensors (zero base), which it knows as `t`."""
+    descriptor = os.memfd_create("tensors")
+    try:
+        cells = Cells.on({"t": parts_in_memory(tensors, descriptor)}, tracer)
+        with cells.open(["t"], limit_s) as cell:
+            yield cell
+    finally:
+        os.close(descriptor)
+
+
+def in_cell(
+    tracer: Tracer, plan: Hybrid | Eager, tensors: TensorSet, limit_s: float = 30.0
+) -> torch.Tensor | Rejection:
+    """The update that a locked child computes."""
+    with cell_on(tracer, tensors, limit_s) as cell, tempfile.TemporaryFile() as file:
+        if why := cell.update("t", plan):
+            return why
+        cell.copy_update("t", file.fileno(), 0)
+        file.seek(0)
+        return torch.frombuffer(bytearray(file.read()), dtype=torch.float32).reshape(
+            tensors.base.shape
+        )
+
+
+@pytest.fixture(scope="session")
+def run_in_cell() -> Any:
+    """The function `in_cell`, for tests that cannot import it from here."""
+    return in_cell
+
+
 class Judge:
     """Traces programs in one sandbox and compares them."""
 
@@ -170,15 +205,22 @@ class Judge:
         return eager(extract(text).code, dict(tensors.experts), torch.float32, seed)
 
     def trace(self, text: str, tensors: TensorSet) -> Trace | Rejection:
-        def answer(question: Any) -> list[torch.Tensor]:
-            return answer_question(question, tensors, self.backend, {})
-
-        shape = tuple(tensors.base.shape)
         try:
             program = extract(text)
         except Rejected as error:
             return error.rejection
-        return self.tracer.trace(program, NAMES, shape, seed=0, tensor_name="t", answer=answer)
+        shape, cells = tuple(tensors.base.shape), list[TensorCell]()
+        with ExitStack() as stack:
+
+            def by_torch(question: TraceGraph) -> list[torch.Tensor]:
+                if not cells:
+                    cells.append(stack.enter_context(cell_on(self.tracer, tensors)))
+                return cells[0].answer("t", question)
+
+            def answer(question: TraceGraph) -> list[torch.Tensor]:
+                return answer_question(question, tensors, self.backend, {}, by_torch)
+
+            return self.tracer.trace(program, NAMES, shape, seed=0, tensor_name="t", answer=answer)
 
     def update(self, text: str, tensors: TensorSet) -> tuple[str, str, torch.Tensor | None]:
         """(tier, reason, update)"""
@@ -186,9 +228,7 @@ class Judge:
         if isinstance(traced, Rejection):
             if traced.kind != "unsupported":
                 return "rejected", f"{traced.kind}: {traced.detail}", None
-            found = self.tracer.run_eager(
-                extract(text), dict(tensors.experts), seed=0, tensor_name="t"
-            )
+            found = in_cell(self.tracer, Eager(extract(text), 0, ""), tensors)
             if isinstance(found, Rejection):
                 return "rejected", f"{found.kind}: {found.detail}", None
             return "eager", traced.detail, found
@@ -196,7 +236,7 @@ class Judge:
             plan = compile_graph(canonical(lower(traced.graph)))
             return "fused", "", self.backend.update(plan, tensors)
         except NotFusable as error:
-            found = update_of(Hybrid(traced.graph, "forced"), tensors, self.backend)
+            found = in_cell(self.tracer, Hybrid(traced.graph, "forced"), tensors)
             if isinstance(found, Rejection):
                 return "rejected", f"{found.kind}: {found.detail}", None
             return "hybrid", str(error), found

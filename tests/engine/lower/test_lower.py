@@ -17,7 +17,7 @@ from selfdev_engine.engine.lower import lower, supported_ops
 from selfdev_engine.engine.lower.value import NotFusable
 from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.program import extract
-from selfdev_engine.engine.trace.replay import replay
+from selfdev_engine.engine.trace.replay import replay, replay_flat
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
 from selfdev_engine.kernels.backends import get_backend
@@ -357,8 +357,12 @@ def tensors_of(shape: tuple[int, ...]) -> TensorSet:
 def traced(tracer: Tracer, snippet: str, tensors: TensorSet):
     """The trace, or None if the program itself does not run on this shape."""
 
+    def by_torch(question):
+        given = {n: t.reshape(question.shape) for n, t in tensors.experts.items()}
+        return replay_flat(question, given)
+
     def answer(question):
-        return answer_question(question, tensors, get_backend("reference"), {})
+        return answer_question(question, tensors, get_backend("reference"), {}, by_torch)
 
     shape = tuple(tensors.base.shape)
     result = tracer.trace(

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.merge import merge_to_folder
+from selfdev_engine.engine.plans.cells import Cells
 from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.program import extract
@@ -110,7 +111,9 @@ def merged(folder, tracer) -> Plan:
         program, base=str(folder / "base"), experts=experts, out=folder / "merged", include="all"
     )
     bank = Bank.open(str(folder / "base"), experts, "all")
-    plan = Planner(bank, tracer, get_backend("cpu"), 0, folder).plan(program)
+    plan = Planner(
+        bank, tracer, get_backend("cpu"), 0, Cells.of(bank.selection, tracer, None)
+    ).plan(program)
     assert isinstance(plan, Plan), plan
     return plan
 

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from selfdev_engine.engine.plans.cells import Cells
 from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
+from selfdev_engine.engine.plans.updates import Updates
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.resident.ask import evaluate
 from selfdev_engine.engine.resident.client import Client
@@ -27,7 +29,7 @@ PROGRAMS = (
     "0.4 * a + 0.3 * b + 0.2 * c",
     "3 * torch.where(a.abs() > b.abs(), a, b) - 2 * c",
     "a * a.norm(dim=1, keepdim=True) + b.median() * c.sign()",
-    "torch.linalg.svd(a, full_matrices=False)[1].max() * b",  # hybrid: torch, in the worker
+    "torch.linalg.svd(a, full_matrices=False)[1].max() * b",  # hybrid: torch, in a locked child
 )
 CYCLES, WARM_UP = 300, 60
 MOST_GROWTH_BYTES = 16 << 20  # of 240 cycles; one merged tensor kept of each would be 60 MB
@@ -46,8 +48,12 @@ def plans(zoo, tmp_path) -> list[Plan]:
     experts = {name: str(path) for name, path in zoo.experts.items()}
     bank = Bank.open(str(zoo.base), experts, "mlp", hold=True)
     with Tracer(TraceSettings()) as tracer:
-        planner = Planner(bank, tracer, get_backend("cpu"), 0, tmp_path)
+        planner = Planner(
+            bank, tracer, get_backend("cpu"), 0, Cells.of(bank.selection, tracer, None)
+        )
         found = [planner.plan(extract(BODY.format(program))) for program in PROGRAMS]
+        updates = Updates(planner.cells, tmp_path, num_cores=1)
+        found = [updates.computed(plan) for plan in found if isinstance(plan, Plan)]
     made = [plan for plan in found if isinstance(plan, Plan)]
     assert [plan.tier for plan in made] == ["fused", "fused", "fused", "hybrid"]
     return made

@@ -12,7 +12,7 @@ import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.plans.apply import grouped
-from selfdev_engine.engine.plans.plan import Eager, Fused, Plan
+from selfdev_engine.engine.plans.plan import Computed, Fused, Plan
 from selfdev_engine.engine.resident import holding
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.model import Model
@@ -100,7 +100,7 @@ def test_plans_of_several_structures_do_not(models):
     worker = open_worker(models)
     bank = worker.banks["target"].bank
     one, other = (next(iter(plan.tensors.values())) for plan in plans(bank.selection.names))
-    hybrid = Eager("", "")
+    hybrid = Computed("", "hybrid", "", "")
     mixed = dict(
         zip(
             bank.selection.names,

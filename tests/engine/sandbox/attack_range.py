@@ -188,7 +188,7 @@ class Gunner:
 
     def run(self, jobs: list[Any], slots: int) -> Iterator[tuple[Any, Any]]:
         """Yields (job, verdict) as jobs end. job.result is what the child said."""
-        for done in self.tracer._sandbox.run(jobs, slots):
+        for done in self.tracer.sandbox.run(jobs, slots):
             yield done, done.tag[1].result(done)
 
     def next_is_right(self) -> bool:
@@ -206,14 +206,14 @@ class Gunner:
 
     def fire(self, path: Path) -> dict[str, Any]:
         """Runs one attack, then the good program."""
-        zygote = self.tracer._sandbox._zygote.process.pid
+        zygote = self.tracer.sandbox._zygote.process.pid
         ((done, verdict),) = self.run([self.job(path.read_text())], 1)
         right = self.next_is_right()
         return self.record(path, done, verdict, right, zygote)
 
     def volley(self, paths: list[Path]) -> list[dict[str, Any]]:
         """Runs attacks that only the clock ends, some at a time, with a good program after each."""
-        zygote = self.tracer._sandbox._zygote.process.pid
+        zygote = self.tracer.sandbox._zygote.process.pid
         attacks = [self.job(path.read_text()) for path in paths]
         goods = [self.job(GOOD) for _ in paths]
         jobs = [job for pair in zip(attacks, goods, strict=True) for job in pair]
@@ -235,14 +235,14 @@ class Gunner:
             "line": getattr(verdict, "line", None),
             "next_is_right": right,
             "evidence": self.evidence.found(repr(done.result)),
-            "same_zygote": self.tracer._sandbox._zygote.process.pid == zygote,
+            "same_zygote": self.tracer.sandbox._zygote.process.pid == zygote,
             "seconds": done.seconds,
         }
 
 
 def zygote_state(tracer: Any) -> dict[str, int]:
     """The state of the innermost zygote process, which is the one that forks."""
-    everybody, pid = processes(), tracer._sandbox._zygote.process.pid
+    everybody, pid = processes(), tracer.sandbox._zygote.process.pid
     while inner := [p for p, status in everybody.items() if int(status["PPid"]) == pid]:
         pid = inner[0]
     status = everybody[pid]

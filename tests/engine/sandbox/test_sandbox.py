@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from selfdev_engine.engine.errors import Rejection, UsageError
+from selfdev_engine.engine.plans.plan import Eager
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox import box, guard, layers, protocol
 from selfdev_engine.engine.sandbox.job import Job
@@ -35,6 +36,7 @@ from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.replay import replay
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
+from selfdev_engine.kernels.tensors import TensorSet
 
 NAMES, SHAPE = ("x", "y"), (24, 40)
 GOOD = "def merge_models(d, device):\n    x, y = d.values()\n    return 0.5 * x + y * x.norm()\n"
@@ -288,7 +290,7 @@ def test_a_loop_costs_only_its_own_slot():
     timeout_s, slots, before = 0.5, 4, len(states_below(os.getpid()))
     loop = "def merge_models(d, device):\n    while True:\n        pass\n"
     with Tracer(TraceSettings(timeout_s=timeout_s, memory_bytes=64 << 20, slots=slots)) as tracer:
-        zygote = tracer._sandbox._zygote.process.pid
+        zygote = tracer.sandbox._zygote.process.pid
         jobs = [
             TraceRequest(extract(loop if i % 10 == 0 else QUICK), NAMES, SHAPE, 0, "t", tag=i)
             for i in range(100)
@@ -296,7 +298,7 @@ def test_a_loop_costs_only_its_own_slot():
         began = time.monotonic()
         results = {job.tag: result for job, result in tracer.trace_many(jobs)}
         seconds = time.monotonic() - began
-        assert tracer._sandbox._zygote.process.pid == zygote
+        assert tracer.sandbox._zygote.process.pid == zygote
         assert {i for i, r in results.items() if isinstance(r, Rejection)} == set(range(0, 100, 10))
         assert all(results[i].kind == "timeout" for i in range(0, 100, 10))
         good = sum(results[i].seconds for i in results if i % 10)
@@ -356,8 +358,8 @@ def test_no_child_pays_for_the_readers_time():
 
 def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tuple[list, int]:
     """The results of tracing in turn, and how many children they took."""
-    children, launch = [], tracer._sandbox._launch
-    tracer._sandbox._launch = lambda job: children.append(job) or launch(job)
+    children, launch = [], tracer.sandbox._launch
+    tracer.sandbox._launch = lambda job: children.append(job) or launch(job)
     try:
         jobs = [
             TraceRequest(extract(code), NAMES, shape, 0, f"t{i}", lambda graph: [torch.ones(())])
@@ -365,7 +367,7 @@ def in_turn(tracer: Tracer, code: str, shapes=((24, 40), (40, 24), (40,))) -> tu
         ]
         return tracer.trace_in_turn(jobs), len(children)
     finally:
-        del tracer._sandbox._launch
+        del tracer.sandbox._launch
 
 
 def test_tensors_in_turn_are_traced_as_each_alone(tracer: Tracer):
@@ -440,24 +442,24 @@ def test_who_stops_listening_leaves_no_child(tracer: Tracer):
     results = tracer.trace_many(jobs)
     assert next(results)[0] is jobs[1]
     results.close()
-    assert not tracer._sandbox._children
+    assert not tracer.sandbox._children
     assert not isinstance(trace(tracer, QUICK), Rejection)
 
 
 def test_a_dead_zygote_is_replaced_and_its_programs_tried_again():
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
         assert not isinstance(trace(tracer, QUICK), Rejection)
-        before = tracer._sandbox._zygote.process
+        before = tracer.sandbox._zygote.process
         before.kill()
         before.wait()
         assert not isinstance(trace(tracer, QUICK), Rejection)
-        assert tracer._sandbox._zygote.process.pid != before.pid
+        assert tracer.sandbox._zygote.process.pid != before.pid
 
 
 def test_a_result_is_kept_if_the_zygote_dies_under_the_next_job():
     shapes = ((4, 6), (6, 4), (5, 5))
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
-        sandbox = tracer._sandbox
+        sandbox = tracer.sandbox
         take_over, lost = sandbox._take_over, []
 
         def die_once() -> list[Job]:
@@ -494,15 +496,15 @@ ATTACKS = Path(__file__).parents[2] / "attacks"
         ("reply_flood_of_questions", {"violation"}),
     ],
 )
-def test_the_eager_tier_is_as_closed(tracer: Tracer, name: str, kinds: set[str]):
+def test_the_eager_tier_is_as_closed(tracer: Tracer, run_in_cell, name: str, kinds: set[str]):
     code = (ATTACKS / f"{name}.py").read_text()
     vectors = {name: torch.full(SHAPE, 0.5) for name in NAMES}
-    result = tracer.run_eager(extract(code), vectors, seed=0, tensor_name="t")
+    tensors = TensorSet("t", torch.zeros(SHAPE), vectors)
+    result = run_in_cell(tracer, Eager(extract(code), 0, ""), tensors, limit_s=5.0)
     assert isinstance(result, Rejection) and result.kind in kinds, result
     assert not Path("/tmp/selfdev_attack").exists() and not Path("/tmp/selfdev_attack.pt").exists()
-    assert torch.equal(
-        tracer.run_eager(extract(QUICK), vectors, seed=0, tensor_name="t"), vectors["x"]
-    )
+    good = run_in_cell(tracer, Eager(extract(QUICK), 0, ""), tensors)
+    assert isinstance(good, torch.Tensor) and torch.equal(good, vectors["x"])
 
 
 # ---- layers
@@ -549,8 +551,8 @@ def test_doctor_names_every_layer(selfdev):
 def test_the_filter_is_an_allow_list_of_few_calls():
     program, _ = guard.seccomp_filter()
     assert len(guard.ALLOWED_CALLS) <= 30
-    # Each call is one instruction, and eight more do the rest.
-    assert len(program) // 8 == len(guard.ALLOWED_CALLS) + 8
+    # Each call is one instruction, and ten more do the rest.
+    assert len(program) // 8 == len(guard.ALLOWED_CALLS) + 10
     forbidden = {"open", "openat", "socket", "execve", "fork", "clone", "kill", "ptrace", "ioctl"}
     assert not forbidden & set(guard.ALLOWED_CALLS)
 
@@ -558,7 +560,7 @@ def test_the_filter_is_an_allow_list_of_few_calls():
 def test_a_limit_that_is_already_tighter_is_kept():
     code = (
         "import resource; from selfdev_engine.engine.sandbox import guard; "
-        "resource.setrlimit(resource.RLIMIT_CPU, (7, 7)); guard.limit_resources(1 << 40, 60); "
+        "resource.setrlimit(resource.RLIMIT_CPU, (7, 7)); guard.limit_resources(1 << 40, 1 << 40, 60); "
         "print(resource.getrlimit(resource.RLIMIT_CPU), resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -573,7 +575,7 @@ def test_root_is_given_up(monkeypatch):
         monkeypatch.setattr(box, "usable_layers", lambda granted=granted: granted)
         with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
             assert not isinstance(trace(tracer, QUICK), Rejection)
-            pid = innermost(tracer._sandbox._zygote.process.pid)
+            pid = innermost(tracer.sandbox._zygote.process.pid)
             status = Path(f"/proc/{pid}/status").read_text().splitlines()
             words = {line.split()[0]: line.split()[1:] for line in status if line.split()}
             assert set(words["Uid:"]) == set(words["Gid:"]) == {str(guard.NOBODY)}
@@ -594,8 +596,8 @@ from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.tracer import Tracer, TraceSettings
 code = "def merge_models(d, device):\\n    while True:\\n        pass\\n"
 with Tracer(TraceSettings(timeout_s=600.0)) as tracer:
-    tracer._sandbox._zygote.wait_ready()
-    print(tracer._sandbox._zygote.process.pid, flush=True)
+    tracer.sandbox._zygote.wait_ready()
+    print(tracer.sandbox._zygote.process.pid, flush=True)
     tracer.trace(extract(code), ("x",), (8, 8), seed=0, tensor_name="t", answer=None)
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
-from selfdev_engine.engine.plans.plan import Eager, Fused, Plan
+from selfdev_engine.engine.plans.plan import Computed, Fused, Plan
 from selfdev_engine.engine.screening.compile_ahead import Ahead
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.kernels.compiler.passes import canonical
@@ -58,7 +58,7 @@ def plan(*names: str, scale: float = 0.3, weighted: bool = True) -> Plan:
         size = b.add(Op.REDUCE_SUM, x, space=Space.SCALAR) if weighted else b.const(0.5)
         total = b.add(Op.ADD, total, b.add(Op.MUL, x, size))
     one = Fused(canonical(b.graph(total)))
-    return Plan({"t": one, "u": one, "v": Eager("", "")}, str(names))
+    return Plan({"t": one, "u": one, "v": Computed("", "eager", "", "")}, str(names))
 
 
 class Pool(kernels_ahead.AheadCompiler):

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from selfdev_engine.engine.errors import Rejection, UsageError
+from selfdev_engine.engine.plans.cells import Cells
 from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.plans.survey import Survey, Surveyor
+from selfdev_engine.engine.plans.updates import Updates
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.records.candidate import BASE
 from selfdev_engine.engine.records.store import Store
@@ -44,10 +46,13 @@ def plan_of(folder, tmp_path_factory):
     bank = Bank.open(str(folder / "base"), {n: str(folder / n) for n in "xyz"}, "mlp", hold=True)
     backend = get_backend("cpu")
     with Tracer(TraceSettings(timeout_s=5.0)) as tracer:
-        planner = Planner(bank, tracer, backend, 0, tmp_path_factory.mktemp("scratch"))
+        planner = Planner(bank, tracer, backend, 0, Cells.of(bank.selection, tracer, None))
+        updates = Updates(planner.cells, tmp_path_factory.mktemp("updates"), num_cores=1)
 
         def plan(expression: str) -> Plan:
             found = planner.plan(extract(BODY.format(expression)))
+            assert isinstance(found, Plan), found
+            found = updates.computed(found)
             assert isinstance(found, Plan), found
             return found
 

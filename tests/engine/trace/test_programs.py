@@ -16,9 +16,10 @@ from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.lower import lower
 from selfdev_engine.engine.lower.value import NotFusable
 from selfdev_engine.engine.plans.answers import answer_question
+from selfdev_engine.engine.plans.plan import Eager
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.packing import pack, parse
-from selfdev_engine.engine.trace.replay import replay
+from selfdev_engine.engine.trace.replay import replay, replay_flat
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
 from selfdev_engine.kernels.backends import get_backend
@@ -60,8 +61,12 @@ def eager(code: str, tensors: TensorSet, dtype=torch.float32) -> torch.Tensor:
 
 
 def traced(tracer, path: Path, tensors: TensorSet):
+    def by_torch(question):
+        given = {n: t.reshape(question.shape) for n, t in tensors.experts.items()}
+        return replay_flat(question, given)
+
     def answer(question):
-        return answer_question(question, tensors, get_backend("cpu"), {})
+        return answer_question(question, tensors, get_backend("cpu"), {}, by_torch)
 
     shape = tuple(tensors.base.shape)
     program = extract(path.read_text())
@@ -129,13 +134,13 @@ def test_a_program_for_vectors_is_read_flat(tracer, tmp_path):
     assert wrong_share(found, a * torch.dot(a, b) / torch.dot(b, b)) == 0
 
 
-def test_the_eager_tier_runs_real_tensors_in_the_sandbox(tracer):
+def test_the_eager_tier_runs_real_tensors_in_the_sandbox(tracer, run_in_cell):
     code = (
         "import torch\ndef merge_models(d, device):\n    a, b, c = d.values()\n"
         "    return torch.tensor(sorted(a.flatten().tolist())).reshape(a.shape) + 0.5 * b\n"
     )
     tensors = tensors_of((80, 90))
-    found = tracer.run_eager(extract(code), dict(tensors.experts), seed=0, tensor_name="t")
+    found = run_in_cell(tracer, Eager(extract(code), 0, ""), tensors)
     assert not isinstance(found, Rejection), found
     assert torch.equal(found, eager(code, tensors))
 
