@@ -36,9 +36,9 @@ A program that runs in eager torch on float32 task vectors runs here in one of t
 the program was given the tensor (`view`).
 
 - **fused**: streamed kernels only. They read base and experts once per sweep, and once more to write.
-- **hybrid**: torch runs the verified graph on whole tensors. The result is right, but every operation
-  makes a temporary tensor.
-- **eager**: the function itself runs on real tensors inside the sandbox, for what no graph can say.
+- **hybrid**: torch runs the verified graph on whole tensors, in a child of the sandbox. The result is
+  right, but every operation makes a temporary tensor.
+- **eager**: the function itself runs on real tensors in such a child, for what no graph can say.
   `trace.eager_tier` turns this tier off.
 
 A program may ask for numbers: `.item()`, `float()`, `if`, `sorted(key=...)`, `.tolist()`, numpy on
