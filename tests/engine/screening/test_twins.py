@@ -37,6 +37,7 @@ def folder(tmp_path_factory):
     for name, tensors in models.items():
         (folder / name).mkdir()
         save_file(tensors, folder / name / "model.safetensors")
+        (folder / name / "config.json").write_text('{"model_type": "none"}')
     return folder
 
 
