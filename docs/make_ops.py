@@ -10,18 +10,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from selfdev_engine.engine.errors import Rejected
-from selfdev_engine.engine.explain import interpret, synthetic_tensors
+from selfdev_engine.engine.explain import SyntheticAnswers, interpret
 from selfdev_engine.engine.lower import supported_ops
-from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace import allowed
 from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.ops import ASKED
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
-from selfdev_engine.kernels.backends import get_backend
 
 FILE = Path(__file__).with_name("ops.md")
 NAMES, SHAPE = ("a", "b", "c"), (96, 160)
@@ -173,22 +170,18 @@ def program_of(expression: str) -> str:
 
 def measured(tracer: Tracer, texts: list[str]) -> list[tuple[str, str]]:
     """The (tier, reason) of each program on synthetic task vectors."""
-    tensors = synthetic_tensors(NAMES, SHAPE, 0)
-
-    def answer(question: object) -> list[torch.Tensor]:
-        return answer_question(question, tensors, get_backend("auto"), {})  # type: ignore[arg-type]
-
-    jobs = [
-        TraceRequest(extract(text), NAMES, SHAPE, 0, "t", answer, tag=i)
-        for i, text in enumerate(texts)
-    ]
     found = [("", "")] * len(texts)
-    for job, result in tracer.trace_many(jobs):
-        try:
-            meaning = interpret(result)
-            found[job.tag] = meaning.tier, meaning.reason or ""
-        except Rejected as error:
-            found[job.tag] = "rejected", str(error)
+    with SyntheticAnswers(tracer, NAMES, SHAPE, 0) as answers:
+        jobs = [
+            TraceRequest(extract(text), NAMES, SHAPE, 0, "t", answers.answer, tag=i)
+            for i, text in enumerate(texts)
+        ]
+        for job, result in tracer.trace_many(jobs):
+            try:
+                meaning = interpret(result, job.program, 0)
+                found[job.tag] = meaning.tier, meaning.reason or ""
+            except Rejected as error:
+                found[job.tag] = "rejected", str(error)
     return found
 
 

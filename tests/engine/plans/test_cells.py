@@ -44,6 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = {f"layers.{i}.mlp.up_proj.weight": torch.randn(SHAPE, generator=draw) for i in range(3)}
     for name in ("base", *NAMES):
         (folder / name).mkdir()
+        (folder / name / "config.json").write_text('{"model_type": "llama"}')
         noise = 0.0 if name == "base" else 0.01
         moved = {k: t + noise * torch.randn(SHAPE, generator=draw) for k, t in base.items()}
         dtype = torch.float32 if name == "y" else torch.bfloat16
