@@ -164,7 +164,10 @@ def report_of(
         bytes_read=writer.bytes_read,
         bytes_written=writer.bytes_written,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
-        notes=[f"left out: {what}" for what in writer.companions.left_out],
+        notes=[
+            *writer.bank.selection.notes,
+            *(f"left out: {what}" for what in writer.companions.left_out),
+        ],
         check=checked,
     )
 

@@ -120,21 +120,27 @@ class Writer:
             out = slot.out(entry.shape, base.dtype(tensors.name))
             if why := merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out]):
                 return why
-            slot.written = writer.submit(self._keep, tensors.name, out, files[entry.file])
+            slot.written = writer.submit(self._keep, tensors.name, out, files)
             progress(done + 1, len(names))
         return None
 
-    def _keep(self, name: str, tensor: torch.Tensor, descriptor: int) -> None:
-        """Write a merged tensor at its place and fingerprint it. Runs in a writer's thread."""
-        data = tensor.reshape(-1).view(torch.uint8).numpy()
-        self.disk.write(descriptor, data, self.bank.selection.base.entries[name].start)
-        self.prints[name] = TensorPrint.of(tensor)
+    def _keep(self, name: str, tensor: torch.Tensor, files: Mapping[Path, int]) -> None:
+        """Write a merged tensor at its place, and at that of a tied head. Runs in a writer's thread."""
+        data, printed = tensor.reshape(-1).view(torch.uint8).numpy(), TensorPrint.of(tensor)
+        for place in (name, *self._tied_to(name)):
+            entry = self.bank.selection.base.entries[place]
+            self.disk.write(files[entry.file], data, entry.start)
+            self.prints[place] = printed
+
+    def _tied_to(self, name: str) -> list[str]:
+        """Return the heads that are one tensor with this embedding."""
+        return [head for head, embedding in self.bank.selection.ties.items() if embedding == name]
 
     def _copy_others(self, files: Mapping[Path, int]) -> None:
         """Copy the base's other tensors, one after the other. Runs in a writer's thread."""
-        buffer = memoryview(bytearray(COPY_BYTES))
+        buffer, ties = memoryview(bytearray(COPY_BYTES)), self.bank.selection.ties
         for name, entry in self.bank.selection.base.entries.items():
-            if name not in self.plan.tensors:
+            if ties.get(name, name) not in self.plan.tensors:
                 digest = self._copy(entry, files[entry.file], buffer)
                 self.prints[name] = TensorPrint(entry.dtype, entry.shape, digest)
 

@@ -16,7 +16,7 @@ CONFIG_KEYS = ("quantization_config", "compression_config")
 SIGNS = (".absmax", ".quant_map", ".SCB", ".qweight", ".qzeros", ".weight_packed", ".weight_scale")
 SIGNS = (*SIGNS, ".weight_scale_inv", ".g_idx")
 # What loaders compute for themselves, though old checkpoints hold it: rotations, causal masks.
-ROTATION = re.compile(r"(^|\.)rotary_(pos_)?emb\.inv_freq$")
+ROTATION = re.compile(r"(^|\.)rotary_(pos_)?emb\.(inv_freq|cos_cached|sin_cached)$")
 MASK = re.compile(r"(^|\.)(attn|attention|self_attention)\.(masked_)?bias$")
 
 

@@ -6,7 +6,7 @@ Only headers are read, and nothing here loads torch, so a mistake is reported in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import UsageError
@@ -14,6 +14,7 @@ from .budget import TensorBytes
 from .checkpoint import Checkpoint
 from .headers import shown
 from .plain import FLOATS, check_config, check_float, check_plain, is_buffer
+from .ties import own_head, stored_ties
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 DOUBLE = "float64"
@@ -23,13 +24,17 @@ DOUBLE = "float64"
 class Selection:
     """The base, the experts by name, and the names of the tensors to merge, in the base's order.
 
-    Commands open one to check their input; the bank is made from it.
+    Commands open one to check their input; the bank is made from it. `ties` has the embedding of each
+    head that repeats it in the base's files; only the embedding is merged. `notes` are what people should
+    know of the models.
     """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
     include: str
     names: tuple[str, ...]
+    ties: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @staticmethod
     def open(base: str, experts: Mapping[str, str], include: str) -> Selection:
@@ -46,11 +51,13 @@ class Selection:
         for expert, checkpoint in checkpoints.items():
             check_plain(f"expert {expert}: ", checkpoint)
         check_config(opened)
-        names = select(opened, include)
+        ties = stored_ties(opened)
+        apart = {e: h for e, c in checkpoints.items() if (h := own_head(opened, c, ties))}
+        names = select(opened, include, ties)
         for expert, checkpoint in checkpoints.items():
             for name in names:
                 check_pair(expert, name, opened, checkpoint)
-        return Selection(opened, checkpoints, include, names)
+        return Selection(opened, checkpoints, include, names, ties, tuple(notes_on(apart)))
 
     @property
     def models(self) -> tuple[Checkpoint, ...]:
@@ -72,17 +79,31 @@ class Selection:
         return sum(self.size_of(name).held for name in self.names)
 
 
-def select(base: Checkpoint, include: str) -> tuple[str, ...]:
+def notes_on(apart: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each expert with a head of its own; `apart` has the heads by expert."""
+    for expert, head in apart.items():
+        yield (
+            f"expert {expert} has an output head of its own ({shown(head)}); the base's is its "
+            "embedding, so that head is left out"
+        )
+
+
+def select(
+    base: Checkpoint, include: str, ties: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
     """Return the names to merge; `include` is `mlp`, `all`, or a regular expression for re.search.
 
-    UsageError where it is not a regular expression, selects no tensor, or selects a quantised one.
+    A head of `ties` that is named stands for its embedding. UsageError where `include` is not a regular
+    expression or selects no tensor that can be merged.
     """
     pattern = {"mlp": MLP, "all": ""}.get(include, include)
     try:
         matches = re.compile(pattern).search
     except re.error as error:
         raise UsageError(f"--include {include}: not a regular expression: {error}") from None
-    matching = [name for name in base.names if matches(name) and not is_buffer(base, name)]
+    ties = ties or {}
+    named = {ties.get(name, name) for name in base.names if matches(name)}
+    matching = [name for name in base.names if name in named and not is_buffer(base, name)]
     for name in matching:
         if base.entries[name].dtype == DOUBLE:
             check_float("", base, name)

@@ -1,0 +1,81 @@
+"""Finds an output head that is one tensor with the embedding, though the files store it twice.
+
+Loaders make one tensor of the two again, so they are merged and swapped as one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from .checkpoint import Checkpoint
+from .headers import Entry
+
+HEAD = re.compile(r"((^|\.)(lm_head|embed_out)|^output)\.weight$")
+EMBEDDING = re.compile(
+    r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|embeddings?)\.weight$"
+)
+# Kinds of models that tie them where the config says nothing; read off transformers 5.19.
+TIED_KINDS = frozenset(
+    "biogpt bloom cohere cohere2 cohere2_moe cpmant ctrl ernie4_5 ernie4_5_moe falcon falcon_mamba gemma "
+    "gemma2 gemma3 gemma3_text gemma3n gemma3n_text gemma4 gemma4_text gpt-sw3 gpt2 gpt_bigcode gpt_neo "
+    "gpt_neox_japanese granite_swa jetmoe lfm2 lfm2_moe mamba minicpm3 mpt openai-gpt opt recurrent_gemma "
+    "smollm3 starcoder2 vaultgemma xglm zamba zamba2".split()
+)
+COMPARED_BYTES = 8 << 20
+
+
+def stored_ties(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the embedding of each head that repeats it, bit for bit, where the config ties them."""
+    if not is_tied(checkpoint.config):
+        return {}
+    pairs = heads(checkpoint)
+    return {h: e for h, e in pairs.items() if same_bytes(*(checkpoint.entries[n] for n in (h, e)))}
+
+
+def is_tied(config: Mapping[str, object]) -> bool:
+    """Tell whether a model with this config makes one tensor of head and embedding."""
+    inner = config.get("text_config")
+    for one in (config, inner if isinstance(inner, Mapping) else {}):
+        if isinstance(said := one.get("tie_word_embeddings"), bool):
+            return said
+    return config.get("model_type") in TIED_KINDS
+
+
+def heads(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the embedding of each stored head that has its shape and dtype."""
+    embeddings = [name for name in checkpoint.names if EMBEDDING.search(name)]
+    return {
+        head: name
+        for head in checkpoint.names
+        if HEAD.search(head)
+        for name in embeddings
+        if checkpoint.shape(head) == checkpoint.shape(name)
+        and checkpoint.entries[head].dtype == checkpoint.entries[name].dtype
+    }
+
+
+def same_bytes(one: Entry, other: Entry) -> bool:
+    """Tell whether two tensors are equal bit for bit."""
+    with one.file.open("rb", buffering=0) as a, other.file.open("rb", buffering=0) as b:
+        for done in range(0, one.size_bytes, COMPARED_BYTES):
+            size = min(COMPARED_BYTES, one.size_bytes - done)
+            if os.pread(a.fileno(), size, one.start + done) != os.pread(
+                b.fileno(), size, other.start + done
+            ):
+                return False
+    return True
+
+
+def own_head(base: Checkpoint, expert: Checkpoint, ties: Mapping[str, str]) -> str:
+    """Return an expert's head that is not its embedding, where the base's is; else "".
+
+    `ties` are the base's. A base that stores no head has a tied one.
+    """
+    if not ties and any(HEAD.search(name) for name in base.names):
+        return ""
+    stored = heads(expert)
+    apart = [h for h, e in stored.items() if not same_bytes(expert.entries[h], expert.entries[e])]
+    alone = [n for n in expert.names if HEAD.search(n) and n not in stored]
+    return next(iter([*apart, *alone]), "")
