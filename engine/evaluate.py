@@ -13,6 +13,7 @@ from .records.score import provenance
 from .resident.ask import evaluate
 from .resident.client import Client, choose_engine
 from .resident.messages import EngineSettings
+from .resident.runnable import check_runnable
 from .tasks.load import load_task
 from .weights.checkpoint import Checkpoint
 
@@ -37,25 +38,21 @@ def evaluate_model(
     """
     if log_samples:
         check_file("--log-samples", log_samples, is_log)
-    folder = Checkpoint.open(model).folder
+    checkpoint, engine = Checkpoint.open(model), choose_engine(engine)
+    check_runnable(checkpoint, engine)
     task = load_task(task_name, data, shots)
     task = task.unsealed() if split == "test" else task
     if not task.split(split):
         raise UsageError(f"--task {task.name}: has no {split} questions")
-    # This loads torch, so it comes once the input is known to be good.
-    from .weights.fingerprint import folder_fingerprint
-
-    settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
+    settings = EngineSettings(engine, memory_bytes=memory_bytes, seed=seed)
     with Client.start(settings) as worker:
-        worker.open_model("target", str(folder))
+        live = worker.open_model("target", str(checkpoint.folder))
         score, samples = evaluate(worker, "target", task, split, progress)
-        live, answered_by = worker.fingerprint("target"), worker.engine
-    assert live == folder_fingerprint(folder), "the engine does not hold the checkpoint"
+        made = provenance(task, worker.engine, worker.decoding)
     if log_samples:
         rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
         text = "".join(row + "\n" for row in rows)
         write_file("--log-samples", log_samples, text, is_log)
-    made = provenance(task, answered_by)
     return {"task": task.name, **score.to_json(), "weights_fingerprint": live, **made}
 
 

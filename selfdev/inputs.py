@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..engine.records.inputs import Input
+from ..engine.resident.client import choose_engine
+from ..engine.resident.runnable import check_runnable
 from ..engine.screening.folder import DATABASE
 from ..engine.screening.identity import check_existing, inputs_of, model_input
 from ..engine.screening.inputs import check_inputs, open_selection, open_task
@@ -20,7 +22,9 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings) -> None:
     """UsageError for what extras, models, task, backend or prompt are wrong."""
     check_extra()
     check_inputs(settings)
-    load_prompt(config.generation.prompt, Checkpoint.open(config.generator_place).folder)
+    generator = Checkpoint.open(config.generator_place)
+    check_runnable(generator, choose_engine(settings.engine), settings.max_model_len)
+    load_prompt(config.generation.prompt, generator.folder)
 
 
 def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:

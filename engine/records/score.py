@@ -86,13 +86,15 @@ def judge(task: Task, question: Question, response: str) -> Sample:
     )
 
 
-def provenance(task: Task, engine: str) -> dict[str, str]:
-    """Return what a score was made with: engine, task version and grader.
+def provenance(task: Task, engine: str, decoding: str) -> dict[str, str]:
+    """Return what a score was made with: engine, decoding, task version and grader.
 
-    Only scores with equal ones may be compared. `engine` is a name with its version.
+    Only scores with equal ones may be compared. `engine` is a name with its version, `decoding` says how
+    the model was asked.
     """
     return {
         "engine": engine,
+        "decoding": decoding,
         "task_version": task.version,
         "grader": grader_of(task.grading),
     }

@@ -54,8 +54,8 @@ class Client:
 
     def __init__(self, process: WorkerProcess, stall_s: float) -> None:
         self._process, self._calls = process, Calls(process, stall_s)
-        # What answers, with its version; known once a model is open.
-        self.engine = ""
+        # What answers, with its version, and how it is asked; known once a model is open.
+        self.engine = self.decoding = ""
 
     @staticmethod
     def start(settings: EngineSettings, log: Path | None = None) -> Client:
@@ -73,7 +73,7 @@ class Client:
     def open_model(self, key: str, folder: str) -> str:
         """Load a model under a key, and return the fingerprint of its weights."""
         opened = self._call("open_model", key=key, folder=folder)
-        self.engine = opened["engine"]
+        self.engine, self.decoding = opened["engine"], opened["decoding"]
         return opened["weights_fingerprint"]
 
     def open_bank(

@@ -8,22 +8,29 @@ must answer. Weights are changed by whoever holds the placement, only while no r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from ..weights.checkpoint import Checkpoint
 from .messages import Completion, Feed, Progress, Sampling
+from .parts import Parts
 from .placement import Placement
 
 
 class LiveEngine(ABC):
-    """One live model. `name` says what answers, with its version."""
+    """One live model.
+
+    `name` says what answers, with its version; `decoding` says how it is asked. `advice` ends messages
+    about a model that cannot be used: it says what else to try.
+    """
 
     name: str
+    decoding: str
+    advice = ""
 
     @abstractmethod
-    def placement(self) -> Placement:
+    def placement(self, parts: Parts) -> Placement:
         """Return where the checkpoint's tensors live. Raises Unplaceable."""
 
     @abstractmethod
@@ -50,7 +57,7 @@ class LiveEngine(ABC):
 
 
 def metas(
-    checkpoint: Checkpoint, dtype: torch.dtype
+    checkpoint: Checkpoint, names: Iterable[str], dtype: torch.dtype
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """Return (shape, dtype) of each checkpoint tensor by name, as `record` wants it."""
-    return {name: (checkpoint.shape(name), dtype) for name in checkpoint.names}
+    """Return (shape, dtype) of each of these tensors by name, as `record` wants it."""
+    return {name: (checkpoint.shape(name), dtype) for name in names}

@@ -10,6 +10,7 @@ from ..errors import Rejection, UsageError
 from ..weights.checkpoint import Checkpoint
 from ..weights.fingerprint import TensorPrint, weights_fingerprint
 from .engine import LiveEngine
+from .parts import Parts
 from .placement import Placement, Unplaceable
 
 
@@ -17,30 +18,44 @@ class Model:
     """A live engine with its placement and the fingerprint of each tensor as it is now.
 
     When it is made it reads all weights back. UsageError where they are not the checkpoint's, or
-    cannot be swapped in place.
+    cannot be swapped in place. Weights have the fingerprint of a checkpoint that holds them: in the
+    checkpoint's dtypes, whatever those of the engine are, and with tied heads and constants that the
+    engine does not hold apart.
     """
 
     def __init__(self, engine: LiveEngine, checkpoint: Checkpoint) -> None:
-        self.engine, self.base = engine, checkpoint
+        self.engine, self.base, self.parts = engine, checkpoint, Parts.of(checkpoint)
+        self.names = self.parts.own
         try:
-            self.placement: Placement = engine.placement()
+            self.placement: Placement = engine.placement(self.parts)
         except Unplaceable as error:
-            raise UsageError(f"{checkpoint.folder}: cannot be swapped in place: {error}") from None
+            raise UsageError(
+                f"{checkpoint.folder}: {engine.name} cannot swap its weights in place: {error}"
+                f"{engine.advice}"
+            ) from None
         place = self.placement.whole
-        self.whole = {name: place(name, checkpoint.shape(name)) for name in checkpoint.names}
-        self.prints = {name: self.live_print(name) for name in checkpoint.names}
+        self.whole = {name: place(name, checkpoint.shape(name)) for name in self.names}
+        self.prints = dict[str, TensorPrint]()
+        # The engine's own values when they were last known, where their dtype is not the checkpoint's.
+        self.seen = dict[str, TensorPrint]()
+        for name in self.names:
+            self.check_base(name)
+        for name in self.parts.left_out:
+            self.prints[name] = TensorPrint.of(checkpoint.tensor(name))
         self.base_prints = dict(self.prints)
-        self.check_base()
 
-    def check_base(self) -> None:
-        """Raise UsageError unless the live weights are the checkpoint's.
+    def check_base(self, name: str) -> None:
+        """Raise UsageError unless the live tensor is the checkpoint's.
 
-        They are read back through the placement.
+        It is read back through the placement.
         """
-        for name in self.base.names:
-            wanted = self.base.tensor(name).to(self.live_dtype(name))
-            if self.live_print(name) != TensorPrint.of(wanted):
-                raise UsageError(f"{self.base.folder}: {name} is not what the engine holds")
+        tensor, live = self.base.tensor(name), self.live_print(name)
+        if live != TensorPrint.of(tensor.to(self.live_dtype(name))):
+            raise UsageError(
+                f"{self.base.folder}: {self.engine.name} holds other values of {name} than the file: "
+                f"they changed meanwhile, or the engine computes with them{self.engine.advice}"
+            )
+        self._known(name, live, tensor)
 
     def live_dtype(self, name: str) -> torch.dtype:
         """Return the dtype in which the engine holds a checkpoint tensor."""
@@ -53,16 +68,39 @@ class Model:
             live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
         return TensorPrint.of(live)
 
+    def read_again(self) -> str:
+        """Read all live weights, and return their fingerprint."""
+        live = {name: self.live_print(name) for name in self.names}
+        same = {name: self.prints[name] for name in live if live[name] == self.seen.get(name)}
+        found = {**self.prints, **live, **same}
+        heads = {head: found[embedding] for head, embedding in self.parts.ties.items()}
+        return weights_fingerprint({**found, **heads})
+
     def write(self, name: str, tensor: torch.Tensor) -> None:
         """Put a checkpoint tensor into the engine, and take its fingerprint anew."""
+        tensor = tensor.to(self.base.dtype(name))
         self.placement.write(name, tensor)
-        self.note(name)
+        self.note(name, tensor)
 
-    def note(self, name: str) -> None:
-        """Take a tensor's fingerprint anew and tell the engine, now that it was written."""
+    def note(self, name: str, tensor: torch.Tensor | None = None) -> None:
+        """Take a tensor's fingerprint anew and tell the engine, now that it was written.
+
+        `tensor` is what was written, in the checkpoint's dtype. It may be left out where the engine has
+        the same dtype.
+        """
         for live in self.placement.parameters(name):
             self.engine.wrote(live)
-        self.prints[name] = self.live_print(name)
+        self._known(name, self.live_print(name), tensor)
+
+    def _known(self, name: str, live: TensorPrint, tensor: torch.Tensor | None) -> None:
+        """Keep a tensor's fingerprint: that of `tensor` where the engine's dtype is another."""
+        self.prints[name] = live
+        if self.live_dtype(name) != self.base.dtype(name):
+            assert tensor is not None, name
+            self.seen[name], self.prints[name] = live, TensorPrint.of(tensor)
+        for head, embedding in self.parts.ties.items():
+            if embedding == name:
+                self.prints[head] = self.prints[name]
 
     def merge(
         self,
@@ -88,15 +126,15 @@ class Model:
         for name in names:
             if name in elsewhere:
                 self.placement.write(name, elsewhere[name])
-            self.note(name)
+            self.note(name, elsewhere.get(name))
         return None
 
     def restore(self) -> None:
         """Put the base back, bit for bit, and verify it; then reset the engine."""
-        for name, fingerprint in self.base_prints.items():
-            if self.prints.get(name) != fingerprint:
+        for name in self.names:
+            if self.prints.get(name) != self.base_prints[name]:
                 self.write(name, self.base.tensor(name))
-                assert self.prints[name] == fingerprint, f"{name} was not restored"
+                assert self.prints[name] == self.base_prints[name], f"{name} was not restored"
         self.engine.reset()
 
     @property

@@ -8,7 +8,7 @@ which part of which checkpoint tensor it is, whatever the loader did on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -152,6 +152,19 @@ class Placement:
         for one in self.segments[name]:
             one.of_target(self.live[one.target]).copy_(one.of_source(tensor))
 
+    def with_ties(self, ties: Mapping[str, str]) -> Placement:
+        """Return a placement that writes each embedding of `ties` to its heads, too, where they are apart."""
+        segments = dict(self.segments)
+        for head, name in ties.items():
+            mine = {self.live[one.target].untyped_storage()._cdata for one in segments[name]}
+            apart = [
+                replace(one, source=name)
+                for one in segments.pop(head, ())
+                if self.live[one.target].untyped_storage()._cdata not in mine
+            ]
+            segments[name] = (*segments[name], *apart)
+        return Placement(segments, self.live)
+
     def parameters(self, name: str) -> list[Tensor]:
         """Return the live parameters that hold parts of a checkpoint tensor."""
         return [self.live[target] for target in {one.target for one in self.segments[name]}]
@@ -179,16 +192,29 @@ def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]])
     """
     live = {name: p.data for name, p in model.named_parameters()}
     recorder = LoadRecorder(live | dict(model.named_buffers()))
-    with torch.no_grad(), recorder:
-        model.load_weights(recorder.stream(metas))
+    try:
+        with torch.no_grad(), recorder:
+            model.load_weights(recorder.stream(metas))
+    except Exception as error:  # a loader may do anything with what is no tensor of numbers
+        raise Unplaceable(
+            f"{recorder.current}: its loader computes: {first_line(error)}"
+        ) from error
     if recorder.faults:
         name, fault = next(iter(recorder.faults.items()))
         raise Unplaceable(f"{name}: {fault}")
     check_coverage(live, [*recorder.segments, *recorder.fills])
+    if left := metas.keys() - {one.source for one in recorder.segments}:
+        raise Unplaceable(f"{min(left)}: the engine leaves it out")
     segments: dict[str, list[Segment]] = {}
     for one in recorder.segments:
         segments.setdefault(one.source, []).append(one)
     return Placement({name: tuple(found) for name, found in segments.items()}, recorder.live)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's type and its first line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def check_coverage(live: Mapping[str, Tensor], segments: list[Segment]) -> None:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
-from ..weights.headers import ITEMSIZE_BYTES
+from ..weights.headers import ITEMSIZE_BYTES, shown
 
 EngineDtype = Literal["bfloat16", "float16", "float32"]
 # Bytes of a key-value cache, and tokens of prompt and answer, where settings do not bound them.
 MOST_KV_BYTES = 512 << 20
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32  # tokens
+Config = Mapping[str, Any]
+
+# Names that configs have for the number of tokens that a model reads. The least counts, as in vLLM.
+LENGTHS = (
+    *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "seq_len"),
+    *("max_sequence_length", "max_seq_length", "max_target_positions", "model_max_length"),
+    *("context_length", "max_context_length"),
+)
+# Kinds of scaled positions whose config states the scaled length already.
+SCALED_ALREADY = ("default", "yarn", "deepseek_yarn", "llama3", "longrope", "su", "proportional")
+# Where a model of several kinds of input has its language model.
+INNER = ("text_config", "llm_config", "language_config")
+# Names of other sizes.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+WIDTHS = ("hidden_size", "n_embd", "d_model")
 
 
 def base_dtype(checkpoint: Checkpoint) -> EngineDtype:
@@ -24,21 +42,67 @@ def base_dtype(checkpoint: Checkpoint) -> EngineDtype:
     for known in get_args(EngineDtype):
         if dtype == known:
             return known
-    raise UsageError(f"{checkpoint.folder}: weights of {dtype} cannot be run")
+    raise UsageError(
+        f"{checkpoint.folder}: weights of {dtype} cannot be run; convert them: "
+        "from_pretrained(DIR, dtype=torch.float32).save_pretrained(NEW)"
+    )
 
 
-def context_of(checkpoint: Checkpoint, max_model_len: int | None = None) -> int:
+def context_of(
+    checkpoint: Checkpoint, max_model_len: int | None = None, config: Config | None = None
+) -> int:
     """Return how many tokens prompt and answer may have together.
 
-    UsageError where `max_model_len` is more than the model reads.
+    `config` is one in which the defaults of the kind of model are filled in; without it config.json
+    decides. UsageError where `max_model_len` is more than the model reads, or the config gives a length
+    that is no number.
     """
-    longest = int(checkpoint.config.get("max_position_embeddings", max_model_len or MAX_MODEL_LEN))
-    if max_model_len is not None and max_model_len > longest:
+    found = dict(lengths_of(checkpoint, config or checkpoint.config))
+    if not found:
+        return max_model_len or MAX_MODEL_LEN
+    key = min(found, key=found.__getitem__)
+    if max_model_len is not None and max_model_len > found[key]:
         raise UsageError(
-            f"engine.max_model_len: {max_model_len} tokens; {checkpoint.folder} reads {longest} "
-            "(max_position_embeddings in its config.json)"
+            f"engine.max_model_len: {max_model_len} tokens; {checkpoint.folder} reads {found[key]} "
+            f"({key} in its config.json)"
         )
-    return min(longest, max_model_len or MAX_MODEL_LEN)
+    return min(found[key], max_model_len or MAX_MODEL_LEN)
+
+
+def lengths_of(checkpoint: Checkpoint, config: Config) -> Iterator[tuple[str, int]]:
+    """Yield each key that bounds the context, with its tokens; scaled positions reach further."""
+    for one in (config, *(config[key] for key in INNER if isinstance(config.get(key), Mapping))):
+        scale = position_scale(one)
+        for key in LENGTHS:
+            value = one.get(key)
+            if value is None:
+                continue
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 1 <= value < math.inf
+            ):
+                path = checkpoint.folder / "config.json"
+                raise UsageError(f"{path}: {key} is {shown(repr(value))}, not a number of tokens")
+            yield key, int(value * scale)
+
+
+def position_scale(config: Config) -> float:
+    """Return the factor by which positions reach further than the length that the config states."""
+    if "gemma3" in str(config.get("model_type")):
+        return 1.0
+    rope = config.get("rope_parameters") or config.get("rope_scaling")
+    if not isinstance(rope, Mapping):
+        return 1.0
+    layers = [rope] if not any(isinstance(v, Mapping) for v in rope.values()) else rope.values()
+    factors = [
+        one["factor"]
+        for one in layers
+        if isinstance(one, Mapping)
+        and one.get("rope_type", one.get("type", "default")) not in SCALED_ALREADY
+        and type(one.get("factor")) in (int, float)
+    ]
+    return min((f for f in factors if 1 <= f < math.inf), default=1.0)
 
 
 def cache_bytes(
@@ -70,12 +134,18 @@ def bytes_per_token(checkpoint: Checkpoint) -> int | None:
     """
     config = checkpoint.config
     try:
-        heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
-        size = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+        heads = first_of(config, HEADS)
+        size = int(config.get("head_dim") or first_of(config, WIDTHS) // heads)
+        heads = int(config.get("num_key_value_heads") or heads)
         itemsize_bytes = ITEMSIZE_BYTES[base_dtype(checkpoint)]
-        return 2 * int(config["num_hidden_layers"]) * heads * size * itemsize_bytes
-    except (KeyError, TypeError):
+        return 2 * first_of(config, LAYERS) * heads * size * itemsize_bytes
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
+
+
+def first_of(config: Config, keys: tuple[str, ...]) -> int:
+    """Return the value of the first key that is there. KeyError where none is."""
+    return int(next((config[key] for key in keys if config.get(key)), None) or config[keys[0]])
 
 
 def prompt_limit(context: int, max_new_tokens: int) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import Any, final
 
 import torch
 
+from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
+from .decoding import described, encode, ends_of
 from .engine import LiveEngine
 from .messages import Completion, EngineSettings, Feed, Progress, Sampling
-from .placement import Placement, Segment
+from .parts import Parts, place_by_name
+from .placement import Placement, first_line
 from .sizes import base_dtype, context_of, prompt_limit
 
 
@@ -19,26 +23,33 @@ class TransformersEngine(LiveEngine):
     """Answers one prompt at a time. It is slow, and the oracle for vLLM's answers."""
 
     def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
+        from transformers import GenerationConfig, __version__
 
         self.name = f"transformers {__version__}"
         self.checkpoint = checkpoint
-        self.context = context_of(checkpoint, settings.max_model_len)
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, dtype=base_dtype(checkpoint)
+        try:
+            self.tokenizer, self.model = load(checkpoint)
+        except Exception as error:
+            traceback.print_exc()
+            raise UsageError(
+                f"{checkpoint.folder}: {self.name} cannot load it: {first_line(error)}"
+            ) from None
+        for parameter in self.model.parameters():
+            # Loaded weights may be pages of the file itself, which somebody may cut off.
+            parameter.data = parameter.data.clone()
+        config = self.model.config.to_dict()
+        self.context = context_of(checkpoint, settings.max_model_len, config)
+        self.ends = ends_of(checkpoint, self.tokenizer)
+        self.decoding = described(self.ends)
+        pad = self.tokenizer.pad_token_id or 0
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=self.ends or None, pad_token_id=pad
         )
-        self.model = model.eval()
 
-    def placement(self) -> Placement:
-        """Return where tensors live: each checkpoint tensor is one whole parameter."""
-        live = dict(self.model.state_dict())
-        segments = {}
-        for name in self.checkpoint.names:
-            tensor = live[name]
-            stride, shape = tuple(tensor.stride()), tuple(tensor.shape)
-            segments[name] = (Segment(name, name, shape, stride, 0, stride, 0),)
-        return Placement(segments, live)
+    def placement(self, parts: Parts) -> Placement:
+        """Find where tensors live: by name, or by their values where the loader changed the layout."""
+        live, parameters = dict(self.model.state_dict()), dict(self.model.named_parameters())
+        return place_by_name(self.checkpoint, parts, live, set(parameters))
 
     @torch.no_grad()
     def generate(
@@ -68,21 +79,22 @@ class TransformersEngine(LiveEngine):
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
         """Answer one prompt, cut to its last tokens where it is too long."""
         limit = prompt_limit(self.context, sampling.max_new_tokens)
-        x = self.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        x = {key: value[:, -limit:] for key, value in x.items()}
+        tokens = torch.tensor([encode(self.tokenizer, prompt)[-limit:]])
+        most = max(1, min(sampling.max_new_tokens, self.context - tokens.shape[1]))
         hot = sampling.temperature > 0
         warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         y = self.model.generate(
-            **x,
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
             do_sample=hot,
-            max_new_tokens=sampling.max_new_tokens,
-            pad_token_id=self.tokenizer.pad_token_id or 0,
+            max_new_tokens=most,
             **(warmth if hot else {}),
         )
-        new = y[0, x["input_ids"].shape[1] :]
-        text = self.tokenizer.decode(new, skip_special_tokens=True)
+        new = y[0, tokens.shape[1] :].tolist()
+        ended = bool(new) and new[-1] in self.ends
+        text = self.tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True)
         cuts = [text.find(stop) for stop in sampling.stop if stop in text]
-        full = len(new) >= sampling.max_new_tokens and not cuts
+        full = len(new) >= most and not cuts and not ended
         return Completion(
             text[: min(cuts, default=len(text))], "length" if full else "stop", len(new)
         )
@@ -90,3 +102,16 @@ class TransformersEngine(LiveEngine):
     def reset(self) -> None:
         """Do nothing, as nothing is kept between prompts."""
         return None
+
+
+def load(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Return tokenizer and model, as transformers reads them. Pickles and code of the folder are not used."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    safe = {"trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **safe)
+    dtype = base_dtype(checkpoint)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        checkpoint.folder, dtype=dtype, use_safetensors=True, **safe
+    )
+    return tokenizer, model.eval()

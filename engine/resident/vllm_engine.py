@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import traceback
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -11,9 +12,12 @@ import torch
 
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
+from .decoding import described, encode, ends_of
 from .engine import LiveEngine, metas
 from .messages import Completion, EngineSettings, Feed, Finished, Progress, Sampling
-from .placement import Placement, record
+from .parts import Parts
+from .placement import Placement, Unplaceable, first_line, record
+from .runnable import check_dense
 from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
 
 # The worker interface of these releases is used: from the first, to below the second.
@@ -40,28 +44,45 @@ def check_version(version: str) -> None:
         )
 
 
-def check_dense(checkpoint: Checkpoint) -> None:
-    """Raise UsageError where loaded weights do not stay as the checkpoint has them.
+def full_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return config.json with the defaults of its kind of model; None where transformers lacks the kind."""
+    from transformers import AutoConfig
 
-    Such weights cannot be swapped.
-    """
-    config = checkpoint.config
-    if "quantization_config" in config:
-        raise UsageError(
-            f"{checkpoint.folder}: is quantised (quantization_config in config.json): its weights "
-            "cannot be swapped; use the 16 bit checkpoint"
-        )
-    experts = [key for key in ("num_local_experts", "num_experts") if config.get(key)]
-    if experts and not torch.cuda.is_available():
-        raise UsageError(
-            f"{checkpoint.folder}: is a mixture of experts ({experts[0]}): on the CPU vLLM lays "
-            "such weights out anew, so they cannot be swapped; give --engine transformers"
-        )
+    try:
+        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False).to_dict()
+    except Exception:
+        return None
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what vLLM's error says, without pydantic's frame around it."""
+    found = re.search(r"Value error, (.*?)(?: Supported architectures| \[type=|\n|$)", str(error))
+    return found[1][:300].rstrip(".") if found else first_line(error)
+
+
+def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
+    """Return what vLLM is started with. UsageError where context or memory do not fit."""
+    context = context_of(checkpoint, settings.max_model_len, full_config(checkpoint))
+    num_seqs = settings.max_num_seqs
+    return {
+        "dtype": base_dtype(checkpoint),
+        "enforce_eager": not torch.cuda.is_available(),
+        "max_model_len": context,
+        "max_num_seqs": num_seqs,
+        "kv_cache_memory_bytes": cache_bytes(checkpoint, context, num_seqs, settings.memory_bytes),
+        "block_size": BLOCK_SIZE,
+        # vLLM's own defaults, and nothing of generation_config.json.
+        "generation_config": "vllm",
+        "worker_extension_cls": f"{__package__}.vllm_extension.SwapExtension",
+        "seed": settings.seed,
+    }
 
 
 @final
 class VllmEngine(LiveEngine):
     """vLLM inside this process; without compiled graphs (eager mode) where there is no GPU."""
+
+    advice = "; give --engine transformers"
 
     def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
         os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
@@ -69,35 +90,41 @@ class VllmEngine(LiveEngine):
         from vllm import __version__ as version
 
         check_version(version)
-        check_dense(checkpoint)
+        if not torch.cuda.is_available():
+            check_dense(checkpoint)
         self.name = f"vllm {version}"
         self.checkpoint, self.dtype = checkpoint, base_dtype(checkpoint)
-        context = context_of(checkpoint, settings.max_model_len)
-        num_seqs = settings.max_num_seqs
-        self.llm = LLM(
-            str(checkpoint.folder),
-            dtype=self.dtype,
-            enforce_eager=not torch.cuda.is_available(),
-            max_model_len=context,
-            max_num_seqs=num_seqs,
-            kv_cache_memory_bytes=cache_bytes(checkpoint, context, num_seqs, settings.memory_bytes),
-            block_size=BLOCK_SIZE,
-            worker_extension_cls=f"{__package__}.vllm_extension.SwapExtension",
-            seed=settings.seed,
-        )
+        words = options(checkpoint, settings)
+        try:
+            self.llm = LLM(str(checkpoint.folder), **words)
+        except Exception as error:
+            traceback.print_exc()
+            raise UsageError(
+                f"{checkpoint.folder}: {self.name} cannot load it: {reason_of(error)}{self.advice}"
+            ) from None
+        self.ends = ends_of(checkpoint, self.llm.get_tokenizer())
+        self.decoding = described(self.ends)
         self._request = 0
         # Tokens of the prompts that were asked before.
         self._tokens: dict[str, list[int]] = {}
         # Packed copies of weights, by the weight's address.
         self._packed: dict[int, list[Any]] = {}
 
-    def placement(self) -> Placement:
+    def placement(self, parts: Parts) -> Placement:
         """Record where tensors live, and find the packed copies of weights."""
         (model,) = self.llm.collective_rpc("selfdev_model")
         for module in model.modules():
             if hasattr(linear := getattr(module, "cpu_linear", None), "forget"):
                 self._packed.setdefault(module.weight.data_ptr(), []).append(linear)
-        return record(model, metas(self.checkpoint, getattr(torch, self.dtype)))
+        dtype = getattr(torch, self.dtype)
+        try:
+            return record(model, metas(self.checkpoint, parts.own, dtype))
+        except Unplaceable:
+            if not parts.ties:
+                raise
+        # This kind of model has two tensors for what is one in the files.
+        names = (*parts.own, *parts.ties)
+        return record(model, metas(self.checkpoint, names, dtype)).with_ties(parts.ties)
 
     def generate(
         self,
@@ -143,6 +170,7 @@ class VllmEngine(LiveEngine):
             top_p=sampling.top_p,
             max_tokens=sampling.max_new_tokens,
             stop=list(sampling.stop) or None,
+            stop_token_ids=self.ends,
             seed=seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
             # Each request has its own parameters, so vLLM need not copy them: a deep copy takes a
@@ -174,7 +202,7 @@ class VllmEngine(LiveEngine):
         if prompt not in self._tokens:
             if len(self._tokens) >= MAX_PROMPTS:
                 self._tokens.clear()
-            self._tokens[prompt] = self.llm.get_tokenizer().encode(prompt)
+            self._tokens[prompt] = encode(self.llm.get_tokenizer(), prompt)
         limit = prompt_limit(self.llm.model_config.max_model_len, sampling.max_new_tokens)
         return self._tokens[prompt][-limit:]
 

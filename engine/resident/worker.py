@@ -25,13 +25,14 @@ from ..plans.backends import open_backend
 from ..plans.plan import Plan
 from ..sandbox.guard import die_with_parent
 from ..weights.checkpoint import Checkpoint
-from ..weights.fingerprint import weights_fingerprint
 from ..weights.selection import Selection
 from .channel import Channel
 from .engine import LiveEngine
 from .holding import Holding, target_of
 from .messages import EngineSettings, Json, Sampling
 from .model import Model
+from .placement import first_line
+from .runnable import check_runnable
 from .threads import choose, try_out
 from .transformers_engine import TransformersEngine
 from .vllm_engine import VllmEngine
@@ -46,6 +47,8 @@ class Worker:
     def __init__(self, channel: Channel, settings: EngineSettings) -> None:
         self.channel, self.settings = channel, settings
         self.models: dict[str, Model] = {}
+        # Every engine, also one whose model was refused: the end of one vLLM takes the others with it.
+        self.engines: list[LiveEngine] = []
         # The tensors that `apply` merges into a model, by the model's key.
         self.banks: dict[str, Holding] = {}
         # Seconds that the present call has spent on swaps.
@@ -56,8 +59,12 @@ class Worker:
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
         checkpoint = Checkpoint.open(folder)
         engine = open_engine(checkpoint, self.settings)
-        self.models[key] = Model(engine, checkpoint)
-        return {"weights_fingerprint": self.models[key].fingerprint, "engine": engine.name}
+        self.engines.append(engine)
+        model = Model(engine, checkpoint)
+        try_out_model(model)
+        self.models[key] = model
+        prints = self.models[key].fingerprint
+        return {"weights_fingerprint": prints, "engine": engine.name, "decoding": engine.decoding}
 
     def open_bank(
         self,
@@ -127,7 +134,7 @@ class Worker:
                 limit = f"applying it took more than {limit_s:g} s"
                 return Rejection("timeout", f"{limit}; {names[-1]} was reached")
         # Put back what an earlier plan changed and this one does not.
-        for name in model.base.names:
+        for name in model.names:
             if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
                 model.write(name, model.base.tensor(name))
         model.engine.reset()
@@ -149,19 +156,17 @@ class Worker:
         UsageError where a tensor is absent or has another shape.
         """
         model, checkpoint = self.models[key], Checkpoint.open(folder)
-        for name in model.base.names:
+        for name in model.names:
             if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
                 raise UsageError(f"{folder}: {name} does not fit the model that is loaded")
-        for name in model.base.names:
-            model.write(name, checkpoint.tensor(name).to(model.live_dtype(name)))
+        for name in model.names:
+            model.write(name, checkpoint.tensor(name))
         model.engine.reset()
         return {"weights_fingerprint": model.fingerprint}
 
     def fingerprint(self, key: str) -> Json:
         """Read the live weights again, as they are now, and return their fingerprint."""
-        model = self.models[key]
-        prints = {name: model.live_print(name) for name in model.prints}
-        return {"weights_fingerprint": weights_fingerprint(prints)}
+        return {"weights_fingerprint": self.models[key].read_again()}
 
     def generate(
         self, key: str, prompts: list[str], sampling: Json, seeds: list[int] | None, fed: bool
@@ -177,10 +182,24 @@ class Worker:
 
 
 def open_engine(checkpoint: Checkpoint, settings: EngineSettings) -> LiveEngine:
-    """Open a checkpoint in the engine that the settings name."""
+    """Open a checkpoint in the engine that the settings name. UsageError where it cannot run it."""
+    check_runnable(checkpoint, settings.engine, settings.max_model_len)
     if settings.engine == "vllm":
         return VllmEngine(checkpoint, settings)
     return TransformersEngine(checkpoint, settings)
+
+
+def try_out_model(model: Model) -> None:
+    """Ask for one token. UsageError where the engine cannot run the model, before the first question."""
+    engine = model.engine
+    try:
+        engine.generate(["1"], Sampling(1), None, lambda done: None)
+        engine.reset()
+    except Exception as error:
+        traceback.print_exc()
+        raise UsageError(
+            f"{model.base.folder}: {engine.name} cannot run it: {first_line(error)}{engine.advice}"
+        ) from None
 
 
 def thread_counts() -> list[int]:

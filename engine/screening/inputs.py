@@ -11,7 +11,8 @@ from ...kernels.backends import check_name
 from ...kernels.errors import BackendError
 from ..errors import UsageError
 from ..resident.client import choose_engine
-from ..resident.sizes import cache_bytes, context_of
+from ..resident.runnable import check_runnable
+from ..resident.sizes import cache_bytes
 from ..tasks.jsonl import is_yaml, read_task_file
 from ..tasks.load import load_task, path_of
 from ..tasks.task import Task
@@ -26,8 +27,9 @@ def check_inputs(settings: ScreenSettings) -> None:
     check_backend(settings.backend)
     selection = open_selection(settings)
     open_task(settings)
-    context = context_of(selection.base, settings.max_model_len)
-    if choose_engine(settings.engine) == "vllm":
+    engine = choose_engine(settings.engine)
+    context = check_runnable(selection.base, engine, settings.max_model_len)
+    if engine == "vllm":
         cache_bytes(selection.base, context, 1, cache_share(settings.memory_bytes))
 
 

@@ -67,7 +67,8 @@ class Screener:
     @property
     def made_with(self) -> dict[str, str]:
         """Engine, task and grader of the scores that are made now."""
-        return provenance(self.task, self.session.usage.engine)
+        usage = self.session.usage
+        return provenance(self.task, usage.engine, usage.decoding)
 
     def close(self) -> None:
         """End the engine, and drop the compilations that have not begun."""

@@ -34,6 +34,7 @@ class Usage:
     """
 
     engine: str = ""
+    decoding: str = ""
     threads: int | None = None
     wall_s: float = 0.0
     busy_s: float = 0.0
@@ -120,7 +121,7 @@ class EngineSession:
         )
         self._set_threads(client)
         self._is_open, self._others = True, set()
-        self.usage.engine = client.engine
+        self.usage.engine, self.usage.decoding = client.engine, client.decoding
 
     def _set_threads(self, client: Client) -> None:
         """Set the threads used before; at a run's first start, try which number is fastest."""

@@ -42,7 +42,9 @@ class StillEngine(LiveEngine):
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.live = {name: checkpoint.tensor(name) for name in checkpoint.names}
 
-    def placement(self) -> Placement:
+    decoding = ""
+
+    def placement(self, parts: Any) -> Placement:
         segments = {}
         for name, tensor in self.live.items():
             shape, stride = tuple(tensor.shape), tuple(tensor.stride())

@@ -1,0 +1,61 @@
+"""Refuses by config and headers what an engine could not run. Nothing here loads torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import UsageError
+from ..weights.checkpoint import Checkpoint
+from ..weights.disguises import disguise_of
+from ..weights.files import ADAPTER
+from ..weights.plain import check_config, check_plain
+from .sizes import base_dtype, context_of
+
+# Names that configs have for the number of experts in a layer.
+MIXTURES = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+# Files of the drivers of NVIDIA, AMD and WSL.
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+# Files that an engine parses.
+READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+# Files of a tokenizer, by how their names begin or end.
+TOKENIZER = re.compile(
+    r"(tokenizer|vocab|merges|spiece|sentencepiece|tekken)|.*\.(model|tiktoken)$"
+)
+
+
+def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | None = None) -> int:
+    """Return the tokens of the model's context.
+
+    UsageError where the engine could not load the model, or would load something else.
+    """
+    check_plain("", checkpoint)
+    check_config(checkpoint)
+    files = sorted(checkpoint.folder.iterdir())
+    if not any(TOKENIZER.match(path.name) for path in files):
+        raise UsageError(
+            f"{checkpoint.folder}: has no tokenizer (tokenizer.json and the like), so nothing can be asked: "
+            "copy the tokenizer of the model that it was made from into the folder"
+        )
+    for path in files:
+        if ADAPTER.match(path.name):
+            raise UsageError(
+                f"{path}: an adapter beside the weights, which engines would load over them; move it "
+                "out of the folder, or merge it into them first"
+            )
+        if path.name in READ and path.is_file() and (what := disguise_of(path)):
+            raise UsageError(f"{path}: is {what}")
+    base_dtype(checkpoint)
+    if engine == "vllm" and not any(Path(gpu).exists() for gpu in GPUS):
+        check_dense(checkpoint)
+    return context_of(checkpoint, max_model_len)
+
+
+def check_dense(checkpoint: Checkpoint) -> None:
+    """Raise UsageError for a mixture of experts, which vLLM lays out anew on the CPU."""
+    experts = [key for key in MIXTURES if checkpoint.config.get(key)]
+    if experts:
+        raise UsageError(
+            f"{checkpoint.folder}: is a mixture of experts ({experts[0]}): on the CPU vLLM lays "
+            "such weights out anew, so they cannot be swapped; give --engine transformers"
+        )
