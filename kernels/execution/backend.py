@@ -21,6 +21,7 @@ from ..ir import KernelGraph
 from ..reference import evaluate
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
 from ..tensors import Job, Memo, Slots, TensorSet
+from .fit import check_fit
 from .joint import JoinedSweep, WantedSweep, from_moments, join_sweeps, known_moments
 from .moments import moments_by_torch
 
@@ -125,6 +126,8 @@ class Backend(ABC):
 
         All plans go from sweep to sweep together, so that those of one tensor share its passes.
         """
+        for plan, tensors in zip(plans, sets, strict=True):
+            check_fit(plan, tensors)
         # Many tensors often share one plan, whose constants become tensors once.
         distinct = {id(plan): plan for plan in plans}
         constants = {name: _constants(plan) for name, plan in distinct.items()}
