@@ -207,6 +207,8 @@ def topk(
 
 def kth(scope: Scope, x: Value, k: int, dims: list[int], keepdim: bool) -> Value:
     """The k-th smallest number over symbolic axes, by a KTH node."""
+    if k < 1:
+        scope.fail("the number at no rank")
     axes = [x.dims[d] for d in dims if x.dims[d] != 1]
     if not all(isinstance(a, Axis) for a in axes):
         scope.fail("an order statistic over experts and a tensor at once")

@@ -318,11 +318,12 @@ def index_select(scope: Scope, node: TraceNode, x: Value, dim: int, places: Valu
     dim = scope.place(len(x.dims), dim)
     numbers = [scope.number_of(int(n)) for n in places.cells.flat]
     size = x.dims[dim]
-    if not isinstance(size, int) or None in numbers:
+    known = [int(n) for n in numbers if n is not None and math.isfinite(n)]
+    if not isinstance(size, int) or len(known) < len(numbers):
         scope.fail("places along rows or columns, or places that are not known")
-    known = [scope.place(size, int(n)) for n in numbers if n is not None]
+    known = [scope.place(size, n) for n in known]
     cells = x.cells.take(known, axis=x.small_position(dim))
-    return Value((*x.dims[:dim], len(numbers), *x.dims[dim + 1 :]), cells, x.dtype)
+    return Value((*x.dims[:dim], len(known), *x.dims[dim + 1 :]), cells, x.dtype)
 
 
 def flip(scope: Scope, node: TraceNode, x: Value, dims: list[int]) -> Value:
