@@ -36,7 +36,7 @@ special_log_ndtr special_ndtri special_xlog1py special_xlog1py.other_scalar
 special_xlog1py.self_scalar special_zeta special_zeta.other_scalar special_zeta.self_scalar
 bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar bitwise_left_shift.Scalar_Tensor
 bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar bitwise_right_shift.Scalar_Tensor gcd
-lcm binary_cross_entropy
+binary_cross_entropy
 """.split()
 
 REDUCTIONS = """
@@ -71,7 +71,7 @@ linalg_inv_ex linalg_solve_triangular _linalg_solve_ex linalg_cholesky_ex linalg
 linalg_pinv.atol_rtol_tensor linalg_lu_factor_ex linalg_ldl_factor_ex _linalg_det _linalg_slogdet
 linalg_eig linalg_matrix_exp linalg_lu lu_unpack convolution avg_pool2d max_pool2d_with_indices
 _fft_r2c _fft_c2r _fft_c2c _adaptive_avg_pool2d upsample_nearest1d upsample_linear1d complex
-view_as_real view_as_complex polar im2col col2im cholesky_solve geqrf ormqr
+view_as_real view_as_complex polar im2col col2im cholesky_solve ormqr
 """.split()
 
 BACKWARD = """

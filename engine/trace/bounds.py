@@ -39,7 +39,7 @@ DECOMPOSITIONS = {
     **dict.fromkeys(("_linalg_svd", "linalg_pinv", "linalg_lstsq", "linalg_matrix_norm"), 20),
     **dict.fromkeys(("linalg_eig", "linalg_matrix_exp"), 30),
     **dict.fromkeys(("_linalg_eigh", "corrcoef", "cov"), 10),
-    **dict.fromkeys(("linalg_qr", "linalg_inv_ex", "_linalg_solve_ex", "geqrf", "ormqr"), 4),
+    **dict.fromkeys(("linalg_qr", "linalg_inv_ex", "_linalg_solve_ex", "ormqr"), 4),
     **dict.fromkeys(("linalg_cholesky_ex", "linalg_lu_factor_ex", "linalg_ldl_factor_ex"), 2),
     **dict.fromkeys(("linalg_lu", "_linalg_det", "_linalg_slogdet"), 2),
     **dict.fromkeys(("linalg_solve_triangular", "cholesky_solve", "lu_unpack"), 2),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 MAX_SMALL_INT = 1 << 20  # torch multiplies kernels, strides and sizes without a check
@@ -49,6 +50,57 @@ def layer_norm_backward(given: Mapping[str, Any]) -> str | None:
     if any(t.dtype is not x.dtype for t in tensors):
         return "tensors of several types"
     return "weights of another shape" if any(list(w.shape) != size for w in affine) else None
+
+
+def group_norm(given: Mapping[str, Any]) -> str | None:
+    """Refuse sizes that are not the input's. Even its shape function divides by the groups."""
+    x, channels, groups = given["input"], given["C"], given["group"]
+    if x.dim() < 2 or tuple(x.shape[:2]) != (given["N"], channels):
+        return "sizes that are not the input's"
+    if given["HxW"] != prod(x.shape[2:]) or groups < 1 or channels < 1 or channels % groups:
+        return f"{groups} groups of {channels} channels"
+    affine = [w for w in (given.get("weight"), given.get("bias")) if w is not None]
+    fits = all(is_vector(w, channels, x) for w in affine)
+    return None if fits else "weights of another length or type than the channels"
+
+
+def cross_entropy(given: Mapping[str, Any]) -> str | None:
+    """Refuse tensors of several shapes: Python makes the weights fit."""
+    shapes = {x.shape for x in given.values() if isinstance(x, Tensor)}
+    return "tensors of several shapes" if len(shapes) > 1 else one_type(given)
+
+
+def softmax_backward(given: Mapping[str, Any]) -> str | None:
+    """Refuse a result of another shape or type than the gradient: it is read as if it had both."""
+    grad, out = given["grad_output"], given["output"]
+    same = grad.shape == out.shape and grad.dtype is out.dtype is given["input_dtype"]
+    return None if same else "a result or a type that differs from the gradient's"
+
+
+def one_type(given: Mapping[str, Any]) -> str | None:
+    """Refuse tensors of several types, for which torch's shape function names the wrong one."""
+    types = {x.dtype for x in given.values() if isinstance(x, Tensor)}
+    return "tensors of several types" if len(types) > 1 else None
+
+
+def dropout(given: Mapping[str, Any]) -> str | None:
+    """Refuse what Python's dropout never passes, because replay draws it in a form of its own."""
+    if not given["input"].is_floating_point() or not 0 <= given["p"] <= 1:
+        return "numbers that are no floats, or no probability"
+    return "no word on training" if given.get("train") is None else None
+
+
+def typed(given: Mapping[str, Any]) -> str | None:
+    return "a type of None" if given.get("dtype", torch.int64) is None else None
+
+
+def chances(given: Mapping[str, Any]) -> str | None:
+    """Refuse probabilities that do not fit: torch would refuse them, and kernels draw more numbers."""
+    x, p = given["self"], given.get("p")
+    if not isinstance(p, Tensor):
+        return None
+    fits = all(n in (1, m) for n, m in zip(reversed(p.shape), reversed(x.shape), strict=False))
+    return None if fits and p.dim() <= x.dim() else "probabilities of another shape"
 
 
 def fourier(given: Mapping[str, Any]) -> str | None:
@@ -108,7 +160,14 @@ def small_integers(given: Mapping[str, Any]) -> str | None:
 RULES: dict[str, Rule] = {
     "native_batch_norm": batch_norm,
     "_native_batch_norm_legit": batch_norm,
+    "native_group_norm": group_norm,
+    "binary_cross_entropy": cross_entropy,
     "native_layer_norm_backward": layer_norm_backward,
+    **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), softmax_backward),
+    **dict.fromkeys(("threshold_backward", "huber_loss"), one_type),
+    "native_dropout": dropout,
+    "bernoulli": chances,
+    "randperm": typed,
     **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), fourier),
     "lu_unpack": unpacked_lu,
     **dict.fromkeys(("upsample_nearest1d", "upsample_linear1d"), upsampling),

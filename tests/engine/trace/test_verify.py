@@ -135,6 +135,69 @@ FORGED = {
         None,
         None,
     ],
+    "a result of another shape": [
+        "aten._log_softmax_backward_data.default",
+        [X, {"n": 1}, 1, {"t": "float32"}],
+        {},
+        None,
+        None,
+    ],
+    "a gradient of another type": [
+        "aten._softmax_backward_data.default",
+        [X, X, 1, {"t": "int8"}],
+        {},
+        None,
+        None,
+    ],
+    "a threshold of several types": [
+        "aten.threshold_backward.default",
+        [{"n": 4}, X, F],
+        {},
+        None,
+        None,
+    ],
+    "probabilities that do not fit": [
+        "aten.bernoulli.Tensor",
+        [X, {"n": 3}],
+        {"draw": 1},
+        None,
+        None,
+    ],
+    "dropout of integers": [
+        "aten.native_dropout.default",
+        [{"n": 4}, F, True],
+        {"draw": 1},
+        None,
+        None,
+    ],
+    "dropout beyond one": [
+        "aten.native_dropout.default",
+        [X, {"f": "0x1p1"}, True],
+        {"draw": 1},
+        None,
+        None,
+    ],
+    "no groups": [
+        "aten.native_group_norm.default",
+        [{"n": 3}, None, None, 1, 24, 40, 0, F],
+        {},
+        None,
+        None,
+    ],
+    "groups of another tensor": [
+        "aten.native_group_norm.default",
+        [{"n": 3}, None, None, 24, 1, 40, 1, F],
+        {},
+        None,
+        None,
+    ],
+    "a loss of several shapes": [
+        "aten.binary_cross_entropy.default",
+        [X, {"n": 3}],
+        {},
+        None,
+        None,
+    ],
     "a division that traps": [
         "aten.div.Tensor_mode",
         [{"n": 4}, {"n": 4}],
@@ -167,7 +230,7 @@ def test_a_forged_node_is_a_violation(node: Any):
 
 OTHER_OPS = """
 aten.set_.source_Storage os.system aten prims.x.y aten.neg.nobody aten.mul.out aten.mul_.Tensor
-aten.remainder.int aten.add.str aten.mul.left_t aten.add.t aten.sum.int aten.eq.Tensor_list
+aten.lcm.default aten.remainder.int aten.add.str aten.mul.left_t aten.add.t aten.sum.int aten.eq.Tensor_list
 aten.add.overloads aten.add.__class__ aten.__class__.x aten.add.Tensor.x aten._reshape_alias.default
 aten.empty_like.default aten.index_put_.default aten.mm.dtype input.x.y aten.empty.memory_format
 """.split()
@@ -212,6 +275,30 @@ def test_a_node_of_unknown_size_is_not_used():
     graph.extend([["aten.nonzero.default", [X], {}, None, None]])
     with pytest.raises(Rejected, match="unknown size"):
         graph.extend([["aten.neg.default", [{"n": 1}], {}, None, None]])
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        (["aten.nansum.default", [X, []], {}, None, None], ()),
+        (["aten.nansum.default", [X, [], True], {}, None, None], (1, 1)),
+        (["aten.nansum.default", [X, [0]], {}, None, None], (40,)),
+    ],
+)
+def test_shapes_are_those_of_the_op_itself(node: list[Any], shape: tuple[int, ...]):
+    graph = reader()
+    graph.extend([node])
+    assert graph.nodes[1].shape == shape
+    assert overload_of(node[0])(torch.ones(SHAPE), *node[1][1:]).shape == shape
+
+
+def test_batch_norm_in_use_makes_no_statistics():
+    graph = reader()
+    vector = ["aten.sum.dim_IntList", [X, [0]], {}, None, None]
+    stats = {"n": 1}
+    args = [X, None, None, stats, stats, False, F, F]
+    graph.extend([vector, ["aten.native_batch_norm.default", args, {}, None, None]])
+    assert [tuple(meta.shape) for meta in graph.metas[2]] == [SHAPE, (0,), (0,)]
 
 
 def test_an_unsupported_op_names_the_nearest():
