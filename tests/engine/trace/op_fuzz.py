@@ -1,11 +1,12 @@
 """Random calls of allowed ops, with legal and illegal arguments, through verify, lower and replay.
 
-    python tests/engine/trace/op_fuzz.py --calls 1000000 --processes 2 --backend cpu --share 0.02
+    python tests/engine/trace/op_fuzz.py --first 0 --calls 100000 --share 0.02 --record FILE
 
 A call is a graph of one to three random ops over a few small tensors. The verifier may refuse it, lowering
 may say that it has no kernels, and torch may refuse its numbers. Anything else that is raised, a killed
 process or a call of more than thirty seconds is a finding, which is printed with its graph. Each call is made
-from a number alone: `--first N --calls 1` repeats it. The last line is one JSON object.
+from a number alone: `--first N --calls 1` repeats it. The last line is one JSON object; --record adds it to the
+file of a run that is made in pieces.
 """
 
 from __future__ import annotations
@@ -13,17 +14,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import mmap
-import os
 import random
-import resource
-import signal
-import struct
 import sys
-import time
 import traceback
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +26,7 @@ from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.plans.fuse import NotFused, fused
 from selfdev_engine.engine.trace.allowed import ALLOWED, DRAWS
 from selfdev_engine.engine.trace.graph import TraceGraph
+from selfdev_engine.engine.trace.ops import use_native_shapes
 from selfdev_engine.engine.trace.replay import TORCH_ERRORS, overload_of, replay
 from selfdev_engine.engine.trace.schema import STRINGS
 from selfdev_engine.engine.trace.verify import GraphReader
@@ -38,10 +34,14 @@ from selfdev_engine.engine.trace.wire import pack_tensor
 from selfdev_engine.kernels.errors import BackendError
 from selfdev_engine.kernels.tensors import TensorSet
 
+sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+from fuzzing import Fuzz, Outcome, report
+from legal_calls import TENSORS, legal_call
+
 NAMES = ("a", "b", "c")
 SHAPES = ((4, 6), (5,), (1, 7), (3, 1), (9, 66))
-CALL_S, CHUNK, SPACE_BYTES = 30, 2000, 8 << 30
 OPS = sorted(ALLOWED)
+NEVER = ("layout", "device", "pin_memory", "memory_format", "generator")
 DTYPES = "float32 float64 float16 bfloat16 bool uint8 int8 int16 int32 int64 complex64".split()
 INTEGERS = (*(0, 1, -1, 2, -2, 3, 4, 5, 7) * 6, 64, 400, 1 << 20, -(1 << 20), 1 << 31, 1 << 40)
 HUGE_INTEGERS = (1 << 41, (1 << 63) - 1, -(1 << 63), 1 << 64, 10**400)
@@ -57,8 +57,10 @@ def n(i: int) -> dict[str, int]:
     return {"n": i}
 
 
-def constant(values: Any, dtype: torch.dtype) -> list[Any]:
-    return ["const", [{"c": pack_tensor(torch.tensor(values, dtype=dtype))}], {}, None, None]
+def constant(values: Any, dtype: torch.dtype, shape: Any = None) -> list[Any]:
+    x = torch.tensor(values, dtype=dtype)
+    packed = pack_tensor(x if shape is None else x.reshape(shape))
+    return ["const", [{"c": packed}], {}, None, None]
 
 
 def call(op: str, *args: Any, **kwargs: Any) -> list[Any]:
@@ -97,6 +99,7 @@ def pool(shape: tuple[int, ...]) -> list[Any]:
         constant([1 + 2j, 0j], torch.complex64),
         constant([], torch.float32),
         constant(0.25, torch.float32),
+        *(constant(x.tolist(), x.dtype, x.shape) for x in TENSORS.values()),
     ]
 
 
@@ -113,20 +116,42 @@ class Generator:
         """The nodes of the call, to be added one by one: a node that is refused is left out."""
         return [self.node() for _ in range(self.r.choice((1, 1, 2, 3)))]
 
-    def node(self) -> list[Any]:
-        op = self.r.choice(OPS)
+    def node(self, op: str | None = None) -> list[Any]:
+        """A random call, of this op if one is given."""
+        op = op or self.r.choice(OPS)
+        number, first = self.r.randrange(9), self.size - len(TENSORS)
+        legal = legal_call(op, number, first) if self.r.random() < 0.6 else None
+        args, kwargs = self.near(op, *legal) if legal else self.any_arguments(op)
+        if op.split(".")[1] in DRAWS:
+            kwargs["draw"] = self.r.randrange(1 << 20)
+        return [op, args, kwargs, None, None]
+
+    def near(self, op: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """A legal call with an argument or two changed, added or left out."""
+        change = self.r.choice((0.0, 0.15, 0.3))
+        for i, argument in enumerate(overload_of(op)._schema.arguments):
+            kind, name = str(argument.real_type), argument.name
+            if argument.kwarg_only or self.r.random() >= change or name in NEVER:
+                continue
+            if i < len(args):
+                args[i] = self.value(kind, name)
+            elif i == len(args):
+                args.append(self.value(kind, name))
+        if self.r.random() < 0.03:
+            args = args[:-1]
+        for argument in overload_of(op)._schema.arguments:
+            wanted = argument.kwarg_only and argument.name not in NEVER
+            if wanted and self.r.random() < change:
+                kwargs[argument.name] = self.value(str(argument.real_type), argument.name)
+        return args, kwargs
+
+    def any_arguments(self, op: str) -> tuple[list[Any], dict[str, Any]]:
         args, kwargs = [], {}
         given = True
         for argument in overload_of(op)._schema.arguments:
             optional = argument.has_default_value()
             if argument.kwarg_only:
-                if argument.name in (
-                    "layout",
-                    "device",
-                    "pin_memory",
-                    "memory_format",
-                    "generator",
-                ):
+                if argument.name in NEVER:
                     continue
                 if not optional or self.r.random() < 0.4:
                     kwargs[argument.name] = self.value(str(argument.real_type), argument.name)
@@ -134,9 +159,7 @@ class Generator:
                 args.append(self.value(str(argument.real_type), argument.name))
             else:
                 given = False
-        if op.split(".")[1] in DRAWS:
-            kwargs["draw"] = self.r.randrange(1 << 20)
-        return [op, args, kwargs, None, None]
+        return args, kwargs
 
     def value(self, kind: str, name: str) -> Any:
         if self.r.random() < 0.01:
@@ -194,15 +217,6 @@ def reader_of(shape: tuple[int, ...]) -> GraphReader:
 def inputs_of(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(1)
     return {name: torch.randn(shape, generator=draw) for name in NAMES}
-
-
-@dataclass
-class Outcome:
-    """What became of one call. `fault` is a finding."""
-
-    ended: str  # refused, fused, hybrid or error
-    graph: str = ""
-    fault: str = ""
 
 
 def closed(reader: GraphReader, start: int) -> list[TraceGraph]:
@@ -291,102 +305,6 @@ def run(reader: GraphReader, start: int, backend: Any) -> Outcome:
     return Outcome(ended)
 
 
-# ---- many calls in processes that may die --------------------------------------------------------
-
-
-@dataclass
-class Tally:
-    ended: Counter[str] = field(default_factory=Counter)
-    findings: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # by kind of fault
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, seed: int, outcome: Outcome) -> None:
-        self.ended[outcome.ended] += 1
-        if outcome.fault:
-            kind = kind_of(outcome.fault)
-            self.counts[kind] += 1
-            self.findings.setdefault(kind, (seed, outcome.graph, outcome.fault))
-
-
-def kind_of(fault: str) -> str:
-    """The last line of a traceback and the place that it names."""
-    lines = fault.strip().split("\n")
-    places = [line.strip() for line in lines if line.strip().startswith("File ")]
-    place = places[-1].split("/")[-1] if places else ""
-    return f"{lines[-1][:160]} | {place}"
-
-
-def chunk(first: int, count: int, share: float, name: str, memory: mmap.mmap, out: int) -> None:
-    """The child: makes calls, and notes in shared memory which one it is at."""
-    torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_AS, (SPACE_BYTES, SPACE_BYTES))
-    backend = None
-    if share:
-        from selfdev_engine.kernels.backends import get_backend
-
-        backend = get_backend(name)
-    with os.fdopen(out, "w") as file:
-        for seed in range(first, first + count):
-            memory[:8] = struct.pack("<q", seed)
-            signal.alarm(CALL_S)
-            outcome = attempt(seed, backend if seed % 1000 < 1000 * share else None)
-            signal.alarm(0)
-            file.write(
-                json.dumps(
-                    [seed, outcome.ended, outcome.graph if outcome.fault else "", outcome.fault]
-                )
-                + "\n"
-            )
-
-
-def watched(first: int, count: int, share: float, backend: str, tally: Tally) -> None:
-    """Runs a chunk in a child. If it dies, that is a finding, and another one goes on behind it."""
-    while count > 0:
-        memory = mmap.mmap(-1, 8)
-        readable, writable = os.pipe()
-        if (pid := os.fork()) == 0:
-            os.close(readable)
-            code = 1
-            try:
-                chunk(first, count, share, backend, memory, writable)
-                code = 0
-            finally:
-                os._exit(code)
-        os.close(writable)
-        done = 0
-        with os.fdopen(readable) as file:
-            for line in file:
-                if line.endswith("\n"):
-                    seed, ended, graph, fault = json.loads(line)
-                    tally.add(seed, Outcome(ended, graph, fault))
-                    done = seed - first + 1
-        _, status = os.waitpid(pid, 0)
-        if status == 0:
-            return
-        (seed,) = struct.unpack("<q", memory[:8])
-        generator = Generator(seed)
-        generator.size = len(pool(generator.shape))
-        number = status & 127
-        word = signal.Signals(number).name if number else f"exit {status >> 8}"
-        tally.add(
-            seed,
-            Outcome(
-                "died", f"first op {generator.r and first_op(seed)}", f"{word} {first_op(seed)}"
-            ),
-        )
-        lost = max(0, seed - first - done)
-        tally.ended["lost in a pipe"] += lost
-        count -= seed - first + 1
-        first = seed + 1
-
-
-def first_op(seed: int) -> str:
-    generator = Generator(seed)
-    generator.size = len(pool(generator.shape))
-    count = generator.r.choice((1, 1, 2, 3))
-    return " ".join(str(generator.node()) for _ in range(count))[:1500]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--calls", type=int, default=20_000)
@@ -395,25 +313,22 @@ def main() -> int:
     parser.add_argument(
         "--share", type=float, default=0.0, help="of the calls that a backend runs too"
     )
+    parser.add_argument(
+        "--native",
+        action="store_true",
+        help="torch's C++ shape functions, as in a child and in merge",
+    )
+    parser.add_argument("--record", type=Path, help="add the summary to this file")
     chosen = parser.parse_args()
-    tally, began = Tally(), time.monotonic()
-    for seed in OPS:  # warm the caches before the forks
-        overload_of(seed)
+    if chosen.native:
+        use_native_shapes()
+    for op in OPS:  # warm the caches before the forks
+        overload_of(op)
     for shape in SHAPES:
         reader_of(shape)
-    for first in range(chosen.first, chosen.first + chosen.calls, CHUNK):
-        count = min(CHUNK, chosen.first + chosen.calls - first)
-        watched(first, count, chosen.share, chosen.backend, tally)
-    for kind, (seed, graph, fault) in tally.findings.items():
-        print(f"--- {tally.counts[kind]} times: {kind}\ncall {seed}: {graph}\n{fault}")
-    summary = {
-        "calls": chosen.calls,
-        "seconds": round(time.monotonic() - began, 1),
-        "ended": dict(tally.ended),
-        "findings": dict(tally.counts),
-    }
-    print(json.dumps(summary))
-    return 1 if tally.findings else 0
+    fuzz = Fuzz(attempt, chosen.first, chosen.calls, chosen.share, chosen.backend)
+    shapes = "native" if chosen.native else "Python"
+    return report("random calls of allowed ops", fuzz, chosen.record, shapes=shapes)
 
 
 if __name__ == "__main__":
