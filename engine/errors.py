@@ -7,10 +7,13 @@ EngineError             anything we expect to happen
 +-- WorkerBug           an exception in the worker, with its traceback; costs the candidate in flight
 +-- WorkerLost          the engine's process died: costs the candidate in flight
 +-- EngineGone          the process had died before this request's turn: costs nobody
++-- PartlyDone          something failed after results were paid for; it carries both
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,3 +111,32 @@ class WorkerLost(EngineError):
 
 class EngineGone(EngineError):
     """No engine was up when this request's turn came, so it was not tried."""
+
+
+class PartlyDone(EngineError):
+    """Something failed after results were paid for. They are printed first, then what failed."""
+
+    def __init__(self, result: dict[str, Any], cause: Exception) -> None:
+        super().__init__(f"{type(cause).__name__}: {cause}")
+        self.result, self.cause = result, cause
+
+
+@contextmanager
+def keeping(found: Callable[[], dict[str, Any] | None]) -> Iterator[None]:
+    """Turn an exception in this context into PartlyDone with the results found so far.
+
+    `found` returns None where nothing was paid for yet; the error then stays as it is.
+    """
+    try:
+        yield
+    except PartlyDone:
+        raise
+    except Exception as error:
+        try:
+            result = found()
+        except Exception:
+            # Results cannot be read any more.
+            raise error from None
+        if result is None:
+            raise
+        raise PartlyDone(result, error) from error

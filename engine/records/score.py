@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -71,8 +72,17 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 
 def judge(task: Task, question: Question, response: str) -> Sample:
-    """Grade one answer to a question of the task."""
-    found = grade(task.grading, response, question.answer)
+    """Grade one answer to a question of the task.
+
+    An answer that breaks the grader counts as wrong, and `extracted` says why: a bug of ours then costs
+    one grade, and not all answers of a candidate.
+    """
+    try:
+        found = grade(task.grading, response, question.answer)
+    except Exception as error:
+        traceback.print_exception(error)
+        why = f"[the grader failed: {type(error).__name__}: {error}]"
+        found = Grade(strict=False, flexible=False, extracted=why)
     correct = found.strict if task.metric == "strict" else found.flexible
     return Sample(
         question.index,

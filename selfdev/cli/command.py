@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ...engine.errors import Rejected, UsageError, in_one_line, visible
+from ...engine.errors import PartlyDone, Rejected, UsageError, in_one_line, visible
 
 Result = dict[str, Any]
 DONE, BUG, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -62,6 +62,8 @@ def command(
             output = Output(as_json)
             try:
                 result = function(**options)
+            except PartlyDone as error:
+                sys.exit(print_partly_done(error, output, render))
             except BaseException as error:
                 sys.exit(report_error(error, output))
             output.json(result) if as_json else output.print(visible(render(result)))
@@ -83,8 +85,11 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def report_error(error: BaseException, output: Output) -> int:
-    """Print what happened, in one line if the error is an expected one; the exit code."""
+def report_error(error: BaseException, output: Output | None) -> int:
+    """Print what happened, in one line if the error is an expected one; the exit code.
+
+    With --json an object goes to `output`; None where one was printed already.
+    """
     if isinstance(error, SystemExit):
         return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -94,12 +99,23 @@ def report_error(error: BaseException, output: Output) -> int:
         return say_rejected(error, output)
     if line := usage_line(error):
         say(f"error: {line}")
-        if output.as_json:
+        if output and output.as_json:
             output.json({"status": "error", "error": line})
         return USAGE
     print(visible("".join(traceback.format_exception(error))), file=sys.stderr)
     say("this is a bug of selfdev-engine; please report the lines above")
     return BUG
+
+
+def print_partly_done(error: PartlyDone, output: Output, render: Callable[[Result], str]) -> int:
+    """Print what was paid for, then what failed after it; with --json both are in one object."""
+    if output.as_json:
+        output.json(
+            {**error.result, "status": "error", "error": usage_line(error.cause) or str(error)}
+        )
+    else:
+        output.print(visible(render(error.result)))
+    return report_error(error.cause, None)
 
 
 def usage_line(error: BaseException) -> str | None:
@@ -114,13 +130,19 @@ def usage_line(error: BaseException) -> str | None:
     return None
 
 
-def say_rejected(error: Rejected, output: Output) -> int:
+def say_rejected(error: Rejected, output: Output | None) -> int:
     rejection = error.rejection
     where = f", line {rejection.line}" if rejection.line else ""
     say(f"rejected ({rejection.kind}{where}): {rejection.detail}")
-    if output.as_json:
+    if output and output.as_json:
         output.json(rejection.to_json())
     return REJECTED
+
+
+def counted(number: int, word: str) -> str:
+    """A number with its noun: "1 answer", "2 answers", "2 passes"."""
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{number} {word if number == 1 else plural}"
 
 
 def say(line: str) -> None:
