@@ -15,7 +15,7 @@ from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.selection import Selection
-from ..weights.stream import Slot, make_slots, slot_bytes, stream
+from ..weights.stream import Slot, make_slots, stream
 
 # These bytes of the device stay free, beside the room of a second model. Kernels and an engine's
 # activations use them for a short time.
@@ -41,7 +41,7 @@ class Holding:
         """Place a bank and make its slots. UsageError where not even tensors in flight fit."""
         bank = placed(selection, backend, memory_bytes)
         on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
-        room_bytes = SETS // PROCESSES * slot_bytes(bank.residency, on_disk)
+        room_bytes = SETS // PROCESSES * bank.selection.slot_bytes(on_disk)
         return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))
 
     def batches(self, plan: Plan) -> Iterator[Sequence[TensorSet]]:

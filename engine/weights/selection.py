@@ -73,6 +73,22 @@ class Selection:
         """Return `size_of` each of these tensors, by name."""
         return {name: self.size_of(name) for name in names}
 
+    def slot_bytes(self, names: Iterable[str]) -> int:
+        """Return the bytes in which any of these tensors fits with its result, one at a time."""
+        wanted = list(names)
+        largest = [max((m.entries[n].size_bytes for n in wanted), default=0) for m in self.models]
+        return sum(largest) + largest[0]
+
+    def check_slot(self, names: Iterable[str], memory_bytes: int | None) -> int:
+        """Return `slot_bytes`. UsageError where `memory_bytes` (None: no bound) is less."""
+        needed = self.slot_bytes(names)
+        if memory_bytes is not None and needed > memory_bytes:
+            raise UsageError(
+                f"--memory: the largest tensor needs {needed / 2**20:.1f} MiB for base, experts and "
+                f"result; {memory_bytes / 2**20:.1f} MiB were allowed"
+            )
+        return needed
+
     @property
     def size_bytes(self) -> int:
         """The bytes of all selected tensors, of base and experts together."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ...kernels.tensors import TensorSet
-from ..errors import UsageError
 from .residency import Residency
 
 # A second slot may hold this much for any model, as far as memory is left.
@@ -57,35 +56,24 @@ class Slot:
         return self._memory[:size_bytes].view(dtype).reshape(shape)
 
 
-def slot_bytes(residency: Residency, names: Sequence[str]) -> int:
-    """Return the bytes of one slot that fits any of these tensors, one at a time."""
-    models = residency.selection.models
-    largest = [max((m.entries[n].size_bytes for n in names), default=0) for m in models]
-    return sum(largest) + largest[0]
-
-
 def make_slots(residency: Residency, names: Sequence[str], memory_bytes: int | None) -> list[Slot]:
     """Make a slot that fits any of these tensors, and where memory is left one to read ahead into.
 
     `memory_bytes` None means no bound. UsageError where not even one slot fits.
     """
-    first = slot_bytes(residency, names)
-    if memory_bytes is not None and first > memory_bytes:
-        raise UsageError(
-            f"--memory: the largest tensor needs {first / 2**20:.0f} MiB for base, experts and "
-            f"result; {memory_bytes / 2**20:.0f} MiB were allowed"
-        )
+    selection = residency.selection
+    first = selection.check_slot(names, memory_bytes)
     left = math.inf if memory_bytes is None else memory_bytes - first
     most_bytes = min(left, max(SMALL_BYTES, usual_bytes(residency, names)))
-    fitting = [name for name in names if slot_bytes(residency, [name]) <= most_bytes]
-    if fitting and slot_bytes(residency, fitting) <= left:
+    fitting = [name for name in names if selection.slot_bytes([name]) <= most_bytes]
+    if fitting and selection.slot_bytes(fitting) <= left:
         return [Slot(), Slot(most_bytes)]
     return [Slot()]
 
 
 def usual_bytes(residency: Residency, names: Sequence[str]) -> int:
     """Return a slot size such that half of all bytes are in tensors of at most this size."""
-    sizes = sorted(slot_bytes(residency, [name]) for name in names)
+    sizes = sorted(residency.selection.slot_bytes([name]) for name in names)
     half, seen = sum(sizes) / 2, 0
     for size in sizes:
         seen += size
@@ -99,7 +87,7 @@ def assigned(residency: Residency, names: Sequence[str], slots: Sequence[Slot]) 
     first, other = slots[0], slots[-1]
     found: list[Slot] = []
     for name in names:
-        fits = slot_bytes(residency, [name]) <= other.most_bytes
+        fits = residency.selection.slot_bytes([name]) <= other.most_bytes
         found.append(other if fits and found and found[-1] is first else first)
     return found
 

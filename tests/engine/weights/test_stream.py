@@ -17,7 +17,7 @@ from selfdev_engine.engine.weights import stream as stream_module
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.engine.weights.headers import read_header
-from selfdev_engine.engine.weights.stream import assigned, make_slots, slot_bytes, stream
+from selfdev_engine.engine.weights.stream import assigned, make_slots, stream
 
 SIZE = Size(layers=2, vocab=2000)
 LARGE = "model.embed_tokens.weight"
@@ -30,19 +30,19 @@ def bank(tmp_path_factory) -> Bank:
 
 
 def test_a_slot_holds_base_experts_and_result(bank):
-    assert slot_bytes(bank.residency, [LARGE]) == 2000 * 32 * 2 * (1 + 3 + 1)
+    assert bank.selection.slot_bytes([LARGE]) == 2000 * 32 * 2 * (1 + 3 + 1)
 
 
 def test_large_tensors_have_the_first_slot_to_themselves(bank):
     names = list(bank.selection.names)
-    second = slot_bytes(bank.residency, ["model.layers.0.mlp.up_proj.weight"])
-    slots = make_slots(bank.residency, names, slot_bytes(bank.residency, [LARGE]) + second)
+    second = bank.selection.slot_bytes(["model.layers.0.mlp.up_proj.weight"])
+    slots = make_slots(bank.residency, names, bank.selection.slot_bytes([LARGE]) + second)
     homes = assigned(bank.residency, names, slots)
     assert len(slots) == 2
     assert all(
         h is slots[0]
         for n, h in zip(names, homes, strict=True)
-        if slot_bytes(bank.residency, [n]) > second
+        if bank.selection.slot_bytes([n]) > second
     )
     ahead = sum(a is not b for a, b in pairwise(homes))
     assert ahead >= len(names) - 3  # two tensors are large
@@ -52,17 +52,17 @@ def test_what_most_of_a_large_model_consists_of_is_read_ahead(bank, monkeypatch)
     monkeypatch.setattr(stream_module, "SMALL_BYTES", 0)
     layers = [name for name in bank.selection.names if "layers" in name]
     usual = stream_module.usual_bytes(bank.residency, layers)
-    assert usual == slot_bytes(bank.residency, ["model.layers.0.mlp.up_proj.weight"])
+    assert usual == bank.selection.slot_bytes(["model.layers.0.mlp.up_proj.weight"])
     assert [slot.most_bytes for slot in make_slots(bank.residency, layers, None)][1:] == [usual]
 
 
 def test_memory_is_never_more_than_was_allowed(bank):
-    names, largest = list(bank.selection.names), slot_bytes(bank.residency, [LARGE])
+    names, largest = list(bank.selection.names), bank.selection.slot_bytes([LARGE])
     for allowed in (largest, largest + 1000, largest + 100_000, 10 * largest):
         slots = make_slots(bank.residency, names, allowed)
         for tensors, slot in stream(bank.residency, names, slots):
             assert slot.held == tensors.name
-            assert sum(slot_bytes(bank.residency, [s.held]) for s in slots if s.held) <= allowed
+            assert sum(bank.selection.slot_bytes([s.held]) for s in slots if s.held) <= allowed
         assert not any(slot.held for slot in slots)
         assert len(slots) == (1 if allowed == largest else 2)
     with pytest.raises(UsageError, match="--memory: the largest tensor needs"):
