@@ -31,6 +31,13 @@ def choose_engine(name: str) -> str:
     return "vllm" if importlib.util.find_spec("vllm") else "transformers"
 
 
+def check_engine(name: str) -> None:
+    """Raise MissingExtra where the engine of this name is not installed."""
+    engine = choose_engine(name)
+    if importlib.util.find_spec(engine) is None:
+        raise MissingExtra(engine, "cpu" if engine == "vllm" else "train")
+
+
 def installed_engine(name: str) -> str:
     """An engine with its version, without importing it: "vllm 0.32.0"; as installed under any name."""
     for package in PACKAGES.get(name, (name,)):

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from ..errors import UsageError
 from .cell import Cell, MappedFiles
 from .child import Child
 from .job import Backlog, Job
-from .layers import missing_layers, usable_layers
+from .layers import check_layers, usable_layers
 from .mailbox import Mailbox
 from .protocol import Setup
 from .zygote_process import ChildEnd, ZygoteLost, ZygoteProcess
@@ -35,12 +34,7 @@ class Sandbox:
     def __init__(
         self, handler: str, *, timeout_s: float, memory_bytes: int, unsafe: bool = False
     ) -> None:
-        if (missing := missing_layers()) and not unsafe:
-            names = ", ".join(missing)
-            raise UsageError(
-                f"this host lacks required sandbox layers: {names}; see `selfdev-engine doctor`, "
-                "or give --unsafe-sandbox to run generated code without them"
-            )
+        check_layers(unsafe)
         self.handler, self.timeout_s, self.memory_bytes = handler, timeout_s, memory_bytes
         self._children: dict[int, Child] = {}
         self._over: list[Job] = []  # jobs that ended while their child went on with another

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from typing import TypedDict
 
+from ..errors import UsageError
+
 REQUIRED = ("no_new_privs", "seccomp", "limits", "pidfd")
 # Name -> (what is lost without it, what to do).
 LAYERS: dict[str, tuple[str, str]] = {
@@ -103,6 +105,16 @@ def layer(name: str, code: int, said: str) -> Layer:
 def missing_layers() -> list[str]:
     """Names of required layers that this host does not grant."""
     return [layer["name"] for layer in layers() if layer["required"] and not layer["ok"]]
+
+
+def check_layers(unsafe: bool) -> None:
+    """Raise UsageError where a required layer is missing and `unsafe` does not accept that."""
+    if (missing := missing_layers()) and not unsafe:
+        names = ", ".join(missing)
+        raise UsageError(
+            f"this host lacks required sandbox layers: {names}; see `selfdev-engine doctor`, "
+            "or give --unsafe-sandbox to run generated code without them"
+        )
 
 
 def usable_layers() -> list[str]:

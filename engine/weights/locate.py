@@ -16,6 +16,11 @@ def locate(place: str) -> Path:
 
     A hub id is downloaded where it is not here yet. UsageError where no such model is found.
     """
+    return local(place) or download(place)
+
+
+def local(place: str) -> Path | None:
+    """Return the folder at a path, or None for a hub id. UsageError where a path has no folder."""
     folder = Path(place).expanduser()
     if folder.is_dir():
         return folder
@@ -23,7 +28,24 @@ def locate(place: str) -> Path:
         raise UsageError(f"{place}: a model is a folder, this is a file")
     if place.count("/") != 1 or place.startswith((".", "/", "~")):
         raise UsageError(f"{place}: no such model folder")
-    return download(place)
+    return None
+
+
+def here(place: str) -> Path | None:
+    """Return the folder of a model that is on this machine, at a path or in the cache of the hub.
+
+    None where it would have to be downloaded. UsageError for what can be neither.
+    """
+    if folder := local(place):
+        return folder
+    import huggingface_hub
+
+    try:
+        found = huggingface_hub.try_to_load_from_cache(place, "config.json")
+    except ValueError as error:
+        raise UsageError(f"{place}: no such model folder, and no hub id: {error}") from None
+    folder = Path(found).parent if isinstance(found, str) else None
+    return folder if folder and any(folder.glob("*.safetensors")) else None
 
 
 def download(hub_id: str) -> Path:
