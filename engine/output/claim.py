@@ -42,12 +42,9 @@ def take(lock: Path, place: str) -> tuple[int, bool]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            error = in_use(descriptor, place)
             os.close(descriptor)
-            who = f"process {holder}" if holder.isdigit() else "another process"
-            raise UsageError(
-                f"{place}: is in use: {who} is writing to it; wait for it, or name another folder"
-            ) from None
+            raise error from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 os.close(descriptor)
@@ -58,6 +55,32 @@ def take(lock: Path, place: str) -> tuple[int, bool]:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor, True
         os.close(descriptor)  # the last holder has removed it meanwhile
+
+
+def check_free(lock: Path, place: str) -> None:
+    """Raise UsageError where another process holds the lock file; it may be absent."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise in_use(descriptor, place) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def in_use(descriptor: int, place: str) -> UsageError:
+    """Make the error that names the holder of a lock file."""
+    holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+    who = f"process {holder}" if holder.isdigit() else "another process"
+    return UsageError(
+        f"{place}: is in use: {who} is writing to it; wait for it, or name another folder"
+    )
 
 
 def is_still(lock: Path, descriptor: int) -> bool:

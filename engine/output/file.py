@@ -8,17 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UsageError
-from .folder import real
+from .folder import check_writable, real
 
 START_BYTES = 1 << 16
 
 
 def check_file(option: str, path: Path, is_ours: Callable[[str], bool]) -> None:
-    """Raise UsageError where something else has that name.
+    """Raise UsageError where something else has that name, or no file can be made there.
 
     `is_ours` judges a file that is there by the text that it begins with.
     """
     place = real(path)
+    if not place.parent.is_dir():
+        raise UsageError(f"{option} {path}: {place.parent} is no folder; make it first")
+    try:
+        check_writable(place.parent)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
     if not os.path.lexists(place):
         return
     if not place.is_file():

@@ -62,6 +62,8 @@ def check_out(
         raise UsageError(f"--out {out}: is a file")
     for what, path in inputs_of(selection, others or {}):
         check_apart(f"--out {out}", place, what, path)
+    with cannot_write(out):
+        check_writable(place.parent)
     if place.is_dir() and os.path.ismount(place):
         raise UsageError(f"--out {out}: is a mount point, which cannot appear whole; add a name")
     if (there := identity(place)) is None:
@@ -155,6 +157,12 @@ def scratch_beside(out: Path) -> Iterator[Path]:
                 yield scratch
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """OSError where the folder, or the nearest one above it that is there, takes no files."""
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    tempfile.TemporaryFile(dir=above).close()
 
 
 @contextmanager

@@ -16,11 +16,21 @@ from typing import Literal
 import yaml
 
 from ..errors import UsageError
-from ..output.folder import real
+from ..output.claim import check_free
+from ..output.folder import check_writable, real
 from ..records.candidate import BASE, clean
 from ..records.store import Store
 from ..weights.locate import locate
-from .place import CONFIG, DATABASE, claimed, forget_old, naming_run, set_aside
+from .place import (
+    CONFIG,
+    DATABASE,
+    LOCK,
+    check_ours,
+    claimed,
+    forget_old,
+    naming_run,
+    set_aside,
+)
 from .settings import ScreenSettings
 
 PLACES = ("base", "generator", "task", "data")  # may change where contents stay the same
@@ -51,19 +61,52 @@ def open_folder(
     with ExitStack() as stack:
         with naming_run(folder):
             stack.enter_context(claimed(place))
-            there = any((place / name).exists() for name in (CONFIG, DATABASE))
-            if there and existing == "refuse":
-                raise UsageError(
-                    f"--run {folder}: holds a run; give --resume to go on, or --overwrite"
-                )
-            if there and existing == "resume":
-                check_settings(folder, complete(read_config(folder)), wanted)
-            else:
-                if there:
+            check_earlier(folder, wanted, existing, complete)
+            if existing != "resume" or not holds_run(place):
+                if holds_run(place):
                     stack.enter_context(set_aside(place))
                 write_config(place, wanted)
         yield lambda: forget_old(place)
         forget_old(place)
+
+
+def check_place(
+    folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
+) -> None:
+    """Raise UsageError where `open_folder` would, before anything is paid for. Changes nothing."""
+    place = real(folder)
+    with naming_run(folder):
+        check_ours(place)
+        check_free(place / LOCK, f"--run {folder}")
+        check_earlier(folder, wanted, existing, complete)
+        check_writable(place)
+
+
+def holds_run(place: Path) -> bool:
+    return any((place / name).exists() for name in (CONFIG, DATABASE))
+
+
+def check_earlier(
+    folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
+) -> None:
+    """Raise UsageError where the run that is there is in the way, or is another one."""
+    if not holds_run(real(folder)) or existing == "replace":
+        return
+    if existing == "refuse":
+        raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
+    found = read_config(folder)
+    there, now = command_of(found), command_of(wanted)
+    if there != now:
+        raise UsageError(
+            f"--run {folder}: holds a run of `{there}`, which `{now}` cannot go on with; "
+            "name another folder"
+        )
+    check_settings(folder, complete(found), wanted)
+
+
+def command_of(settings: Settings) -> str:
+    """Name the command that makes runs with such settings."""
+    return "run" if "iterations" in settings else "screen"
 
 
 def write_config(folder: Path, wanted: Settings) -> None:

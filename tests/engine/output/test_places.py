@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.evaluate import is_log
-from selfdev_engine.engine.output.claim import one_writer
+from selfdev_engine.engine.output.claim import check_free, one_writer
 from selfdev_engine.engine.output.file import write_file
 from selfdev_engine.engine.output.folder import (
     CARD_LINE,
@@ -65,10 +65,13 @@ def test_a_lock_ends_with_its_holder_however_it_ends(tmp_path):
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with pytest.raises(UsageError, match=f"there: is in use: process {holder.pid} is writing"):
             one_writer(lock, "there").__enter__()
+        with pytest.raises(UsageError, match=f"there: is in use: process {holder.pid} is writing"):
+            check_free(lock, "there")
         holder.send_signal(signal.SIGKILL)
     with one_writer(lock, "there"):
         assert lock.exists()
     assert not lock.exists()
+    check_free(lock, "there")
 
 
 def test_the_same_folder_by_another_name_is_the_same_folder(tmp_path):
