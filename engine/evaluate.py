@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import UsageError, keeping
 from .output.file import check_file, write_file
-from .records.score import provenance
+from .records.score import Sample, provenance
 from .resident.ask import evaluate
-from .resident.client import Client, choose_engine
+from .resident.client import Client, check_engine, choose_engine
 from .resident.messages import EngineSettings
-from .resident.runnable import check_runnable
+from .screening.inputs import check_model, check_split
+from .screening.settings import ScreenSettings
 from .tasks.load import load_task
+from .tasks.task import Task
 from .weights.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation whose input was checked; `folder` is the model's."""
+
+    model: str
+    folder: Path
+    task: Task
+    split: str
+    settings: EngineSettings
+    log_samples: Path | None
 
 
 def evaluate_model(
@@ -34,26 +50,91 @@ def evaluate_model(
     """Score a checkpoint on a task, and return the `eval` command's object.
 
     `log_samples` is a file for the answers, as JSON lines. UsageError for a missing model, task or
-    split.
+    split. PartlyDone, with the score, for what fails after the questions were answered.
     """
+    wanted = prepare_evaluation(
+        model,
+        task_name,
+        split,
+        data=data,
+        memory_bytes=memory_bytes,
+        seed=seed,
+        shots=shots,
+        engine=engine,
+        log_samples=log_samples,
+    )
+    return evaluate_prepared(wanted, progress)
+
+
+def prepare_evaluation(
+    model: str,
+    task_name: str,
+    split: str,
+    *,
+    data: Path | None,
+    memory_bytes: int | None,
+    seed: int,
+    shots: str,
+    engine: str,
+    log_samples: Path | None,
+) -> Evaluation:
+    """Check all that can be known before an engine is up. UsageError for what is wrong."""
     if log_samples:
         check_file("--log-samples", log_samples, is_log)
-    checkpoint, engine = Checkpoint.open(model), choose_engine(engine)
-    check_runnable(checkpoint, engine)
+    checkpoint = Checkpoint.open(model)
     task = load_task(task_name, data, shots)
+    check_split(task, split)
     task = task.unsealed() if split == "test" else task
-    if not task.split(split):
-        raise UsageError(f"--task {task.name}: has no {split} questions")
-    settings = EngineSettings(engine, memory_bytes=memory_bytes, seed=seed)
-    with Client.start(settings) as worker:
-        live = worker.open_model("target", str(checkpoint.folder))
-        score, samples = evaluate(worker, "target", task, split, progress)
+    check_engine(engine)
+    asked = ScreenSettings(model, {}, task_name, engine=engine, memory_bytes=memory_bytes)
+    check_model(checkpoint, asked)
+    settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
+    return Evaluation(model, checkpoint.folder, task, split, settings, log_samples)
+
+
+def evaluate_prepared(
+    wanted: Evaluation, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Ask the questions, and return the `eval` command's object. PartlyDone carries the score."""
+    task = wanted.task
+    with Client.start(wanted.settings) as worker:
+        opened = worker.open_model("target", str(wanted.folder))
+        score, samples = evaluate(worker, "target", task, wanted.split, progress)
         made = provenance(task, worker.engine, worker.decoding)
-    if log_samples:
-        rows = [json.dumps({**sample.to_json(), "candidate": model}) for sample in samples]
-        text = "".join(row + "\n" for row in rows)
-        write_file("--log-samples", log_samples, text, is_log)
-    return {"task": task.name, **score.to_json(), "weights_fingerprint": live, **made}
+        result = {"task": task.name, **score.to_json(), "weights_fingerprint": opened, **made}
+        with keeping(lambda: result):
+            if wanted.log_samples:
+                write_log(wanted.log_samples, samples, wanted.model)
+            check_live(worker, opened, wanted.folder)
+    return result
+
+
+def check_live(worker: Client, opened: str, folder: Path) -> None:
+    """RuntimeError where the engine did not hold the checkpoint, so that the score is not its."""
+    # This loads torch.
+    from .weights.fingerprint import folder_fingerprint
+
+    if not worker.fingerprint("target") == opened == folder_fingerprint(folder):
+        raise RuntimeError(f"{folder}: the engine did not hold this checkpoint when it answered")
+
+
+def write_log(path: Path, samples: Sequence[Sample], model: str) -> None:
+    """Write the answers as JSON lines.
+
+    Where that fails they go to a temporary file, which the UsageError names.
+    """
+    rows = (json.dumps({**sample.to_json(), "candidate": model}) for sample in samples)
+    text = "".join(row + "\n" for row in rows)
+    try:
+        write_file("--log-samples", path, text, is_log)
+    except (OSError, UsageError) as error:
+        descriptor, name = tempfile.mkstemp(prefix="selfdev-samples-", suffix=".jsonl")
+        with open(descriptor, "w") as file:
+            file.write(text)
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"--log-samples {path}: cannot be written: {why}; the answers are in {name}"
+        ) from None
 
 
 def is_log(start: str) -> bool:

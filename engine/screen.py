@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 
+from .errors import keeping
 from .plans.backends import driver_backend, open_backend
 from .plans.cells import Cells
 from .plans.planner import Planner
@@ -142,17 +143,30 @@ def screen_programs(
         with open_screener(settings, store, folder) as screener:
             screener.session.start()
             bar.stage("screen", len(programs))
-            run_candidates(screener, [name for name, _ in programs], bar)
-            screener.reader.finish()
-            if settings.log_samples:
-                write_samples(store, folder / "samples.jsonl")
-            return {
-                "run": str(folder),
-                "seconds": time.monotonic() - began,
-                "engine": screener.session.usage.to_json(),
-                "base": to_json(store, BASE),
-                "candidates": [to_json(store, name) for name, _ in programs],
-            }
+            names = [name for name, _ in programs]
+            with keeping(lambda: result_of(screener, folder, names, began)):
+                run_candidates(screener, names, bar)
+                screener.reader.finish()
+                if settings.log_samples:
+                    write_samples(store, folder / "samples.jsonl")
+            result = result_of(screener, folder, names, began)
+            assert result is not None
+            return result
+
+
+def result_of(
+    screener: Screener, folder: Path, names: Sequence[str], began: float
+) -> dict[str, object] | None:
+    """Return what a screening has found so far; None before its base has a score."""
+    if screener.store.score(BASE) is None:
+        return None
+    return {
+        "run": str(folder),
+        "seconds": time.monotonic() - began,
+        "engine": screener.session.usage.to_json(),
+        "base": to_json(screener.store, BASE),
+        "candidates": [to_json(screener.store, name) for name in names],
+    }
 
 
 def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> None:
@@ -192,7 +206,7 @@ def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
 
     It is called before a run's folder is made.
     """
-    check_inputs(settings)
+    check_inputs(settings, num_engines)
     # Look here whether the worker's backend exists; this makes no context on a device.
     open_backend(settings.backend)
     open_bank(settings, num_engines)

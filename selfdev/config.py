@@ -7,15 +7,27 @@ choice. Paths are relative to the folder of the config file; a text that is not 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..engine.errors import UsageError
-from .methods import method_names
+from .methods import load_method
+from .parameters import signature_of
+from .sizes import parse_bytes
+
+
+@contextmanager
+def as_value_error(prefix: str = "") -> Iterator[None]:
+    """Turn a UsageError into a ValueError, so that pydantic says which setting is wrong."""
+    try:
+        yield
+    except UsageError as error:
+        raise ValueError(f"{prefix}{error}") from None
 
 
 class Section(BaseModel):
@@ -49,7 +61,17 @@ class Trace(Section):
 class Engine(Section):
     dtype: Literal["base"] = "base"
     max_model_len: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    memory: Literal["auto"] | str = "auto"
+    memory: str = "auto"
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def check_memory(cls, value: Any) -> Any:
+        """Take a number of bytes as text, and refuse what is no size."""
+        text = str(value) if type(value) is int else value
+        if isinstance(text, str):
+            with as_value_error():
+                parse_bytes(text, "no size is")
+        return text
 
 
 class Preferences(Section):
@@ -123,8 +145,14 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def check_baselines(self) -> RunConfig:
         for name in self.baselines:
-            if name not in method_names():
-                raise ValueError(f"baselines: {name!r} is none of {', '.join(method_names())}")
+            if self.baselines.count(name) > 1:
+                raise ValueError(f"baselines: {name!r} is given twice")
+            with as_value_error("baselines: "):
+                wanted = signature_of(load_method(name), is_ours=True).num_experts
+            if wanted and wanted != len(self.experts):
+                raise ValueError(
+                    f"baselines: {name} merges {wanted} experts; the config has {len(self.experts)}"
+                )
         return self
 
     @property
@@ -178,7 +206,8 @@ def fault_of(error: ValidationError) -> str:
         return f"unknown key {place!r}{hint}"
     if first["type"] == "missing":
         return f"lacks the key {place!r}"
-    return f"{place}: {first['msg']}"
+    words = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {words}" if place else words
 
 
 def known_keys(place: tuple[int | str, ...]) -> list[str]:

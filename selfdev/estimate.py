@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ..engine.tasks.load import load_task
 from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
 from ..engine.weights.checkpoint import Checkpoint
+from ..engine.weights.locate import here
 from .baselines import known_candidates
 from .config import RunConfig
 
@@ -15,7 +17,7 @@ PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
 GIB = 1 << 30
 
 
-def plan_run(config: RunConfig) -> dict[str, Any]:
+def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
     """Counts of candidates and questions, and bytes of weights, as texts and numbers by name.
 
     A model that is not on this machine is "not downloaded".
@@ -26,7 +28,7 @@ def plan_run(config: RunConfig) -> dict[str, Any]:
     known = [size for size in sizes.values() if size is not None]
     sampled = config.iterations * config.samples
     fixed = 1 + len(known_candidates(list(config.experts), config.baselines))
-    questions = dev_questions(config)
+    questions, tests = count_questions(config, data)
     candidates = sampled + fixed
     return {
         "iterations": config.iterations,
@@ -34,40 +36,31 @@ def plan_run(config: RunConfig) -> dict[str, Any]:
         "temperatures": [round(config.temperature_of(t + 1), 3) for t in range(config.iterations)],
         "base, experts, baselines": fixed,
         "candidates at most": candidates,
-        "questions per candidate": questions if questions is not None else "not known offline",
-        "questions at most": candidates * questions
-        if questions is not None
-        else "not known offline",
+        "questions per candidate": questions,
+        "questions at most": candidates * questions,
         **{f"weights of {name}": size_text(size) for name, size in sizes.items()},
         "memory for weights": size_text(sum(known))
         if len(known) == len(sizes)
         else "not downloaded",
         "dpo steps": config.dpo.max_steps * (config.iterations - 1),
-        "test candidates": config.test.top,
+        "test candidates": config.test.top if tests != 0 else "none: no test questions",
     }
 
 
 def weights_bytes(place: str) -> int | None:
     """Bytes of the weights in a folder or in the cache of the hub; None if there are none."""
-    folder = Path(place) if Path(place).is_dir() else cached(place)
+    folder = here(place)
     if folder is None:
         return None
     return sum(entry.size_bytes for entry in Checkpoint.open(str(folder)).entries.values())
 
 
-def cached(hub_id: str) -> Path | None:
-    """Folder of a model in the cache of the hub."""
-    import huggingface_hub
-
-    found = huggingface_hub.try_to_load_from_cache(hub_id, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
-
-
-def dev_questions(config: RunConfig) -> int | None:
-    """Number of dev questions of the task."""
-    if config.task in PAPER_DEV:
-        return PAPER_DEV[config.task]
-    return len(load_task(config.task).split("dev"))
+def count_questions(config: RunConfig, data: Path | None) -> tuple[int, int | None]:
+    """Numbers of dev and test questions; None where only the hub's data would tell."""
+    if config.task in PAPER_DEV and data is None:
+        return PAPER_DEV[config.task], None
+    splits = Counter(question.split for question in load_task(config.task, data).rows)
+    return splits["dev"], splits["test"]
 
 
 def size_text(size: int | None) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import Rejected, UsageError
+from ..engine.output.companions import Companions
+from ..engine.output.folder import check_out
 from ..engine.program import Program, extract
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.inputs import Input
@@ -15,6 +17,7 @@ from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from ..engine.screening.identity import check_inputs_are, model_inputs
 from ..engine.weights.selection import Selection
+from .results import named
 
 if TYPE_CHECKING:
     from ..engine.merge import MergeReport
@@ -22,33 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """What is merged again, and of which models."""
+    """What is merged again, and of which models. It was checked."""
 
+    run: Path
     program: Program
     base: str
     experts: Mapping[str, str]
     include: str
     seed: int
+    out: Path
+    overwrite: bool
 
 
 def export(
-    folder: Path,
-    candidate: str,
-    out: Path,
-    overwrite: bool = False,
+    wanted: Export,
     *,
-    base: str | None = None,
-    experts: Mapping[str, str] | None = None,
     unsafe_sandbox: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> MergeReport:
-    """Merge the candidate's stored program again and write the result to `out`.
-
-    `base` and `experts` say where the run's models are now, where they were moved. UsageError for an
-    unknown candidate, or models that are not the run's. Rejected where the candidate was.
-    """
-    wanted = prepare_export(folder, candidate, base, experts or {})
-    from ..engine.merge import merge_to_folder  # torch: only once the candidate is known
+    """Merge the candidate's stored program again and write the result to its place."""
+    # This loads torch.
+    from ..engine.merge import merge_to_folder
 
     return merge_to_folder(
         wanted.program,
@@ -56,32 +53,52 @@ def export(
         experts=wanted.experts,
         include=wanted.include,
         seed=wanted.seed,
-        out=out,
-        overwrite=overwrite,
+        out=wanted.out,
+        overwrite=wanted.overwrite,
         unsafe_sandbox=unsafe_sandbox,
         progress=progress,
-        also_read={"the run": folder},
+        also_read={"the run": wanted.run},
     )
 
 
-def prepare_export(folder: Path, name: str, base: str | None, experts: Mapping[str, str]) -> Export:
-    """Check all that can be checked before anything is merged. Nothing here loads torch."""
+def prepare_export(
+    folder: Path,
+    name: str,
+    out: Path,
+    overwrite: bool = False,
+    *,
+    base: str | None = None,
+    experts: Mapping[str, str] | None = None,
+) -> Export:
+    """Check all that can be checked before anything is merged. Nothing here loads torch.
+
+    `base` and `experts` say where the run's models are now, where they were moved. UsageError for an
+    unknown candidate, models that are not the run's, or an `out` that cannot be written. Rejected where
+    the candidate was.
+    """
     config: Mapping[str, Any] = read_config(folder)
     with Store.read(folder / "run.db") as store:
-        name = store.named(name)
+        name = named(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
     program = program_of(folder, name, found)
-    places = places_of(folder, config, inputs, experts)
+    places = places_of(folder, config, inputs, experts or {})
     place = base or (inputs["base"].place if "base" in inputs else config["base"])
     selection = Selection.open(place, places, config["include"])
     check_inputs_are(inputs, model_inputs(selection), folder)
-    return Export(program, place, places, config["include"], config["seed"])
+    check_out(out, selection, overwrite, {"the run": folder})
+    Companions.of(selection.base.folder)
+    include, seed = config["include"], config["seed"]
+    return Export(folder, program, place, places, include, seed, out, overwrite)
 
 
 def program_of(folder: Path, name: str, found: Candidate | None) -> Program:
     """Return the candidate's program. UsageError where it has none, Rejected where it was rejected."""
-    if found is None or found.source is None or name == BASE:
-        raise UsageError(f"{folder}: has no candidate {name!r} with a program")
+    if name == BASE:
+        raise UsageError(
+            f"{folder}: `{BASE}` is the base model as it is, so nothing is to be merged"
+        )
+    if found is None or found.source is None:
+        raise UsageError(f"{folder}: has no candidate {name!r}")
     if found.status is Status.REJECTED and found.rejection:
         raise Rejected(found.rejection)
     return extract(found.source, found.params)

@@ -2,29 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.errors import UsageError
+from ..engine.output.folder import real
 from ..engine.records.inputs import Input
-from ..engine.resident.client import choose_engine
-from ..engine.resident.runnable import check_runnable
-from ..engine.screening.folder import DATABASE
+from ..engine.resident.client import check_engine
+from ..engine.sandbox.layers import check_layers
+from ..engine.screening.folder import DATABASE, Existing, check_place, holds_run
 from ..engine.screening.identity import check_existing, inputs_of, model_input
-from ..engine.screening.inputs import check_inputs, open_selection, open_task
+from ..engine.screening.inputs import (
+    check_backend,
+    check_model,
+    check_models,
+    check_task,
+    open_selection,
+    open_task,
+    places_read,
+)
+from ..engine.screening.place import asides, check_inputs_apart
 from ..engine.screening.settings import ScreenSettings
+from ..engine.tasks.load import PUBLISHED
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.contents import CHAT_COMPANIONS, COMPANIONS, text_digest
-from .config import RunConfig
+from ..engine.weights.locate import here
+from .config import RunConfig, completed
 from .prompts import load_prompt
+from .sizes import parse_bytes
 from .train import check_extra
 
+# Models in the resident engine: the one that is screened, and the generator.
+NUM_ENGINES = 2
 
-def check_run_inputs(config: RunConfig, settings: ScreenSettings) -> None:
-    """UsageError for what extras, models, task, backend or prompt are wrong."""
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run whose input was checked. `run` does it; `run --plan` only counts what it needs."""
+
+    config: RunConfig
+    folder: Path
+    screening: ScreenSettings
+    existing: Existing
+
+
+def prepare_run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    memory_bytes: int | None = None,
+    data: Path | None = None,
+    unsafe_sandbox: bool = False,
+    accept_engine: bool = False,
+    also_read: Mapping[str, Path] | None = None,
+    offline: bool = False,
+) -> RunRequest:
+    """Check all that can be known before an engine is up. UsageError for what is wrong.
+
+    `also_read` are inputs that the config does not name; a key says what the input is. With `offline`
+    nothing is downloaded, and what only a download would show is not checked.
+    """
+    if memory_bytes is None:
+        memory_bytes = parse_bytes(config.engine.memory, "engine.memory")
+    screening = screen_settings(config, memory_bytes, data, unsafe_sandbox, accept_engine)
+    existing = existing_of(folder, resume, overwrite)
+    check_place(folder, config.model_dump(mode="json"), existing, completed)
+    check_run_inputs(config, screening, offline)
+    places = [config.base, *config.experts.values(), config.generator_place]
+    if not offline or all(map(here, places)):
+        read = {**places_read(screening), **own_places(config), **(also_read or {})}
+        check_inputs_apart(folder, read)
+        if existing == "resume":
+            check_existing_run(config, screening, folder)
+    check_layers(unsafe_sandbox)
+    return RunRequest(config, folder, screening, existing)
+
+
+def existing_of(folder: Path, resume: bool, overwrite: bool) -> Existing:
+    """What to do with a run that is there already. UsageError where the options cannot be meant."""
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a run, --overwrite replaces it: give one of them")
+    if resume and not holds_run(real(folder)) and not asides(real(folder)):
+        raise UsageError(f"--resume: {folder} holds no run; leave --resume out to begin one")
+    return "resume" if resume else "replace" if overwrite else "refuse"
+
+
+def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool = False) -> None:
+    """UsageError for what extras, engine, models, task, backend, memory or prompt are wrong."""
     check_extra()
-    check_inputs(settings)
-    generator = Checkpoint.open(config.generator_place)
-    check_runnable(generator, choose_engine(settings.engine), settings.max_model_len)
-    load_prompt(config.generation.prompt, generator.folder)
+    check_backend(settings.backend)
+    check_engine(settings.engine)
+    are_here = [here(place) is not None for place in (config.base, *config.experts.values())]
+    if not offline or all(are_here):
+        check_models(settings, NUM_ENGINES)
+    on_hub = config.task in PUBLISHED and settings.data is None
+    if not (offline and on_hub):
+        check_task(settings)
+    if not offline or here(config.generator_place):
+        generator = Checkpoint.open(config.generator_place)
+        check_model(generator, settings)
+        load_prompt(config.generation.prompt, generator.folder)
+    elif config.generation.prompt != "default":
+        load_prompt(config.generation.prompt, Path(config.generator_place))
 
 
 def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:

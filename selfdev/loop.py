@@ -11,12 +11,11 @@ questions only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..engine.errors import Rejection
+from ..engine.errors import Rejection, keeping
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.score import Sample, Score
 from ..engine.records.store import PRODUCT_VERSION, Store
@@ -24,16 +23,15 @@ from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
-from ..engine.screening.inputs import places_read
 from ..engine.screening.pipeline import Screener
-from ..engine.screening.place import DATABASE, check_inputs_apart
+from ..engine.screening.place import DATABASE
 from ..engine.screening.session import TARGET
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
 from .generate import sample_wave, sampled_rows, sampling_plan, waves
-from .inputs import check_run_inputs, own_places, run_inputs, screen_settings
+from .inputs import NUM_ENGINES, RunRequest, run_inputs
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
@@ -41,8 +39,6 @@ from .results import iteration_summary, names_to_test, run_result
 from .train import train
 
 GENERATOR = "generator"
-# Models in the resident engine: the one that is screened, and the generator.
-NUM_ENGINES = 2
 
 
 class Progress(Protocol):
@@ -52,47 +48,31 @@ class Progress(Protocol):
     def update(self, done: int, total: int | None = None) -> None: ...
 
 
-def run_loop(
-    config: RunConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    memory_bytes: int | None = None,
-    data: Path | None = None,
-    unsafe_sandbox: bool = False,
-    accept_engine: bool = False,
-    progress: Progress,
-    also_read: Mapping[str, Path] | None = None,
-) -> dict[str, Any]:
+def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
     """Run or resume the loop, and return the object that `run --json` prints.
 
-    `also_read` are inputs that the config does not name; a key says what the input is. UsageError for bad
-    input; then nothing is half-written.
+    UsageError where the machine cannot do it; then nothing is half-written.
     """
-    settings = screen_settings(config, memory_bytes, data, unsafe_sandbox, accept_engine)
-    check_run_inputs(config, settings)
+    config, folder, settings = request.config, request.folder, request.screening
     check_machine(settings, NUM_ENGINES)
-    existing = "resume" if resume else "replace" if overwrite else "refuse"
-    read = {**places_read(settings), **own_places(config), **(also_read or {})}
-    check_inputs_apart(folder, read)
     with ExitStack() as stack:
         wanted = config.model_dump(mode="json")
-        begun = stack.enter_context(open_folder(folder, wanted, existing, completed))
+        begun = stack.enter_context(open_folder(folder, wanted, request.existing, completed))
         store = stack.enter_context(Store.open(folder / DATABASE))
-        record_inputs(store, run_inputs(config, settings), folder, accept_engine)
+        record_inputs(store, run_inputs(config, settings), folder, settings.accept_engine)
         screener = stack.enter_context(open_screener(settings, store, folder, NUM_ENGINES))
-        store.set_setting("unsafe_sandbox", unsafe_sandbox)
+        store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
         screener.session.start()
         progress.stage("base", 1)
         screener.score_base()
         begun()
-        loop = Loop(config, folder, store, screener, progress)
-        result = loop.run()
-        screener.reader.finish()
-        store.set_setting("result", result)
-        write_samples(store, folder / "samples.jsonl")
-    write_report(folder)
+        with keeping(lambda: run_result(store, config, folder)):
+            result = Loop(config, folder, store, screener, progress).run()
+            store.set_setting("result", result)
+            screener.reader.finish()
+            write_samples(store, folder / "samples.jsonl")
+    with keeping(lambda: result):
+        write_report(folder)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ def best_setting(store: Store, candidates: list[Candidate], method: str) -> str 
     mine = [c for c in candidates if c.id.split("-")[0] == method]
     decided = [c.id for c in mine if c.is_valid]
     return max(decided, key=lambda name: dev_score(store, name), default=None)
+
+
+def named(store: Store, config: Mapping[str, Any], name: str) -> str:
+    """Return the id of the candidate that a name means.
+
+    It is an id or `best`; in a loop also an expert's name, or a baseline's for its best setting.
+    UsageError where nothing was scored yet.
+    """
+    if store.candidate(name):
+        return name
+    if name in config.get("experts", ()) and store.candidate(f"expert-{name}"):
+        return f"expert-{name}"
+    if name in config.get("baselines", ()):
+        return best_setting(store, store.candidates(), name) or name
+    return store.named(name)
 
 
 def dev_score(store: Store, name: str) -> float:

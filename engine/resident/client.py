@@ -46,12 +46,6 @@ def installed_engine(name: str) -> str:
     return name
 
 
-def check_engine(name: str) -> None:
-    """Raise MissingExtra where the engine is not installed."""
-    if importlib.util.find_spec(name) is None:
-        raise MissingExtra(name, "cpu" if name == "vllm" else "train")
-
-
 class Client:
     """Calls one worker; a context manager. Calls wait for their reply; threads may overlap theirs.
 

@@ -58,6 +58,11 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
       trace   programs traced per second in the sandbox, beside an empty program
       screen  candidates scored per second, beside merging to disk and loading again
     """
+    from ...engine.output.file import check_file
+
+    if out:
+        check_file("--out", out, is_result)
+    # This loads torch.
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:
@@ -71,3 +76,8 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
         result = run_rows(names or tuple(ROWS), zoo, bar, found if device == "auto" else device)
     write_results(result, out or Path("bench/results") / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
     return result
+
+
+def is_result(start: str) -> bool:
+    """Whether a file that begins so is a result of this command."""
+    return start.startswith("{") and '"rows": [' in start

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from ...engine.errors import UsageError
-from .command import Result, command
+from ..sizes import parse_bytes
+from .command import Result, command, counted
 from .options import (
     engine_option,
     environment_options,
-    parse_bytes,
     shots_option,
     split_option,
     task_option,
@@ -53,26 +53,26 @@ def eval_command(
     **_: object,
 ) -> Result:
     """Score MODEL, a folder or a hub id, on a task."""
-    from ...engine.evaluate import evaluate_model
+    from ...engine.evaluate import evaluate_prepared, prepare_evaluation
 
+    wanted = prepare_evaluation(
+        model,
+        task,
+        split,
+        data=data,
+        memory_bytes=parse_bytes(memory),
+        seed=seed,
+        shots=shots,
+        engine=engine,
+        log_samples=log_samples,
+    )
     with Bar() as bar:
         bar.stage("eval")
-        return evaluate_model(
-            model,
-            task,
-            split,
-            data=data,
-            memory_bytes=parse_bytes(memory),
-            seed=seed,
-            shots=shots,
-            engine=engine,
-            log_samples=log_samples,
-            progress=bar.update,
-        )
+        return evaluate_prepared(wanted, bar.update)
 
 
 def render_grade(result: Result) -> str:
-    counts = f"{result['n']} answers: {result['strict']} strict, {result['flexible']} flexible"
+    counts = f"{counted(result['n'], 'answer')}: {result['strict']} strict, {result['flexible']} flexible"
     return f"{counts} (by {result['grader']})"
 
 
@@ -131,17 +131,21 @@ def render_compare(result: Result) -> str:
 def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
     """Compare two candidates of RUN, question by question.
 
-    FIRST and SECOND are ids of candidates, `base` or `best`.
+    FIRST and SECOND are ids of candidates, `base` or `best`; of a loop also an expert, or a baseline
+    for its best setting.
     """
     from ...engine.records.compare import compare_candidates
     from ...engine.records.store import Store
+    from ...engine.screening.folder import read_config
+    from ..results import named
     from .run import require_run
 
     require_run(folder)
     with Store.read(folder / "run.db") as store:
-        named = store.named(first), store.named(second)
-        if named[0] == named[1]:
-            raise UsageError(f"compare {first} {second}: both are {named[0]}; give two candidates")
-        first, second = named
+        config = read_config(folder)
+        ids = named(store, config, first), named(store, config, second)
+        if ids[0] == ids[1]:
+            raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
+        first, second = ids
         found = compare_candidates(store, first, second, split)
     return {"first": first, "second": second, "split": split, **found.to_json()}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .command import Result, command, importing
-from .options import environment_options, model_options, parse_bytes, parse_experts, parse_params
+from ..sizes import parse_bytes
+from .command import Result, command, counted, importing
+from .options import environment_options, model_options, parse_experts, parse_params
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def render(result: Result) -> str:
     moved = (result["bytes_read"] + result["bytes_written"]) / 1e9
     lines = [
-        f"{result['out']}  ({result['tensors']} tensors, {result['seconds']:.1f} s, {moved:.2f} GB moved)",
-        f"tier {result['tier']}, backend {result['backend']}, {result['passes']} passes",
+        f"{result['out']}  ({counted(result['tensors'], 'tensor')}, {result['seconds']:.1f} s, {moved:.2f} GB moved)",
+        f"tier {result['tier']}, backend {result['backend']}, {counted(result['passes'], 'pass')}",
         f"weights {result['weights_fingerprint']}, program {result['fingerprint']}",
         *result["notes"],
     ]
@@ -88,6 +89,7 @@ def merge_command(
     also_read = {"the program": file} if file.exists() else {}
     selection = selected(base, models, include, backend, check)
     check_destination(selection, out, overwrite, also_read, trust_remote_code)
+    selection.check_slot(selection.names, memory_bytes)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
         load_torch()  # while the sandbox loads its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import click
 
 from ...engine.errors import UsageError
+
+# The most elements of a tensor to trace for.
+MOST_ELEMENTS = 1 << 33
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -153,19 +157,14 @@ def parse_value(text: str) -> bool | int | float | str:
     return text
 
 
-def parse_bytes(text: str | None) -> int | None:
-    """Bytes of a size such as 2GiB, 512MiB, 4GB or 1000000; None for None or "auto"."""
-    if text is None or text == "auto":
-        return None
-    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", text.strip().upper())
-    if not found:
-        raise UsageError(f"--memory {text}: write a size such as 2GiB or 512MiB")
-    return int(float(found[1]) * units[found[2] or ""])
-
-
 def parse_shape(text: str) -> tuple[int, ...]:
     """The shape in a text such as 4096x14336 or 4096."""
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
         raise UsageError(f"--shape {text}: write ROWSxCOLUMNS or a length, for example 4096x14336")
-    return tuple(map(int, text.split("x")))
+    shape = tuple(map(int, text.split("x")))
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise UsageError(
+            f"--shape {text}: has more than {MOST_ELEMENTS} elements (2^33), the most that `trace` "
+            "takes; give a smaller shape"
+        )
+    return shape

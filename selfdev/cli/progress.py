@@ -57,7 +57,9 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._rich.stop()
+        # Elsewhere rich would print an empty line.
+        if self._live:
+            self._rich.stop()
 
     def stage(self, label: str, total: int | None = None) -> Bar:
         """Begin a stage. `total` is None if it is not known."""

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ...engine.errors import UsageError, in_one_line
+from ..sizes import parse_bytes
 from .command import Result, command
 from .options import (
     accept_engine_option,
     data_option,
     memory_option,
-    parse_bytes,
     parse_experts,
     unsafe_option,
 )
@@ -93,36 +93,31 @@ def run_command(
 ) -> Result:
     """Run the loop of CONFIG: sample programs, trace, score, make pairs, train, repeat."""
     from ..config import load_config
-    from ..inputs import check_existing_run, check_run_inputs, screen_settings
+    from ..inputs import prepare_run
 
     settings = load_config(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
+    request = prepare_run(
+        settings,
+        folder or Path("runs") / config.stem,
+        resume=resume,
+        overwrite=overwrite,
+        memory_bytes=parse_bytes(memory),
+        data=data,
+        unsafe_sandbox=unsafe_sandbox,
+        accept_engine=accept_engine,
+        also_read={"the config": config},
+        offline=plan,
+    )
     if plan:
         from ..estimate import plan_run
 
-        return {"plan": plan_run(settings)}
-    memory_bytes = parse_bytes(memory or settings.engine.memory)
-    screening = screen_settings(settings, memory_bytes, data, unsafe_sandbox, accept_engine)
-    check_run_inputs(settings, screening)
-    folder = folder or Path("runs") / config.stem
-    if resume:
-        check_existing_run(settings, screening, folder)
+        return {"plan": plan_run(settings, data)}
     from ..loop import run_loop  # torch: only once the input is known to be good
 
     with Bar() as bar:
-        return run_loop(
-            settings,
-            folder,
-            resume=resume,
-            overwrite=overwrite,
-            memory_bytes=memory_bytes,
-            data=data,
-            unsafe_sandbox=unsafe_sandbox,
-            accept_engine=accept_engine,
-            progress=bar,
-            also_read={"the config": config},
-        )
+        return run_loop(request, bar)
 
 
 @command("report", lambda result: result["report"])
@@ -165,26 +160,18 @@ def export_command(
 ) -> Result:
     """Write a candidate of RUN as a complete Hugging Face checkpoint.
 
-    CANDIDATE is an id or `best`.
+    CANDIDATE is an id or `best`; of a loop also an expert, or a baseline for its best setting.
 
     The run's models must be the ones that it was scored with: their contents are compared.
     """
-    from ..export import export
+    from ..export import export, prepare_export
 
     require_run(folder)
     moved = parse_experts(experts) if experts else {}
+    wanted = prepare_export(folder, candidate, out, overwrite, base=base, experts=moved)
     with Bar() as bar:
         bar.stage("export")
-        report = export(
-            folder,
-            candidate,
-            out,
-            overwrite,
-            base=base,
-            experts=moved,
-            unsafe_sandbox=unsafe_sandbox,
-            progress=bar.update,
-        )
+        report = export(wanted, unsafe_sandbox=unsafe_sandbox, progress=bar.update)
     return report.to_json()
 
 

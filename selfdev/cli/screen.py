@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...engine.errors import UsageError, in_one_line
-from .command import Result, command
+from ..sizes import parse_bytes
+from .command import Result, command, counted
 from .options import (
     accept_engine_option,
     engine_option,
     environment_options,
     model_options,
-    parse_bytes,
     parse_experts,
     parse_params,
     shots_option,
@@ -50,29 +51,34 @@ def line(candidate: dict[str, Any]) -> str:
     if candidate["score"] is None:
         kind = f" ({candidate['kind']})" if candidate["kind"] else ""
         where = f", line {candidate['line']}" if candidate["line"] else ""
-        return (
-            f"{name} {candidate['status']}{kind}{where}: {in_one_line(candidate['detail'] or '')}"
-        )
+        detail = f": {in_one_line(candidate['detail'])}" if candidate["detail"] else ""
+        return f"{name} {candidate['status'] or 'not decided'}{kind}{where}{detail}"
     same = f"  = {candidate['duplicate_of']}" if candidate["duplicate_of"] else ""
     if candidate["status"] == "stopped":
-        same = f"  stopped after {candidate['n']} questions"
+        same = f"  stopped after {counted(candidate['n'], 'question')}"
     score = f"{candidate['score']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}]"
     return f"{name} {score}{same}"
 
 
 def read_checked(
-    places: tuple[str, ...], settings: ScreenSettings, folder: Path
+    places: tuple[str, ...], settings: ScreenSettings, folder: Path, also_read: Mapping[str, Path]
 ) -> list[tuple[str, str]]:
     """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch."""
+    from ...engine.sandbox.layers import check_layers
+    from ...engine.screening.folder import check_place, comparable, completed
     from ...engine.screening.identity import check_existing_screening
-    from ...engine.screening.inputs import check_inputs
+    from ...engine.screening.inputs import check_inputs, places_read
+    from ...engine.screening.place import check_inputs_apart
     from ...engine.screening.read_programs import read_programs
     from ..parameters import check_params
 
     texts = read_programs(places)
     check_params([text for _, text in texts], settings.params)
     check_inputs(settings)
+    check_inputs_apart(folder, {**places_read(settings), **also_read})
+    check_place(folder, comparable(settings), "resume", completed)
     check_existing_screening(settings, folder)
+    check_layers(settings.unsafe_sandbox)
     return texts
 
 
@@ -161,8 +167,8 @@ def screen_command(
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
     )
-    texts = read_checked(programs, settings, folder)
     also_read = {f"the program {place}": Path(place) for place in programs}
+    texts = read_checked(programs, settings, folder, also_read)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
 
     with Bar() as bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...engine.errors import UsageError
-from .command import Result, command
+from .command import Result, command, counted
 from .options import params_option, parse_params, parse_shape, seed_option, unsafe_option
 
 VIEWS = ("graph", "plan", "triton", "ptx")
@@ -13,7 +13,8 @@ VIEWS = ("graph", "plan", "triton", "ptx")
 
 def render(result: Result) -> str:
     lines = [
-        f"tier {result['tier']}: {result['ops']} ops, {result['passes']} passes over the weights, "
+        f"tier {result['tier']}: {counted(result['ops'], 'op')}, {counted(result['passes'], 'pass')} over "
+        f"the weights, "
         f"{result['bytes'] / 1e6:.1f} MB for this tensor",
         f"fingerprint {result['fingerprint']}",
     ]

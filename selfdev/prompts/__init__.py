@@ -28,7 +28,13 @@ def load_prompt(name: str, generator: Path) -> str:
     path = Path(name)
     if not path.is_file():
         raise UsageError(f"generation.prompt: {name}: no such file")
-    return path.read_text().rstrip("\n")
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"generation.prompt: {name}: cannot be read: {error}") from None
+    if not text.strip():
+        raise UsageError(f"generation.prompt: {name}: is empty")
+    return text
 
 
 def in_chat(prompt: str, generator: Path) -> str:

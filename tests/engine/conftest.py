@@ -8,7 +8,6 @@ a little the program selects, and may flip a few elements. Cheats must not pass 
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
 import sys
@@ -17,7 +16,6 @@ import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,34 +259,3 @@ def judge() -> Iterator[Judge]:
     torch.set_num_threads(1)
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=512 << 20)) as tracer:
         yield Judge(tracer)
-
-
-@pytest.fixture(scope="session")
-def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base and two experts of a Llama of a few thousand parameters; a task of six questions."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("models")
-    vocab = {c: i for i, c in enumerate(["<pad>", "</s>", "?", *"0123456789+= "])}
-    inner = Tokenizer(models.WordLevel(vocab, unk_token="?"))
-    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="?"
-    )
-    config = LlamaConfig(
-        vocab_size=len(vocab), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=64, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    base = LlamaForCausalLM(config)
-    for name in ("base", "x", "y"):
-        if name != "base":
-            for key, parameter in base.named_parameters():
-                if ".mlp." in key:
-                    parameter.data += 0.05 * torch.randn_like(parameter)
-        base.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    rows = [{"question": f"{i}+{i + 1}=", "answer": str(i)} for i in range(6)]
-    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder

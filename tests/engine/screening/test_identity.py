@@ -224,18 +224,18 @@ def test_compare_pairs_questions_not_positions(tmp_path):
 
 def test_an_export_takes_models_where_they_are_now(lab, tmp_path):
     lab.begin()
-    moved = shutil.copytree(lab.models, tmp_path / "moved")
+    moved, out = shutil.copytree(lab.models, tmp_path / "moved"), tmp_path / "out"
     shutil.rmtree(lab.models)
     with pytest.raises(UsageError, match="no such model folder"):
-        prepare_export(lab.run, "p", None, {})
+        prepare_export(lab.run, "p", out)
     with pytest.raises(UsageError, match="has no such expert; it has x, y"):
-        prepare_export(lab.run, "p", None, {"z": "here"})
+        prepare_export(lab.run, "p", out, experts={"z": "here"})
     places = {name: str(moved / name) for name in ("y", "x")}
-    wanted = prepare_export(lab.run, "p", str(moved / "base"), places)
+    wanted = prepare_export(lab.run, "p", out, base=str(moved / "base"), experts=places)
     assert list(wanted.experts) == ["x", "y"]
     change(moved / "x/model.safetensors")
     with pytest.raises(UsageError, match=r"expert x .*weights are others"):
-        prepare_export(lab.run, "p", str(moved / "base"), places)
+        prepare_export(lab.run, "p", out, base=str(moved / "base"), experts=places)
 
 
 def test_what_was_rejected_is_not_exported(lab):
@@ -243,7 +243,7 @@ def test_what_was_rejected_is_not_exported(lab):
     with Store.open(lab.run / "run.db") as store:
         store.decide("p", status="rejected", kind="timeout", detail="took too long", line=2)
     with pytest.raises(Rejected, match="timeout: took too long"):
-        prepare_export(lab.run, "p", None, {})
+        prepare_export(lab.run, "p", lab.run.with_name("out"))
 
 
 def test_digests_are_those_of_the_live_weights(lab):

@@ -1,0 +1,22 @@
+"""Reads sizes in bytes as people write them: 2GiB, 512MiB, 4GB, 1000000."""
+
+from __future__ import annotations
+
+import re
+
+from ..engine.errors import UsageError
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS |= {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?")
+
+
+def parse_bytes(text: str | None, option: str = "--memory") -> int | None:
+    """Bytes of a size such as 2GiB; None for None or "auto". UsageError names `option`."""
+    if text is None or text == "auto":
+        return None
+    found = SIZE.fullmatch(text.strip().upper())
+    size = int(float(found[1]) * UNITS[found[2] or ""]) if found else 0
+    if not size:
+        raise UsageError(f"{option} {text}: write a size such as 2GiB or 512MiB")
+    return size

@@ -1,0 +1,202 @@
+"""What `run` would refuse, `run --plan` refuses, too, in the same words, before an engine is up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.screening import inputs
+from selfdev_engine.engine.screening.place import LOCK
+from selfdev_engine.selfdev import train
+from selfdev_engine.selfdev.config import load_config
+from selfdev_engine.selfdev.inputs import prepare_run
+
+# Changes the folder, or the config.
+Change = Callable[[Path, dict], object]
+
+
+def drop(name: str) -> Change:
+    return lambda folder, config: (folder / name).unlink()
+
+
+def put(name: str, text: str) -> Change:
+    return lambda folder, config: (folder / name).write_text(text)
+
+
+def say(**values) -> Change:
+    return lambda folder, config: config.update(values)
+
+
+def only_test(folder: Path, config: dict) -> None:
+    row = {"question": "1+1=", "answer": "2", "split": "test"}
+    (folder / "task.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def an_earlier_run(folder: Path, config: dict) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text("base: x\n")
+    (folder / "run" / LOCK).touch()
+
+
+def files_of_others(folder: Path, config: dict) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.tex").write_text("mine")
+
+
+def a_file(folder: Path, config: dict) -> None:
+    (folder / "run").write_text("mine")
+
+
+def prompt_inside(folder: Path, config: dict) -> None:
+    an_earlier_run(folder, config)
+    (folder / "run" / "prompt.txt").write_text("write def merge_models(")
+    config["generation"] = {"prompt": "run/prompt.txt"}
+
+
+def own_generator(folder: Path, config: dict) -> None:
+    shutil.copytree(folder / "x", folder / "writer")
+    for path in (folder / "writer").glob("tokenizer*"):
+        path.unlink()
+    config["generator"] = "writer"
+
+
+# What is wrong, and what the one line says.
+BAD: dict[str, tuple[Change, str]] = {
+    "base": (say(base="./nowhere"), r"nowhere: no such model folder"),
+    "absolute base": (say(base="/no/such/base"), r"/no/such/base: no such model folder"),
+    "expert": (say(experts={"x": "./nowhere"}), r"nowhere: no such model folder"),
+    "no experts": (say(experts={}), r"experts: "),
+    "generator": (say(generator="./nowhere"), r"nowhere: no such model folder"),
+    "generator's tokenizer": (own_generator, r"writer: has no tokenizer"),
+    "base's tokenizer": (drop("base/tokenizer.json"), r"base: has no tokenizer"),
+    "weights": (drop("y/model.safetensors"), r"y: holds no \*\.safetensors"),
+    "config.json": (drop("base/config.json"), r"config\.json: no such file"),
+    "task": (say(task="jsonl:nowhere.jsonl"), r"nowhere\.jsonl: no such file"),
+    "task's name": (say(task="gsm9k"), r"gsm9k: no such task"),
+    "task's line": (put("task.jsonl", "{}\n"), r"task\.jsonl:1: lacks 'question'"),
+    "dev split": (only_test, r"has no dev questions; it has 1 test questions"),
+    "empty prompt": (
+        lambda folder, config: (
+            say(generation={"prompt": "p.txt"})(folder, config)
+            or put("p.txt", " \n")(folder, config)
+        ),
+        r"generation\.prompt: .*p\.txt: is empty",
+    ),
+    "prompt": (say(generation={"prompt": "nowhere.txt"}), r"generation\.prompt: .*nowhere\.txt"),
+    "memory": (say(engine={"memory": "lots"}), r"engine\.memory: .*lots: write a size"),
+    "no memory": (say(engine={"memory": "0GiB"}), r"engine\.memory: "),
+    "little memory": (say(engine={"memory": "1MiB"}), r"--memory: "),
+    "context": (say(engine={"max_model_len": 9999}), r"engine\.max_model_len: 9999 tokens"),
+    "include": (say(include="(["), r"--include"),
+    "no tensor": (say(include="nothing_here"), r"selects no tensor"),
+    "key": (say(sample=3), r"unknown key 'sample'; did you mean 'samples'"),
+    "value": (say(samples=0), r"samples: "),
+    "baseline": (say(baselines=["tie"]), r"baselines: tie: .*did you mean 'ties'"),
+    "baseline twice": (say(baselines=["ties", "ties"]), r"baselines: 'ties' is given twice"),
+    "experts of nuslerp": (
+        lambda folder, config: config.update(baselines=["nuslerp"], experts={"x": "x"}),
+        r"nuslerp merges 2 experts; the config has 1",
+    ),
+    "a run that is there": (an_earlier_run, r"holds a run; give --resume"),
+    "files that are no run": (files_of_others, r"holds files, but no run"),
+    "a file": (a_file, r"is a file; a run is a folder"),
+    "a prompt in the run": (prompt_inside, r"holds a run|holds an input: the prompt"),
+}
+
+
+@pytest.fixture
+def place(small_models, tmp_path) -> Path:
+    return shutil.copytree(small_models, tmp_path / "here")
+
+
+def write(folder: Path, change: Change) -> Path:
+    config: dict = {"base": "base", "experts": {"x": "x", "y": "y"}, "task": "jsonl:task.jsonl"}
+    change(folder, config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["plan", "run"])
+@pytest.mark.parametrize("name", BAD)
+def test_a_plan_refuses_what_a_run_would(place, monkeypatch, name, offline):
+    """Both prepare alike, but that a plan downloads nothing; nothing is left in the run's place."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    change, words = BAD[name]
+    path = write(place, change)
+    before = sorted(place.rglob("*"))
+    with pytest.raises(UsageError, match=words):
+        prepare_run(load_config(path), place / "run", offline=offline)
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["plan", "run"])
+def test_a_good_config_is_prepared(place, offline):
+    path = write(place, lambda folder, config: None)
+    request = prepare_run(load_config(path), place / "run", offline=offline)
+    assert request.existing == "refuse" and not (place / "run").exists()
+
+
+def test_what_is_asked_of_the_folder_must_make_sense(place):
+    config = load_config(write(place, lambda folder, config: None))
+    with pytest.raises(UsageError, match=r"--resume: .*run holds no run; leave --resume out"):
+        prepare_run(config, place / "run", resume=True)
+    with pytest.raises(UsageError, match="give one of them"):
+        prepare_run(config, place / "run", resume=True, overwrite=True)
+
+
+def test_an_extra_that_is_needed_at_the_end_is_missed_at_once(place, monkeypatch):
+    config = load_config(write(place, lambda folder, config: None))
+    find = train.importlib.util.find_spec
+    monkeypatch.setattr(
+        train.importlib.util, "find_spec", lambda n: None if n == "trl" else find(n)
+    )
+    with pytest.raises(UsageError, match=r"trl is not installed: .*pip install"):
+        prepare_run(config, place / "run", offline=True)
+
+
+def test_models_on_the_hub_are_not_downloaded_for_a_plan(place, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub = say(base="org/model", experts={"x": "org/expert"}, generator="org/writer", task="gsm8k")
+    prepare_run(load_config(write(place, hub)), place / "run", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [
+        (("--plan",), "no dev questions"),
+        ((), "no dev questions"),
+        (("--plan", "--resume"), "holds no run"),
+        (("--resume",), "holds no run"),
+        (("--memory", "lots"), "--memory lots"),
+    ],
+)
+def test_the_commands_refuse_alike(selfdev, place, words, culprit):
+    path = write(place, only_test)
+    answer = selfdev("run", path, "--run", place / "run", *words, "--json")
+    assert answer.code == 2, answer.stderr
+    assert culprit in answer.json["error"]
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["nodir/x.jsonl", "base", "/proc/x.jsonl"])
+def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, place, name):
+    task = f"jsonl:{place / 'task.jsonl'}"
+    words = ("eval", place / "base", "--task", task, "--log-samples", place / name, "--json")
+    answer = selfdev(*words)
+    assert answer.code == 2, answer.stderr
+    assert "--log-samples" in answer.json["error"]
+
+
+def test_a_tokenizer_without_words_is_one(tmp_path, small_models):
+    """A byte tokenizer has none; only its config says so."""
+    from selfdev_engine.engine.weights.checkpoint import Checkpoint
+
+    folder = shutil.copytree(small_models / "base", tmp_path / "bytes")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    inputs.check_tokenizer(Checkpoint.open(str(folder)))
