@@ -9,24 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BackendError
 from ..ir import KernelGraph, Op
 from ..tensors import Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine
+from .extension import load_extension
 from .purposes import encode
 
 DTYPES = {torch.bfloat16: BF16, torch.float16: F16, torch.float32: F32}
-
-
-def load_extension() -> Any:
-    """Return the compiled module. Raises BackendError, which says how to get it, if it is missing."""
-    try:
-        from .. import _cpu  # pyright: ignore
-    except ImportError as error:
-        raise BackendError(
-            f"the C++ extension is not there ({error}): pip install . with a C++17 compiler on PATH"
-        ) from None
-    return _cpu
 
 
 @dataclass(slots=True)
