@@ -46,28 +46,37 @@ inline Words product(Words x, uint64_t by) {
 #endif
 }
 
+// The four words of COUNTERS counters; the upper halves of the lanes do not matter.
+struct Block { Words x0, x1, x2, x3; };
+
+inline Block philox_block(Words counters, Words draw, Words stream, uint64_t seed) {
+  Words x0 = counters, x1 = counters >> 32, x2 = draw, x3 = stream;
+  uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
+  for (int round = 0; round < 10; round++) {
+    const Words p = product(x0, 0xD2511F53ull), q = product(x2, 0xCD9E8D57ull);
+    x0 = (q >> 32) ^ x1 ^ uint64_t(k0);
+    x2 = (p >> 32) ^ x3 ^ uint64_t(k1);
+    x1 = q;
+    x3 = p;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {x0, x1, x2, x3};
+}
+
 // Returns the words of elements at, at + 1, ..., at + n - 1. They are somewhere in `out`, which has
 // n + MORE_WORDS places.
 inline const uint32_t* philox_words(uint32_t* __restrict out, size_t at, int n, const Draw& draw,
                                     uint32_t stream) {
   const int num_blocks = (n + int(at % 4) + 3) / 4;
-  const uint64_t number = draw.draw;
+  const Words number = Words{} + uint64_t(draw.draw), streams = Words{} + uint64_t(stream);
   Words counter_of_lane;  // even lanes have the first half of the counters, odd lanes the second
   for (int l = 0; l < COUNTERS; l++) counter_of_lane[l] = uint64_t(l % 2 * (COUNTERS / 2) + l / 2);
   for (int j = 0; j < num_blocks; j += COUNTERS) {
-    const Words block = counter_of_lane + (at / 4 + uint64_t(j));
-    Words x0 = block, x1 = block >> 32, x2 = Words{} + number, x3 = Words{} + uint64_t(stream);
-    uint32_t k0 = uint32_t(draw.seed), k1 = uint32_t(draw.seed >> 32);
-    for (int round = 0; round < 10; round++) {  // the upper halves of x0 to x3 do not matter
-      const Words p = product(x0, 0xD2511F53ull), q = product(x2, 0xCD9E8D57ull);
-      x0 = (q >> 32) ^ x1 ^ uint64_t(k0);
-      x2 = (p >> 32) ^ x3 ^ uint64_t(k1);
-      x1 = q;
-      x3 = p;
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
-    }
-    const Words front = (x0 & 0xffffffffull) | x1 << 32, back = (x2 & 0xffffffffull) | x3 << 32;
+    const Words counters = counter_of_lane + (at / 4 + uint64_t(j));
+    const Block words = philox_block(counters, number, streams, draw.seed);
+    const Words front = (words.x0 & 0xffffffffull) | words.x1 << 32;
+    const Words back = (words.x2 & 0xffffffffull) | words.x3 << 32;
     const Words even = LANES_OF(front, back, EVEN_LANES);
     const Words odd = LANES_OF(front, back, ODD_LANES);
     memcpy(out + 4 * j, &even, sizeof even);
