@@ -53,7 +53,7 @@ ROOMS = {
 LARGE_CLASSES = {"LazyMode", "Store", "Client", "Race"}
 DOORS = {  # what may lie directly in a top folder
     "engine": "__init__.py errors.py program.py merge.py screen.py evaluate.py explain.py",
-    "kernels": "ir.py stages.py tensors.py errors.py verify.py reference.py philox.py backends.py",
+    "kernels": "ir.py stages.py tensors.py errors.py verify.py reference.py philox.py digest.py backends.py",
 }
 
 
