@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vm.h"
@@ -108,6 +109,11 @@ std::vector<double> reduce_all(const std::vector<Call*>& calls,
 void reduce_rows(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 void reduce_columns(const Call& call, const std::vector<int>& kinds, uintptr_t out);
 uint64_t read_all(uintptr_t address, size_t num_words, int num_threads);
+
+// Returns both totals of a piece of a tensor (kernels/digest.py), its number of bytes included. The piece
+// begins with chunk `first_chunk`; if its last chunk is not whole, it is the end of the tensor.
+std::pair<uint64_t, uint64_t> digest(uintptr_t address, size_t num_bytes, uint64_t first_chunk,
+                                     int num_threads, const std::string& isa);
 
 // k-th values of what GATHER and HISTOGRAM read, the last instructions of the two programs. Ranks
 // count from 1. `out` takes a float for each rank, and for each row or column.

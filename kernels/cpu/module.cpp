@@ -1,5 +1,6 @@
 // Python's door to the tile VM: it chooses the instruction set and binds the entry points of call.h.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -91,6 +92,8 @@ NB_MODULE(_cpu, m) {
   m.def("opcodes", &opcodes, "Names of the instructions, in the order of their numbers.");
   m.def("read_all", &read_all, arg("address"), arg("num_words"), arg("num_threads"), unlocked(),
         "The sum of 64-bit words: the bench compares sweeps with it.");
+  m.def("digest", &digest, arg("address"), arg("num_bytes"), arg("first_chunk"), arg("num_threads"),
+        arg("isa") = "", unlocked(), "Both totals of a piece of a tensor's bytes.");
   m.def("apply", &apply, arg("calls"), arg("outs"), arg("out_dtypes"), unlocked(),
         "Write each call's results to its output, and return whether they are finite.");
   nb::class_<Call>(m, "Call")

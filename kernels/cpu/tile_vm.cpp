@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "digest_chunks.h"
 #include "formats.h"
 #include "functions.h"
 #include "inputs.h"
@@ -256,5 +257,5 @@ const Instruction TABLE[] = {
 }  // namespace
 
 extern "C" InstructionSet CAT(instructions_, ISA)() {
-  return {TABLE, int(sizeof TABLE / sizeof TABLE[0]), add_lanes};
+  return {TABLE, int(sizeof TABLE / sizeof TABLE[0]), add_lanes, digest_chunks};
 }

@@ -71,7 +71,14 @@ struct Tile {
 using Handler = void (*)(Tile&, const Insn&);
 struct Instruction { const char* name; Handler run; };
 using AddLanes = void (*)(double* total, float* few);  // total += few, then few = 0; LANES of each
-struct InstructionSet { const Instruction* instructions; int count; AddLanes add_lanes; };
+using DigestChunks = void (*)(const uint8_t* data, size_t num_chunks, uint64_t first_strip,
+                              uint64_t* totals);  // digest_chunks.h
+struct InstructionSet {
+  const Instruction* instructions;
+  int count;
+  AddLanes add_lanes;
+  DigestChunks digest_chunks;
+};
 extern "C" InstructionSet instructions_portable();
 extern "C" InstructionSet instructions_avx2();
 extern "C" InstructionSet instructions_avx512();
