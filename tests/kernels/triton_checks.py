@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
+from selfdev_engine.kernels.digest import digest
 from selfdev_engine.kernels.ir import BINARY, UNARY, Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.tensors import Job, TensorSet
+from selfdev_engine.kernels.triton.digest import digests
 
 GPU = torch.cuda.is_available()
 TRITON = get_backend("triton")
@@ -334,6 +336,17 @@ def test_draws_are_the_references(make_tensors, kind, shape):
         tensors = make_tensors(shape)
         found = TRITON.update(compile_graph(graph), moved(tensors))
         torch.testing.assert_close(found, exact(graph, tensors).float(), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [BF16, F16, F32])
+def test_digests_are_the_references(dtype):
+    """Several tensors in one launch: empty, odd, of whole chunks and more, and at an odd address."""
+    shapes = [(0,), (1,), (37, 53), (3, 4096), (40, 4099), (600, 4096) if GPU else (9, 4096)]
+    tensors = [torch.randn(shape, device=TRITON.device).to(dtype) for shape in shapes]
+    tensors += [tensors[3].reshape(-1)[1:], tensors[2].T]
+    data = [t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for t in tensors]
+    assert digests(tensors) == [digest(one) for one in data]
+    assert digests([]) == []
 
 
 @ABSENT
