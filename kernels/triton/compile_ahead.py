@@ -16,6 +16,7 @@ from typing import Any
 from ..compiler.subgraphs import grouped, part
 from ..ir import KernelGraph, Space
 from ..stages import Apply, KernelPlan, Sweep
+from . import digest
 from .body import Kernel
 from .cache import load_source
 from .codegen import FINISH_BLOCK, MOST_REDUCTIONS, SPECS, generate, inputs_of, shared_kernel
@@ -33,6 +34,7 @@ POINTERS = {
     "taken": "*i32",
 }
 FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
+DIGEST_POINTERS = {"table": "*i64", "block_row": "*i32", "row_keys": "*i64", "totals": "*i64"}
 
 
 def kernels_of(plan: KernelPlan, dtype: str = "bf16") -> Iterator[Kernel]:
@@ -105,6 +107,14 @@ def compile_function(
     }
     source = ASTSource(function, types, constexprs=constants, attrs=aligned)
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+
+
+def compile_digest(arch: int) -> Any:
+    """Return the compiled form of the digest's kernel."""
+    import_triton(interpret=False)
+    from .digest_device import digest_chunks
+
+    return compile_function(digest_chunks, DIGEST_POINTERS, digest.SIZES, digest.OPTIONS, arch)
 
 
 class AheadCompiler:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..stages import KernelPlan
 from .body import Kernel
@@ -33,7 +34,11 @@ def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
     """Compile a kernel for sm_`arch` and read its code, by the disassemblers in Triton's wheel."""
     began = time.monotonic()
     compiled = compile_ahead(kernel, arch, whole)
-    seconds = time.monotonic() - began
+    return report_of(kernel.kind, compiled, time.monotonic() - began)
+
+
+def report_of(kind: str, compiled: Any, seconds: float) -> KernelReport:
+    """Read the code of what Triton compiled for a GPU."""
     triton = import_triton(interpret=False)
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     cubin = next(path for name, path in compiled.metadata_group.items() if name.endswith(".cubin"))
@@ -46,7 +51,7 @@ def report(kernel: Kernel, arch: int = 90, whole: bool = True) -> KernelReport:
     wide = len(re.findall(r"\b(?:LDG|STG)\S*\.128", code))
     narrow = len(re.findall(r"\b(?:LDG|STG)\S*\.U16", code))
     ptx = compiled.asm["ptx"]
-    return KernelReport(kernel.kind, ptx, registers, stack + local, shared, wide, narrow, seconds)
+    return KernelReport(kind, ptx, registers, stack + local, shared, wide, narrow, seconds)
 
 
 def run(command: Sequence[str]) -> str:

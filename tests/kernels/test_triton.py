@@ -79,6 +79,23 @@ def test_values_on_the_gpu(tmp_path):
     run(["-m", "pytest", "-q", str(CHECKS)], SELFDEV_CACHE=str(tmp_path))
 
 
+DIGEST = """
+from selfdev_engine.kernels.triton.compile_ahead import compile_digest
+from selfdev_engine.kernels.triton.kernel_report import report_of
+for arch in (80, 90, 100):
+    found = report_of("digest", compile_digest(arch), 0.0)
+    what = arch, found.registers, found.wide_accesses, found.narrow_accesses, found.spill_bytes
+    print(*what)
+    assert found.spill_bytes == found.narrow_accesses == 0, what
+    assert found.wide_accesses == 8, what  # of 8 rows, one in each turn of the loop
+    assert found.registers <= 64, what
+"""
+
+
+def test_code_of_the_digest(tmp_path):
+    run(["-c", DIGEST], SELFDEV_CACHE=str(tmp_path))
+
+
 def test_code_for_sm_90(tmp_path):
     run(["-c", f"ARCHS = (90,){CODE}"], SELFDEV_CACHE=str(tmp_path))
 
