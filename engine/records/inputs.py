@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..weights.contents import FileFacts
+from ..weights.fingerprint import is_comparable
 from .candidate import clean
 
 WEIGHTS = "weights"  # the part that is all tensors of a model; absent until they were read
@@ -28,8 +29,8 @@ class Input:
 
     @property
     def is_read(self) -> bool:
-        """Whether all of its contents are known."""
-        return not self.files or WEIGHTS in self.parts
+        """Whether all of its contents are known, by a digest that can be compared."""
+        return not self.files or is_comparable(self.parts.get(WEIGHTS, ""))
 
     def to_row(self) -> tuple[str, str | None, str, str]:
         files = json.dumps([file.to_json() for file in self.files])

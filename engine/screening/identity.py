@@ -105,11 +105,15 @@ def part_differs(before: Input, now: Input, part: str) -> bool:
 
 def read_to_compare(before: Input, now: Input, run: Path) -> Input:
     """Read the contents of files that look different. UsageError where no earlier ones are known."""
-    if WEIGHTS not in before.parts:
+    if not before.is_read:
+        why = (
+            "the run is of a version that recorded its contents by another digest"
+            if WEIGHTS in before.parts
+            else "the run was cut off before its contents were recorded"
+        )
         raise UsageError(
             f"{run}: {now.role} ({now.place}) looks different: {first_difference(before, now)}; "
-            "the run was cut off before its contents were recorded, so nobody can tell whether the "
-            f"weights changed: {OTHER}"
+            f"{why}, so nobody can tell whether the weights changed: {OTHER}"
         )
     return replace(now, parts={**now.parts, WEIGHTS: weights_of(now.place, now.files)})
 

@@ -160,6 +160,30 @@ def test_what_nobody_read_cannot_be_told_from_another(lab):
         lab.go_on()
 
 
+def test_contents_recorded_by_another_digest_are_not_compared(lab):
+    """A run of an earlier version: files that look as before are read anew, others cannot be told."""
+    lab.begin()
+    with Store.open(lab.run / "run.db") as store:
+        known = {role: found for role, found in store.inputs().items() if found.files}
+        assert all(found.parts[WEIGHTS].startswith("nh-") for found in known.values())
+        for found in known.values():
+            parts = {**found.parts, WEIGHTS: "0123456789abcdef"}
+            store.set_input(type(found)(found.role, found.place, found.files, parts))
+    lab.go_on().close()
+    path = lab.models / "x/model.safetensors"
+    os.utime(path)
+    with pytest.raises(UsageError, match=r"recorded its contents by another digest, so nobody can"):
+        lab.go_on()
+    with Store.open(lab.run / "run.db") as store:
+        found = store.inputs()["expert x"]
+        store.set_input(type(found)(found.role, found.place, lab.inputs()[1].files, found.parts))
+        with ContentReader(store) as reader:
+            reader.finish()
+        assert {r: f.parts[WEIGHTS] for r, f in store.inputs().items() if f.files} == {
+            role: found.parts[WEIGHTS] for role, found in known.items()
+        }
+
+
 def test_a_model_that_changes_while_it_is_scored_is_named(lab):
     lab.begin()
     with Store.open(lab.run / "run.db") as store, ContentReader(store) as reader:
