@@ -43,7 +43,7 @@ MAX_FILES = 250
 
 
 @dataclass(frozen=True)
-class Parts:
+class TensorFiles:
     """Where one tensor of the base and of every expert lies on disk."""
 
     base: Entry
@@ -60,10 +60,10 @@ class Parts:
         return max(LEAST_BYTES, MEMORY_FACTOR * len(self.experts) * self.update_bytes)
 
 
-def parts_of(selection: Selection) -> dict[str, Parts]:
+def parts_of(selection: Selection) -> dict[str, TensorFiles]:
     """Return where each selected tensor lies, by name."""
     return {
-        name: Parts(
+        name: TensorFiles(
             selection.base.entries[name],
             {expert: model.entries[name] for expert, model in selection.experts.items()},
         )
@@ -71,14 +71,14 @@ def parts_of(selection: Selection) -> dict[str, Parts]:
     }
 
 
-def parts_in_memory(tensors: TensorSet, descriptor: int) -> Parts:
+def parts_in_memory(tensors: TensorSet, descriptor: int) -> TensorFiles:
     """Write float32 tensors one after another into an open file, and return where they are."""
     file, entries = Path(f"/proc/self/fd/{descriptor}"), dict[str, Entry]()
     for name, tensor in {"base": tensors.base, **tensors.experts}.items():
         data, start = tensor.numpy().tobytes(), os.fstat(descriptor).st_size
         os.pwrite(descriptor, data, start)
         entries[name] = Entry(file, "float32", tuple(tensor.shape), start, len(data))
-    return Parts(entries.pop("base"), entries)
+    return TensorFiles(entries.pop("base"), entries)
 
 
 class TensorCell:
@@ -87,7 +87,7 @@ class TensorCell:
     def __init__(
         self,
         cell: Cell,
-        parts: Mapping[str, Parts],
+        parts: Mapping[str, TensorFiles],
         spots: Mapping[Entry, tuple[int, int]],
         window: int,
     ) -> None:
@@ -174,7 +174,7 @@ class Cells:
     """
 
     sandbox: Sandbox
-    parts: Mapping[str, Parts]
+    parts: Mapping[str, TensorFiles]
     memory_bytes: int
     question_s: float
     update_s: float
@@ -185,7 +185,9 @@ class Cells:
         return Cells.on(parts_of(selection), tracer, memory_bytes or available_bytes() // 2)
 
     @staticmethod
-    def on(parts: Mapping[str, Parts], tracer: Tracer, memory_bytes: int = LEAST_BYTES) -> Cells:
+    def on(
+        parts: Mapping[str, TensorFiles], tracer: Tracer, memory_bytes: int = LEAST_BYTES
+    ) -> Cells:
         """Make cells for these tensors, with the tracer's sandbox and limits."""
         limit_s = tracer.settings.replay_limit_s
         return Cells(tracer.sandbox, parts, max(LEAST_BYTES, memory_bytes), MAX_ANSWERS_S, limit_s)
@@ -221,7 +223,7 @@ def available_bytes() -> int:
 
 
 def mapped_files(
-    parts: Mapping[str, Parts], window: int, stack: ExitStack
+    parts: Mapping[str, TensorFiles], window: int, stack: ExitStack
 ) -> tuple[MappedFiles, dict[Entry, tuple[int, int]]]:
     """Open the files, and return what a cell maps of them: each tensor's pages, then the window.
 

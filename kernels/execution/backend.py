@@ -126,8 +126,7 @@ class Backend(ABC):
 
         All plans go from sweep to sweep together, so that those of one tensor share its passes.
         """
-        for plan, tensors in zip(plans, sets, strict=True):
-            check_fit(plan, tensors)
+        check_fit(plans, sets)
         # Many tensors often share one plan, whose constants become tensors once.
         distinct = {id(plan): plan for plan in plans}
         constants = {name: _constants(plan) for name, plan in distinct.items()}

@@ -5,6 +5,7 @@ Kernels trust both: a rank above the count reads behind the numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from ..errors import BackendError
@@ -13,8 +14,13 @@ from ..stages import KernelPlan
 from ..tensors import TensorSet
 
 
-def check_fit(plan: KernelPlan, tensors: TensorSet) -> None:
+def check_fit(plans: Iterable[KernelPlan], sets: Iterable[TensorSet]) -> None:
     """Raise BackendError where a stage reads an unknown expert, or wants a rank above the count."""
+    for plan, tensors in zip(plans, sets, strict=True):
+        check_one(plan, tensors)
+
+
+def check_one(plan: KernelPlan, tensors: TensorSet) -> None:
     for stage in plan.stages:
         if missing := names_in(stage.graph) - tensors.experts.keys():
             raise BackendError(f"{tensors.name}: no expert {min(missing)[:80]!r}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from selfdev_engine.engine.screen import screen_programs
+from selfdev_engine.engine.screening.read_programs import read_programs
 from selfdev_engine.engine.screening.settings import ScreenSettings
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,8 @@ def screen(small_models, tmp_path):
 
     def run() -> tuple[dict, dict[int, int]]:
         watch = Watch()
-        return screen_programs([str(path)], settings, tmp_path / "run", watch), watch.bytes
+        programs = read_programs([str(path)])
+        return screen_programs(programs, settings, tmp_path / "run", watch), watch.bytes
 
     return run
 
