@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selfdev_engine.engine.tasks.grading import grade, grader_of
 from selfdev_engine.engine.tasks.grading.equal_math import equal_math
-from selfdev_engine.engine.tasks.grading.math_verify import BUILT_IN, Verifier
+from selfdev_engine.engine.tasks.grading.math_verify import BUILT_IN, Verifier, shared_verifier
 from selfdev_engine.engine.tasks.grading.numeric import last_number, value
 from selfdev_engine.engine.tasks.grading.plain import plain
 
@@ -238,6 +238,75 @@ def test_the_child_is_started_again_after_a_kill_from_outside():
     verifier._process.wait()
     assert verifier.same("2^4", "16")
     verifier.close()
+
+
+HOSTILE = """
+import ctypes, os, socket, subprocess
+def by_c():
+    if ctypes.CDLL(None).open(b"/etc/passwd", 0) < 0:
+        raise OSError
+ATTACKS = {
+    "none": lambda: None,
+    "read": lambda: open("/etc/passwd").read(),
+    "write": lambda: open("/tmp/grading-attack", "w"),
+    "list": lambda: os.listdir("/"),
+    "connect": lambda: socket.socket(),
+    "system": lambda: subprocess.run(["true"], check=True),
+    "kill": lambda: os.kill(os.getppid(), 0),
+    "by C": by_c,
+    "environment of the parent": lambda: open(f"/proc/{os.getppid()}/environ").read(),
+}
+def parse(text, **_):
+    return text[7:-1]
+def verify(gold, answer, **_):
+    if answer in ATTACKS:
+        ATTACKS[answer]()
+    return True
+"""
+LOCKED = (
+    "import sys, runpy; sys.path.insert(0, {!r}); "
+    "runpy.run_module('selfdev_engine.engine.tasks.grading.math_verify_child', run_name='__main__')"
+)
+
+
+@needs_math_verify
+def test_whoever_makes_the_parser_run_code_is_in_the_cage(tmp_path):
+    """A stand-in for math-verify does what an answer says: the cage refuses it, and goes on."""
+    (tmp_path / "math_verify.py").write_text(HOSTILE)
+    verifier = Verifier([sys.executable, "-c", LOCKED.format(str(tmp_path))])
+    attacks = (
+        "read",
+        "write",
+        "list",
+        "connect",
+        "system",
+        "kill",
+        "by C",
+        "environment of the parent",
+    )
+    assert verifier.same("none", "1")
+    for attack in attacks:
+        assert not verifier.same(attack, "1"), attack
+    assert verifier.same("none", "2") and verifier.num_killed == 0
+    assert not Path("/tmp/grading-attack").exists()
+    verifier.close()
+
+
+@needs_math_verify
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ("\\sum_{n=1}^{\\infty} \\frac{1}{n^2}", "\\frac{\\pi^2}{6}"),
+        ("\\int_0^1 x dx", "\\frac{1}{2}"),
+        ("\\{1,2\\} \\cup \\{3\\}", "\\{3,2,1\\}"),
+        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
+        ("(-\\infty,3)\\cup(5,\\infty)", "(5,\\infty) \\cup (-\\infty,3)"),
+    ],
+)
+def test_the_cage_has_what_answers_need(found: str, wanted: str):
+    """Sympy imports parts of itself when an answer needs them: they are there before the door closes."""
+    assert shared_verifier().same(found, wanted)
+    assert shared_verifier().num_killed == 0
 
 
 def test_nothing_is_started_without_math_verify(monkeypatch):
