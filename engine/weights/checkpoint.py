@@ -11,8 +11,9 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from .disguises import disguise_of
 from .files import read_folder
 from .headers import Entry, shown
 from .locate import known_as, locate
+from .state import FileState, check_state, map_file
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,8 @@ class Checkpoint:
 
     folder: Path
     entries: Mapping[str, Entry]
+    # Its files as they were when it was opened.
+    states: Mapping[Path, FileState] = field(default_factory=dict)
 
     @staticmethod
     def open(place: str) -> Checkpoint:
@@ -44,7 +48,9 @@ class Checkpoint:
         UsageError names the file, tensor or model at fault.
         """
         folder = locate(place)
-        return Checkpoint(folder, read_folder(folder))
+        files = [file for file in folder.glob("*.safetensors") if file.is_file()]
+        states = {file: FileState.of(file) for file in files}  # before they are read
+        return Checkpoint(folder, read_folder(folder), states)
 
     @property
     def known_as(self) -> str:
@@ -77,14 +83,43 @@ class Checkpoint:
         tensor = torch.empty(entry.shape, dtype=self.dtype(name))
         if entry.size_bytes:
             data = tensor.reshape(-1).view(torch.uint8).numpy()
-            read_into(entry, memoryview(data))  # pyright: ignore[reportArgumentType]
+            with self.reading(entry.file) as descriptor:
+                read_into(descriptor, entry, memoryview(data))  # pyright: ignore[reportArgumentType]
         return tensor
+
+    @contextmanager
+    def reading(self, file: Path) -> Iterator[int]:
+        """Yield a descriptor of one of its files.
+
+        UsageError where the file is not what was opened, before or after the block.
+        """
+        self._check(file)
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            self._check(file, descriptor)
+            yield descriptor
+            self._check(file, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def check_unchanged(self, names: Iterable[str] | None = None) -> None:
+        """Raise UsageError where a file was changed since it was opened.
+
+        Only the files of the tensors in `names` are looked at, if given.
+        """
+        files = self.files if names is None else {self.entries[name].file for name in names}
+        for file in files:
+            self._check(file)
+
+    def _check(self, file: Path, descriptor: int | None = None) -> None:
+        if file in self.states:
+            check_state(file, self.states[file], descriptor)
 
     def start_of(self, name: str, size_bytes: int) -> bytes:
         """Read the first `size_bytes` bytes of a tensor, or all where it has fewer."""
         entry = self.entries[name]
-        with entry.file.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), min(size_bytes, entry.size_bytes), entry.start)
+        with self.reading(entry.file) as descriptor:
+            return os.pread(descriptor, min(size_bytes, entry.size_bytes), entry.start)
 
     def mapped(self, name: str) -> Tensor:
         """Map a tensor: all processes share its pages, and it is never written to."""
@@ -120,6 +155,7 @@ class Checkpoint:
 
     @cached_property
     def _maps(self) -> dict[Path, mmap.mmap]:
+        self.check_unchanged()  # a map of less than there was would not hold the tensors
         return {file: map_file(file) for file in self.files}
 
     @cached_property
@@ -138,22 +174,12 @@ class Checkpoint:
         return found
 
 
-def map_file(file: Path) -> mmap.mmap:
-    """Map a file copy-on-write, since torch wants buffers that it could write to."""
-    with file.open("rb") as stream:
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-
-
-def read_into(entry: Entry, target: memoryview) -> None:
+def read_into(descriptor: int, entry: Entry, target: memoryview) -> None:
     """Read all bytes of a tensor into `target`, by pread. UsageError where the file is cut off."""
-    descriptor = os.open(entry.file, os.O_RDONLY)
-    try:
-        done = 0
-        while done < entry.size_bytes:
-            piece = target[done : done + READ_BYTES]
-            count = os.preadv(descriptor, [piece], entry.start + done)
-            if count == 0:
-                raise UsageError(f"{entry.file}: cut off while it was read")
-            done += count
-    finally:
-        os.close(descriptor)
+    done = 0
+    while done < entry.size_bytes:
+        piece = target[done : done + READ_BYTES]
+        count = os.preadv(descriptor, [piece], entry.start + done)
+        if count == 0:
+            raise UsageError(f"{entry.file}: cut off while it was read")
+        done += count

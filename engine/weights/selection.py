@@ -64,6 +64,15 @@ class Selection:
         """The checkpoints of the base and then of the experts."""
         return (self.base, *self.experts.values())
 
+    def check_unchanged(self, names: Iterable[str] | None = None) -> None:
+        """Raise UsageError where a file of a model was changed since it was opened.
+
+        Only the files of the tensors in `names` are looked at, if given.
+        """
+        wanted = None if names is None else tuple(names)
+        for model in self.models:
+            model.check_unchanged(wanted)
+
     def size_of(self, name: str) -> TensorBytes:
         """Return the bytes of one tensor in base and experts, without and with a result."""
         held = sum(model.entries[name].size_bytes for model in self.models)

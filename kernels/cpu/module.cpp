@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "call.h"
+#include "mappings.h"
 
 namespace nb = nanobind;
 
@@ -94,6 +95,9 @@ NB_MODULE(_cpu, m) {
         "The sum of 64-bit words: the bench compares sweeps with it.");
   m.def("digest", &digest, arg("address"), arg("num_bytes"), arg("first_chunk"), arg("num_threads"),
         arg("isa") = "", unlocked(), "Both totals of a piece of a tensor's bytes.");
+  m.def("guard_mapping", &guard_mapping, arg("address"), arg("size"),
+        "Make a mapped file read as zeros where it is cut off. Returns the mapping's number.");
+  m.def("forget_mapping", &forget_mapping, arg("number"), "End the guard of a mapping.");
   m.def("apply", &apply, arg("calls"), arg("outs"), arg("out_dtypes"), unlocked(),
         "Write each call's results to its output, and return whether they are finite.");
   nb::class_<Call>(m, "Call")
