@@ -24,10 +24,10 @@ from .weights.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation whose input was checked; `folder` is the model's."""
+    """An evaluation whose input was checked."""
 
     model: str
-    folder: Path
+    checkpoint: Checkpoint
     task: Task
     split: str
     settings: EngineSettings
@@ -89,7 +89,7 @@ def prepare_evaluation(
     asked = ScreenSettings(model, {}, task_name, engine=engine, memory_bytes=memory_bytes)
     check_model(checkpoint, asked)
     settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
-    return Evaluation(model, checkpoint.folder, task, split, settings, log_samples)
+    return Evaluation(model, checkpoint, task, split, settings, log_samples)
 
 
 def evaluate_prepared(
@@ -98,23 +98,24 @@ def evaluate_prepared(
     """Ask the questions, and return the `eval` command's object. PartlyDone carries the score."""
     task = wanted.task
     with Client.start(wanted.settings) as worker:
-        opened = worker.open_model("target", str(wanted.folder))
+        try:
+            opened = worker.open_model("target", str(wanted.checkpoint.folder))
+        finally:
+            # An engine that reads a file while it is cut off ends, or holds something else.
+            wanted.checkpoint.check_unchanged()
         score, samples = evaluate(worker, "target", task, wanted.split, progress)
         made = provenance(task, worker.engine, worker.decoding)
         result = {"task": task.name, **score.to_json(), "weights_fingerprint": opened, **made}
         with keeping(lambda: result):
             if wanted.log_samples:
                 write_log(wanted.log_samples, samples, wanted.model)
-            check_live(worker, opened, wanted.folder)
+            check_live(worker, opened, wanted.checkpoint.folder)
     return result
 
 
 def check_live(worker: Client, opened: str, folder: Path) -> None:
-    """RuntimeError where the engine did not hold the checkpoint, so that the score is not its."""
-    # This loads torch.
-    from .weights.fingerprint import folder_fingerprint
-
-    if not worker.fingerprint("target") == opened == folder_fingerprint(folder):
+    """RuntimeError where the live weights are no longer those that opening compared with the files."""
+    if worker.fingerprint("target") != opened:
         raise RuntimeError(f"{folder}: the engine did not hold this checkpoint when it answered")
 
 

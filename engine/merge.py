@@ -107,6 +107,7 @@ def merge_to_folder(
         plan = Planner(bank, tracer, asked, seed, cells).plan(program)
         if isinstance(plan, Plan):
             plan = Updates(cells, scratch, available_cores()).computed(plan)
+        bank.selection.check_unchanged()
         if isinstance(plan, Rejection):
             raise Rejected(plan)
         bank.residency.release()
@@ -127,6 +128,7 @@ def write_folder(writer: Writer, program: Program, progress: Progress) -> str:
     Raises Rejected where the plan's result cannot be used.
     """
     prints = writer.write(progress)
+    writer.bank.selection.check_unchanged()
     if isinstance(prints, Rejection):
         raise Rejected(prints)
     digest, selection = weights_fingerprint(prints), writer.bank.selection

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 
+from ..kernels.tensors import Memo
 from .errors import keeping
 from .plans.backends import driver_backend, open_backend
 from .plans.cells import Cells
@@ -46,6 +47,7 @@ from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
 from .weights.bank import Bank, Keep
 from .weights.budget import bank_share
+from .weights.selection import Selection
 
 NUM_LEADERS = 5
 # The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
@@ -71,7 +73,12 @@ def open_screener(
     """
     task = open_task(settings)
     backend = open_backend(driver_backend(settings.backend))
-    bank = open_bank(settings, num_engines, lambda name, cache: KeptMemo(cache, store, name))
+    selection = open_selection(settings)
+
+    def kept(name: str, cache: Memo) -> Memo:
+        return KeptMemo(cache, store, name, lambda: selection.check_unchanged([name]))
+
+    bank = open_bank(selection, settings, num_engines, kept)
     use_few_threads()
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -164,6 +171,7 @@ def result_of(
         "run": str(folder),
         "seconds": time.monotonic() - began,
         "engine": screener.session.usage.to_json(),
+        "notes": list(screener.preparer.planner.bank.selection.notes),
         "base": to_json(screener.store, BASE),
         "candidates": [to_json(screener.store, name) for name in names],
     }
@@ -192,13 +200,15 @@ def board(store: Store) -> list[tuple[str, str, str]]:
     ]
 
 
-def open_bank(settings: ScreenSettings, num_engines: int, keep: Keep | None = None) -> Bank:
+def open_bank(
+    selection: Selection, settings: ScreenSettings, num_engines: int, keep: Keep | None = None
+) -> Bank:
     """Open the driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
     # On a GPU the worker's copy is pinned memory, beside the driver's.
     num_copies = 2 if on_gpu else 1
     share = bank_share(settings.memory_bytes, num_engines, num_copies)
-    return Bank.within(open_selection(settings), share, keep=keep)
+    return Bank.within(selection, share, keep=keep)
 
 
 def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
@@ -209,4 +219,4 @@ def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
     check_inputs(settings, num_engines)
     # Look here whether the worker's backend exists; this makes no context on a device.
     open_backend(settings.backend)
-    open_bank(settings, num_engines)
+    open_bank(open_selection(settings), settings, num_engines)

@@ -101,11 +101,11 @@ class Writer:
         """Create the new file, with the old one's size and header, and yield its descriptor."""
         descriptor = os.open(self.folder / file.name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            size = file.stat().st_size
+            base, size = self.bank.selection.base, file.stat().st_size
             os.posix_fallocate(descriptor, 0, size)
-            starts = (e.start for e in self.bank.selection.base.entries.values() if e.file == file)
-            with file.open("rb") as source:
-                write_all(descriptor, source.read(min(starts, default=size)), 0)
+            starts = (entry.start for entry in base.entries.values() if entry.file == file)
+            with base.reading(file) as source:
+                write_all(descriptor, os.pread(source, min(starts, default=size), 0), 0)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -118,7 +118,9 @@ class Writer:
         for done, (tensors, slot) in enumerate(stream(self.bank.residency, names, self.slots)):
             entry = base.entries[tensors.name]
             out = slot.out(entry.shape, base.dtype(tensors.name))
-            if why := merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out]):
+            why = merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
+            self.bank.selection.check_unchanged([tensors.name])
+            if why:
                 return why
             slot.written = writer.submit(self._keep, tensors.name, out, files)
             progress(done + 1, len(names))
@@ -147,14 +149,13 @@ class Writer:
     def _copy(self, entry: Entry, descriptor: int, buffer: memoryview) -> str:
         """Copy a tensor's bytes to the same place of another file, and return their digest.
 
-        UsageError where the source file is cut off.
+        UsageError where the source file is cut off or changed.
         """
-        digest = new_digest()
-        with entry.file.open("rb", buffering=0) as source:
-            source.seek(entry.start)
-            done = 0
+        digest, done = new_digest(), 0
+        with self.bank.selection.base.reading(entry.file) as source:
             while done < entry.size_bytes:
-                count = source.readinto(buffer[: entry.size_bytes - done])
+                piece = buffer[: entry.size_bytes - done]
+                count = os.preadv(source, [piece], entry.start + done)
                 if not count:
                     raise UsageError(f"{entry.file}: cut off while it was read")
                 digest.update(buffer[:count])

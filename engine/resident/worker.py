@@ -113,7 +113,9 @@ class Worker:
         """
         began, model = time.perf_counter(), self.models[key]
         try:
-            if why := self._apply(model, self.banks[key], Plan.from_bytes(plan)):
+            why = self._apply(model, self.banks[key], Plan.from_bytes(plan))
+            self.banks[key].bank.selection.check_unchanged()
+            if why:
                 raise Rejected(why)
         except BaseException:
             model.restore()

@@ -6,7 +6,7 @@ else stays in a bounded cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 
 import torch
 from torch import Tensor
@@ -19,8 +19,11 @@ from ..records.store import Store
 class KeptMemo(MutableMapping[str, Tensor]):
     """One tensor's statistics by key. Only the driver has one, as a store has one writer."""
 
-    def __init__(self, cache: Memo, store: Store, tensor: str) -> None:
-        self._cache, self._store, self._tensor = cache, store, tensor
+    def __init__(
+        self, cache: Memo, store: Store, tensor: str, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """`check` raises UsageError where the weights are not those that the run began with."""
+        self._cache, self._store, self._tensor, self._check = cache, store, tensor, check
         self._kept = {
             key: torch.tensor(value, dtype=torch.float64)
             for key, value in store.statistics(tensor).items()
@@ -33,6 +36,8 @@ class KeptMemo(MutableMapping[str, Tensor]):
         if value.dim() or key.endswith(OWN):
             self._cache[key] = value
             return
+        # A resumed run reads this again, so it must not be made of a damaged file.
+        self._check()
         self._kept[key] = value
         self._store.keep_statistic(self._tensor, key, float(value))
 

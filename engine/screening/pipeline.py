@@ -86,6 +86,7 @@ class Screener:
         prints = self.session.client.restore()
         score, samples = evaluate(self.session.client, TARGET, self.task, "dev")
         answers = Answers(prints, score, samples, time.monotonic() - began)
+        self.preparer.check_models()
         with self.store.transaction():
             threads = self.session.usage.threads
             self.store.set_setting(THREADS, threads)
@@ -148,6 +149,7 @@ class Screener:
             # The other one failed after all, so this one needs a score of its own.
             verdict = verdict.survey
             asked = self._submit(candidate, verdict, pool)
+        self.preparer.check_models()
         match verdict:
             case Rejection():
                 self.outcomes.rejected(candidate, verdict)
@@ -171,7 +173,8 @@ class Screener:
         num_lost = 0
         while True:
             try:
-                return self.outcomes.scored(candidate, survey, asked.result(), self.made_with)
+                answers = answers_of(asked, self.preparer)
+                return self.outcomes.scored(candidate, survey, answers, self.made_with)
             except Rejected as error:
                 return self.outcomes.rejected(candidate, error.rejection)
             except WorkerBug as error:
@@ -188,6 +191,17 @@ class Screener:
                 return self.outcomes.failed(candidate, Failure(detail))
             self.session.start()
             asked = pool.submit(self.asker.ask, candidate, survey)
+
+
+def answers_of(asked: Future[Answers], preparer: Preparer) -> Answers:
+    """Wait for the engine's answers.
+
+    Whatever the engine says or does, UsageError where a model's file was changed meanwhile.
+    """
+    try:
+        return asked.result()
+    finally:
+        preparer.check_models()
 
 
 def is_ready(asked: Asked) -> bool:

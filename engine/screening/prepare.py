@@ -48,6 +48,10 @@ class Preparer:
         """The number of candidates that are worth preparing together."""
         return TOGETHER if self.planner.bank.selection.size_bytes >= LARGE_BYTES else 1
 
+    def check_models(self) -> None:
+        """Raise UsageError where a file of base or experts was changed: then no verdict may be kept."""
+        self.planner.bank.selection.check_unchanged()
+
     def prepare(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Verdict]]:
         """Return each candidate with what is known of it, and with its share of the seconds spent.
 
