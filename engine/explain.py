@@ -6,6 +6,7 @@ common part, so that norms, cosines and signs are neither all alike nor independ
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -37,7 +38,17 @@ ITEMSIZE_BYTES = 2
 
 
 def synthetic_tensors(names: Sequence[str], shape: tuple[int, ...], seed: int) -> TensorSet:
-    """Make a zero base, and experts whose task vectors share 0.6 of their direction."""
+    """Make a zero base, and experts whose task vectors share 0.6 of their direction.
+
+    UsageError where they would take more than half of this machine's memory.
+    """
+    needed_bytes = 4 * math.prod(shape) * (len(names) + 2)
+    machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed_bytes > machine_bytes / 2:
+        raise UsageError(
+            f"--shape {'x'.join(map(str, shape))}: the program asks for numbers of the weights, and "
+            f"synthetic ones of this shape take {needed_bytes / 2**30:.0f} GiB; give a smaller shape"
+        )
     draw = torch.Generator().manual_seed(seed)
     common = torch.randn(shape, generator=draw)
     experts = {

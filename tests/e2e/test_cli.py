@@ -102,6 +102,19 @@ def test_trace_tells_the_cost(selfdev, tmp_path):
     assert re.search(r"0\.3", shown.stdout)
 
 
+def test_synthetic_numbers_fit_into_memory(selfdev, tmp_path):
+    """A program that asks for numbers of a huge tensor is refused, not killed by the kernel."""
+    (tmp_path / "p.py").write_text(
+        "def merge_models(d, device):\n"
+        "    a = next(iter(d.values()))\n"
+        "    return a if float(a.norm()) > 1 else 2 * a\n"
+    )
+    words = ("--shape", "92681x92681", "--experts", "99", "--json")
+    answer = selfdev("trace", tmp_path / "p.py", *words)
+    assert answer.code == 2, answer.stderr
+    assert "synthetic ones of this shape take" in answer.json["error"]
+
+
 def test_a_rejection_has_kind_line_and_exit_code(selfdev, tmp_path):
     (tmp_path / "p.py").write_text(BODY.format("a + an_unknown_name"))
     answer = selfdev("trace", tmp_path / "p.py", "--shape", "4x4", "--json")

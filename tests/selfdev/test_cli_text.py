@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageError
 from selfdev_engine.selfdev.cli import progress
-from selfdev_engine.selfdev.cli.command import command
+from selfdev_engine.selfdev.cli.command import command, counted
 from selfdev_engine.selfdev.cli.run import model_table
 from selfdev_engine.selfdev.cli.screen import line
 
@@ -94,3 +94,15 @@ def test_names_of_experts_are_no_markup():
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(model_table(result))
     assert console.export_text().count("[/red] [bold]") == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "text"),
+    [(1, "pass", "1 pass"), (2, "pass", "2 passes"), (1, "answer", "1 answer"), (0, "op", "0 ops")],
+)
+def test_a_number_agrees_with_its_noun(number, word, text):
+    assert counted(number, word) == text
+
+
+def test_a_candidate_may_be_undecided():
+    assert line(row(status=None)).split() == ["p", "not", "decided"]
