@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from ..errors import Rejection, UsageError
 from ..weights.checkpoint import Checkpoint
-from ..weights.fingerprint import TensorPrint, weights_fingerprint
+from ..weights.fingerprint import TensorPrint, tensor_prints, weights_fingerprint
 from .engine import LiveEngine
 from .parts import Parts
 from .placement import Placement, Unplaceable
@@ -38,19 +39,18 @@ class Model:
         self.prints = dict[str, TensorPrint]()
         # The engine's own values when they were last known, where their dtype is not the checkpoint's.
         self.seen = dict[str, TensorPrint]()
-        for name in self.names:
-            self.check_base(name)
+        # The kernels on the CPU have as many, too: the pool of threads stays as it is.
+        self.num_threads = len(os.sched_getaffinity(0))
+        for name, live in self.live_prints(self.names).items():
+            self.check_base(name, live)
         for name in self.parts.left_out:
-            self.prints[name] = TensorPrint.of(checkpoint.tensor(name))
+            self.prints[name] = self.print_of(checkpoint.tensor(name))
         self.base_prints = dict(self.prints)
 
-    def check_base(self, name: str) -> None:
-        """Raise UsageError unless the live tensor is the checkpoint's.
-
-        It is read back through the placement.
-        """
-        tensor, live = self.base.tensor(name), self.live_print(name)
-        if live != TensorPrint.of(tensor.to(self.live_dtype(name))):
+    def check_base(self, name: str, live: TensorPrint) -> None:
+        """Raise UsageError unless the live tensor, whose fingerprint this is, is the checkpoint's."""
+        tensor = self.base.tensor(name)
+        if live != self.print_of(tensor.to(self.live_dtype(name))):
             raise UsageError(
                 f"{self.base.folder}: {self.engine.name} holds other values of {name} than the file: "
                 f"they changed meanwhile, or the engine computes with them{self.engine.advice}"
@@ -61,16 +61,26 @@ class Model:
         """Return the dtype in which the engine holds a checkpoint tensor."""
         return self.placement.live[self.placement.segments[name][0].target].dtype
 
-    def live_print(self, name: str) -> TensorPrint:
-        """Read a tensor back from the engine, and return its fingerprint."""
-        live = self.whole[name]
-        if live is None:
-            live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
-        return TensorPrint.of(live)
+    def live_prints(self, names: Sequence[str]) -> dict[str, TensorPrint]:
+        """Read tensors where the engine holds them, and return their fingerprints.
+
+        A tensor that is not in one piece there is copied for it, one after the other.
+        """
+        whole = {name: live for name in names if (live := self.whole[name]) is not None}
+        prints = tensor_prints(list(whole.values()), self.num_threads)
+        found = dict(zip(whole, prints, strict=True))
+        for name in names:
+            if name not in found:
+                live = self.placement.read(name, self.base.shape(name), self.live_dtype(name))
+                found[name] = self.print_of(live)
+        return found
+
+    def print_of(self, tensor: torch.Tensor) -> TensorPrint:
+        return tensor_prints([tensor], self.num_threads)[0]
 
     def read_again(self) -> str:
         """Read all live weights, and return their fingerprint."""
-        live = {name: self.live_print(name) for name in self.names}
+        live = self.live_prints(self.names)
         same = {name: self.prints[name] for name in live if live[name] == self.seen.get(name)}
         found = {**self.prints, **live, **same}
         heads = {head: found[embedding] for head, embedding in self.parts.ties.items()}
@@ -80,24 +90,26 @@ class Model:
         """Put a checkpoint tensor into the engine, and take its fingerprint anew."""
         tensor = tensor.to(self.base.dtype(name))
         self.placement.write(name, tensor)
-        self.note(name, tensor)
+        self.note({name: tensor})
 
-    def note(self, name: str, tensor: torch.Tensor | None = None) -> None:
-        """Take a tensor's fingerprint anew and tell the engine, now that it was written.
+    def note(self, written: Mapping[str, torch.Tensor | None]) -> None:
+        """Take tensors' fingerprints anew and tell the engine, now that they were written.
 
-        `tensor` is what was written, in the checkpoint's dtype. It may be left out where the engine has
-        the same dtype.
+        The values are what was written, in the checkpoint's dtype; None where it was written in place,
+        which means that the engine has the same dtype.
         """
-        for live in self.placement.parameters(name):
-            self.engine.wrote(live)
-        self._known(name, self.live_print(name), tensor)
+        for name in written:
+            for live in self.placement.parameters(name):
+                self.engine.wrote(live)
+        for name, found in self.live_prints(list(written)).items():
+            self._known(name, found, written[name])
 
     def _known(self, name: str, live: TensorPrint, tensor: torch.Tensor | None) -> None:
         """Keep a tensor's fingerprint: that of `tensor` where the engine's dtype is another."""
         self.prints[name] = live
         if self.live_dtype(name) != self.base.dtype(name):
             assert tensor is not None, name
-            self.seen[name], self.prints[name] = live, TensorPrint.of(tensor)
+            self.seen[name], self.prints[name] = live, self.print_of(tensor)
         for head, embedding in self.parts.ties.items():
             if embedding == name:
                 self.prints[head] = self.prints[name]
@@ -126,7 +138,7 @@ class Model:
         for name in names:
             if name in elsewhere:
                 self.placement.write(name, elsewhere[name])
-            self.note(name, elsewhere.get(name))
+        self.note({name: elsewhere.get(name) for name in names})
         return None
 
     def restore(self) -> None:
