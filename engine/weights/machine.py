@@ -1,0 +1,186 @@
+"""The machine that a run is planned for: this one, or one that is named. Loads no torch.
+
+A card has the bytes that its driver reports, which are not those of its name. For a card that is not
+here they are known from elsewhere; a card with an unknown name has the bytes that are given.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+MIB, GIB = 1 << 20, 1 << 30
+EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
+SMI = ("nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
+UNITS = {"TB": 10**12, "TIB": 1 << 40, "GB": 10**9, "GIB": GIB, "MB": 10**6, "MIB": MIB}
+MOST_GPUS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One card. `free_bytes` are less than `size_bytes` where others use it.
+
+    Its rates are published peaks: bytes of its memory a second, operations of bf16 a second.
+    """
+
+    name: str
+    size_bytes: int
+    free_bytes: int
+    bytes_per_s: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One node: its cards, its memory, and what is free on the disk of the run's folder.
+
+    None is not known: then the plan says what is needed, and refuses nothing.
+    """
+
+    gpus: tuple[Gpu, ...]
+    host_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
+# MiB that nvidia-smi reports, TB/s of memory, TFLOP/s of dense bf16. The first that fits a name counts.
+CARDS = {
+    r"H200": (143771, 4.8, 989),
+    r"H100.*(NVL|94)": (95830, 3.9, 835),
+    r"H100.*PCI": (81559, 2.0, 756),
+    r"H100|H800": (81559, 3.35, 989),
+    r"B200": (183359, 8.0, 2250),
+    r"A100.*40": (40960, 1.555, 312),
+    r"A100|A800": (81920, 2.039, 312),
+    r"L40S": (46068, 0.864, 362),
+    r"A6000": (49140, 0.768, 155),
+    r"A10G?$": (23028, 0.6, 125),
+    r"L4$": (23034, 0.3, 121),
+    r"4090": (24564, 1.008, 165),
+    r"5090": (32607, 1.792, 210),
+    r"T4$": (15360, 0.3, 65),
+}
+# A card that is known by its bytes alone is taken for a slow one.
+UNNAMED_RATES = 0.3, 65
+
+
+def parse_machine(text: str) -> Machine:
+    """Return the machine of a text such as 8xH100-80GB or 2x24GB, or of a YAML file.
+
+    UsageError where it is neither, or the name is of no card that is known here.
+    """
+    if text.endswith((".yaml", ".yml")):
+        return machine_of_file(Path(text))
+    found = re.fullmatch(r"([1-9]\d{0,4})x(\S+)", text.strip())
+    if not found:
+        raise UsageError(f"--gpus {text}: write COUNTxCARD, for example {EXAMPLES}")
+    return Machine((named_gpu(found[2], f"--gpus {text}"),) * int(found[1]))
+
+
+def named_gpu(name: str, where: str) -> Gpu:
+    """Return the card of a name such as H100-80GB, or of bytes alone such as 24GB."""
+    if (size_bytes := parse_size(name)) is not None:
+        return gpu_of(name, size_bytes)
+    for pattern, (size_mib, _, _) in CARDS.items():
+        if re.search(pattern, name, re.IGNORECASE):
+            return gpu_of(name, size_mib * MIB)
+    raise UsageError(f"{where}: {name} is no card known here; give its bytes: {EXAMPLES}")
+
+
+def gpu_of(name: str, size_bytes: int, free_bytes: int | None = None) -> Gpu:
+    """Return a card of these bytes, with the rates of its name."""
+    rates = next((r for p, (_, *r) in CARDS.items() if re.search(p, name, re.I)), UNNAMED_RATES)
+    free = size_bytes if free_bytes is None else free_bytes
+    return Gpu(name, size_bytes, free, rates[0] * 1e12, rates[1] * 1e12)
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes of a size such as 24GB or 40GiB; None of any other text."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([TGM]I?B)", text, re.IGNORECASE)
+    return int(float(found[1]) * UNITS[found[2].upper()]) if found else None
+
+
+def machine_of_file(file: Path) -> Machine:
+    """Return the machine of a YAML file: a list of cards, or {gpus: that list, host: 1TB, disk: 2TB}."""
+    import yaml
+
+    try:
+        rows = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"--gpus {file}: cannot be read: {said}") from None
+    found = rows if isinstance(rows, dict) and "gpus" in rows else {"gpus": rows}
+    rows = found["gpus"] if isinstance(found["gpus"], list) else [found["gpus"]]
+    gpus = tuple(gpu for row in rows for gpu in gpus_of_row(row, file))
+    sizes = {key: parse_size(str(value)) for key, value in found.items() if key != "gpus"}
+    if sizes.keys() - {"host", "disk"} or None in sizes.values():
+        raise UsageError(f"--gpus {file}: host and disk are sizes such as 512GB; nothing else")
+    return Machine(gpus, sizes.get("host"), sizes.get("disk"))
+
+
+def gpus_of_row(row: Any, file: Path) -> Sequence[Gpu]:
+    """Return the cards of one entry: {name, count, memory, terabytes_per_s, teraflops}."""
+    known = {"name", "count", "memory", "terabytes_per_s", "teraflops"}
+    where = f"--gpus {file}"
+    if not isinstance(row, Mapping) or not {"memory", "name"} & row.keys() or row.keys() - known:
+        raise UsageError(f"{where}: write a list of {{name, count, memory: 80GB}}; not {row}")
+    gpu = named_gpu(str(row.get("memory") or row["name"]), where)
+    count, rates = row.get("count", 1), (row.get("terabytes_per_s"), row.get("teraflops"))
+    numbers = [number for number in rates if number is not None]
+    if not (isinstance(count, int) and 1 <= count <= MOST_GPUS) or not all(
+        isinstance(number, int | float) and number > 0 for number in numbers
+    ):
+        raise UsageError(f"{where}: count and rates are numbers above 0; not {row}")
+    gpu = gpu_of(str(row.get("name") or gpu.name), gpu.size_bytes)
+    more = {
+        key: number * 1e12
+        for key, number in zip(("bytes_per_s", "flops"), rates, strict=True)
+        if number is not None
+    }
+    return [replace(gpu, **more)] * count
+
+
+# ---- this machine
+
+
+def gpus_here() -> tuple[Gpu, ...]:
+    """Return the cards that this process may use, as the driver reports them; none without a driver."""
+    if not shutil.which(SMI[0]):
+        return ()
+    found = subprocess.run(SMI, capture_output=True, text=True, check=False, timeout=30)
+    if found.returncode:
+        return ()
+    rows = csv.reader(found.stdout.splitlines(), skipinitialspace=True)
+    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in rows]
+    return tuple(gpus[number] for number in visible(len(gpus)))
+
+
+def visible(count: int) -> list[int]:
+    """Return the numbers of the cards in CUDA_VISIBLE_DEVICES, or of all where it names none so."""
+    words = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    numbers = [int(word) for word in words if word.strip().isdigit() and int(word) < count]
+    return numbers or list(range(count))
+
+
+def host_bytes() -> int:
+    """Return the memory of this machine, or the limit of its container where that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    texts = (Path(p).read_text().strip() for p in limits if Path(p).is_file())
+    return min([machine, *(int(text) for text in texts if text.isdigit())])
+
+
+def machine_for(gpus: str | None, folder: Path) -> Machine:
+    """Return the machine that `gpus` names, or this one; the run's folder tells which disk."""
+    if gpus is not None:
+        return parse_machine(gpus)
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return Machine(gpus_here(), host_bytes(), shutil.disk_usage(there).free)
