@@ -1,0 +1,312 @@
+"""Plans who gets which memory of a machine, before anything is loaded. A pure function; no torch.
+
+    a card  =  weights + reserve + key-value cache + its part of the bank (+ another generator)
+    host    =  bank that is on no card + processes + tensors in flight + replay
+    disk    =  generators that training leaves
+
+Each card has an engine of its own and a part of the bank of its own. What is on no card is pinned once
+for all processes of the node, if it fits there; else it is read from disk at each use. Training comes
+when the engines are closed, so it is planned beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import UsageError
+from .cache import cache_shape
+from .machine import GIB, Gpu, Machine
+from .shapes import ModelShapes, adapter_elements
+
+# Assumed, since no engine is open: the driver's context; graphs; tokens of a batch that is prefilled.
+CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192
+# Kernels of a merge: results of one call, and a float32 copy of a tensor (engine/resident/holding.py).
+KERNEL_BYTES = 1 << 30
+# Assumed: a process with torch and an engine; the driver with torch and its sandbox.
+WORKER_BYTES, DRIVER_BYTES = 3 << 30, 2 << 30
+# vLLM pads the vocabulary to a multiple of so many rows.
+VOCABULARY_ROWS = 64
+# Without a GPU a cache has at most so many bytes (engine/resident/sizes.py), and 1 / CPU_SHARE of all.
+CPU_CACHE_BYTES, CPU_SHARE = 512 << 20, 4
+Terms = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stage of DPO: adapters of this rank, in batches of so many pairs of so many tokens."""
+
+    rank: int
+    batch_size: int
+    tokens: int  # tokens of a prompt and a program
+    stages: int
+
+    def ranks(self, num_gpus: int) -> int:
+        """Return how many cards share a batch evenly."""
+        return max(n for n in range(1, num_gpus + 1) if self.batch_size % n == 0)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a run asks of a machine, apart from its models."""
+
+    include: str = "mlp"
+    sequences: int = 128  # answered at once, at most
+    context: int = 4096  # tokens that an engine takes of prompt and answer
+    tokens: int = 1356  # tokens of a question with its answer
+    training: Training | None = None
+    host_bytes: int | None = None  # --memory
+    gpu_bytes: int | None = None  # bytes of each card, at most
+
+
+@dataclass(frozen=True)
+class Device:
+    """A card, or the processor: its bytes and what they are for. `training` takes turns with them."""
+
+    name: str
+    size_bytes: int
+    terms: Terms
+    training: Terms = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        more = {"training": self.training} if self.training else {}
+        return {"name": self.name, "bytes": self.size_bytes, "terms": self.terms, **more}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The plan of a machine's memory. `bank` says how many bytes of it are where."""
+
+    devices: tuple[Device, ...]
+    host: Device
+    disk: Device
+    sequences: int | None  # at once in one engine; None where the cache's shape is not known
+    kv_tokens: int | None  # tokens in one engine's cache
+    bank: Terms
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "devices": [device.to_json() for device in self.devices],
+            "host": self.host.to_json(),
+            "disk": self.disk.to_json(),
+            "sequences": self.sequences,
+            "kv_tokens": self.kv_tokens,
+            "bank": self.bank,
+        }
+
+
+@dataclass(frozen=True)
+class Models:
+    """The shapes of a run's models. `generator` is None where the base's engine writes programs, too."""
+
+    base: ModelShapes
+    experts: Mapping[str, ModelShapes]
+    generator: ModelShapes | None = None
+
+    def bank(self, include: str) -> dict[str, int]:
+        """Return the bytes of each tensor to merge, of base and experts together."""
+        all_models = (self.base, *self.experts.values())
+        return {
+            name: sum(m.tensors.get(name, self.base.tensors[name]).size_bytes for m in all_models)
+            for name in self.base.selected(include)
+        }
+
+
+def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
+    """Return who gets which memory. UsageError where something cannot fit: what, and what would help."""
+    bank = models.bank(demand.include)
+    if not machine.gpus:
+        return plan_processor(models, machine, demand, bank)
+    planned = [plan_card(models, gpu, demand, bank, len(machine.gpus)) for gpu in machine.gpus]
+    on_cards = min(device.terms["bank"] for device, _ in planned)
+    host = plan_host(models, machine, demand, bank, sum(bank.values()) - on_cards)
+    pinned = host.terms["bank"]
+    at_once = [sequences for _, sequences in planned if sequences is not None]
+    smallest = min((device for device, _ in planned), key=lambda device: device.terms["kv_cache"])
+    shape = cache_shape(models.base)
+    return Capacity(
+        tuple(device for device, _ in planned),
+        host,
+        plan_disk(models, machine, demand),
+        min(at_once) if at_once else None,
+        shape and smallest.terms["kv_cache"] // shape.token_bytes,
+        {"device": on_cards, "pinned": pinned, "disk": sum(bank.values()) - on_cards - pinned},
+    )
+
+
+# ---- one card
+
+
+def plan_card(
+    models: Models, gpu: Gpu, demand: Demand, bank: Mapping[str, int], num_gpus: int
+) -> tuple[Device, int | None]:
+    """Return one card's terms, and how many sequences its engine answers at once.
+
+    First come weights and reserve. Half of the sequences' usual tokens have room before the bank, since
+    a small batch costs less than a bank that comes over the bus. The cache takes all that is left.
+    """
+    most = min(gpu.free_bytes, demand.gpu_bytes or gpu.free_bytes)
+    terms = {"weights": engine_bytes(models.base), "reserve": reserve_bytes(models.base, demand)}
+    shape = cache_shape(models.base)
+    if models.generator is not None:
+        terms["generator"] = engine_bytes(models.generator) + one_sequence(models.generator, demand)
+    left, least = most - sum(terms.values()), one_sequence(models.base, demand)
+    if left < least:
+        wanted = {**terms, "kv_cache": least}
+        raise does_not_fit(gpu.name, most, wanted, "a card with more memory", demand)
+    usual = shape.bytes_for(-(-demand.sequences // 2), demand.tokens) if shape else least
+    held = held_bytes(bank, left - max(least, usual))
+    full = shape.bytes_for(demand.sequences, demand.context) if shape else left - held
+    cache = min(left - held, full)
+    if shape:
+        cache = cache // shape.block_bytes * shape.block_bytes
+    terms |= {"kv_cache": cache, "bank": held}
+    training = training_terms(models, demand, gpu, num_gpus)
+    at_once = shape and min(demand.sequences, shape.sequences_in(cache, demand.tokens))
+    return Device(gpu.name, most, terms, training), at_once
+
+
+def engine_bytes(model: ModelShapes) -> int:
+    """Return the bytes of an engine's weights: the checkpoint's, with its vocabulary padded."""
+    padded = 0
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if shape := model.tensors.get(name):
+            rows = -shape.sizes[0] % VOCABULARY_ROWS
+            padded += rows * shape.size_bytes // max(1, shape.sizes[0])
+    return model.size_bytes + padded
+
+
+def reserve_bytes(model: ModelShapes, demand: Demand) -> int:
+    """Return what context, graphs, activations and the kernels of a merge take for a time."""
+    config = model.config
+    hidden = int(config.get("hidden_size", 4096))
+    widest = int(config.get("intermediate_size", 4 * hidden))
+    activations = BATCH_TOKENS * (4 * hidden + 3 * widest) * model.itemsize_bytes
+    logits = 3 * 4 * demand.sequences * int(config.get("vocab_size", 0))
+    return CONTEXT_BYTES + GRAPH_BYTES + KERNEL_BYTES + activations + logits
+
+
+def one_sequence(model: ModelShapes, demand: Demand) -> int:
+    """Return the bytes of a cache for one full context; where that is not known, of nothing."""
+    shape = cache_shape(model)
+    return shape.bytes_for(1, demand.context) if shape else 0
+
+
+def held_bytes(bank: Mapping[str, int], room: int) -> int:
+    """Return the bytes of the bank's tensors that find room, in their order (`choose_homes`)."""
+    held = 0
+    for size in bank.values():
+        held += size if held + size <= room else 0
+    return held
+
+
+def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> Terms:
+    """Return what a stage of training takes of a card. UsageError where that is more than it has.
+
+    LoRA in float32 with its gradients and Adam's two moments; activations of one block at a time, since
+    those of the others are computed anew; the logits of a batch as float32 with their gradients.
+    """
+    training = demand.training
+    if training is None:
+        return {}
+    model = models.generator or models.base
+    config, adapter = model.config, 4 * adapter_elements(model, training.rank)
+    tokens = 2 * training.batch_size // training.ranks(num_gpus) * training.tokens
+    hidden = int(config.get("hidden_size", 4096))
+    widest = int(config.get("intermediate_size", 4 * hidden))
+    kept = int(config.get("num_hidden_layers", 32)) * hidden * 2
+    terms = {
+        "weights": model.size_bytes,
+        "adapter": adapter,
+        "gradients": adapter,
+        "optimizer": 2 * adapter,
+        "activations": tokens * (kept + 2 * (8 * hidden + 4 * widest)),
+        "logits": 3 * 4 * tokens * int(config.get("vocab_size", 0)),
+        "reserve": CONTEXT_BYTES,
+    }
+    if sum(terms.values()) > gpu.free_bytes:
+        help_text = "a smaller dpo.batch_size or dpo.lora_rank, or a card with more memory"
+        raise does_not_fit(f"training on {gpu.name}", gpu.free_bytes, terms, help_text, demand)
+    return terms
+
+
+# ---- host and disk
+
+
+def plan_host(
+    models: Models, machine: Machine, demand: Demand, bank: Mapping[str, int], wanted: int
+) -> Device:
+    """Return the host's terms: of `wanted` bytes of the bank as many are pinned as find room."""
+    terms = {
+        "processes": DRIVER_BYTES + WORKER_BYTES * len(machine.gpus),
+        **flight_terms(bank, len(machine.gpus)),
+    }
+    known = [size for size in (machine.host_bytes, demand.host_bytes) if size is not None]
+    most = min(known, default=sum(terms.values()) + 2 * wanted)
+    if sum(terms.values()) > most:
+        help_text = "more memory, or fewer workers"
+        raise does_not_fit("the host", most, terms, help_text, demand)
+    # What is pinned cannot be taken back, so half of what is left stays free for files and others.
+    terms["bank"] = min(wanted, (most - sum(terms.values())) // 2)
+    return Device("host", most, terms)
+
+
+def flight_terms(bank: Mapping[str, int], num_workers: int) -> Terms:
+    """Return what the largest tensor takes while it is read, and in a program that torch replays."""
+    largest = max(bank.values(), default=0)
+    return {"in_flight": 2 * largest * (1 + num_workers), "replay": 4 * largest}
+
+
+def plan_disk(models: Models, machine: Machine, demand: Demand) -> Device:
+    """Return what training leaves on the disk: the trained weights of each stage."""
+    model, training = models.generator or models.base, demand.training
+    terms = {"trained": model.size_bytes * training.stages if training else 0}
+    most = terms["trained"] if machine.disk_bytes is None else machine.disk_bytes
+    if terms["trained"] > most:
+        help_text = "a larger disk, or fewer iterations"
+        raise does_not_fit("the disk", most, terms, help_text, demand)
+    return Device("disk", most, terms)
+
+
+def plan_processor(
+    models: Models, machine: Machine, demand: Demand, bank: Mapping[str, int]
+) -> Capacity:
+    """Return the plan of a machine without a card: all is in its memory, and tensors are mapped."""
+    assert machine.host_bytes is not None, "only this machine can be without a card"
+    most = min(machine.host_bytes, demand.host_bytes or machine.host_bytes)
+    shape, weights = cache_shape(models.base), models.base.size_bytes
+    least, cache = one_sequence(models.base, demand), min(CPU_CACHE_BYTES, most // CPU_SHARE)
+    if shape:
+        cache = max(least, min(cache, shape.bytes_for(demand.sequences, demand.context)))
+    terms = {
+        "weights": weights + (models.generator.size_bytes if models.generator else 0),
+        "kv_cache": cache,
+        "processes": DRIVER_BYTES,
+        **flight_terms(bank, 1),
+    }
+    if least > most or terms["weights"] + cache > machine.host_bytes:
+        raise does_not_fit("this machine", most, terms, "more memory, or --gpus", demand)
+    held = min(sum(bank.values()), max(0, most - sum(terms.values())))
+    terms["bank"] = held
+    device, rest = Device("cpu", machine.host_bytes, terms), sum(bank.values()) - held
+    tokens = shape and cache // shape.token_bytes
+    at_once = shape and min(demand.sequences, shape.sequences_in(cache, demand.tokens))
+    disk = plan_disk(models, machine, demand)
+    return Capacity(
+        (device,), device, disk, at_once, tokens, {"device": held, "pinned": 0, "disk": rest}
+    )
+
+
+def does_not_fit(
+    what: str, size_bytes: int, terms: Mapping[str, int], help_text: str, demand: Demand
+) -> UsageError:
+    """Return the error that names the largest term and the setting that would help."""
+    largest = max(terms, key=lambda name: terms[name])
+    if largest == "kv_cache":
+        help_text = f"engine.max_model_len below {demand.context}"
+    listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in terms.items() if size)
+    return UsageError(
+        f"{what}: has {size_bytes / GIB:.2f} GiB, and {sum(terms.values()) / GIB:.2f} GiB are needed "
+        f"at least ({listed}); the largest is {largest}: what helps is {help_text}"
+    )

@@ -1,0 +1,308 @@
+"""The plan of a machine's memory: byte counts of published models, bounds that hold, refusals that help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.weights import machine as machines
+from selfdev_engine.engine.weights.cache import BLOCK_TOKENS, cache_shape
+from selfdev_engine.engine.weights.capacity import Demand, Models, Training, plan_capacity
+from selfdev_engine.engine.weights.durations import Amounts, estimate
+from selfdev_engine.engine.weights.known_models import KNOWN
+from selfdev_engine.engine.weights.machine import GIB, Machine, gpu_of, parse_machine
+from selfdev_engine.engine.weights.shapes import (
+    ModelShapes,
+    adapter_elements,
+    dense_tensors,
+    published_shapes,
+)
+
+MISTRAL, LLAMA, QWEN = "mistralai/Mistral-7B-v0.1", "meta-llama/Meta-Llama-3-8B", "Qwen/Qwen2.5-7B"
+
+
+def shapes(name: str) -> ModelShapes:
+    found = published_shapes(name)
+    assert found is not None
+    return found
+
+
+def paper() -> Models:
+    """The models of the paper's run."""
+    seed, *experts = list(KNOWN)[:4]
+    return Models(shapes(seed), {name: shapes(name) for name in experts})
+
+
+# ---- facts of models
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "token_bytes"),
+    [
+        (MISTRAL, 7_241_732_096, 131_072),
+        (LLAMA, 8_030_261_248, 131_072),
+        (QWEN, 7_615_616_512, 57_344),
+    ],
+)
+def test_byte_counts_are_those_of_the_published_models(name, parameters, token_bytes):
+    """Parameters as their cards say, in bf16; bytes of keys and values of one token."""
+    model = shapes(name)
+    assert model.num_elements == parameters
+    assert model.size_bytes == 2 * parameters
+    shape = cache_shape(model)
+    assert shape is not None and shape.token_bytes == token_bytes
+
+
+def test_the_papers_bank_and_adapter():
+    """Four models' MLP tensors in bf16, and LoRA of rank 256 on all linear layers in float32."""
+    models = paper()
+    bank = models.bank("mlp")
+    assert len(bank) == 96
+    assert sum(bank.values()) == 4 * 32 * 3 * 4096 * 14336 * 2
+    assert 4 * adapter_elements(models.base, 256) == 2_684_354_560
+
+
+def test_a_cache_that_a_config_does_not_tell_is_not_known():
+    config = {**shapes(LLAMA).config}
+    for more in (
+        {"model_type": "gemma2", "sliding_window": 4096},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"num_attention_heads": None, "num_key_value_heads": None},
+    ):
+        model = replace(shapes(LLAMA), config={**config, **more})
+        assert cache_shape(model) is None
+        planned = plan_capacity(Models(model, {}), parse_machine("1xH100"), Demand())
+        assert planned.sequences is None and planned.kv_tokens is None
+        assert estimate(Models(model, {}), parse_machine("1xH100"), planned, AMOUNTS) is None
+    tied = {**config, "tie_word_embeddings": True}
+    assert "lm_head.weight" not in dict(dense_tensors(tied))
+
+
+# ---- what vLLM says
+
+VLLM = """
+import json, os, sys
+os.environ.update(VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1", VLLM_PLUGINS="")
+import torch
+from vllm.engine.arg_utils import EngineArgs
+from vllm.v1.core.kv_cache_utils import get_kv_cache_configs
+from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
+
+folder, window, layers, heads, size, context, blocks, block_bytes = json.loads(sys.argv[1])
+arguments = EngineArgs(model=folder, skip_tokenizer_init=True, max_model_len=context, block_size=32,
+                       enforce_eager=True, dtype="bfloat16")
+config = arguments.create_engine_config()
+if hasattr(config.cache_config, "kv_cache_layout"):  # from 0.32 on; the engine sets it otherwise
+    config.cache_config.kv_cache_layout = "LBNHC"
+shape = dict(block_size=32, num_kv_heads=heads, head_size=size, dtype=torch.bfloat16)
+spec = SlidingWindowSpec(**shape, sliding_window=window) if window else FullAttentionSpec(**shape)
+assert spec.page_size_bytes * layers == block_bytes, (spec.page_size_bytes, block_bytes)
+taken = []
+for count in (blocks - 1, blocks):
+    try:
+        found = get_kv_cache_configs(config, [dict.fromkeys(map(str, range(layers)), spec)],
+                                     [count * block_bytes])
+        taken.append(found[0].num_blocks)
+    except ValueError:
+        taken.append(None)
+print(json.dumps(taken))
+"""
+
+
+@pytest.mark.parametrize("name", [MISTRAL, LLAMA, QWEN])
+def test_vllm_takes_a_cache_for_one_context_and_no_block_less(name, tmp_path):
+    """By its own functions, on the specs of these models' layers; the sliding window's, too."""
+    pytest.importorskip("vllm")
+    model, context = shapes(name), 4096
+    config, shape = model.config, cache_shape(model)
+    assert shape is not None
+    kind = {"mistral": "Mistral", "llama": "Llama", "qwen2": "Qwen2"}[config["model_type"]]
+    architecture = {"architectures": [f"{kind}ForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **architecture}))
+    blocks, rest = divmod(shape.bytes_for(1, context), shape.block_bytes)
+    layers, heads = config["num_hidden_layers"], config["num_key_value_heads"]
+    window = config["sliding_window"] if shape.has_window else None
+    facts = [str(tmp_path), window, layers, heads, 128, context, blocks, shape.block_bytes]
+    command = [sys.executable, "-P", "-c", VLLM, json.dumps(facts)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=500)
+    assert not rest and shape.block_bytes % BLOCK_TOKENS == 0
+    assert json.loads(said.stdout.splitlines()[-1]) == [None, blocks]
+
+
+# ---- plans
+
+AMOUNTS = Amounts(questions=100, programs=9000, candidates=62)
+TRAINING = Training(rank=256, batch_size=8, tokens=820, stages=2)
+
+
+def test_the_papers_run_on_one_card_of_80_gb():
+    capacity = plan_capacity(paper(), parse_machine("1xH100-80GB"), Demand(training=TRAINING))
+    (device,) = capacity.devices
+    assert device.size_bytes == 81559 << 20
+    assert device.terms["bank"] == capacity.bank["device"] == sum(paper().bank("mlp").values())
+    assert 16e9 < device.terms["kv_cache"] < 24e9
+    assert capacity.sequences is not None and capacity.sequences >= 100
+    assert sum(device.terms.values()) <= device.size_bytes
+    assert 14.4e9 < device.terms["weights"] < 14.6e9
+    assert capacity.disk.terms == {"trained": 2 * paper().base.size_bytes}
+
+
+def test_eight_cards_share_the_work_and_each_has_its_bank():
+    machine = parse_machine("8xH100-80GB")
+    one, eight = (
+        plan_capacity(paper(), m, Demand()) for m in (parse_machine("1xH100-80GB"), machine)
+    )
+    assert [d.terms for d in eight.devices] == [one.devices[0].terms] * 8
+    times = estimate(paper(), machine, eight, AMOUNTS)
+    alone = estimate(paper(), parse_machine("1xH100-80GB"), one, AMOUNTS)
+    assert times is not None and alone is not None
+    assert times.stages["scoring"] == pytest.approx(alone.stages["scoring"] / 8)
+    assert times.seconds >= times.stages["driver"] + times.stages["starts"]
+
+
+def test_a_small_card_leaves_the_bank_on_the_host():
+    machine = replace(parse_machine("2x24GB"), host_bytes=128 * GIB)
+    capacity = plan_capacity(paper(), machine, Demand())
+    assert capacity.bank["device"] == 0
+    assert capacity.bank["pinned"] == sum(paper().bank("mlp").values())
+    little = plan_capacity(paper(), replace(machine, host_bytes=48 * GIB), Demand())
+    assert little.bank["pinned"] + little.bank["disk"] == sum(paper().bank("mlp").values())
+    assert little.bank["disk"] > 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "more", "said"),
+    [
+        ("1x16GB", {}, r"16GB: has .*largest is weights: what helps is a card with more memory"),
+        ("1x24GB", {"context": 1 << 17}, r"kv_cache.*engine.max_model_len below 131072"),
+        ("1x24GB", {"training": TRAINING}, r"training on 24GB.*dpo.batch_size or dpo.lora_rank"),
+        ("1xH100", {"host_bytes": 4 * GIB}, r"the host.*largest is processes"),
+    ],
+)
+def test_what_cannot_fit_says_what_would_help(gpus, more, said):
+    with pytest.raises(UsageError, match=said):
+        plan_capacity(paper(), parse_machine(gpus), replace(Demand(), **more))
+
+
+def test_a_disk_too_small_for_what_training_leaves_is_found():
+    machine = replace(parse_machine("1xH100"), disk_bytes=20 * GIB)
+    with pytest.raises(UsageError, match=r"the disk: has 20.00 GiB.*trained.*fewer iterations"):
+        plan_capacity(paper(), machine, Demand(training=TRAINING))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 400), st.integers(1, 256), st.sampled_from([512, 4096, 8192]))
+def test_a_plan_never_gives_more_than_there_is(size_gib, sequences, context):
+    """On a card of any size: terms are positive and fit, and a larger card never holds less."""
+    demand = Demand(sequences=sequences, context=context, tokens=min(context, 1356))
+    machine = Machine((gpu_of("x", size_gib * GIB),), host_bytes=256 * GIB)
+    larger = Machine((gpu_of("x", (size_gib + 1) * GIB),), host_bytes=256 * GIB)
+    try:
+        plan = plan_capacity(paper(), machine, demand)
+    except UsageError:
+        return
+    (device,) = plan.devices
+    assert all(size >= 0 for size in (*device.terms.values(), *plan.host.terms.values()))
+    assert sum(device.terms.values()) <= device.size_bytes
+    assert sum(plan.host.terms.values()) <= plan.host.size_bytes
+    assert sum(plan.bank.values()) == sum(paper().bank("mlp").values())
+    assert plan.sequences is not None and 1 <= plan.sequences <= sequences
+    more = plan_capacity(paper(), larger, demand)
+    assert more.bank["device"] >= plan.bank["device"]
+    assert json.dumps(plan.to_json())
+
+
+def test_what_others_use_of_a_card_is_not_planned():
+    free = Machine((gpu_of("x", 80 * GIB, 60 * GIB),))
+    (device,) = plan_capacity(paper(), free, Demand()).devices
+    assert sum(device.terms.values()) <= 60 * GIB
+
+
+def test_a_generator_of_its_own_has_an_engine_of_its_own():
+    models = replace(paper(), generator=shapes(QWEN))
+    (device,) = plan_capacity(models, parse_machine("1xH200"), Demand()).devices
+    assert device.terms["generator"] > shapes(QWEN).size_bytes
+
+
+def test_without_a_card_all_is_in_the_machines_memory():
+    small = replace(
+        shapes(LLAMA), tensors={"a.mlp.up_proj.weight": shapes(LLAMA).tensors["model.norm.weight"]}
+    )
+    capacity = plan_capacity(Models(small, {}), Machine((), 8 * GIB, GIB), Demand(context=2048))
+    assert capacity.devices[0].name == "cpu"
+    assert capacity.devices[0].terms["kv_cache"] <= 512 << 20
+    with pytest.raises(UsageError, match="this machine: has"):
+        plan_capacity(paper(), Machine((), 8 * GIB, GIB), Demand())
+
+
+# ---- machines
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "size_bytes"),
+    [
+        ("8xH100-80GB", 8, 81559 << 20),
+        ("1xA100-40GB", 1, 40960 << 20),
+        ("8xH200", 8, 143771 << 20),
+        ("1x16GB", 1, 16 * 10**9),
+        ("2x24GiB", 2, 24 << 30),
+        ("1xNVIDIA-A100-SXM4-80GB", 1, 81920 << 20),
+    ],
+)
+def test_cards_by_name_and_by_bytes(text, count, size_bytes):
+    gpus = parse_machine(text).gpus
+    assert len(gpus) == count
+    assert {gpu.size_bytes for gpu in gpus} == {gpu.free_bytes for gpu in gpus} == {size_bytes}
+
+
+@pytest.mark.parametrize("text", ["", "8", "0xH100", "H100", "8xH100 ", "-1x16GB", "2xFoo", "1x80"])
+def test_a_text_that_names_no_card_is_refused(text):
+    if text == "8xH100 ":
+        assert len(parse_machine(text).gpus) == 8
+        return
+    with pytest.raises(UsageError, match="--gpus"):
+        parse_machine(text)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        "gpus:\n- {name: H100-80GB, count: 2}\n- {name: mine, memory: 32GB, terabytes_per_s: 2, teraflops: 300}\n"
+        "host: 512GB\ndisk: 1TB\n"
+    )
+    machine = parse_machine(str(file))
+    assert [gpu.name for gpu in machine.gpus] == ["H100-80GB", "H100-80GB", "mine"]
+    assert machine.gpus[2].bytes_per_s == 2e12 and machine.gpus[2].size_bytes == 32 * 10**9
+    assert (machine.host_bytes, machine.disk_bytes) == (512 * 10**9, 10**12)
+    for text in (
+        "- 3\n",
+        "gpus: []\nhost: much\n",
+        "- {memory: 8GB, count: 0}\n",
+        "{",
+        "- {count: 2}\n",
+    ):
+        file.write_text(text)
+        with pytest.raises(UsageError, match="--gpus"):
+            parse_machine(str(file))
+
+
+def test_cards_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007'\necho 'NVIDIA L4, 23034, 100'\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(machines, "SMI", (str(smi),))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = machines.gpus_here()
+    assert (first.size_bytes, first.free_bytes) == (81559 << 20, 81007 << 20)
+    assert first.bytes_per_s == 3.35e12 and second.flops == 121e12
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]
