@@ -8,12 +8,17 @@ from typing import Any
 
 from ..engine.tasks.load import load_task
 from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
+from ..engine.weights.capacity import Training
 from ..engine.weights.checkpoint import Checkpoint
+from ..engine.weights.durations import Amounts
 from ..engine.weights.locate import here
 from .baselines import known_candidates
+from .capacity import PAIR_TOKENS, Request
 from .config import RunConfig
 
 PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
+# Test questions of the paper's tasks; those of other tasks are not read to plan.
+PAPER_TEST = {"gsm8k": 1219, "math": 4400}
 GIB = 1 << 30
 
 
@@ -28,7 +33,7 @@ def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
     known = [size for size in sizes.values() if size is not None]
     sampled = config.iterations * config.samples
     fixed = 1 + len(known_candidates(list(config.experts), config.baselines))
-    questions, tests = count_questions(config, data)
+    questions, tests = count_questions(config.task, data)
     candidates = sampled + fixed
     return {
         "iterations": config.iterations,
@@ -55,12 +60,49 @@ def weights_bytes(place: str) -> int | None:
     return sum(entry.size_bytes for entry in Checkpoint.open(str(folder)).entries.values())
 
 
-def count_questions(config: RunConfig, data: Path | None) -> tuple[int, int | None]:
+def count_questions(task: str, data: Path | None) -> tuple[int, int | None]:
     """Numbers of dev and test questions; None where only the hub's data would tell."""
-    if config.task in PAPER_DEV and data is None:
-        return PAPER_DEV[config.task], None
-    splits = Counter(question.split for question in load_task(config.task, data).rows)
+    if task in PAPER_DEV and data is None:
+        return PAPER_DEV[task], None
+    splits = Counter(question.split for question in load_task(task, data).rows)
     return splits["dev"], splits["test"]
+
+
+def run_request(
+    config: RunConfig,
+    data: Path | None,
+    gpus: str | None,
+    folder: Path,
+    memory_bytes: int | None,
+) -> Request:
+    """What a run asks of a machine."""
+    known = 1 + len(known_candidates(list(config.experts), config.baselines))
+    questions, tests = count_questions(config.task, data)
+    stages = config.iterations - 1
+    training = Training(config.dpo.lora_rank, config.dpo.batch_size, PAIR_TOKENS, stages)
+    amounts = Amounts(
+        questions=questions,
+        programs=config.iterations * config.samples,
+        candidates=known,
+        iterations=config.iterations,
+        training_steps=stages * config.dpo.max_steps,
+        pair_tokens=2 * config.dpo.batch_size * PAIR_TOKENS,
+        tests=config.test.top + 1 + len(config.experts) + len(config.baselines),
+        test_questions=PAPER_TEST.get(config.task, 0) if tests is None else tests,
+    )
+    wanted = config.engine.max_model_len
+    return Request(
+        base=config.base,
+        experts=config.experts,
+        generator=config.generator_place,
+        include=config.include,
+        gpus=gpus,
+        folder=folder,
+        amounts=amounts,
+        training=training if stages else None,
+        max_model_len=None if wanted == "auto" else wanted,
+        memory_bytes=memory_bytes,
+    )
 
 
 def size_text(size: int | None) -> str:

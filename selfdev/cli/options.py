@@ -41,6 +41,12 @@ memory_option = click.option(
     help="Memory limit, for example 2GiB, for tensors of base and experts and for the engine's "
     "key-value cache. Where both are needed, each engine's cache gets a quarter.",
 )
+gpus_option = click.option(
+    "--gpus",
+    metavar="CARDS",
+    help="With --plan: plan for a machine with these cards, for example 8xH100-80GB, 2x24GB or a YAML "
+    "file, and not for this one.",
+)
 seed_option = click.option(
     "--seed", default=0, show_default=True, help="Seed of all random choices."
 )
@@ -114,6 +120,12 @@ model_options = stack(
     ),
     params_option,
 )
+
+
+def check_gpus(gpus: str | None, plan: bool) -> None:
+    """UsageError where cards are given, but no plan is asked for."""
+    if gpus is not None and not plan:
+        raise UsageError(f"--gpus {gpus}: is for --plan only; a run takes the cards that are here")
 
 
 def parse_experts(words: tuple[str, ...]) -> dict[str, str]:

@@ -11,11 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ...engine.errors import UsageError, in_one_line
+from ..capacity import plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command
 from .options import (
     accept_engine_option,
+    check_gpus,
     data_option,
+    gpus_option,
     memory_option,
     parse_experts,
     unsafe_option,
@@ -54,7 +57,7 @@ def model_table(result: Result) -> Table:
 
 def render_run(result: Result) -> str:
     if "plan" in result:
-        return "\n".join(f"{key:<28}{value}" for key, value in result["plan"].items())
+        return render_plan(result["plan"])
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(iteration_table(result), model_table(result))
     run = Path(result["run"])
@@ -72,8 +75,11 @@ def render_run(result: Result) -> str:
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped before its end.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run in that folder first.")
 @click.option(
-    "--plan", is_flag=True, help="Only check the config and count what the run would need."
+    "--plan",
+    is_flag=True,
+    help="Only check the config, and say what memory, time and disk the run would need.",
 )
+@gpus_option
 @click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
 @accept_engine_option
 @memory_option
@@ -85,6 +91,7 @@ def run_command(
     resume: bool,
     overwrite: bool,
     plan: bool,
+    gpus: str | None,
     seed: int | None,
     accept_engine: bool,
     memory: str | None,
@@ -95,12 +102,15 @@ def run_command(
     from ..config import load_config
     from ..inputs import prepare_run
 
+    check_gpus(gpus, plan)
     settings = load_config(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
+    folder = folder or Path("runs") / config.stem
+
     request = prepare_run(
         settings,
-        folder or Path("runs") / config.stem,
+        folder,
         resume=resume,
         overwrite=overwrite,
         memory_bytes=parse_bytes(memory),
@@ -111,9 +121,11 @@ def run_command(
         offline=plan,
     )
     if plan:
-        from ..estimate import plan_run
+        from ..estimate import plan_run, run_request
 
-        return {"plan": plan_run(settings, data)}
+        bound = parse_bytes(memory or settings.engine.memory)
+        asked = run_request(settings, data, gpus, folder, bound)
+        return {"plan": {**plan_run(settings, data), **plan_of(asked)}}
     from ..loop import run_loop  # torch: only once the input is known to be good
 
     with Bar() as bar:

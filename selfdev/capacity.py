@@ -1,0 +1,141 @@
+"""`--plan`: the memory, time and disk that a run or a screening needs on a machine, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engine.resident.messages import EngineSettings
+from ..engine.resident.sizes import MAX_MODEL_LEN
+from ..engine.weights.capacity import Demand, Models, Training, plan_capacity
+from ..engine.weights.checkpoint import Checkpoint
+from ..engine.weights.durations import Amounts, estimate
+from ..engine.weights.locate import here
+from ..engine.weights.machine import GIB, machine_for
+from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
+
+# Assumed of a question with its shots, beside its answer.
+PROMPT_TOKENS, ANSWER_TOKENS = 1100, 256
+# Assumed of a prompt and a program.
+PAIR_TOKENS = 820
+# What `plan_of` returns; all else in a plan are counts.
+FIELDS = (
+    *("devices", "host", "disk", "sequences", "kv_tokens", "bank", "stages", "seconds", "assumed"),
+    "notes",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is planned: places of models by role, what is merged, on which cards, and how much."""
+
+    base: str
+    experts: Mapping[str, str]
+    generator: str
+    include: str
+    gpus: str | None
+    folder: Path
+    amounts: Amounts
+    training: Training | None = None
+    max_model_len: int | None = None
+    memory_bytes: int | None = None
+
+
+def plan_of(request: Request) -> dict[str, Any]:
+    """Return the fields of the plan; without the base's shapes only a note.
+
+    UsageError where something cannot fit.
+    """
+    notes: list[str] = []
+    base = shapes_at(request.base)
+    if base is None:
+        return {"notes": [unknown("base", request.base)]}
+    models = models_of(request, base, notes)
+    longest = int(base.config.get("max_position_embeddings", MAX_MODEL_LEN))
+    context = min(longest, request.max_model_len or MAX_MODEL_LEN)
+    demand = Demand(
+        include=request.include,
+        sequences=EngineSettings().max_num_seqs,
+        context=context,
+        tokens=min(context, PROMPT_TOKENS + ANSWER_TOKENS),
+        training=request.training,
+        host_bytes=request.memory_bytes,
+    )
+    machine = machine_for(request.gpus, request.folder)
+    capacity = plan_capacity(models, machine, demand)
+    if capacity.sequences is None:
+        notes.append(
+            "the key-value cache of this model is not known: its layers are of several kinds"
+        )
+    times = estimate(models, machine, capacity, request.amounts)
+    if times is None:
+        notes.append("no card: nothing is assumed of its speed, so seconds are not known")
+    return {**capacity.to_json(), **(times.to_json() if times else {}), "notes": notes}
+
+
+def models_of(request: Request, base: ModelShapes, notes: list[str]) -> Models:
+    """Return the shapes of all models. One that is not known is counted as the base, with a note."""
+    experts = dict[str, ModelShapes]()
+    for name, place in request.experts.items():
+        found = shapes_at(place)
+        if found is None:
+            notes.append(f"{unknown(f'expert {name}', place)}: counted as the base")
+        experts[name] = found or base
+    if request.generator in ("", request.base):
+        return Models(base, experts)
+    generator = shapes_at(request.generator)
+    if generator is None:
+        notes.append(f"{unknown('generator', request.generator)}: counted as the base")
+    return Models(base, experts, generator or base)
+
+
+def shapes_at(place: str) -> ModelShapes | None:
+    """Return the shapes of a model by its headers, or by its published config; None if not known."""
+    folder = here(place)
+    return published_shapes(place) if folder is None else shapes_of(Checkpoint.open(str(folder)))
+
+
+def unknown(role: str, place: str) -> str:
+    return f"{role} ({place}) is not downloaded, and its shapes are not known"
+
+
+# ---- as text
+
+
+def render_plan(plan: Mapping[str, Any]) -> str:
+    """Return the counts of a plan, and then the fields that `plan_of` gives, one a line."""
+    lines = [f"{key:<28}{value}" for key, value in plan.items() if key not in FIELDS]
+    if devices := plan.get("devices"):
+        counted = {repr(d): devices.count(d) for d in devices}
+        for device in {repr(d): d for d in devices}.values():
+            lines += rows(f"{counted[repr(device)]} x {device['name']}", device)
+            if "training" in device:
+                terms = device["training"]
+                lines.append(f"  {'while training':<26}{text_of(terms)}")
+        lines += rows("host", plan["host"]) + rows("disk", plan["disk"])
+        lines.append(f"{'sequences at once':<28}{shown(plan['sequences'])}")
+        lines.append(f"{'tokens in the cache':<28}{shown(plan['kv_tokens'])}")
+    for name, seconds in plan.get("stages", {}).items():
+        lines.append(f"{f'minutes of {name}':<28}{seconds / 60:.1f}")
+    if "seconds" in plan:
+        lines.append(f"{'minutes together':<28}{plan['seconds'] / 60:.1f} (estimated)")
+        assumed = ", ".join(f"{k} {v:g}" for k, v in plan["assumed"].items())
+        lines.append(f"{'assumed':<28}{assumed}")
+    lines += [f"{'note':<28}{note}" for note in plan.get("notes", ())]
+    return "\n".join(lines)
+
+
+def rows(title: str, device: Mapping[str, Any]) -> list[str]:
+    used = sum(device["terms"].values())
+    head = f"{title:<28}{used / GIB:.2f} of {device['bytes'] / GIB:.2f} GiB"
+    return [head, f"  {'':<26}{text_of(device['terms'])}"]
+
+
+def text_of(terms: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size / GIB:.2f}" for name, size in terms.items())
+
+
+def shown(number: int | None) -> str:
+    return "not known" if number is None else str(number)
