@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...engine.errors import UsageError, in_one_line
+from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command, counted
 from .options import (
     accept_engine_option,
+    check_gpus,
     engine_option,
     environment_options,
+    gpus_option,
     model_options,
     parse_experts,
     parse_params,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 
 def render(result: Result) -> str:
+    if "plan" in result:
+        return render_plan(result["plan"])
     ranked = sorted(
         result["candidates"], key=lambda c: -1.0 if c["score"] is None else c["score"], reverse=True
     )
@@ -82,6 +87,31 @@ def read_checked(
     return texts
 
 
+def plan_screening(
+    places: tuple[str, ...], settings: ScreenSettings, gpus: str | None, folder: Path
+) -> dict[str, Any]:
+    """What a screening asks of a machine. UsageError where something cannot fit."""
+    from ...engine.screening.read_programs import read_programs
+    from ...engine.weights.durations import Amounts
+    from ..estimate import count_questions
+
+    texts = read_programs(places)
+    data = Path(settings.data) if settings.data else None
+    questions, _ = count_questions(settings.task, data)
+    request = Request(
+        base=settings.base,
+        experts=settings.experts,
+        generator=settings.base,
+        include=settings.include,
+        gpus=gpus,
+        folder=folder,
+        amounts=Amounts(questions=questions, programs=0, candidates=1 + len(texts)),
+        memory_bytes=settings.memory_bytes,
+    )
+    counts = {"programs": len(texts), "questions per candidate": questions}
+    return {**counts, **plan_of(request)}
+
+
 def check_race(race: str, top: int | None) -> None:
     """UsageError where a race has no K, or K has no race."""
     if race != "full" and top is None:
@@ -121,6 +151,10 @@ def check_race(race: str, top: int | None) -> None:
 @click.option(
     "--log-samples", is_flag=True, help="Write all answers to samples.jsonl in the run folder."
 )
+@click.option(
+    "--plan", is_flag=True, help="Only say what memory and time the screening would need."
+)
+@gpus_option
 @environment_options
 def screen_command(
     programs: tuple[str, ...],
@@ -137,6 +171,8 @@ def screen_command(
     engine: str,
     accept_engine: bool,
     log_samples: bool,
+    plan: bool,
+    gpus: str | None,
     memory: str | None,
     seed: int,
     data: Path | None,
@@ -148,6 +184,7 @@ def screen_command(
     """
     from ...engine.screening.settings import ScreenSettings
 
+    check_gpus(gpus, plan)
     check_race(race, top)
     settings = ScreenSettings(
         base=base,
@@ -167,6 +204,8 @@ def screen_command(
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
     )
+    if plan:
+        return {"plan": plan_screening(programs, settings, gpus, folder)}
     also_read = {f"the program {place}": Path(place) for place in programs}
     texts = read_checked(programs, settings, folder, also_read)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
