@@ -37,9 +37,19 @@ def python_checks() -> Iterator[Check]:
 
     yield check("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads")
     gpu = torch.cuda.is_available()
-    detail = torch.cuda.get_device_name() if gpu else "none; the cpu backend is used"
+    detail = cards() or torch.cuda.get_device_name() if gpu else "none; the cpu backend is used"
     yield check(
         "gpu", gpu, False, detail, "" if gpu else "needs a CUDA build of torch and a driver"
+    )
+
+
+def cards() -> str:
+    """The cards that the driver reports, with their bytes."""
+    from ...engine.weights.machine import GIB, gpus_here
+
+    return "; ".join(
+        f"{gpu.name}, {gpu.free_bytes / GIB:.1f} of {gpu.size_bytes / GIB:.1f} GiB free"
+        for gpu in gpus_here()
     )
 
 
