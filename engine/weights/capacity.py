@@ -118,7 +118,9 @@ def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
     bank = models.bank(demand.include)
     if not machine.gpus:
         return plan_processor(models, machine, demand, bank)
-    planned = [plan_card(models, gpu, demand, bank, len(machine.gpus)) for gpu in machine.gpus]
+    number = len(machine.gpus)
+    alike = {gpu: plan_card(models, gpu, demand, bank, number) for gpu in set(machine.gpus)}
+    planned = [alike[gpu] for gpu in machine.gpus]
     on_cards = min(device.terms["bank"] for device, _ in planned)
     host = plan_host(models, machine, demand, bank, sum(bank.values()) - on_cards)
     pinned = host.terms["bank"]

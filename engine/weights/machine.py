@@ -155,19 +155,25 @@ def gpus_here() -> tuple[Gpu, ...]:
     """Return the cards that this process may use, as the driver reports them; none without a driver."""
     if not shutil.which(SMI[0]):
         return ()
-    found = subprocess.run(SMI, capture_output=True, text=True, check=False, timeout=30)
-    if found.returncode:
+    try:
+        found = subprocess.run(SMI, capture_output=True, text=True, check=True, timeout=30)
+    except subprocess.SubprocessError:
         return ()
-    rows = csv.reader(found.stdout.splitlines(), skipinitialspace=True)
+    rows = list(csv.reader(found.stdout.splitlines(), skipinitialspace=True))
+    # A card that shares the machine's memory has no number there.
+    if not all(len(row) == 3 and row[1].isdigit() and row[2].isdigit() for row in rows):
+        return ()
     gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in rows]
     return tuple(gpus[number] for number in visible(len(gpus)))
 
 
 def visible(count: int) -> list[int]:
-    """Return the numbers of the cards in CUDA_VISIBLE_DEVICES, or of all where it names none so."""
-    words = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    numbers = [int(word) for word in words if word.strip().isdigit() and int(word) < count]
-    return numbers or list(range(count))
+    """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists; all where it names them otherwise."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or (named.strip() and not re.fullmatch(r"-?\d+(,\d+)*", named.strip())):
+        return list(range(count))
+    numbers = [int(word) for word in named.split(",") if word.strip()]
+    return [number for number in numbers if 0 <= number < count]
 
 
 def host_bytes() -> int:
