@@ -53,7 +53,7 @@ def plan_of(request: Request) -> dict[str, Any]:
     if base is None:
         return {"notes": [unknown("base", request.base)]}
     models = models_of(request, base, notes)
-    longest = int(base.config.get("max_position_embeddings", MAX_MODEL_LEN))
+    longest = base.number("max_position_embeddings") or MAX_MODEL_LEN
     context = min(longest, request.max_model_len or MAX_MODEL_LEN)
     demand = Demand(
         include=request.include,
@@ -67,10 +67,11 @@ def plan_of(request: Request) -> dict[str, Any]:
     capacity = plan_capacity(models, machine, demand)
     if capacity.sequences is None:
         notes.append(
-            "the key-value cache of this model is not known: its layers are of several kinds"
+            "the key-value cache of this model is not known: its layers are of several kinds, "
+            "or its config does not tell their sizes"
         )
     times = estimate(models, machine, capacity, request.amounts)
-    if times is None:
+    if not machine.gpus:
         notes.append("no card: nothing is assumed of its speed, so seconds are not known")
     return {**capacity.to_json(), **(times.to_json() if times else {}), "notes": notes}
 

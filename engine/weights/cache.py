@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .shapes import ModelShapes, head_size
+from .shapes import ModelShapes
 
 BLOCK_TOKENS = 32
 # Families whose layers differ in their windows or do not keep keys and values of each head.
@@ -55,27 +55,31 @@ def cache_shape(model: ModelShapes) -> CacheShape | None:
 
     That is so for layers of several kinds (Gemma-2's windows), and for unusual names of fields.
     """
-    config = model.config
-    try:
-        layers = int(config["num_hidden_layers"])
-        heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
-        head_bytes = head_size(config) * model.itemsize_bytes
-    except (KeyError, TypeError, ValueError):
+    layers, queries = model.number("num_hidden_layers"), model.number("num_attention_heads")
+    heads = model.number("num_key_value_heads", "num_attention_heads")
+    size, hidden = model.number("head_dim"), model.number("hidden_size")
+    if size is None and hidden and queries:
+        size = hidden // queries
+    if not (layers and heads and size) or is_mixed(model.config):
         return None
-    if is_mixed(config):
-        return None
-    return CacheShape(2 * layers * heads * head_bytes * BLOCK_TOKENS, has_window(config))
+    token_bytes = 2 * layers * heads * size * model.itemsize_bytes
+    return CacheShape(token_bytes * BLOCK_TOKENS, has_window(model.config))
 
 
 def is_mixed(config: Mapping[str, Any]) -> bool:
     """Tell whether layers keep caches of several kinds."""
-    kinds = set(config.get("layer_types") or ())
     partly = config.get("use_sliding_window") and config.get("max_window_layers")
-    return len(kinds) > 1 or config.get("model_type") in MIXED or bool(partly)
+    return len(kinds(config)) > 1 or config.get("model_type") in MIXED or bool(partly)
+
+
+def kinds(config: Mapping[str, Any]) -> set[str]:
+    """Return the kinds of layers that a config lists; none where it lists none."""
+    listed = config.get("layer_types")
+    return set(map(str, listed)) if isinstance(listed, list) else set()
 
 
 def has_window(config: Mapping[str, Any]) -> bool:
     """Tell whether all layers have a sliding window."""
-    if kinds := set(config.get("layer_types") or ()):
-        return kinds == {"sliding_attention"}
-    return bool(config.get("sliding_window")) and config.get("use_sliding_window", True)
+    if found := kinds(config):
+        return found == {"sliding_attention"}
+    return bool(config.get("sliding_window") and config.get("use_sliding_window", True))

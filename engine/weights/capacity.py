@@ -181,12 +181,16 @@ def engine_bytes(model: ModelShapes) -> int:
 
 def reserve_bytes(model: ModelShapes, demand: Demand) -> int:
     """Return what context, graphs, activations and the kernels of a merge take for a time."""
-    config = model.config
-    hidden = int(config.get("hidden_size", 4096))
-    widest = int(config.get("intermediate_size", 4 * hidden))
+    hidden, widest = widths(model)
     activations = BATCH_TOKENS * (4 * hidden + 3 * widest) * model.itemsize_bytes
-    logits = 3 * 4 * demand.sequences * int(config.get("vocab_size", 0))
+    logits = 3 * 4 * demand.sequences * (model.number("vocab_size") or 0)
     return CONTEXT_BYTES + GRAPH_BYTES + KERNEL_BYTES + activations + logits
+
+
+def widths(model: ModelShapes) -> tuple[int, int]:
+    """Return the widths of a block's state and of its MLP; those of a 7B model where they are not known."""
+    hidden = model.number("hidden_size", "n_embd") or 4096
+    return hidden, model.number("intermediate_size", "n_inner") or 4 * hidden
 
 
 def one_sequence(model: ModelShapes, demand: Demand) -> int:
@@ -213,18 +217,17 @@ def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> T
     if training is None:
         return {}
     model = models.generator or models.base
-    config, adapter = model.config, 4 * adapter_elements(model, training.rank)
+    adapter = 4 * adapter_elements(model, training.rank)
     tokens = 2 * training.batch_size // training.ranks(num_gpus) * training.tokens
-    hidden = int(config.get("hidden_size", 4096))
-    widest = int(config.get("intermediate_size", 4 * hidden))
-    kept = int(config.get("num_hidden_layers", 32)) * hidden * 2
+    hidden, widest = widths(model)
+    kept = (model.number("num_hidden_layers") or 32) * hidden * 2
     terms = {
         "weights": model.size_bytes,
         "adapter": adapter,
         "gradients": adapter,
         "optimizer": 2 * adapter,
         "activations": tokens * (kept + 2 * (8 * hidden + 4 * widest)),
-        "logits": 3 * 4 * tokens * int(config.get("vocab_size", 0)),
+        "logits": 3 * 4 * tokens * (model.number("vocab_size") or 0),
         "reserve": CONTEXT_BYTES,
     }
     if sum(terms.values()) > gpu.free_bytes:

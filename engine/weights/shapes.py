@@ -18,6 +18,7 @@ from .headers import ITEMSIZE_BYTES
 from .known_models import KNOWN
 from .selection import MLP
 
+MOST_SIZE = 1 << 40
 DENSE = ("mistral", "llama", "qwen2", "qwen3")
 # Linear layers of a dense decoder's block, which adapters are trained for, too.
 LINEAR = re.compile(r"\.(q|k|v|o|gate|up|down)_proj\.weight$")
@@ -57,6 +58,12 @@ class ModelShapes:
     @property
     def num_elements(self) -> int:
         return sum(math.prod(shape.sizes) for shape in self.tensors.values())
+
+    def number(self, *keys: str) -> int | None:
+        """Return the first of these fields of the config that is there; None where it is no size."""
+        value = next((v for key in keys if (v := self.config.get(key)) is not None), None)
+        is_size = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SIZE
+        return value if is_size else None
 
     def selected(self, include: str) -> list[str]:
         """Return the names of the tensors to merge, as `selection.select` does of a checkpoint.
@@ -103,7 +110,8 @@ def dense_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:
 
 def block_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the tensors of one block with their sizes."""
-    hidden, inner, size = config["hidden_size"], config["intermediate_size"], head_size(config)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    size = hidden // config["num_attention_heads"]
     queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
     for name, rows in (("q", queries), ("k", keys), ("v", keys)):
         yield f"self_attn.{name}_proj.weight", (rows, hidden)
@@ -115,10 +123,6 @@ def block_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, .
     yield from ((f"mlp.{name}_proj.weight", (inner, hidden)) for name in ("gate", "up"))
     yield "mlp.down_proj.weight", (hidden, inner)
     yield from ((f"{n}_layernorm.weight", (hidden,)) for n in ("input", "post_attention"))
-
-
-def head_size(config: Mapping[str, Any]) -> int:
-    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
 def adapter_elements(model: ModelShapes, rank: int) -> int:

@@ -74,6 +74,10 @@ def test_a_cache_that_a_config_does_not_tell_is_not_known():
         {"model_type": "gemma2", "sliding_window": 4096},
         {"layer_types": ["full_attention", "sliding_attention"]},
         {"num_attention_heads": None, "num_key_value_heads": None},
+        {"num_attention_heads": 0, "num_key_value_heads": None},
+        {"num_hidden_layers": 10**30},
+        {"hidden_size": "x", "intermediate_size": [1], "vocab_size": {}},
+        {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 3},
     ):
         model = replace(shapes(LLAMA), config={**config, **more})
         assert cache_shape(model) is None
