@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
 from ..weights.headers import ITEMSIZE_BYTES, shown
+from ..weights.shapes import HEADS, LAYERS, WIDTHS
 
 EngineDtype = Literal["bfloat16", "float16", "float32"]
 # Bytes of a key-value cache, and tokens of prompt and answer, where settings do not bound them.
@@ -27,10 +28,6 @@ LENGTHS = (
 SCALED_ALREADY = ("default", "yarn", "deepseek_yarn", "llama3", "longrope", "su", "proportional")
 # Where a model of several kinds of input has its language model.
 INNER = ("text_config", "llm_config", "language_config")
-# Names of other sizes.
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-WIDTHS = ("hidden_size", "n_embd", "d_model")
 
 
 def base_dtype(checkpoint: Checkpoint) -> EngineDtype:

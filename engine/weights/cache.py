@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .shapes import ModelShapes
+from .shapes import HEADS, LAYERS, WIDTHS, ModelShapes
 
 BLOCK_TOKENS = 32
 # Families whose layers differ in their windows or do not keep keys and values of each head.
@@ -55,9 +55,8 @@ def cache_shape(model: ModelShapes) -> CacheShape | None:
 
     That is so for layers of several kinds (Gemma-2's windows), and for unusual names of fields.
     """
-    layers, queries = model.number("num_hidden_layers"), model.number("num_attention_heads")
-    heads = model.number("num_key_value_heads", "num_attention_heads")
-    size, hidden = model.number("head_dim"), model.number("hidden_size")
+    layers, queries, hidden = (model.number(*names) for names in (LAYERS, HEADS, WIDTHS))
+    heads, size = model.number("num_key_value_heads", *HEADS), model.number("head_dim")
     if size is None and hidden and queries:
         size = hidden // queries
     if not (layers and heads and size) or is_mixed(model.config):

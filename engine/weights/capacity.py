@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UsageError
 from .cache import cache_shape
 from .machine import GIB, Gpu, Machine
-from .shapes import ModelShapes, adapter_elements
+from .shapes import LAYERS, WIDTHS, ModelShapes, adapter_elements
 
 # Assumed, since no engine is open: the driver's context; graphs; tokens of a batch that is prefilled.
 CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192
@@ -189,7 +189,7 @@ def reserve_bytes(model: ModelShapes, demand: Demand) -> int:
 
 def widths(model: ModelShapes) -> tuple[int, int]:
     """Return the widths of a block's state and of its MLP; those of a 7B model where they are not known."""
-    hidden = model.number("hidden_size", "n_embd") or 4096
+    hidden = model.number(*WIDTHS) or 4096
     return hidden, model.number("intermediate_size", "n_inner") or 4 * hidden
 
 
@@ -220,7 +220,7 @@ def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> T
     adapter = 4 * adapter_elements(model, training.rank)
     tokens = 2 * training.batch_size // training.ranks(num_gpus) * training.tokens
     hidden, widest = widths(model)
-    kept = (model.number("num_hidden_layers") or 32) * hidden * 2
+    kept = (model.number(*LAYERS) or 32) * hidden * 2
     terms = {
         "weights": model.size_bytes,
         "adapter": adapter,

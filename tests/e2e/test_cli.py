@@ -22,7 +22,7 @@ OPTIONS = {
     "screen": "--base --expert --task --run --race --log-samples --include --backend --param --memory --seed",
     "eval": "--task --split --log-samples --data",
     "grade": "--task",
-    "run": "--run --resume --plan",
+    "run": "--run --resume --plan --gpus",
     "report": "--out",
     "export": "--out",
     "bench": "--zoo",
