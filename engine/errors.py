@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .extras import install_line
+
 REJECTION_KINDS = (
     *("no_function", "syntax", "import", "runtime", "timeout", "memory", "violation"),
     *("shape", "nonfinite", "unsupported"),
@@ -90,7 +92,7 @@ class MissingExtra(UsageError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'selfdev-engine[{extra}]'")
+        super().__init__(f"{package} is not installed: {install_line(extra)}")
 
 
 class Rejected(EngineError):

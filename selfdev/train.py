@@ -16,7 +16,7 @@ from typing import Any
 from ..engine.errors import EngineError, MissingExtra
 
 MODULE = "selfdev_engine.selfdev.train_process"
-EXTRA_MODULES = ("trl", "peft", "datasets", "accelerate")
+EXTRA_MODULES = ("trl", "peft", "datasets")
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,7 @@ def import_triton(interpret: bool) -> Any:
     try:
         import triton
     except ImportError as error:
-        raise BackendError(
-            f"triton is not installed ({error}): pip install 'selfdev-engine[triton]'"
-        ) from None
+        raise BackendError(f"triton is not installed ({error}): pip install triton") from None
     if interpret and not triton.knobs.runtime.interpret:  # pyright: ignore[reportAttributeAccessIssue]
         raise BackendError("without a GPU, triton must not be imported before this backend is made")
     return triton

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from ...engine.extras import clone, install_line
 from .command import DONE, USAGE, Result, command
 
 Check = dict[str, Any]
 
 # For each module: the extra that installs it, and what does not work without it.
 EXTRAS = {
-    "vllm": ("cpu", "screen, eval and run need the resident engine ([cuda] on a GPU)"),
+    "vllm": ("cpu", "screen, eval and run answer by transformers, slowly"),
     "transformers": ("train", "zoo and training"),
     "trl": ("train", "the loop's training stage"),
     "peft": ("train", "the loop's training stage"),
     "triton": ("triton", "--backend triton"),
     "math_verify": ("eval", "LaTeX answers are compared by spelling only"),
-    "jinja2": ("report", "report.html"),
 }
 LEAST_MEMORY_GIB, LEAST_DISK_GIB = 4, 2
 
@@ -57,15 +59,20 @@ def extension_check() -> Check:
     try:
         from ...kernels import _cpu  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
-        fix = "pip install -e . with a C++17 compiler on PATH"
+        folder = clone() or Path("FOLDER_OF_THE_SOURCES")
+        fix = f"{shlex.join([sys.executable, '-m', 'pip', 'install', '-e', str(folder)])} "
+        fix += "(it needs a C++17 compiler on PATH)"
         return check("cpu kernels", False, True, f"the C++ extension is absent: {error}", fix)
     return check("cpu kernels", True, True, f"instruction set {_cpu.best_isa()}")
 
 
 def extra_checks() -> Iterator[Check]:
+    import torch
+
     for module, (extra, lost) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        fix = "" if there else f"pip install 'selfdev-engine[{extra}]'"
+        extra = "cuda" if extra == "cpu" and torch.cuda.is_available() else extra
+        fix = "" if there else install_line(extra)
         yield check(module, there, False, "installed" if there else f"absent: {lost}", fix)
 
 

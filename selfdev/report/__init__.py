@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...engine.errors import MissingExtra, visible
+from ...engine.errors import visible
 from ...engine.output.file import check_file, write_file
 from ...engine.records.candidate import BASE, Candidate
 from ...engine.records.compare import Comparison, compare
@@ -37,11 +37,10 @@ class ReportRow:
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Write RUN/report.html, or `out`, and return its path. It may be called while the run goes on."""
     out = out or folder / "report.html"
+    # It takes time to load, and only this needs it.
+    import jinja2
+
     check_file("--out", out, is_report)
-    try:
-        import jinja2
-    except ImportError:
-        raise MissingExtra("jinja2", "report") from None
     with Store.read(folder / "run.db") as store:
         facts = facts_of(store)
     config = (folder / "config.yaml").read_text()

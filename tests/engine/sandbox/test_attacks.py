@@ -85,3 +85,29 @@ def test_the_range_notices_what_gets_through():
 def test_the_documentation_names_every_kind_of_attack():
     text = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
     assert {f"\n| {header(path)[0]}:" in text for path in ATTACKS} == {True}
+
+
+LOOK = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import isolation
+clone = isolation.REPO = Path(sys.argv[2])
+def look(how):
+    assert (clone / "here").exists()
+    if how == "namespaces":
+        assert not os.access(clone, os.W_OK)
+        Path("/tmp/mine").write_text("writable, and gone with the range")
+sys.exit(isolation.run_inside(look))
+"""
+
+
+def test_the_range_shows_a_clone_wherever_it_lies(tmp_path):
+    """Also below /tmp, which is otherwise empty there, and with a space in its name."""
+    clone = tmp_path / "my clone"
+    clone.mkdir()
+    (clone / "here").write_text("")
+    words = [sys.executable, "-c", LOOK, RANGE.parent, clone]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not Path("/tmp/mine").exists()
