@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -100,14 +100,36 @@ def copier(moved_bytes: int, device: str = "cpu") -> Callable[[], object]:
     return lambda: [target.copy_(source) for _ in range(times)]
 
 
-def reader(read_bytes: int, device: str = "cpu") -> Callable[[], object]:
-    """Function that reads `read_bytes`: by our C++ threads, or by torch.sum on a GPU."""
+def readers(read_bytes: int, device: str = "cpu") -> dict[str, Callable[[], object]]:
+    """Functions that read `read_bytes` in plain ways, and a copy that moves as many.
+
+    The fastest of them is the roof: on some processors a copy is faster than a sum.
+    """
+    copy = {"read: copy": copier(read_bytes, device)}
     if device != "cpu":
-        times = -(-read_bytes // PIECE_BYTES)
-        data = torch.ones(read_bytes // (4 * times), device=device)
-        return lambda: [data.sum() for _ in range(times)]
+        return {"read: torch sum": gpu_reader(read_bytes, device), **copy}
     from ..kernels.cpu.vm import load_extension
 
-    source = torch.ones(read_bytes // 8, dtype=torch.int64)
+    words = torch.ones(read_bytes // 8, dtype=torch.int64)
+    floats = words.view(torch.float32)
     module, threads = load_extension(), torch.get_num_threads()
-    return lambda: module.read_all(source.data_ptr(), source.numel(), threads)
+    return {
+        "read: words": lambda: module.read_all(words.data_ptr(), words.numel(), threads),
+        "read: torch sum": lambda: floats.sum(),
+        "read: torch max": lambda: words.max(),
+        **copy,
+    }
+
+
+def gpu_reader(read_bytes: int, device: str) -> Callable[[], object]:
+    """Function that reads `read_bytes` on a GPU, by torch.sum."""
+    times = -(-read_bytes // PIECE_BYTES)
+    data = torch.ones(read_bytes // (4 * times), device=device)
+    return lambda: [data.sum() for _ in range(times)]
+
+
+def best_of(times: Mapping[str, Times], prefix: str) -> tuple[str, Times]:
+    """Name and times of the fastest function whose name begins with `prefix`."""
+    found = {name: spent for name, spent in times.items() if name.startswith(prefix)}
+    name = min(found, key=lambda name: found[name].median_s)
+    return name, found[name]

@@ -24,13 +24,14 @@ from ...kernels.cpu.purposes import encode
 from ...kernels.ir import Builder, KernelGraph, Op
 from ...kernels.stages import KernelPlan, plan_bytes
 from ...kernels.tensors import Job, TensorSet
+from ..caches import sets_for
 from ..registry import Row
 from ..timing import copier, timed
 
 # 4.4 M elements, as in an MLP tensor of a 0.5 B model.
 ROWS, COLS = 2048, 2140
 ITEMSIZES: dict[str, int] = dict.fromkeys(("base", "a", "b", "c"), 2)
-# Sets of tensors that take turns, so that no cache holds them.
+# Sets of tensors that take turns; there are more where a cache would hold them.
 SETS = 4
 # 5.6 B elements.
 GPU_ROWS, GPU_COLS, GPU_SETS = 14336, 4096, 96
@@ -87,7 +88,7 @@ def normal_tensors(index: int, device: str, rows: int, cols: int) -> TensorSet:
 
 def num_sets(device: str) -> int:
     if device == "cpu":
-        return SETS
+        return sets_for(5 * 2 * ROWS * COLS, least=SETS)
     one = 5 * 2 * GPU_ROWS * GPU_COLS
     return min(GPU_SETS, int(GPU_SHARE * torch.cuda.mem_get_info()[0] / one))
 

@@ -17,9 +17,10 @@ from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import Builder, KernelGraph, Op, Space
 from ...kernels.stages import plan_bytes
 from ...kernels.tensors import TensorSet
+from ..caches import sets_for
 from ..registry import Row
-from ..timing import reader, timed
-from .apply import ITEMSIZES, SETS, make_tensors
+from ..timing import readers, timed
+from .apply import COLS, ITEMSIZES, ROWS, SETS, make_tensors
 
 TARGET = 0.50
 # 1.4 B elements.
@@ -55,7 +56,8 @@ def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") 
     """GB/s of the sweep over GB/s of a read, with the same threads, in the same run."""
     plan = compile_values(statistics_graph())
     backend = get_backend("cpu" if device == "cpu" else "triton")
-    sets = [make_tensors(i, device) for i in range(SETS if device == "cpu" else GPU_SETS)]
+    count = sets_for(4 * 2 * ROWS * COLS, least=SETS) if device == "cpu" else GPU_SETS
+    sets = [make_tensors(i, device) for i in range(count)]
 
     def ours() -> list[list[torch.Tensor]]:
         return backend.values_all([plan] * len(sets), sets, [None] * len(sets))
@@ -67,7 +69,7 @@ def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") 
     times = timed(
         {
             "ours": ours,
-            "read": reader(moved, device),
+            **readers(moved, device),
             "eager": lambda: [eager(s) for s in sets],
         },
         device=device,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ...engine.errors import UsageError
+from ...engine.errors import PartlyDone, UsageError, keeping
 from .command import Result, command
 from .progress import Bar
 
@@ -20,7 +20,8 @@ def render(result: Result) -> str:
         gate = gate if row["measured"] else "not measured: the machine was disturbed"
         value = f"{row['name']:<10}{row['value']:>12.4g} {row['unit']:<16}"
         lines.append(f"{value}{against:<36}{row['ratio']:>8.2f}  {gate}")
-    return "\n".join([*lines, result["machine"]])
+        lines += [f"          {row['note']}"] if row["note"] else []
+    return "\n".join([*lines, f"{result['machine']}; {result['caches']}; {result['date']}"])
 
 
 @command("bench", render)
@@ -50,6 +51,7 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
     \b
     Rows:
       apply   a merge formula of 15 operations, beside a plain copy of the same bytes
+      new     a program that was never seen, compiling included, beside torch.compile
       sweep   12 statistics of 3 task vectors, beside a plain read of the same bytes
       many    12 statistics for each of 100 candidates, beside those of one candidate
       order   the exact 80th percentile of 50 M numbers, beside torch.sort and kthvalue
@@ -72,9 +74,15 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
     found = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" != found:
         raise UsageError("--device cuda: torch finds no CUDA device here; nothing was measured")
-    with Bar() as bar:
-        result = run_rows(names or tuple(ROWS), zoo, bar, found if device == "auto" else device)
-    write_results(result, out or Path("bench/results") / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
+    place = out or Path("bench/results") / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    try:
+        with Bar() as bar:
+            result = run_rows(names or tuple(ROWS), zoo, bar, found if device == "auto" else device)
+    except PartlyDone as error:
+        write_results(error.result, place)
+        raise
+    with keeping(lambda: result):
+        write_results(result, place)
     return result
 
 
