@@ -108,7 +108,7 @@ def readers(read_bytes: int, device: str = "cpu") -> dict[str, Callable[[], obje
     copy = {"read: copy": copier(read_bytes, device)}
     if device != "cpu":
         return {"read: torch sum": gpu_reader(read_bytes, device), **copy}
-    from ..kernels.cpu.vm import load_extension
+    from ..kernels.cpu.extension import load_extension
 
     words = torch.ones(read_bytes // 8, dtype=torch.int64)
     floats = words.view(torch.float32)

@@ -18,6 +18,7 @@ from ...kernels.tensors import TensorSet
 from ..caches import sets_for
 from ..registry import Row
 from ..timing import readers, timed
+from .apply import copied
 
 ROWS, COLS = 10_000, 5_000
 RANK = round(0.8 * ROWS * COLS)
@@ -30,8 +31,8 @@ def program(rank: int) -> KernelPlan:
     return compile_values(b.graph(b.add(Op.KTH, size, attrs=(rank,), space=Space.SCALAR)))
 
 
-def make_tensors(device: str, index: int = 0) -> TensorSet:
-    draw = torch.Generator(device).manual_seed(index)
+def make_tensors(device: str) -> TensorSet:
+    draw = torch.Generator(device).manual_seed(0)
     base = 0.02 * torch.randn(ROWS, COLS, generator=draw, device=device)
     noise = torch.randn(ROWS, COLS, generator=draw, device=device)
     expert = (base + 5e-4 * noise).bfloat16()
@@ -50,7 +51,7 @@ def measure(zoo: Path, update: Callable[[int, int], None], device: str = "cpu") 
     update(1, 3)
     one = sum(plan_bytes(plan, (ROWS, COLS), {"base": 2, "a": 2}))
     count = sets_for(one) if device == "cpu" else 1
-    sets = [tensors, *(make_tensors(device, i) for i in range(1, count))]
+    sets = [tensors, *(copied(tensors) for _ in range(1, count))]
     moved = count * one
     times = timed(
         {
