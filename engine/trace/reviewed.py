@@ -31,12 +31,12 @@ abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
 bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bucketize ceil celu clamp
 clamp_max clamp_min complex copysign cos cosh deg2rad digamma elu elu_backward eq erf erfc erfinv exp
 exp2 expm1 floor floor_divide fmax fmin fmod frac gcd ge gelu gelu_backward gt hardshrink hardsigmoid
-hardswish hardtanh hardtanh_backward heaviside huber_loss_backward hypot i0 isinf isnan
+hardswish hardtanh hardtanh_backward heaviside hypot i0 isinf isnan
 isneginf isposinf ldexp le leaky_relu leaky_relu_backward lerp lgamma log log10 log1p log2
 log_sigmoid_forward logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
-logit_backward lt masked_fill maximum minimum mish mse_loss mse_loss_backward mul nan_to_num ne neg
+logit_backward lt masked_fill maximum minimum mish mse_loss mul nan_to_num ne neg
 nextafter polar polygamma pow rad2deg reciprocal relu remainder round rsqrt rsub sgn sigmoid
-sigmoid_backward sign signbit silu silu_backward sin sinc sinh smooth_l1_loss smooth_l1_loss_backward
+sigmoid_backward sign signbit silu silu_backward sin sinc sinh smooth_l1_loss
 softplus softplus_backward softshrink special_entr special_erfcx special_i0e special_i1 special_i1e
 special_log_ndtr special_ndtri special_xlog1py special_zeta sqrt sub tan tanh tanh_backward threshold
 trunc where xlogy _to_copy

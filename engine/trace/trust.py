@@ -70,6 +70,12 @@ def cross_entropy(given: Mapping[str, Any]) -> str | None:
     return "tensors of several shapes" if len(shapes) > 1 else one_type(given)
 
 
+def loss_backward(given: Mapping[str, Any]) -> str | None:
+    """Refuse what Python's losses never differentiate: they make both tensors fit first."""
+    grad, x, wanted = given["grad_output"].shape, given["self"].shape, given["target"].shape
+    return None if x == wanted and grad in (x, ()) else "tensors of several shapes"
+
+
 def softmax_backward(given: Mapping[str, Any]) -> str | None:
     """Refuse a result of another shape or type than the gradient: it is read as if it had both."""
     grad, out = given["grad_output"], given["output"]
@@ -162,6 +168,9 @@ RULES: dict[str, Rule] = {
     "_native_batch_norm_legit": batch_norm,
     "native_group_norm": group_norm,
     "binary_cross_entropy": cross_entropy,
+    "mse_loss_backward": loss_backward,
+    "smooth_l1_loss_backward": loss_backward,
+    "huber_loss_backward": loss_backward,
     "native_layer_norm_backward": layer_norm_backward,
     **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), softmax_backward),
     **dict.fromkeys(("threshold_backward", "huber_loss"), one_type),

@@ -198,6 +198,13 @@ FORGED = {
         None,
         None,
     ],
+    "a gradient of another shape": [
+        "aten.smooth_l1_loss_backward.default",
+        [{"n": 3}, X, X, 1, F],
+        {},
+        None,
+        None,
+    ],
     "a division that traps": [
         "aten.div.Tensor_mode",
         [{"n": 4}, {"n": 4}],
