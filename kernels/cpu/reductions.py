@@ -39,11 +39,11 @@ def sweeps_of(graph: KernelGraph) -> list[tuple[str, bool, list[int], KernelGrap
     what graph they are alone.
     """
 
-    def kind(output: int) -> tuple[str, bool, tuple[int, ...]]:
+    def kind(output: int) -> tuple[str, bool, tuple[object, ...]]:
         node = graph.nodes[output]
         ranked = node.op is Op.KTH
         shared = "kth" if ranked else node.space
-        return shared, reads_vectors(graph, output), node.args if ranked else ()
+        return shared, reads_vectors(graph, output), (*node.args, node.space) if ranked else ()
 
     groups = grouped(graph, kind, MOST_REDUCTIONS)
     return [(how, rows, outputs, part(graph, outputs)) for (how, rows, _), outputs in groups]

@@ -320,6 +320,26 @@ def test_order_statistics_by_row_and_column_are_exact(shape, space, dim):
         assert torch.equal(value, x.kthvalue(k, dim, keepdim=True).values)
 
 
+def test_ranks_of_one_expression_over_rows_columns_and_everything():
+    """Each is a pass of its own: once they shared the first one's, and the others read behind it."""
+    builder = Builder()
+    a = builder.input("a")
+    spaces = ((2, ROW), (7, ALL), (1, COL), (3, ROW))
+    found = [builder.add(Op.KTH, a, attrs=(k,), space=space) for k, space in spaces]
+    total = a
+    for one in found:
+        total = builder.add(Op.ADD, total, one)
+    plan = compile_graph(builder.graph(total))
+    x = torch.randn(5, 7)
+    tensors = TensorSet("t", torch.zeros(5, 7), {"a": x})
+    over = {ROW: 1, COL: 0}
+    wanted = x.clone()
+    for k, space in spaces:
+        flat = x.flatten().kthvalue(k).values
+        wanted = wanted + (flat if space is ALL else x.kthvalue(k, over[space], True).values)
+    torch.testing.assert_close(CpuBackend().update(plan, tensors), wanted)
+
+
 # ---- leaves ---------------------------------------------------------------------------------------
 
 
