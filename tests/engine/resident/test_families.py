@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.merge import merge_to_folder
+from selfdev_engine.engine.plans.cells import Cells
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.resident.client import Client
@@ -131,7 +132,8 @@ def check_swap(worker: Worker, sandbox: Sandbox, folder: Path, include: str) -> 
     )  # fmt: skip
     with Tracer(TraceSettings(), sandbox) as tracer:
         bank = Bank.open(base, experts, include)
-        plan = Planner(bank, tracer, get_backend("cpu"), 0, folder).plan(PROGRAM)
+        cells = Cells.of(bank.selection, tracer, None)
+        plan = Planner(bank, tracer, get_backend("cpu"), 0, cells).plan(PROGRAM)
     live = worker.apply("target", plan.to_bytes())["weights_fingerprint"]  # pyright: ignore
     assert live == folder_fingerprint(folder / "out") == read_again(worker)
     assert live != worker.restore("target")["weights_fingerprint"] == folder_fingerprint(base)
