@@ -2,34 +2,106 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from .schema import FIRST_VERSION, VERSION, version_of
 
+# Maps SQLite's primary result codes for what the system refuses to words for it.
+REFUSALS = {
+    sqlite3.SQLITE_FULL: "the disk is full; what was stored before is kept: free some space",
+    sqlite3.SQLITE_IOERR: "the disk is full or failing; what was stored before is kept",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must be there and writable",
+    sqlite3.SQLITE_BUSY: "another process is writing to it",
+    sqlite3.SQLITE_LOCKED: "another process is writing to it",
+    sqlite3.SQLITE_PERM: "access is refused",
+}
 
-def connect(name: str, **options: bool) -> sqlite3.Connection:
-    """Connect to SQLite so that transactions are explicit and rows have names."""
-    db = sqlite3.connect(name, isolation_level=None, **options)
-    db.row_factory = sqlite3.Row
+
+class NamedConnection(sqlite3.Connection):
+    """A connection that turns what the system refuses into a UsageError that names the file."""
+
+    place = ""
+    # The folder of a copy that is read in place of the file.
+    copied: tempfile.TemporaryDirectory[str] | None = None
+
+    def execute(self, *words: Any) -> sqlite3.Cursor:
+        with refusing(self.place):
+            return super().execute(*words)
+
+    def executemany(self, *words: Any) -> sqlite3.Cursor:
+        with refusing(self.place):
+            return super().executemany(*words)
+
+    def close(self) -> None:
+        super().close()
+        if self.copied:
+            self.copied.cleanup()
+
+    def executescript(self, *words: Any) -> sqlite3.Cursor:
+        with refusing(self.place):
+            return super().executescript(*words)
+
+
+@contextmanager
+def refusing(place: str) -> Iterator[None]:
+    """Turn what the system refuses into a UsageError; other errors of SQLite pass."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code not in REFUSALS:
+            raise
+        raise UsageError(f"{place}: {error}: {REFUSALS[code]}") from None
+
+
+def connect(name: str, place: str = "", **options: bool) -> NamedConnection:
+    """Connect to SQLite so that transactions are explicit and rows have names.
+
+    Messages call the file `place`, or `name` without one.
+    """
+    with refusing(place or name):
+        db = sqlite3.connect(name, isolation_level=None, factory=NamedConnection, **options)
+    db.place, db.row_factory = place or name, sqlite3.Row
     return db
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> NamedConnection:
     """Connect read-only.
 
     Where the folder cannot be written, no other process may write either, so the file is read as it
-    is: SQLite would need a file beside it to see a writer's changes.
+    is: SQLite would need a file beside it to see a writer's changes. The log that a killed writer left
+    beside it is read in a copy.
     """
-    uri = path.absolute().as_uri()
+    uri, place = path.absolute().as_uri(), str(path)
     try:
-        db = connect(f"{uri}?mode=ro", uri=True)
+        db = connect(f"{uri}?mode=ro", place, uri=True)
         version_of(db)
-    except sqlite3.OperationalError:
-        db = connect(f"{uri}?mode=ro&immutable=1", uri=True)
+    except UsageError:
+        if not path.is_file():
+            raise
+        log = path.with_name(f"{path.name}-wal")
+        if log.is_file() and log.stat().st_size:
+            return connect_to_copy(path, log)
+        db = connect(f"{uri}?mode=ro&immutable=1", place, uri=True)
+    return db
+
+
+def connect_to_copy(path: Path, log: Path) -> NamedConnection:
+    """Connect to a copy of the database and its log. The copy goes with the connection."""
+    scratch = tempfile.TemporaryDirectory(prefix="selfdev-run-")
+    copy = Path(scratch.name) / path.name
+    shutil.copyfile(path, copy)
+    shutil.copyfile(log, copy.with_name(log.name))
+    db = connect(str(copy), str(path))
+    db.copied = scratch
     return db
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..output.claim import one_writer
 from ..output.folder import check_apart, real
-from ..records.store import connect_to_read
+from ..records.database import connect_to_read
 from ..weights.checkpoint import Checkpoint
 
 CONFIG, DATABASE, LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
@@ -65,7 +65,7 @@ def is_run(folder: Path) -> bool:
     try:
         with closing(connect_to_read(folder / DATABASE)) as db:
             found = {row["name"] for row in db.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.Error:
+    except (sqlite3.Error, UsageError):
         return False
     return found.issuperset(TABLES)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records import database
 from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 
@@ -190,3 +191,67 @@ def test_look_ups_are_by_index_at_100_000_candidates(path):
         assert not [step for step in steps if step.startswith("SCAN")], (query, steps)
     used = " ".join(step for steps in plans.values() for step in steps)
     assert all(f"INDEX {name}" in used for name in ("by_fingerprint", "by_norm", "by_score"))
+
+
+# ---- disks
+
+
+def test_a_full_disk_is_said_also_at_the_commit(path):
+    """What was stored before stays, and the store goes on once there is room."""
+    with Store.open(path) as store:
+        with store.transaction():
+            store.add_candidates([{"id": "kept", "source": "x"}])
+        (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+        store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with (
+            pytest.raises(UsageError, match=r"run\.db: .*full.*free some space"),
+            store.transaction(),
+        ):
+            store.add_candidates([{"id": "lost", "source": "y" * 100_000}])
+        with pytest.raises(UsageError, match=r"run\.db: .*full"):
+            store.set_setting("large", "z" * 100_000)
+        store._db.execute(f"PRAGMA max_page_count = {pages + 1000}")
+        with store.transaction():
+            store.add_candidates([{"id": "later", "source": "z"}])
+        assert [c.id for c in store.candidates()] == ["kept", "later"]
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records.store import Store
+with Store.open(Path(sys.argv[1])) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    try:
+        with store.transaction():
+            store.add_candidates({"id": str(i), "source": "y" * 5000} for i in range(300))
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_a_disk_that_refuses_is_said(path):
+    done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True)
+    assert f"{path}: " in done.stdout and "disk" in done.stdout, done.stderr
+
+
+def test_what_a_killed_writer_left_in_the_log_is_read_where_nothing_can_be_written(
+    path, tmp_path, monkeypatch
+):
+    """As for a user who may only read: SQLite itself then wants a file beside the database."""
+    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    assert (tmp_path / "run.db-wal").stat().st_size
+    (tmp_path / "run.db-shm").unlink(missing_ok=True)
+    real_connect = database.connect
+
+    def refuse(name, place="", **options):
+        if name.endswith("?mode=ro"):
+            raise UsageError("unable to open database file")
+        return real_connect(name, place, **options)
+
+    monkeypatch.setattr(database, "connect", refuse)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with Store.read(path) as store:
+        assert [c.id for c in store.candidates()] == ["kept"]
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
