@@ -230,11 +230,13 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
 
     task = config.task
     if task.startswith("jsonl:"):
-        task = f"jsonl:{(folder / task.removeprefix('jsonl:')).resolve()}"
+        task = f"jsonl:{(folder / Path(task.removeprefix('jsonl:')).expanduser()).resolve()}"
     prompt = config.generation.prompt
     generation = config.generation
     if prompt != "default":
-        generation = generation.model_copy(update={"prompt": str((folder / prompt).resolve())})
+        generation = generation.model_copy(
+            update={"prompt": str((folder / Path(prompt).expanduser()).resolve())}
+        )
     return config.model_copy(
         update={
             "base": place(config.base),

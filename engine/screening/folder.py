@@ -20,6 +20,7 @@ from ..output.claim import check_free
 from ..output.folder import check_writable, real
 from ..records.candidate import BASE, clean
 from ..records.store import Store
+from ..tasks.load import path_of
 from ..weights.locate import locate
 from .place import (
     CONFIG,
@@ -183,7 +184,7 @@ def comparable(settings: ScreenSettings) -> dict[str, object]:
     plain["base"] = str(locate(settings.base).absolute())
     plain["experts"] = {n: str(locate(p).absolute()) for n, p in settings.experts.items()}
     if settings.task.startswith("jsonl:"):
-        plain["task"] = f"jsonl:{Path(settings.task.removeprefix('jsonl:')).absolute()}"
+        plain["task"] = f"jsonl:{path_of(settings.task).absolute()}"
     return plain
 
 

@@ -94,5 +94,7 @@ def places_read(settings: ScreenSettings) -> dict[str, Path]:
     if settings.task.startswith("jsonl:"):
         places["the task"] = file = path_of(settings.task)
         if is_yaml(file):
-            places["the task's questions"] = file.parent / read_task_file(file).path
+            places["the task's questions"] = (
+                file.parent / Path(read_task_file(file).path).expanduser()
+            )
     return places

@@ -22,7 +22,7 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
     seen: dict[str, str] = {}
     for place in places:
         empty = True
-        for where, name, text in read_place(Path(place)):
+        for where, name, text in read_place(Path(place).expanduser()):
             empty = False
             check_name(where, name, seen)
             programs.append((name, text))

@@ -41,7 +41,7 @@ def is_yaml(path: Path) -> bool:
 
 def load_jsonl(spec: str, path: Path) -> Task:
     file = read_task_file(path) if is_yaml(path) else TaskFile(path=path.name)
-    questions = questions_of(rows_of(path.parent / file.path), file.template)
+    questions = questions_of(rows_of(path.parent / Path(file.path).expanduser()), file.template)
     stop = (file.stop,) if isinstance(file.stop, str) else tuple(file.stop)
     if "" in stop:
         raise UsageError(f"{path}: an empty stop string would end every answer at once")

@@ -35,4 +35,4 @@ def path_of(spec: str) -> Path:
     kind, colon, path = spec.partition(":")
     if kind != "jsonl" or not (colon and path):
         raise UsageError(f"--task {spec}: no such task; there are {', '.join(KNOWN)}")
-    return Path(path)
+    return Path(path).expanduser()

@@ -9,6 +9,7 @@ import click
 
 from ...engine.errors import PartlyDone, UsageError, keeping
 from .command import Result, command
+from .options import PLACE
 from .progress import Bar
 
 
@@ -28,7 +29,7 @@ def render(result: Result) -> str:
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @click.option(
     *("--zoo", "zoo"),
-    type=click.Path(path_type=Path),
+    type=PLACE,
     default=Path("zoo/tiny"),
     show_default=True,
     help="Folder of the zoo whose models and questions the row `screen` uses.",
@@ -42,7 +43,7 @@ def render(result: Result) -> str:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Write the result as JSON to this file instead of bench/results/DATE-TIME.json.",
 )
 def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | None) -> Result:

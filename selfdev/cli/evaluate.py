@@ -10,6 +10,7 @@ from ...engine.errors import UsageError
 from ..sizes import parse_bytes
 from .command import Result, command, counted
 from .options import (
+    PLACE,
     engine_option,
     environment_options,
     shots_option,
@@ -36,7 +37,7 @@ def render_eval(result: Result) -> str:
 @click.option(
     "--log-samples",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Write every question with its answer and grade to this file, as lines of JSON.",
 )
 @environment_options
@@ -77,7 +78,7 @@ def render_grade(result: Result) -> str:
 
 
 @command("grade", render_grade)
-@click.argument("responses", metavar="RESPONSES.jsonl", type=click.Path(path_type=Path))
+@click.argument("responses", metavar="RESPONSES.jsonl", type=PLACE)
 @click.option(
     "--task",
     required=True,
@@ -124,7 +125,7 @@ def render_compare(result: Result) -> str:
 
 
 @command("compare", render_compare)
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=PLACE)
 @click.argument("first", metavar="FIRST")
 @click.argument("second", metavar="SECOND")
 @split_option

@@ -9,7 +9,7 @@ import click
 
 from ..sizes import parse_bytes
 from .command import Result, command, counted, importing
-from .options import environment_options, model_options, parse_experts, parse_params
+from .options import PLACE, environment_options, model_options, parse_experts, parse_params
 from .progress import Bar
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def load_torch() -> None:
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder to write the checkpoint to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")

@@ -18,6 +18,23 @@ MOST_ELEMENTS = 1 << 33
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class Place(click.ParamType):
+    """A path in which ~ is home, also in --out=~/merged, where a shell leaves it as it is."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            self.fail(f"{value}: {error}", param, ctx)
+
+
+PLACE = Place()
+
+
 def stack(*decorators: Decorator) -> Decorator:
     """Join decorators into one; --help lists their options in this order."""
 
@@ -52,7 +69,7 @@ seed_option = click.option(
 )
 data_option = click.option(
     *("--data", "data"),
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder with the data of gsm8k or math, to use instead of the hub.",
 )
 unsafe_option = click.option(

@@ -15,6 +15,7 @@ from ..capacity import plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command
 from .options import (
+    PLACE,
     accept_engine_option,
     check_gpus,
     data_option,
@@ -65,11 +66,11 @@ def render_run(result: Result) -> str:
 
 
 @command("run", render_run)
-@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.argument("config", metavar="CONFIG", type=PLACE)
 @click.option(
     "--run",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder of the run. [default: runs/<config name>]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped before its end.")
@@ -133,8 +134,8 @@ def run_command(
 
 
 @command("report", lambda result: result["report"])
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The page.  [RUN/report.html]")
+@click.argument("folder", metavar="RUN", type=PLACE)
+@click.option("--out", type=PLACE, help="The page.  [RUN/report.html]")
 def report_command(folder: Path, out: Path | None) -> Result:
     """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only."""
     from ..report import write_report
@@ -144,12 +145,12 @@ def report_command(folder: Path, out: Path | None) -> Result:
 
 
 @command("export", lambda result: result["out"])
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=PLACE)
 @click.argument("candidate", metavar="CANDIDATE")
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder to write the checkpoint to.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")

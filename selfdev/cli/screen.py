@@ -13,6 +13,7 @@ from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command, counted
 from .options import (
+    PLACE,
     accept_engine_option,
     check_gpus,
     engine_option,
@@ -37,7 +38,7 @@ def render(result: Result) -> str:
         result["candidates"], key=lambda c: -1.0 if c["score"] is None else c["score"], reverse=True
     )
     lines = [line(c) for c in [result["base"], *ranked]]
-    return "\n".join([*lines, summary(result)])
+    return "\n".join([*lines, *result["notes"], summary(result)])
 
 
 def summary(result: Result) -> str:
@@ -128,7 +129,7 @@ def check_race(race: str, top: int | None) -> None:
 @click.option(
     *("--run", "folder"),
     required=True,
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder of the run. If it holds this run already, the run goes on.",
 )
 @click.option(
@@ -206,7 +207,7 @@ def screen_command(
     )
     if plan:
         return {"plan": plan_screening(programs, settings, gpus, folder)}
-    also_read = {f"the program {place}": Path(place) for place in programs}
+    also_read = {f"the program {place}": Path(place).expanduser() for place in programs}
     texts = read_checked(programs, settings, folder, also_read)
     from ...engine.screen import screen_programs  # torch: only once the input is known to be good
 

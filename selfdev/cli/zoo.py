@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .command import Result, command
+from .options import PLACE
 from .progress import Bar
 
 
@@ -21,7 +22,7 @@ def render(result: Result) -> str:
 
 
 @command("zoo", render)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=PLACE)
 @click.option(
     "--size",
     type=click.Choice(["tiny", "smollm2"]),

@@ -53,7 +53,7 @@ def read_program(
 
     Raises UsageError or Rejected.
     """
-    path = Path(place)
+    path = Path(place).expanduser()
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
     is_ours = not path.is_file()
