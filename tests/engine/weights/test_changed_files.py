@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.errors import PartlyDone, UsageError
 from selfdev_engine.engine.merge import merge_to_folder
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.records.store import Store
@@ -143,8 +143,11 @@ def test_a_file_that_changes_during_a_screening_ends_it_with_its_name(small_mode
     programs = [(f"p{i}", BODY.format(f"{i + 2} * a.abs() - b")) for i in range(12)]
     file = file_of(tmp_path, "x")
     run, watcher = tmp_path / "run", Watcher(lambda: os.truncate(file, 0))
-    with pytest.raises(UsageError, match=r"x/model\.safetensors: changed while it was in use"):
+    with pytest.raises(
+        PartlyDone, match=r"x/model\.safetensors: changed while it was in use"
+    ) as found:
         screen_programs(programs, settings, run, watcher)
+    assert isinstance(found.value.cause, UsageError)
     with Store.read(run / "run.db") as store:
         decided = [c for c in store.candidates() if c.status]
         assert {c.status for c in decided} == {"scored"}
