@@ -37,7 +37,7 @@ from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
 from .screening.outcomes import Outcomes, to_json
-from .screening.pipeline import THREADS, Screener
+from .screening.pipeline import THREADS, Screener, score_base
 from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
 from .screening.race_asking import open_race, recall
@@ -179,7 +179,7 @@ def result_of(
 
 def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> None:
     """Score the base, then decide those of these candidates that are not decided, in order."""
-    screener.score_base()
+    score_base(screener)
     done = len(names) - sum(1 for _ in screener.store.undecided(names))
 
     def decided() -> None:

@@ -23,7 +23,7 @@ from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
-from ..engine.screening.pipeline import Screener
+from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE
 from ..engine.screening.session import TARGET
 from ..engine.weights.checkpoint import Checkpoint
@@ -64,7 +64,7 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
         screener.session.start()
         progress.stage("base", 1)
-        screener.score_base()
+        score_base(screener)
         begun()
         with keeping(lambda: run_result(store, config, folder)):
             result = Loop(config, folder, store, screener, progress).run()

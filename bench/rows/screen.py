@@ -21,7 +21,7 @@ from ...engine.merge import merge_to_folder
 from ...engine.program import extract
 from ...engine.records.store import Store
 from ...engine.screen import open_screener, run_candidates
-from ...engine.screening.pipeline import Screener
+from ...engine.screening.pipeline import Screener, score_base
 from ...engine.screening.settings import ScreenSettings
 from ..registry import Row
 
@@ -99,7 +99,7 @@ def screened(
             {"id": i, "source": s} for i, s in zip(["base", *names], ["", *sources], strict=True)
         )
         with open_screener(settings, store, folder) as screener:
-            screener.score_base()
+            score_base(screener)
             warm_up(screener, names[:2])
             run_candidates(screener, names, Quiet())
             usage = screener.session.usage

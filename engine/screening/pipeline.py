@@ -75,24 +75,6 @@ class Screener:
         self.session.stop()
         self.compiler.close()
 
-    def score_base(self) -> None:
-        """Score the base, as candidate `base`, unless it has a score already."""
-        if self.store.score(BASE):
-            return
-        with self.store.transaction():
-            if self.store.candidate(BASE) is None:
-                self.store.add_candidates([{"id": BASE, "source": None}])
-        began = time.monotonic()
-        prints = self.session.client.restore()
-        score, samples = evaluate(self.session.client, TARGET, self.task, "dev")
-        answers = Answers(prints, score, samples, time.monotonic() - began)
-        self.preparer.check_models()
-        with self.store.transaction():
-            threads = self.session.usage.threads
-            self.store.set_setting(THREADS, threads)
-            self.store.add_event(THREADS, threads=threads, seconds=self.session.trials)
-            self.outcomes.base(prints, answers, self.made_with)
-
     # ---- the order of work
 
     def screen(self, candidates: Iterable[Candidate], decided: Callable[[], None]) -> None:
@@ -125,7 +107,7 @@ class Screener:
             raise
         finally:
             self.session.usage.wall_s += time.monotonic() - began
-            self.preparer.twins.recent.clear()
+            self.preparer.forget()
             pool.shutdown(cancel_futures=True)
 
     def _is_far_ahead(self, num_waiting: int) -> bool:
@@ -191,6 +173,25 @@ class Screener:
                 return self.outcomes.failed(candidate, Failure(detail))
             self.session.start()
             asked = pool.submit(self.asker.ask, candidate, survey)
+
+
+def score_base(screener: Screener) -> None:
+    """Score the base, as candidate `base`, unless it has a score already."""
+    if screener.store.score(BASE):
+        return
+    with screener.store.transaction():
+        if screener.store.candidate(BASE) is None:
+            screener.store.add_candidates([{"id": BASE, "source": None}])
+    began = time.monotonic()
+    prints = screener.session.client.restore()
+    score, samples = evaluate(screener.session.client, TARGET, screener.task, "dev")
+    answers = Answers(prints, score, samples, time.monotonic() - began)
+    screener.preparer.check_models()
+    with screener.store.transaction():
+        threads = screener.session.usage.threads
+        screener.store.set_setting(THREADS, threads)
+        screener.store.add_event(THREADS, threads=threads, seconds=screener.session.trials)
+        screener.outcomes.base(prints, answers, screener.made_with)
 
 
 def answers_of(asked: Future[Answers], preparer: Preparer) -> Answers:

@@ -87,6 +87,12 @@ class Preparer:
         if self.held.pop(name, None):
             self._drop_files()
 
+    def forget(self) -> None:
+        """Forget all that was prepared: candidates that are not decided are prepared again."""
+        self.twins.recent.clear()
+        self.held.clear()
+        self._drop_files()
+
     def _drop_files(self) -> None:
         self.updates.keep_only({plan.fingerprint for plan in self.held.values()})
 
