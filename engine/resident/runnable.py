@@ -18,10 +18,10 @@ MIXTURES = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 # Files that an engine parses.
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-# Files of a tokenizer, by how their names begin or end.
-TOKENIZER = re.compile(
-    r"(tokenizer|vocab|merges|spiece|sentencepiece|tekken)|.*\.(model|tiktoken)$"
-)
+# Files that hold the words of a tokenizer.
+WORDS = re.compile(r"(tokenizer\.json|vocab|spiece|sentencepiece|tekken)|.*\.(model|tiktoken)$")
+# Tokenizers of bytes or characters, which have no words; only their config names them.
+BYTE_TOKENIZERS = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | None = None) -> int:
@@ -31,12 +31,8 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     """
     check_plain("", checkpoint)
     check_config(checkpoint)
+    check_tokenizer(checkpoint.folder)
     files = sorted(checkpoint.folder.iterdir())
-    if not any(TOKENIZER.match(path.name) for path in files):
-        raise UsageError(
-            f"{checkpoint.folder}: has no tokenizer (tokenizer.json and the like), so nothing can be asked: "
-            "copy the tokenizer of the model that it was made from into the folder"
-        )
     for path in files:
         if ADAPTER.match(path.name):
             raise UsageError(
@@ -49,6 +45,19 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     if engine == "vllm" and not any(Path(gpu).exists() for gpu in GPUS):
         check_dense(checkpoint)
     return context_of(checkpoint, max_model_len)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise UsageError where a model's folder has no tokenizer."""
+    if any(WORDS.match(path.name) for path in folder.iterdir()):
+        return
+    config = folder / "tokenizer_config.json"
+    if config.is_file() and any(name in config.read_text() for name in BYTE_TOKENIZERS):
+        return
+    raise UsageError(
+        f"{folder}: has no tokenizer (tokenizer.json, tokenizer.model or the like), so nothing can be "
+        "asked: copy the tokenizer of the model that it was made from into the folder"
+    )
 
 
 def check_dense(checkpoint: Checkpoint) -> None:

@@ -23,6 +23,7 @@ class FakeWorker:
     """Answers every question with 0, and says which weights it holds."""
 
     engine = "fake 1"
+    decoding = ""
 
     def __init__(self, live: str) -> None:
         self.live = live

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from selfdev_engine.engine.errors import UsageError
-from selfdev_engine.engine.screening import inputs
+from selfdev_engine.engine.resident.runnable import check_tokenizer
 from selfdev_engine.engine.screening.place import LOCK
 from selfdev_engine.selfdev import train
 from selfdev_engine.selfdev.config import load_config
@@ -194,9 +194,8 @@ def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, plac
 
 def test_a_tokenizer_without_words_is_one(tmp_path, small_models):
     """A byte tokenizer has none; only its config says so."""
-    from selfdev_engine.engine.weights.checkpoint import Checkpoint
 
     folder = shutil.copytree(small_models / "base", tmp_path / "bytes")
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
-    inputs.check_tokenizer(Checkpoint.open(str(folder)))
+    check_tokenizer(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,9 +16,9 @@ BODY = "def merge_models(d, device):\n    return sum(d.values())\n"
 
 
 def card(code: str = BODY, expert: str = "x", include: str = "mlp", **params: Any) -> str:
-    folders = {name: SimpleNamespace(folder=Path(f"/models/{name}")) for name in ("base", expert)}
+    base, other = (SimpleNamespace(known_as=name) for name in ("base", expert))
     selection: Any = SimpleNamespace(
-        base=folders["base"], experts={expert: folders[expert]}, include=include
+        base=base, experts={expert: other}, models=(base, other), include=include
     )
     return model_card(Program(code, code, params=params), selection, Plan({}, "cafe"), "beef")
 

@@ -51,6 +51,7 @@ def samples(right: list[bool]) -> list[Sample]:
 
 @pytest.fixture
 def run(tmp_path):
+    (tmp_path / "config.yaml").write_text("base: b\nexperts: {x: x}\n")
     with Store.open(tmp_path / "run.db") as store, store.transaction():
         store.add_candidates({"id": i, "source": "x"} for i in ("base", "good", "copy", "bad"))
         for name, right in (("base", [False] * 8), ("good", [True] * 7 + [False])):
