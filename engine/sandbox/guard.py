@@ -81,7 +81,9 @@ NAMESPACES = {
     "pid": 0x20000000,
 }
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
-SYS_LANDLOCK_CREATE, SYS_LANDLOCK_RESTRICT = 444, 446
+SYS_LANDLOCK_CREATE, SYS_LANDLOCK_RESTRICT, SYS_MSEAL = 444, 446, 462
+PROT_READ, PROT_WRITE, MAP_PRIVATE = 1, 2, 2
+MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 def call(name: str, *args: object) -> None:
@@ -177,6 +179,27 @@ def give_up_root() -> None:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def map_sealed(
+    descriptor: int, offset: int, size_bytes: int, shared: bool
+) -> ctypes.Array[ctypes.c_char]:
+    """Maps a part of a file for the rest of this process: for reading, or shared for writing.
+
+    It can be neither unmapped nor changed (mseal, Linux 6.10), or its address space would be free for
+    memory of the process's own. Older kernels leave it unsealed.
+    """
+    libc.mmap.restype = ctypes.c_void_p
+    kinds = (PROT_READ | PROT_WRITE, MAP_SHARED) if shared else (PROT_READ, MAP_PRIVATE)
+    words = (ctypes.c_size_t(size_bytes), *kinds, descriptor, ctypes.c_long(offset))
+    address = libc.mmap(None, *words)
+    if address in (None, MAP_FAILED):
+        code = ctypes.get_errno()
+        raise OSError(code, f"mmap: {os.strerror(code)}")
+    libc.syscall(
+        SYS_MSEAL, ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), ctypes.c_ulong(0)
+    )
+    return (ctypes.c_char * size_bytes).from_address(address)
 
 
 def die_with_parent() -> None:

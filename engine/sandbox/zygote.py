@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 import importlib
 import json
-import mmap
 import os
 import select
 import socket
@@ -119,7 +118,10 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
     """Locks itself in, then serves requests as long as the driver has more. Never returns."""
     try:
         setup = protocol.Setup.of(protocol.receive(descriptors[0]))
-        maps = [map_range(descriptors[1 + one.file], one) for one in setup.maps]
+        maps = [
+            guard.map_sealed(descriptors[1 + m.file], m.offset, m.size_bytes, m.shared)
+            for m in setup.maps
+        ]
         os.dup2(descriptors[0], guard.CHANNEL)
         # 1 and 2 become /dev/null, as 0 is: an open descriptor would pass every file layer.
         for target in (1, 2):
@@ -136,13 +138,6 @@ def child(module: ModuleType, lock: Lock, descriptors: list[int]) -> None:
         protocol.send(guard.CHANNEL, {"done": fault})
     finally:
         os._exit(0)
-
-
-def map_range(descriptor: int, part: protocol.Map) -> mmap.mmap:
-    """Maps a part of a file: for reading, or, where it is shared, for what the driver shall read."""
-    kind = mmap.MAP_SHARED if part.shared else mmap.MAP_PRIVATE
-    rights = mmap.PROT_READ | (mmap.PROT_WRITE if part.shared else 0)
-    return mmap.mmap(descriptor, part.size_bytes, flags=kind, prot=rights, offset=part.offset)
 
 
 if __name__ == "__main__":

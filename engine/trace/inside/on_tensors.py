@@ -6,9 +6,8 @@ shared with the driver, for an update.
 
 from __future__ import annotations
 
+import ctypes
 import math
-import mmap
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,11 +22,13 @@ from ..wire import dtype_name, pack_tensor
 from .faults import WrongShape, kind_of
 from .program import load
 
+# Mapped memory; all but the last is for reading only.
+Memory = ctypes.Array[ctypes.c_char]
 # The graph that the latest request brought; most tensors of a candidate share theirs.
 latest: list[TraceGraph] = []
 
 
-def serve_tensor(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str, Any]:
+def serve_tensor(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, Any]:
     """Does what `do` says: "values", "sizes" or "update" by a graph, or an update by a "function".
 
     An error that torch raises on a graph's numbers is an answer: {"error": text}.
@@ -50,7 +51,7 @@ def serve_tensor(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str
     return {"status": "ok", "values": [pack_tensor(result) for result in results]}
 
 
-def task_vectors(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str, Tensor]:
+def task_vectors(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, Tensor]:
     """The float32 task vectors by expert, in the shape of the request. They are this process's own."""
     base, *experts = (mapped(maps, part) for part in request["parts"])
     shape, base = request["shape"], base.float()
@@ -58,17 +59,12 @@ def task_vectors(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str
     return dict(zip(request["names"], vectors, strict=True))
 
 
-def mapped(maps: Sequence[mmap.mmap], part: Sequence[Any]) -> Tensor:
+def mapped(maps: Sequence[Memory], part: Sequence[Any]) -> Tensor:
     """A tensor in a map: [number of the map, bytes before it, dtype, count of elements]."""
     number, offset, dtype, count = part
     if not count:
         return torch.empty(0, dtype=getattr(torch, dtype))
-    with warnings.catch_warnings():
-        # It is not writable, and nobody writes to it.
-        warnings.simplefilter("ignore")
-        return torch.frombuffer(
-            maps[number], dtype=getattr(torch, dtype), count=count, offset=offset
-        )
+    return torch.frombuffer(maps[number], dtype=getattr(torch, dtype), count=count, offset=offset)
 
 
 def by_function(request: dict[str, Any], vectors: dict[str, Tensor]) -> Tensor:
@@ -83,7 +79,7 @@ def by_function(request: dict[str, Any], vectors: dict[str, Tensor]) -> Tensor:
     return result.detach()
 
 
-def keep(update: Tensor, vectors: dict[str, Tensor], maps: Sequence[mmap.mmap]) -> dict[str, Any]:
+def keep(update: Tensor, vectors: dict[str, Tensor], maps: Sequence[Memory]) -> dict[str, Any]:
     """Writes an update as float32 where the driver reads it."""
     count = math.prod(next(iter(vectors.values())).shape)
     if count:

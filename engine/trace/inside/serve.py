@@ -10,7 +10,6 @@ import faulthandler
 import io
 import itertools
 import linecache
-import mmap
 import os
 import signal
 import sys
@@ -27,7 +26,7 @@ from ..torch_start import leave_compiler_out
 from .attempts import attempted, watched
 from .faults import WrongShape, rejection_of
 from .lazy import LazyMode
-from .on_tensors import serve_tensor
+from .on_tensors import Memory, serve_tensor
 from .program import FILENAME, load
 from .recorder import Node, Recorder, Unsupported
 from .rules import RULES
@@ -95,7 +94,7 @@ def warm_up() -> None:
     trace_view(request, (4, 6), lambda question: {})
 
 
-def serve(request: dict[str, Any], maps: Sequence[mmap.mmap]) -> dict[str, Any]:
+def serve(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, Any]:
     """The reply: {"status": "ok", ...} or {"status": "rejected", "kind", "detail", "line"}.
 
     One child may serve a program for several tensors, one call after another. A request with "do" is

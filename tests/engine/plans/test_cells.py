@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from selfdev_engine.engine.plans.plan import Computed, Eager, Hybrid, Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.plans.updates import Updates
 from selfdev_engine.engine.program import extract
+from selfdev_engine.engine.sandbox import guard
 from selfdev_engine.engine.trace.graph import Ref, TraceGraph, TraceNode
 from selfdev_engine.engine.trace.replay import replay
 from selfdev_engine.engine.trace.settings import TraceSettings
@@ -183,6 +186,39 @@ def test_a_hostile_function_ends_with_itself(bank, tracer, tmp_path, name):
     assert time.monotonic() - began < 20
     assert list(tmp_path.iterdir()) == []
     assert isinstance(run("pass"), Plan)
+
+
+UNMAP = """    import ctypes, sys
+    libc = ctypes.CDLL(None)
+    frame = sys._getframe()
+    while "attempts" not in frame.f_locals:
+        frame = frame.f_back
+    maps, ends = frame.f_locals["maps"], []
+    for one in maps:
+        start = torch.frombuffer(one, dtype=torch.uint8).data_ptr() // 4096 * 4096
+        ends.append(libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(len(one))))
+    # Otherwise the verdict would be that ctypes is forbidden.
+    frame.f_locals["attempts"].clear()
+    raise RuntimeError(f"unmapped {ends.count(0)} of {len(maps)}")
+"""
+
+
+def can_seal() -> bool:
+    return (
+        ctypes.CDLL(None).syscall(guard.SYS_MSEAL, ctypes.c_void_p(0), ctypes.c_size_t(0), 0) == 0
+    )
+
+
+@pytest.mark.skipif(not can_seal(), reason="this kernel has no mseal (Linux 6.10)")
+def test_a_cell_cannot_free_the_room_of_its_maps(bank, tracer, tmp_path):
+    """Unmapped checkpoints would be address space for memory of its own, beyond its limit."""
+    plan = Eager(extract(HEAD + UNMAP), 0, "forced")
+    cells = Cells.of(bank.selection, tracer, None)
+    found = Updates(cells, tmp_path, num_cores=1).computed(
+        Plan(dict.fromkeys(bank.selection.names, plan), "unmap")
+    )
+    assert isinstance(found, Rejection)
+    assert re.search(r"unmapped 0 of [1-9]", found.detail), found
 
 
 def test_what_would_take_too_long_is_refused_at_its_first_tensor(bank, tracer, tmp_path):
