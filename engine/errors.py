@@ -41,8 +41,12 @@ def in_one_line(text: str) -> str:
 
 
 def printable(text: object, most: int = MAX_TEXT) -> str:
-    """A child's text, escaped and cut."""
-    return visible(str(text)[:most])[:most]
+    """A child's text, escaped and cut. It may be any JSON, such as lists within lists."""
+    try:
+        words = str(text)
+    except RecursionError:
+        words = "(text that nests too deeply)"
+    return visible(words[:most])[:most]
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class Child:
                     self._handle(decode(body))
         except BadFrame as error:
             self._finish(Rejection("violation", f"malformed reply: {error}"))
+        except RecursionError:
+            self._finish(Rejection("violation", "malformed reply: it nests too deeply"))
 
     def _handle(self, message: Json) -> None:
         if isinstance(done := message.get("done"), dict):

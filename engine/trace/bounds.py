@@ -20,6 +20,7 @@ MAX_RANK = 8  # dimensions of any tensor
 MAX_LIST = 16  # sizes or axes in one list; padding has two for each dimension
 MAX_INT = 1 << 40  # magnitude of a size, an axis or a step
 MAX_CONSTANT_ELEMENTS = 65_536  # numbers of one tensor that is sent with the graph
+MAX_CONSTANTS_ELEMENTS = 1 << 18  # numbers of all such tensors of one trace
 MAX_ANSWER_ELEMENTS = 4_096  # numbers in one answer to a value question
 MAX_DRAWS = 1_000  # random draws whose keys are worked out again
 MAX_WORK = 2e13  # scalar operations; three SVDs of a 4096 x 14336 matrix are below it
@@ -60,12 +61,17 @@ class Budget:
 
     inputs_bytes: int = 0
     work: float = 0.0
+    constants_elements: int = 0
 
     @property
     def limit_bytes(self) -> int:
         return max(LEAST_INTERMEDIATE_BYTES, MAX_INTERMEDIATE_FACTOR * self.inputs_bytes)
 
     def fits(self, op: str, outputs: list[Tensor]) -> str | None:
+        if op == "const":
+            self.constants_elements += sum(one.numel() for one in outputs)
+        if self.constants_elements > MAX_CONSTANTS_ELEMENTS:
+            return f"more than {MAX_CONSTANTS_ELEMENTS} numbers in constant tensors: compute them"
         for one in outputs:
             size = one.numel() * one.element_size()
             if size > self.limit_bytes:

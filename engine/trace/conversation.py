@@ -126,6 +126,8 @@ class Conversation:
             graph = self._final(reply)
         except Rejected as refused:
             return refused.rejection
+        except RecursionError:
+            return Rejection("violation", "malformed graph: it nests too deeply")
         view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""), OUTPUT_CHARACTERS)
         keys = self._draw_keys(reply, graph)

@@ -18,7 +18,7 @@ class TraceSettings:
     """Budgets of one trace. docs/sandbox.md lists all of its limits."""
 
     timeout_s: float = 10.0
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 768 << 20
     eager_tier: bool = True
     replay_limit_s: float = 120.0  # for all updates of one program that torch computes
     slots: int = 2  # traces in flight

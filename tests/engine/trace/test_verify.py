@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -34,6 +35,17 @@ def prepared() -> GraphReader:
         ]
     )
     return graph
+
+
+def test_all_constants_of_a_trace_are_bounded():
+    """The driver keeps them as Python numbers, for every tensor of a candidate."""
+    most, graph = 1 << 18, reader()
+    one = {"dtype": "int8", "shape": [1 << 16], "data": base64.b64encode(bytes(1 << 16)).decode()}
+    node = ["const", [{"c": one}], {}, None, None]
+    graph.extend([node] * (most >> 16))
+    with pytest.raises(Rejected) as refused:
+        graph.extend([node])
+    assert refused.value.rejection.kind == "memory"
 
 
 X, HUGE, F = {"n": 0}, 10**400, {"f": "0x1p-3"}
