@@ -60,8 +60,11 @@ class ZygoteProcess:
 
     def wait_ready(self) -> None:
         """Waits until it can fork. Raises UsageError if it cannot start: no program is to blame."""
-        if self._ready:
-            return
+        with self._speaking:
+            if not self._ready:
+                self._wait_ready()
+
+    def _wait_ready(self) -> None:
         self.control.settimeout(START_S)
         try:
             assert "ready" in self._message()[0]
