@@ -101,10 +101,9 @@ class Child:
             for body in self.mail.frames.feed(data):
                 if self.stage == "run":
                     self._handle(decode(body))
-        except BadFrame as error:
+        # A RecursionError is that of data which nests deeply.
+        except (BadFrame, RecursionError) as error:
             self._finish(Rejection("violation", f"malformed reply: {error}"))
-        except RecursionError:
-            self._finish(Rejection("violation", "malformed reply: it nests too deeply"))
 
     def _handle(self, message: Json) -> None:
         if isinstance(done := message.get("done"), dict):
