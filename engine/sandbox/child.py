@@ -101,7 +101,6 @@ class Child:
             for body in self.mail.frames.feed(data):
                 if self.stage == "run":
                     self._handle(decode(body))
-        # A RecursionError is that of data which nests deeply.
         except (BadFrame, RecursionError) as error:
             self._finish(Rejection("violation", f"malformed reply: {error}"))
 
