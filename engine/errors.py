@@ -61,7 +61,7 @@ class Rejection:
         assert self.kind in REJECTION_KINDS, self.kind
         object.__setattr__(self, "detail", visible(self.detail))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "status": "rejected",
             "kind": self.kind,

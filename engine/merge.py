@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import Rejected, Rejection
 from .output.card import model_card
@@ -64,7 +63,7 @@ class MergeReport:
     # What `check` found, where it was asked for.
     check: Check | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from ..weights.selection import Selection
@@ -135,7 +134,7 @@ def is_ours(folder: Path) -> bool:
         return False
 
 
-def write_marker(folder: Path, facts: Mapping[str, Any]) -> None:
+def write_marker(folder: Path, facts: Mapping[str, object]) -> None:
     (folder / MARKER).write_text(json.dumps({"made_by": MADE_BY, **facts}, indent=1) + "\n")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import comb
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import UsageError
 from .store import Store
@@ -37,7 +37,7 @@ class Comparison:
         """The score of the first less that of the second, on these questions."""
         return (self.only_first - self.only_second) / self.n
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {**asdict(self), "difference": self.difference}
 
 

@@ -6,7 +6,6 @@ import math
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..tasks.grading import Grade, grade, grader_of
 from ..tasks.task import Question, Task
@@ -30,7 +29,7 @@ class Score:
     strict: int
     flexible: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -47,7 +46,7 @@ class Sample:
     strict: bool
     flexible: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 

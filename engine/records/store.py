@@ -100,12 +100,12 @@ class Store:
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         return json.loads(row["value"]) if row else None
 
-    def set_setting(self, key: str, value: Any) -> None:
+    def set_setting(self, key: str, value: object) -> None:
         """Store a setting, as JSON, in place of an earlier value."""
         text = json.dumps(value)
         self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, text))
 
-    def add_event(self, kind: str, **detail: Any) -> None:
+    def add_event(self, kind: str, **detail: object) -> None:
         """Note that something happened now, with details as JSON."""
         row = (time.time(), kind, json.dumps(detail))
         self._db.execute("INSERT INTO events VALUES (?, ?, ?)", row)
@@ -198,7 +198,7 @@ class Store:
         row = self._db.execute(query, (name, name, *OF_THE_TEXT)).fetchone()
         return candidate_of(row) if row else None
 
-    def decide_like(self, known: str, name: str, **outcome: Any) -> None:
+    def decide_like(self, known: str, name: str, **outcome: object) -> None:
         """Decide a candidate like a known one: all that was found out about that one holds too."""
         columns = "tier, reason, fingerprint, asks, norm, sketch"
         self._db.execute(
@@ -224,7 +224,9 @@ class Store:
         rows = self._db.execute(query, (low, high)).fetchall()
         return [(row["id"], json.loads(row["sketch"])) for row in rows]
 
-    def decide(self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: Any) -> None:
+    def decide(
+        self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: object
+    ) -> None:
         """Store how a candidate ended.
 
         `outcome` has its status, and kind, detail, line, duplicate_of and the like.

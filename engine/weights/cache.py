@@ -6,10 +6,9 @@ With a sliding window a sequence needs one block more. What is planned here is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from .known_models import Config
 from .shapes import HEADS, LAYERS, WIDTHS, ModelShapes
 
 BLOCK_TOKENS = 32
@@ -65,19 +64,19 @@ def cache_shape(model: ModelShapes) -> CacheShape | None:
     return CacheShape(token_bytes * BLOCK_TOKENS, has_window(model.config))
 
 
-def is_mixed(config: Mapping[str, Any]) -> bool:
+def is_mixed(config: Config) -> bool:
     """Tell whether layers keep caches of several kinds."""
     partly = config.get("use_sliding_window") and config.get("max_window_layers")
     return len(kinds(config)) > 1 or config.get("model_type") in MIXED or bool(partly)
 
 
-def kinds(config: Mapping[str, Any]) -> set[str]:
+def kinds(config: Config) -> set[str]:
     """Return the kinds of layers that a config lists; none where it lists none."""
     listed = config.get("layer_types")
     return set(map(str, listed)) if isinstance(listed, list) else set()
 
 
-def has_window(config: Mapping[str, Any]) -> bool:
+def has_window(config: Config) -> bool:
     """Tell whether all layers have a sliding window."""
     if found := kinds(config):
         return found == {"sliding_attention"}

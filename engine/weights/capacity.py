@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..errors import UsageError
 from .cache import cache_shape
@@ -69,7 +68,7 @@ class Device:
     terms: Terms
     training: Terms = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         more = {"training": self.training} if self.training else {}
         return {"name": self.name, "bytes": self.size_bytes, "terms": self.terms, **more}
 
@@ -85,7 +84,7 @@ class Capacity:
     kv_tokens: int | None  # tokens in one engine's cache
     bank: Terms
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "devices": [device.to_json() for device in self.devices],
             "host": self.host.to_json(),

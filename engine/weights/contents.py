@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from .checkpoint import Checkpoint
@@ -38,7 +37,7 @@ class FileFacts:
     ctime_ns: int
     header: str  # digest of the safetensors header
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -7,7 +7,6 @@ peak in bf16. Writing an answer is bound by memory: each step reads all weights 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from .cache import cache_shape
 from .capacity import Capacity, Models
@@ -57,7 +56,7 @@ class Durations:
     seconds: float
     assumed: Assumed
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         stages = {name: round(seconds, 1) for name, seconds in self.stages.items()}
         return {
             "stages": stages,

@@ -124,7 +124,7 @@ def strict_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=distinct, parse_constant=refuse)
 
 
-def is_text_mapping(value: Any) -> bool:
+def is_text_mapping(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
@@ -151,7 +151,7 @@ def entry_of(file: Path, name: str, fields: Any, offset: int) -> Entry:
     return Entry(file, dtype, shape, offset + start, end - start)
 
 
-def sizes_of(value: Any) -> tuple[int, ...]:
+def sizes_of(value: object) -> tuple[int, ...]:
     """Return a list of sizes as a tuple. ValueError where it is none, as with 2.0, true or 2**70."""
     if not isinstance(value, list) or len(value) > MAX_RANK:
         raise ValueError("not a list of sizes")

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-MISTRAL_7B: Mapping[str, Any] = MappingProxyType(
+# A model's config.json.
+Config = Mapping[str, Any]
+
+MISTRAL_7B: Config = MappingProxyType(
     {
         "model_type": "mistral",
         "hidden_size": 4096,
@@ -24,7 +27,7 @@ MISTRAL_7B: Mapping[str, Any] = MappingProxyType(
         "torch_dtype": "bfloat16",
     }
 )
-LLAMA_3_8B: Mapping[str, Any] = MappingProxyType(
+LLAMA_3_8B: Config = MappingProxyType(
     {
         **MISTRAL_7B,
         "model_type": "llama",
@@ -33,7 +36,7 @@ LLAMA_3_8B: Mapping[str, Any] = MappingProxyType(
         "sliding_window": None,
     }
 )
-QWEN2_5_7B: Mapping[str, Any] = MappingProxyType(
+QWEN2_5_7B: Config = MappingProxyType(
     {
         "model_type": "qwen2",
         "hidden_size": 3584,
@@ -48,9 +51,9 @@ QWEN2_5_7B: Mapping[str, Any] = MappingProxyType(
         "torch_dtype": "bfloat16",
     }
 )
-OPENCHAT: Mapping[str, Any] = {**MISTRAL_7B, "vocab_size": 32002, "max_position_embeddings": 8192}
+OPENCHAT: Config = {**MISTRAL_7B, "vocab_size": 32002, "max_position_embeddings": 8192}
 
-KNOWN: Mapping[str, Mapping[str, Any]] = {
+KNOWN: Mapping[str, Config] = {
     # The seed and the experts of the paper's runs (arXiv 2410.15639, section 3.1) ...
     "openchat/openchat-3.5-1210": OPENCHAT,
     "GAIR/Abel-7B-002": MISTRAL_7B,

@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 
@@ -126,7 +125,7 @@ def machine_of_file(file: Path) -> Machine:
     return Machine(gpus, sizes.get("host"), sizes.get("disk"))
 
 
-def gpus_of_row(row: Any, file: Path) -> Sequence[Gpu]:
+def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
     """Return the cards of one entry: {name, count, memory, terabytes_per_s, teraflops}."""
     known = {"name", "count", "memory", "terabytes_per_s", "teraflops"}
     where = f"--gpus {file}"

@@ -10,12 +10,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UsageError
 from .checkpoint import Checkpoint
 from .headers import ITEMSIZE_BYTES
-from .known_models import KNOWN
+from .known_models import KNOWN, Config
 from .selection import MLP
 
 MOST_SIZE = 1 << 40
@@ -44,7 +43,7 @@ class Shape:
 class ModelShapes:
     """A model's config and the shapes of its tensors by name."""
 
-    config: Mapping[str, Any]
+    config: Config
     tensors: Mapping[str, Shape]
 
     @property
@@ -95,7 +94,7 @@ def published_shapes(hub_id: str) -> ModelShapes | None:
     return ModelShapes(config, dict(dense_tensors(config)))
 
 
-def dense_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:
+def dense_tensors(config: Config) -> Iterator[tuple[str, Shape]]:
     """Yield the tensors of a dense decoder (Llama and its like) by its config."""
     assert config["model_type"] in DENSE, config["model_type"]
     dtype, hidden, vocab = config["torch_dtype"], config["hidden_size"], config["vocab_size"]
@@ -112,7 +111,7 @@ def dense_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:
         yield "lm_head.weight", shape(vocab, hidden)
 
 
-def block_tensors(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+def block_tensors(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the tensors of one block with their sizes."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     size = hidden // config["num_attention_heads"]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ class Slot:
     # The most that base, experts and result of one tensor may take together.
     most_bytes: float = math.inf
     # The write of the last result.
-    written: Future[Any] | None = None
+    written: Future[object] | None = None
     # The name of the tensor whose pages it holds.
     held: str | None = None
     _memory: Tensor | None = None

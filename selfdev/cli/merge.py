@@ -85,8 +85,7 @@ def merge_command(
     models = parse_experts(experts)
     source = read_program(program, parse_params(params), len(models))
     memory_bytes = parse_bytes(memory)
-    file = Path(program).expanduser()
-    also_read = {"the program": file} if file.exists() else {}
+    also_read = program_file(program)
     selection = selected(base, models, include, backend, check)
     check_destination(selection, out, overwrite, also_read, trust_remote_code)
     selection.check_slot(selection.names, memory_bytes)
@@ -95,7 +94,7 @@ def merge_command(
         load_torch()  # while the sandbox loads its own
         from ...engine.merge import merge_to_folder
 
-        report = merge_to_folder(
+        return merge_to_folder(
             source,
             base=base,
             experts=models,
@@ -111,8 +110,13 @@ def merge_command(
             also_read=also_read,
             check=check,
             trust_remote_code=trust_remote_code,
-        )
-    return report.to_json()
+        ).to_json()
+
+
+def program_file(program: str) -> dict[str, Path]:
+    """Return the program's file as an input of the command; nothing for a built-in method."""
+    file = Path(program).expanduser()
+    return {"the program": file} if file.exists() else {}
 
 
 def selected(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ...engine.errors import UsageError, in_one_line
+from ...engine.screening.settings import ScreenSettings
 from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command, counted
@@ -26,9 +27,6 @@ from .options import (
     task_option,
 )
 from .progress import Bar
-
-if TYPE_CHECKING:
-    from ...engine.screening.settings import ScreenSettings
 
 
 def render(result: Result) -> str:
@@ -183,8 +181,6 @@ def screen_command(
 
     PROGRAMS are files, folders or .jsonl files.
     """
-    from ...engine.screening.settings import ScreenSettings
-
     check_gpus(gpus, plan)
     check_race(race, top)
     settings = ScreenSettings(
@@ -209,7 +205,17 @@ def screen_command(
         return {"plan": plan_screening(programs, settings, gpus, folder)}
     also_read = {f"the program {place}": Path(place).expanduser() for place in programs}
     texts = read_checked(programs, settings, folder, also_read)
-    from ...engine.screen import screen_programs  # torch: only once the input is known to be good
+    return screened(texts, settings, folder, also_read)
+
+
+def screened(
+    texts: list[tuple[str, str]],
+    settings: ScreenSettings,
+    folder: Path,
+    also_read: Mapping[str, Path],
+) -> Result:
+    """Screen programs with a bar. This loads torch, so it comes once the input is known to be good."""
+    from ...engine.screen import screen_programs
 
     with Bar() as bar:
         return screen_programs(texts, settings, folder, bar, also_read)
