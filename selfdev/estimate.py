@@ -86,6 +86,7 @@ def run_request(
         candidates=known,
         iterations=config.iterations,
         training_steps=stages * config.dpo.max_steps,
+        batch_size=config.dpo.batch_size,
         pair_tokens=2 * config.dpo.batch_size * PAIR_TOKENS,
         tests=config.test.top + 1 + len(config.experts) + len(config.baselines),
         test_questions=PAPER_TEST.get(config.task, 0) if tests is None else tests,

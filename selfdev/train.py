@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import EngineError, MissingExtra
+from ..engine.weights.capacity import ranks_of
+from ..engine.weights.machine import cards_here
 
 MODULE = "selfdev_engine.selfdev.train_process"
 EXTRA_MODULES = ("trl", "peft", "datasets")
+# Where this begins a line, the launcher of several processes says that one of them failed.
+LAUNCHER = "torch/distributed/elastic"
+LOG_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,17 @@ def check_extra() -> None:
             raise MissingExtra(module, "train")
 
 
-def train(settings: TrainSettings, progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """Run the stage and return its log: steps, losses, margins in nats. Raises TrainingFailed."""
+def train(
+    settings: TrainSettings, progress: Callable[[int, int], None], num_ranks: int | None = None
+) -> dict[str, Any]:
+    """Run the stage and return its log: steps, losses, margins in nats. Raises TrainingFailed.
+
+    It runs in `num_ranks` processes with a card each: as many as share a batch evenly, or one
+    without a card.
+    """
     check_extra()
+    cards = cards_here()
+    num_ranks = num_ranks or ranks_of(int(settings.dpo["batch_size"]), len(cards))
     out = Path(settings.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_suffix(".log")
@@ -53,20 +66,13 @@ def train(settings: TrainSettings, progress: Callable[[int, int], None]) -> dict
         request = Path(scratch) / "settings.json"
         request.write_text(json.dumps(asdict(settings)))
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(request)],
+            launch_words(request, num_ranks),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=sink,
             text=True,
             start_new_session=True,
-            env={
-                **os.environ,
-                "HF_HUB_OFFLINE": "1",
-                "TMPDIR": scratch,
-                "HF_DATASETS_CACHE": scratch,
-                "TQDM_DISABLE": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-            },
+            env={**os.environ, **environment(scratch, cards[:num_ranks])},
         )
         try:
             result = follow(process, progress)
@@ -74,10 +80,46 @@ def train(settings: TrainSettings, progress: Callable[[int, int], None]) -> dict
             process.kill()
             process.wait()
     if result is None:
-        tail = "\n".join(log.read_text(errors="replace").strip().splitlines()[-12:])
-        raise TrainingFailed(f"the training process ended without a result:\n{tail}")
+        raise TrainingFailed(
+            f"the training process ended without a result:\n{last_words(log)}\nAll it said is in {log}"
+        )
     log.unlink()
-    return result
+    return {**result, "ranks": num_ranks}
+
+
+def launch_words(request: Path, num_ranks: int) -> list[str]:
+    """Return the command of a stage.
+
+    Several processes are started by torch's own launcher: accelerate's would read a file of settings
+    in the user's home.
+    """
+    module = ["-m", MODULE, str(request)]
+    if num_ranks == 1:
+        return [sys.executable, *module]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    return [sys.executable, *launcher, *module]
+
+
+def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:
+    """Return the variables of a stage. It sees its own cards only: TRL refuses more without a launcher."""
+    seen = {"CUDA_VISIBLE_DEVICES": ",".join(cards)} if cards else {}
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "TMPDIR": scratch,
+        "HF_DATASETS_CACHE": scratch,
+        "TQDM_DISABLE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        # No module of the present folder is imported, in no process.
+        "PYTHONSAFEPATH": "1",
+        **seen,
+    }
+
+
+def last_words(log: Path) -> str:
+    """Return the last lines that a stage wrote before its launcher told of the failure."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    end = next((i for i, line in enumerate(lines) if LAUNCHER in line.split("]")[0]), len(lines))
+    return "\n".join(lines[max(0, end - LOG_LINES) : end])
 
 
 def follow(

@@ -2,16 +2,23 @@
 
     python -m selfdev_engine.selfdev.train_process SETTINGS.json
 
+Started by `torch.distributed.run` it is one of several processes ("ranks"), each with a card: a batch
+is divided among them, their gradients are averaged, and the first one writes. Their preference loss
+is that of one process. TRL's likelihood term is not: it is a mean over the tokens of a rank, so
+short programs of one rank weigh more than long ones of another.
+
 Settings choose where this differs from DPO as published (arXiv 2305.18290): LoRA on all linear
 layers (as in arXiv 2410.15639), a likelihood term on the chosen programs, a constant learning rate
-after a warm-up. The reference model is the generator without the adapter; its log-probabilities are
-computed once. The checkpoint at `out` has the adapter merged in, and no pickle files.
+after a warm-up. The reference model is the generator without the adapter; a single process without a
+card computes its log-probabilities once (with cards TRL would hash all weights for that, and several
+ranks would look for a file that one of them wrote). The checkpoint at `out` has the adapter merged in, and no pickle files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -38,6 +45,8 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from ..engine.sandbox.guard import die_with_parent
 
 LOG_EVERY = 5
+# The number of ranks, and which one this is on its machine, as the launcher says.
+NUM_RANKS, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def say(message: dict[str, Any], stream: TextIO) -> None:
@@ -83,28 +92,33 @@ def measure(
 def dpo_config(dpo: dict[str, Any], longest: int, seed: int) -> DPOConfig:
     """TRL's settings of a stage; `longest` is the number of tokens of the longest pair."""
     gpu, sft = torch.cuda.is_available(), dpo["sft_weight"] > 0
+    backend = "nccl" if gpu else "gloo"
     return DPOConfig(
         output_dir=tempfile.mkdtemp(),
         learning_rate=dpo["learning_rate"],
         beta=dpo["beta"],
         max_steps=dpo["max_steps"],
-        per_device_train_batch_size=dpo["batch_size"],
-        per_device_eval_batch_size=dpo["batch_size"],
+        per_device_train_batch_size=dpo["batch_size"] // NUM_RANKS,
+        per_device_eval_batch_size=dpo["batch_size"] // NUM_RANKS,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=dpo["warmup_steps"],
         loss_type=["sigmoid", "sft"] if sft else ["sigmoid"],
         loss_weights=[1.0, dpo["sft_weight"]] if sft else None,
         max_length=longest,
-        precompute_ref_log_probs=True,
+        precompute_ref_log_probs=not gpu and NUM_RANKS == 1,
         gradient_checkpointing=gpu,
         bf16=gpu,
         use_cpu=not gpu,
+        ddp_backend=backend if NUM_RANKS > 1 else None,
         seed=seed,
         data_seed=seed,
         logging_steps=LOG_EVERY,
         report_to="none",
         save_strategy="no",
         eval_strategy="no",
+        # `evaluate` before `train` would leave the ranks without a common gradient: transformers then
+        # takes the model as it was prepared for evaluation, without DistributedDataParallel.
+        eval_on_start=True,
         disable_tqdm=True,
     )
 
@@ -119,14 +133,22 @@ def lora_config(dpo: dict[str, Any]) -> LoraConfig:
     )
 
 
+def load_model(folder: str) -> Any:
+    """Load the generator: as bfloat16 straight to this rank's card, or as float32 where there is none."""
+    if torch.cuda.is_available():
+        words: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": {"": RANK}}
+    else:
+        words = {"dtype": torch.float32}
+    return AutoModelForCausalLM.from_pretrained(folder, **words)
+
+
 def trainer_of(
     settings: dict[str, Any], stream: TextIO
 ) -> tuple[Any, PreTrainedTokenizerBase, int]:
     torch.manual_seed(settings["seed"])
     dpo = settings["dpo"]
     tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(settings["generator"], dtype=dtype)
+    model = load_model(settings["generator"])
     prompt, pairs = settings["prompt"], settings["pairs"]
     held_out = settings["held_out"] or pairs
     longest, left_out = measure(tokenizer, prompt, pairs + held_out)
@@ -149,10 +171,26 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
     """Train, write the new generator, and return the log of the stage."""
     trainer, tokenizer, left_out = trainer_of(settings, stream)
     beta = settings["dpo"]["beta"]
-    before = trainer.evaluate()
     trainer.train()
-    after = trainer.evaluate()
-    merged = trainer.model.merge_and_unload()
+    trainer.evaluate()
+    if RANK == 0:
+        write_generator(trainer.model.merge_and_unload(), tokenizer, settings)
+    history = trainer.state.log_history
+    logged = [e for e in history if e.keys() >= {"loss", "rewards/margins"}]
+    evaluated = [e for e in history if "eval_rewards/margins" in e]
+    return {
+        "steps": trainer.state.global_step,
+        "prompt_tokens_left_out": left_out,
+        "loss": [round(entry["loss"], 4) for entry in logged],
+        "margin_nats": [round(entry["rewards/margins"] / beta, 3) for entry in logged],
+        "held_out_margin_nats": [round(e["eval_rewards/margins"] / beta, 3) for e in evaluated],
+    }
+
+
+def write_generator(
+    merged: Any, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+) -> None:
+    """Write the trained model under another name, then rename it: it is there whole or not at all."""
     out, fresh = Path(settings["out"]), Path(settings["out"] + ".partial")
     # A stage that was killed left it.
     shutil.rmtree(fresh, ignore_errors=True)
@@ -160,16 +198,6 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
     tokenizer.save_pretrained(fresh)
     keep_companions(Path(settings["generator"]), fresh)
     fresh.rename(out)
-    logged = [e for e in trainer.state.log_history if e.keys() >= {"loss", "rewards/margins"}]
-    return {
-        "steps": trainer.state.global_step,
-        "prompt_tokens_left_out": left_out,
-        "loss": [round(entry["loss"], 4) for entry in logged],
-        "margin_nats": [round(entry["rewards/margins"] / beta, 3) for entry in logged],
-        "held_out_margin_nats": [
-            round(e["eval_rewards/margins"] / beta, 3) for e in (before, after)
-        ],
-    }
 
 
 def keep_companions(source: Path, target: Path) -> None:
@@ -182,7 +210,8 @@ def keep_companions(source: Path, target: Path) -> None:
 def main() -> None:
     die_with_parent()
     settings = json.loads(Path(sys.argv[1]).read_text())
-    stream = sys.stdout
+    # One rank speaks for all.
+    stream = sys.stdout if RANK == 0 else open(os.devnull, "w")  # noqa: SIM115 - open to the end
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

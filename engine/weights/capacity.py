@@ -42,8 +42,8 @@ class Training:
     stages: int
 
     def ranks(self, num_gpus: int) -> int:
-        """Return how many cards share a batch evenly."""
-        return max(n for n in range(1, num_gpus + 1) if self.batch_size % n == 0)
+        """Return how many cards share a batch."""
+        return ranks_of(self.batch_size, num_gpus)
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,11 @@ class Models:
             name: sum(m.tensors.get(name, self.base.tensors[name]).size_bytes for m in all_models)
             for name in self.base.selected(include)
         }
+
+
+def ranks_of(batch_size: int, num_cards: int) -> int:
+    """Return the number of processes: the most, up to one a card, that share a batch evenly."""
+    return max(n for n in range(1, max(1, num_cards) + 1) if batch_size % n == 0)
 
 
 def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from .cache import cache_shape
-from .capacity import Capacity, Models
+from .capacity import Capacity, Models, ranks_of
 from .machine import Gpu, Machine
 
 Stages = dict[str, float]
@@ -43,7 +43,7 @@ class Amounts:
     iterations: int = 1
     training_steps: int = 0  # steps of all stages
     pair_tokens: int = 0  # tokens of one step: all its prompts and programs
-    training_ranks: int = 1  # cards that share a step
+    batch_size: int = 1  # pairs of a step, which cards share
     tests: int = 0  # candidates that are scored on the test split
     test_questions: int = 0
 
@@ -87,7 +87,8 @@ def estimate(
         "test": amounts.tests * (card.swap_s() + card.answers_s(amounts.test_questions)),
     }
     stages = {name: seconds / len(machine.gpus) for name, seconds in work.items()}
-    stages["training"] *= len(machine.gpus) / amounts.training_ranks
+    num_ranks = ranks_of(amounts.batch_size, len(machine.gpus))
+    stages["training"] *= len(machine.gpus) / num_ranks
     stages["driver"] = (amounts.programs + amounts.candidates) * assumed.driver_s
     stages["starts"] = amounts.iterations * assumed.start_s
     busy = sum(stages[name] for name in work)

@@ -22,6 +22,8 @@ EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
 SMI = ("nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
 UNITS = {"TB": 10**12, "TIB": 1 << 40, "GB": 10**9, "GIB": GIB, "MB": 10**6, "MIB": MIB}
 MOST_GPUS = 1 << 16
+# CUDA_VISIBLE_DEVICES as a list of numbers; it may name cards otherwise.
+NUMBERS = re.compile(r"-?\d+(,\d+)*")
 
 
 @dataclass(frozen=True)
@@ -152,27 +154,40 @@ def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
 
 def gpus_here() -> tuple[Gpu, ...]:
     """Return the cards that this process may use, as the driver reports them; none without a driver."""
+    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in smi_rows()]
+    return tuple(gpus[number] for number in visible(len(gpus)))
+
+
+def smi_rows() -> list[list[str]]:
+    """Return name, MiB and free MiB of each card of the machine; none without a driver."""
     if not shutil.which(SMI[0]):
-        return ()
+        return []
     try:
         found = subprocess.run(SMI, capture_output=True, text=True, check=True, timeout=30)
     except subprocess.SubprocessError:
-        return ()
+        return []
     rows = list(csv.reader(found.stdout.splitlines(), skipinitialspace=True))
     # A card that shares the machine's memory has no number there.
-    if not all(len(row) == 3 and row[1].isdigit() and row[2].isdigit() for row in rows):
-        return ()
-    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in rows]
-    return tuple(gpus[number] for number in visible(len(gpus)))
+    known = all(len(row) == 3 and row[1].isdigit() and row[2].isdigit() for row in rows)
+    return rows if known else []
 
 
 def visible(count: int) -> list[int]:
     """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists; all where it names them otherwise."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None or (named.strip() and not re.fullmatch(r"-?\d+(,\d+)*", named.strip())):
+    if named is None or (named.strip() and not NUMBERS.fullmatch(named.strip())):
         return list(range(count))
     numbers = [int(word) for word in named.split(",") if word.strip()]
     return [number for number in numbers if 0 <= number < count]
+
+
+def cards_here() -> list[str]:
+    """Return the names that CUDA_VISIBLE_DEVICES takes for the cards that this process may use."""
+    named, count = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip(), len(gpus_here())
+    if named and not NUMBERS.fullmatch(named):
+        # Names such as GPU-6f0d: the driver lists its cards by numbers, so these are believed.
+        return named.split(",")[:count]
+    return [str(number) for number in visible(len(smi_rows()))]
 
 
 def host_bytes() -> int:
