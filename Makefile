@@ -1,7 +1,8 @@
 # make setup | demo | demo-real | test | test-all | test-gpu | check | bench | peers   (a few lines each; read them)
 PYTHON ?= python3
 BIN := .venv/bin
-LOCK := requirements-cpu.lock
+# GPU=1 takes the CUDA stack: make setup GPU=1
+LOCK := $(if $(GPU),requirements-cuda.lock,requirements-cpu.lock)
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: setup demo demo-real test test-all test-gpu check bench peers clean

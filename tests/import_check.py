@@ -6,7 +6,7 @@ import sys
 FIXES = {
     "torch": "see the README on choosing a build of torch",
     "transformers": "uninstall torchvision, torchaudio and torchcodec: they must match torch's build",
-    "vllm": "pip install --no-deps -r requirements-cpu.lock",
+    "vllm": "pip install --no-deps -r requirements-cpu.lock (requirements-cuda.lock on a GPU machine)",
     "selfdev_engine.kernels._cpu": "a C++17 compiler is needed: pip install -e . and read its output",
 }
 
