@@ -16,25 +16,28 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
-CALL_S, CHUNK, SPACE_BYTES = 30, 2000, 8 << 30
+CALL_S, CHUNK, SPACE_BYTES = 60, 10_000, 8 << 30
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
 @dataclass
 class Outcome:
-    """What became of one call. `fault` is a finding."""
+    """What became of one program. `fault` is a finding, `taken` names the calls that were not refused."""
 
     ended: str
     graph: str = ""
     fault: str = ""
+    calls: int = 1
+    taken: list[str] = field(default_factory=list)
+    swept: bool = False  # whether a backend computed something of it
 
 
 Attempt = Callable[[int, Any], Outcome]
@@ -45,9 +48,15 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
     findings: dict[str, tuple[int, str, str]] = field(default_factory=dict)  # by kind of fault
     counts: Counter[str] = field(default_factory=Counter)
+    taken: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    swept: int = 0
 
     def add(self, seed: int, outcome: Outcome) -> None:
         self.ended[outcome.ended] += 1
+        self.taken.update(outcome.taken)
+        self.calls += outcome.calls
+        self.swept += outcome.swept
         if outcome.fault:
             kind = kind_of(outcome.fault)
             self.counts[kind] += 1
@@ -119,8 +128,8 @@ class Fuzz:
                 signal.alarm(CALL_S)
                 outcome = self.attempt(seed, backend if seed % 1000 < 1000 * self.share else None)
                 signal.alarm(0)
-                graph = outcome.graph if outcome.fault else ""
-                file.write(json.dumps([seed, outcome.ended, graph, outcome.fault]) + "\n")
+                outcome.graph = outcome.graph if outcome.fault else ""
+                file.write(json.dumps([seed, asdict(outcome)]) + "\n")
 
 
 def read_outcomes(descriptor: int, tally: Tally) -> int:
@@ -129,54 +138,68 @@ def read_outcomes(descriptor: int, tally: Tally) -> int:
     with os.fdopen(descriptor) as file:
         for line in file:
             if line.endswith("\n"):
-                seed, ended, graph, fault = json.loads(line)
-                tally.add(seed, Outcome(ended, graph, fault))
+                seed, outcome = json.loads(line)
+                tally.add(seed, Outcome(**outcome))
                 taken += 1
     return taken
 
 
-def report(name: str, fuzz: Fuzz, record: Path | None, **said: Any) -> int:
-    """Runs and prints findings, then a summary as one JSON object, which `record` adds to a file."""
+def report(name: str, fuzz: Fuzz, record: Path | None, ops: Sequence[str] = (), **said: Any) -> int:
+    """Runs and prints findings, then a summary as one JSON object, which `record` adds to a file.
+
+    `ops` are those that the calls are chosen from.
+    """
     began = time.monotonic()
     tally = fuzz.run()
     for kind, (seed, graph, fault) in tally.findings.items():
-        print(f"--- {tally.counts[kind]} times: {kind}\ncall {seed}: {graph}\n{fault}")
+        print(f"--- {tally.counts[kind]} times: {kind}\nprogram {seed}: {graph}\n{fault}")
     summary = {
         **said,
         "first": fuzz.first,
-        "calls": fuzz.calls,
-        "share": fuzz.share,
+        "programs": fuzz.calls,
+        "calls": tally.calls,
         "backend": fuzz.backend if fuzz.share else None,
+        "by the backend": tally.swept,
         "seconds": round(time.monotonic() - began, 1),
         "ended": dict(sorted(tally.ended.items())),
         "findings": {k: [n, tally.findings[k][0]] for k, n in tally.counts.items()},
     }
     print(json.dumps(summary))
     if record:
-        keep(name, summary, record)
+        keep(name, summary, {op: tally.taken[op] for op in ops}, record)
     return 1 if tally.findings else 0
 
 
-def keep(name: str, summary: dict[str, Any], file: Path) -> None:
+def keep(name: str, summary: dict[str, Any], taken: dict[str, int], file: Path) -> None:
     """Adds a piece of a run to its file, which says once where and with what it ran."""
     said = {
         "what": name,
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "total": {},
         "pieces": [],
+        "taken": {},
     }
     data = json.loads(file.read_text()) if file.exists() else said
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS
     )
     data["pieces"].append({"commit": commit.stdout.strip(), **summary})
-    ended, found = Counter[str](), Counter[str]()
-    for piece in data["pieces"]:
+    data["taken"] = dict(sorted((Counter(data["taken"]) + Counter(taken)).items()))
+    data["total"] = total(data["pieces"])
+    if taken:
+        data["total"]["overloads"] = {"allowed": len(taken), "taken": len(data["taken"])}
+    file.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def total(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sums over all pieces of a run."""
+    ended, found, swept = Counter[str](), Counter[str](), Counter[str]()
+    for piece in pieces:
         ended.update(piece["ended"])
         found.update({kind: count for kind, (count, _) in piece["findings"].items()})
-    calls = sum(piece["calls"] for piece in data["pieces"])
-    data["total"] = {"calls": calls, "ended": dict(ended), "findings": dict(found)}
-    file.write_text(json.dumps(data, indent=1) + "\n")
+        swept.update({piece["backend"]: piece["by the backend"]} if piece["backend"] else {})
+    sums = {key: sum(piece[key] for piece in pieces) for key in ("programs", "calls", "seconds")}
+    return {**sums, "by backend": dict(swept), "ended": dict(ended), "findings": dict(found)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Rejected, Rejection, printable
-from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_RANK
+from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_INT, MAX_RANK
 from .graph import Ref
 from .wire import dtype_name, unpack_tensor
 
@@ -83,7 +83,11 @@ def constant(data: dict[str, Any]) -> Tensor:
     shape, dtype = data["shape"], data["dtype"]
     if not isinstance(shape, list) or len(shape) > MAX_RANK:
         raise malformed("a constant of too many dimensions")
-    known = all(type(n) is int and 0 <= n <= MAX_CONSTANT_ELEMENTS for n in shape)
+    # A tensor without elements may have large dimensions, but no strides that overflow.
+    known = (
+        all(type(n) is int and n >= 0 for n in shape)
+        and math.prod(n or 1 for n in shape) <= MAX_INT
+    )
     count = math.prod(shape) if known else -1
     if not 0 <= count <= MAX_CONSTANT_ELEMENTS or dtype not in DTYPES:
         raise malformed(f"a constant of {str(shape)[:80]} {str(dtype)[:80]}")

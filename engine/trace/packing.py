@@ -13,11 +13,12 @@ from .wire import dtype_name, pack_tensor
 
 
 def pack(graph: TraceGraph) -> dict[str, Any]:
-    """A graph as JSON data, for `parse`."""
-    nodes = [
-        [n.op, pack_args(n), {k: packed(v) for k, v in n.kwargs.items()}, *claim(n)]
-        for n in graph.nodes
-    ]
+    """A graph as JSON data, for `parse`. Nodes that its outputs do not need are None."""
+    nodes: list[Any] = [None] * len(graph.nodes)
+    for index in graph.needed(graph.outputs):
+        n = graph.nodes[index]
+        kwargs = {k: packed(v) for k, v in n.kwargs.items()}
+        nodes[index] = [n.op, pack_args(n), kwargs, *claim(n)]
     return {
         "names": list(graph.names),
         "shape": list(graph.shape),
@@ -28,7 +29,7 @@ def pack(graph: TraceGraph) -> dict[str, Any]:
 
 def parse(data: dict[str, Any]) -> TraceGraph:
     """The graph that `pack` packed. It is not verified again: whoever reads it trusts the driver."""
-    nodes = [node_of(raw) for raw in data["nodes"]]
+    nodes = [TraceNode("left out") if raw is None else node_of(raw) for raw in data["nodes"]]
     return TraceGraph(
         tuple(data["names"]), tuple(data["shape"]), tuple(nodes), tuple(data["outputs"])
     )

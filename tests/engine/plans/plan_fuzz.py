@@ -144,6 +144,7 @@ def attempt(seed: int, backend: Any = None) -> Outcome:
     tracemalloc.reset_peak()
     try:
         outcome = Outcome(read_and_run(raw, r, backend))
+        outcome.swept = outcome.ended in ("run", "backend error")
     except Exception:
         outcome = Outcome("error", fault=traceback.format_exc())
     if tracemalloc.is_tracing() and tracemalloc.get_traced_memory()[1] > MAX_BYTES:

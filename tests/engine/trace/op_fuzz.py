@@ -1,12 +1,12 @@
 """Random calls of allowed ops, with legal and illegal arguments, through verify, lower and replay.
 
-    python tests/engine/trace/op_fuzz.py --first 0 --calls 100000 --share 0.02 --record FILE
+    python tests/engine/trace/op_fuzz.py --first 0 --calls 100000 --caged --share 0.1 --record FILE
 
-A call is a graph of one to three random ops over a few small tensors. The verifier may refuse it, lowering
-may say that it has no kernels, and torch may refuse its numbers. Anything else that is raised, a killed
-process or a call of more than thirty seconds is a finding, which is printed with its graph. Each call is made
-from a number alone: `--first N --calls 1` repeats it. The last line is one JSON object; --record adds it to the
-file of a run that is made in pieces.
+A program is a graph of one to three random calls over a few small tensors. The verifier may refuse a call,
+lowering may say that it has no kernels, and torch, in a locked child, may refuse its numbers or end with its
+child. Anything else that is raised, a killed process or a program of more than a minute is a finding, which is
+printed with its graph. Each program is made from a number alone: `--first N --calls 1` repeats it. The last
+line is one JSON object; --record adds it to the file of a run that is made in pieces.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import json
 import random
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from selfdev_engine.engine.errors import Rejected
+from selfdev_engine.engine.plans.answers import answer_question
 from selfdev_engine.engine.plans.fuse import NotFused, fused
 from selfdev_engine.engine.trace.allowed import ALLOWED, DRAWS
 from selfdev_engine.engine.trace.graph import TraceGraph
@@ -35,12 +38,14 @@ from selfdev_engine.kernels.errors import BackendError
 from selfdev_engine.kernels.tensors import TensorSet
 
 sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+from cage import Cage, can_be_asked
 from fuzzing import Fuzz, Outcome, report
 from legal_calls import TENSORS, legal_call
 
 NAMES = ("a", "b", "c")
 SHAPES = ((4, 6), (5,), (1, 7), (3, 1), (9, 66))
 OPS = sorted(ALLOWED)
+ZEROS = {shape: torch.zeros(shape) for shape in SHAPES}
 NEVER = ("layout", "device", "pin_memory", "memory_format", "generator")
 DTYPES = "float32 float64 float16 bfloat16 bool uint8 int8 int16 int32 int64 complex64".split()
 INTEGERS = (*(0, 1, -1, 2, -2, 3, 4, 5, 7) * 6, 64, 400, 1 << 20, -(1 << 20), 1 << 31, 1 << 40)
@@ -99,6 +104,13 @@ def pool(shape: tuple[int, ...]) -> list[Any]:
         constant([1 + 2j, 0j], torch.complex64),
         constant([], torch.float32),
         constant(0.25, torch.float32),
+        constant([[[[[0.5, -2.0]]], [[[3.0, 0.0]]]]], torch.float32),
+        constant([], torch.float32, (2, 0, 3, 1)),
+        constant([], torch.int64, (0,)),
+        constant([1.5, float("nan")], torch.float64),
+        constant([65504.0, -0.0], torch.float16),
+        constant([1j, 2.0], torch.complex128),
+        constant([255, 0], torch.uint8),
         *(constant(x.tolist(), x.dtype, x.shape) for x in TENSORS.values()),
     ]
 
@@ -111,10 +123,6 @@ class Generator:
         self.shape = self.r.choice(SHAPES)
         self.later: list[int] = []  # results of the call so far
         self.size = 0  # of the pool
-
-    def nodes(self) -> list[Any]:
-        """The nodes of the call, to be added one by one: a node that is refused is left out."""
-        return [self.node() for _ in range(self.r.choice((1, 1, 2, 3)))]
 
     def node(self, op: str | None = None) -> list[Any]:
         """A random call, of this op if one is given."""
@@ -214,6 +222,7 @@ def reader_of(shape: tuple[int, ...]) -> GraphReader:
     return reader
 
 
+@cache
 def inputs_of(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(1)
     return {name: torch.randn(shape, generator=draw) for name in NAMES}
@@ -240,31 +249,53 @@ def closed(reader: GraphReader, start: int) -> list[TraceGraph]:
     return graphs
 
 
-def attempt(seed: int, backend: Any = None) -> Outcome:
-    """Makes call number `seed` and says what became of it."""
-    generator = Generator(seed)
-    reader = reader_of(generator.shape)
-    generator.size = start = len(reader.nodes)
-    shown: list[Any] = []
+class Attempt:
+    """Makes one call after another. With `caged`, torch runs in a locked child, else here."""
+
+    def __init__(self, caged: bool) -> None:
+        self._caged, self._cage = caged, None
+
+    @property
+    def cage(self) -> Cage | None:
+        """The locked child, started at the first call: the fuzzer forks before it."""
+        if self._caged and self._cage is None:
+            self._cage = Cage({shape: inputs_of(shape) for shape in SHAPES})
+        return self._cage
+
+    def __call__(self, seed: int, backend: Any = None) -> Outcome:
+        """Makes program number `seed` and says what became of it."""
+        generator = Generator(seed)
+        reader = reader_of(generator.shape)
+        generator.size = start = len(reader.nodes)
+        shown: list[Any] = []
+        taken: list[str] = []
+        try:
+            for _ in range(generator.r.choice((1, 2, 3, 4))):
+                node = generator.node()
+                shown.append(node)
+                if is_taken(reader, node):
+                    taken.append(node[0])
+                generator.later = [
+                    i for i in range(start, len(reader.nodes)) if reader.nodes[i].shape is not None
+                ]
+            outcome = run(reader, start, backend, self.cage)
+        except Exception:
+            outcome = Outcome("error", fault=traceback.format_exc())
+        outcome.graph = json.dumps([generator.shape, shown], default=str)[:2000]
+        outcome.calls, outcome.taken = len(shown), taken
+        return outcome
+
+
+def is_taken(reader: GraphReader, node: list[Any]) -> bool:
+    """Adds a node and all its results, or leaves it out where the verifier refuses it."""
+    before = len(reader.nodes)
     try:
-        for _ in range(generator.r.choice((1, 1, 2, 3))):
-            node = generator.node()
-            shown.append(node)
-            before = len(reader.nodes)
-            try:
-                reader.extend([node])
-            except Rejected:
-                del reader.nodes[before:], reader.metas[before:]
-                continue
-            items(reader, before)
-            generator.later = [
-                i for i in range(start, len(reader.nodes)) if reader.nodes[i].shape is not None
-            ]
-        outcome = run(reader, start, backend)
-    except Exception:
-        outcome = Outcome("error", fault=traceback.format_exc())
-    outcome.graph = json.dumps(shown, default=str)[:2000]
-    return outcome
+        reader.extend([node])
+        items(reader, before)
+    except Rejected:
+        del reader.nodes[before:], reader.metas[before:]
+        return False
+    return True
 
 
 def items(reader: GraphReader, index: int) -> None:
@@ -274,35 +305,69 @@ def items(reader: GraphReader, index: int) -> None:
         reader.extend([["item", [n(index), i], {}, None, None] for i in range(len(metas))])
 
 
-def run(reader: GraphReader, start: int, backend: Any) -> Outcome:
-    """Lowers and replays all results of a call."""
-    ended = "refused"
-    inputs = inputs_of(reader.shape)
+def run(reader: GraphReader, start: int, backend: Any, cage: Cage | None = None) -> Outcome:
+    """Lowers and replays all results of a call. The outcome is that of the last."""
     try:
         graphs = closed(reader, start)
     except Rejected:  # The call has used up its budget.
         return Outcome("refused")
+    inputs, outcome = inputs_of(reader.shape), Outcome("refused")
     for graph in graphs:
         plan = fused(replace(graph, outputs=graph.outputs[:1]), "own")
         if isinstance(plan, NotFused) and plan.fault:
             return Outcome("error", fault=plan.fault)
-        ended = "hybrid" if isinstance(plan, NotFused) else "fused"
-        try:
-            value = replay(graph, inputs)[1]
-            node = graph.nodes[graph.outputs[1]]
+        outcome = replayed(graph, plan, inputs, cage)
+        if outcome.fault:
+            return outcome
+        if backend is not None and swept(
+            graph, plan, TensorSet("t", ZEROS[reader.shape], inputs), backend
+        ):
+            outcome.swept = True
+    return outcome
+
+
+def replayed(
+    graph: TraceGraph, plan: Any, inputs: dict[str, torch.Tensor], cage: Cage | None
+) -> Outcome:
+    """Lets torch compute the result itself, or the update."""
+    tier = "hybrid" if isinstance(plan, NotFused) else "fused"
+    update, value = (replace(graph, outputs=(output,)) for output in graph.outputs)
+    try:
+        if cage is None:
+            found = tuple(replay(value, inputs)[0].shape)
             # The type may differ: shape functions of torch promote a few mixed calls otherwise.
-            if tuple(value.shape) != node.shape:
-                fault = f"{node.op} is {tuple(value.shape)}, not {node.shape}"
-                return Outcome("error", fault=fault)
-        except TORCH_ERRORS:
-            ended = "torch error"
-        if backend is not None and not isinstance(plan, NotFused):
-            tensors = TensorSet("t", torch.zeros(reader.shape), inputs)
-            try:
-                backend.update(plan.kernel, tensors)
-            except BackendError:
-                ended = "backend error"
-    return Outcome(ended)
+            if found != (wanted := graph.nodes[graph.outputs[1]].shape):
+                return Outcome(
+                    "error", fault=f"{graph.nodes[value.outputs[0]].op} is {found}, not {wanted}"
+                )
+            return Outcome(tier)
+        if can_be_asked(value) and (tier == "fused" or len(graph.nodes) % 2):
+            cage.answer(value)
+        else:
+            cage.update(update)
+    except TORCH_ERRORS:
+        return Outcome("torch error")
+    except Rejected as refused:
+        why = refused.rejection
+        return Outcome(
+            f"{why.kind} in the cell", fault=why.detail if why.kind == "violation" else ""
+        )
+    return Outcome(tier)
+
+
+def swept(graph: TraceGraph, plan: Any, tensors: TensorSet, backend: Any) -> bool:
+    """Lets a backend compute the update and the result's sum, where there are kernels."""
+    if isinstance(plan, NotFused):
+        return False
+    question = replace(graph, outputs=(graph.outputs[0] - 1,))
+    with suppress(BackendError):
+        backend.update(plan.kernel, tensors)
+        answer_question(question, tensors, backend, {}, lambda question: [], raise_fault)
+    return True
+
+
+def raise_fault(fault: str) -> None:
+    raise AssertionError(fault)
 
 
 def main() -> int:
@@ -318,6 +383,9 @@ def main() -> int:
         action="store_true",
         help="torch's C++ shape functions, as in a child and in merge",
     )
+    parser.add_argument(
+        "--caged", action="store_true", help="torch runs in a locked child, as in the product"
+    )
     parser.add_argument("--record", type=Path, help="add the summary to this file")
     chosen = parser.parse_args()
     if chosen.native:
@@ -326,9 +394,10 @@ def main() -> int:
         overload_of(op)
     for shape in SHAPES:
         reader_of(shape)
-    fuzz = Fuzz(attempt, chosen.first, chosen.calls, chosen.share, chosen.backend)
+    fuzz = Fuzz(Attempt(chosen.caged), chosen.first, chosen.calls, chosen.share, chosen.backend)
     shapes = "native" if chosen.native else "Python"
-    return report("random calls of allowed ops", fuzz, chosen.record, shapes=shapes)
+    said = {"shapes": shapes, "caged": chosen.caged}
+    return report("random calls of allowed ops", fuzz, chosen.record, OPS, **said)
 
 
 if __name__ == "__main__":
