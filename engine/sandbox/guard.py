@@ -181,13 +181,30 @@ def give_up_root() -> None:
             os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
+def seal(address: int, size_bytes: int) -> bool:
+    """Keeps a map as it is for this process and its children. Tells whether the kernel can (6.10)."""
+    words = ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), ctypes.c_ulong(0)
+    return libc.syscall(SYS_MSEAL, *words) == 0
+
+
+def seal_all_maps() -> None:
+    """Seals what this process has mapped: a child that unmapped torch's libraries would have their room.
+
+    What is freed there later stays mapped, and is used again.
+    """
+    with open("/proc/self/maps") as file:
+        ranges = [line.split(" ", 1)[0].split("-") for line in file]
+    for start, end in ranges:
+        seal(int(start, 16), int(end, 16) - int(start, 16))
+
+
 def map_sealed(
     descriptor: int, offset: int, size_bytes: int, shared: bool
 ) -> ctypes.Array[ctypes.c_char]:
     """Maps a part of a file for the rest of this process: for reading, or shared for writing.
 
-    It can be neither unmapped nor changed (mseal, Linux 6.10), or its address space would be free for
-    memory of the process's own. Older kernels leave it unsealed.
+    It is sealed, so that its address space is never free for memory of the process's own. Kernels
+    before 6.10 leave it unsealed.
     """
     libc.mmap.restype = ctypes.c_void_p
     kinds = (PROT_READ | PROT_WRITE, MAP_SHARED) if shared else (PROT_READ, MAP_PRIVATE)
@@ -196,9 +213,7 @@ def map_sealed(
     if address in (None, MAP_FAILED):
         code = ctypes.get_errno()
         raise OSError(code, f"mmap: {os.strerror(code)}")
-    libc.syscall(
-        SYS_MSEAL, ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), ctypes.c_ulong(0)
-    )
+    seal(address, size_bytes)
     return (ctypes.c_char * size_bytes).from_address(address)
 
 

@@ -45,9 +45,10 @@ def main() -> None:
     guard.die_with_parent()  # again, because a change of uid forgets it
     guard.drop_capabilities()
     guard.hide_from_debuggers()
+    gc.collect()
+    guard.seal_all_maps()
     if "landlock" in layers:
         guard.restrict_files()
-    gc.collect()
     gc.freeze()
     gc.enable()
     control.send(json.dumps({"ready": status}).encode())

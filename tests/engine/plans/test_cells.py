@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -203,13 +202,7 @@ UNMAP = """    import ctypes, sys
 """
 
 
-def can_seal() -> bool:
-    return (
-        ctypes.CDLL(None).syscall(guard.SYS_MSEAL, ctypes.c_void_p(0), ctypes.c_size_t(0), 0) == 0
-    )
-
-
-@pytest.mark.skipif(not can_seal(), reason="this kernel has no mseal (Linux 6.10)")
+@pytest.mark.skipif(not guard.seal(0, 0), reason="this kernel has no mseal (Linux 6.10)")
 def test_a_cell_cannot_free_the_room_of_its_maps(bank, tracer, tmp_path):
     """Unmapped checkpoints would be address space for memory of its own, beyond its limit."""
     plan = Eager(extract(HEAD + UNMAP), 0, "forced")

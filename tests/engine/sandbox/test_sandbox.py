@@ -285,6 +285,28 @@ def test_a_rejection_says_what_to_write_and_where(tracer: Tracer, body: str, kin
 # ---- slots and processes
 
 
+UNMAP = """
+    import ctypes, sys
+    libc = ctypes.CDLL(None)
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    # a page of a library, one of Python's heap, one of the main program's
+    places = [ctypes.cast(libc.strlen, ctypes.c_void_p).value, id(torch), id(int)]
+    ends = [libc.munmap(place // 4096 * 4096, 4096) for place in places]
+    frame = sys._getframe()
+    while "attempts" not in frame.f_locals:
+        frame = frame.f_back
+    # Otherwise the verdict would be that ctypes is forbidden.
+    frame.f_locals["attempts"].clear()
+    raise RuntimeError(f"unmapped {ends.count(0)} of {len(ends)}")
+"""
+
+
+@pytest.mark.skipif(not guard.seal(0, 0), reason="this kernel has no mseal (Linux 6.10)")
+def test_a_child_cannot_free_the_room_of_what_the_zygote_mapped(tracer: Tracer):
+    """Unmapped libraries would be address space for 400 MiB of its own beyond its limit."""
+    assert "unmapped 0 of 3" in rejected(tracer, UNMAP).detail
+
+
 def test_a_loop_costs_only_its_own_slot():
     """Ten of a hundred programs loop. The others are right, and no process is left."""
     timeout_s, slots, before = 0.5, 4, len(states_below(os.getpid()))
