@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -289,7 +289,9 @@ def meta_of(size: object) -> Tensor:
         case [list(shape), str(name)] if len(shape) <= MAX_RANK and name in DTYPES:
             known = all(type(n) is int and 0 <= n <= MAX_INT for n in shape)
             if known and math.prod(shape) <= MAX_INT:
-                return torch.empty(shape, dtype=getattr(torch, name), device="meta")
+                # Torch refuses strides that overflow.
+                with suppress(RuntimeError):
+                    return torch.empty(shape, dtype=getattr(torch, name), device="meta")
     raise false_reply()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Rejected, Rejection, printable
-from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_INT, MAX_RANK
+from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_RANK
 from .graph import Ref
 from .wire import dtype_name, unpack_tensor
 
@@ -83,11 +83,8 @@ def constant(data: dict[str, Any]) -> Tensor:
     shape, dtype = data["shape"], data["dtype"]
     if not isinstance(shape, list) or len(shape) > MAX_RANK:
         raise malformed("a constant of too many dimensions")
-    # A tensor without elements may have large dimensions, but no strides that overflow.
-    known = (
-        all(type(n) is int and n >= 0 for n in shape)
-        and math.prod(n or 1 for n in shape) <= MAX_INT
-    )
+    # A tensor without elements may have a long axis.
+    known = all(type(n) is int and 0 <= n < 1 << 63 for n in shape)
     count = math.prod(shape) if known else -1
     if not 0 <= count <= MAX_CONSTANT_ELEMENTS or dtype not in DTYPES:
         raise malformed(f"a constant of {str(shape)[:80]} {str(dtype)[:80]}")
@@ -97,4 +94,7 @@ def constant(data: dict[str, Any]) -> Tensor:
         raise malformed(f"a constant's bytes: {error}") from None
     if len(raw) != count * getattr(torch, dtype).itemsize:
         raise malformed("a constant's length")
-    return unpack_tensor(data)
+    try:
+        return unpack_tensor(data)
+    except RuntimeError as error:
+        raise malformed(f"a constant's shape: {error}") from None

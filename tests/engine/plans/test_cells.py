@@ -310,9 +310,11 @@ FALSE_VALUES = (
     *({"values": [{**PACKED, "shape": [3]}]}, {"values": [{**PACKED, "dtype": "float64"}]}),
     *({"values": [{**PACKED, "dtype": "Tensor"}]}, {"values": [{**PACKED, "data": "!"}]}),
     *({"values": [{**PACKED, "data": ""}]}, {"values": [{"dtype": "float32"}]}),
+    {"values": [{**PACKED, "shape": [0, *[1 << 40] * 3], "data": ""}]},
 )
 FALSE_SIZES = (
     *({}, {"sizes": []}, {"sizes": [None]}, {"sizes": [[[-1], "float32"]]}),
+    {"sizes": [[[0, *[1 << 40] * 3], "float32"]]},
     *({"sizes": [[[1 << 41], "float32"]]}, {"sizes": [[[1 << 30, 1 << 30], "float32"]]}),
     *(
         {"sizes": [[[2], "Tensor"]]},
@@ -339,6 +341,10 @@ def test_false_sizes_are_a_violation(reply):
 def test_true_replies_are_believed():
     (value,) = values_in({"values": [PACKED]}, [((2,), torch.float32)])
     assert value.tolist() == [1.0, 2.0]
+    for shape in ((2, 1 << 40, 0), (1 << 41, 1 << 20, 0)):
+        empty = {"dtype": "float32", "shape": list(shape), "data": ""}
+        (value,) = values_in({"values": [empty]}, [(shape, torch.float32)])
+        assert tuple(value.shape) == shape
     (size,) = sizes_in({"sizes": [[[5, 2], "int64"]]})
     assert (tuple(size.shape), size.dtype, size.device.type) == ((5, 2), torch.int64, "meta")
 

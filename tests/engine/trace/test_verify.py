@@ -88,6 +88,13 @@ FORGED = {
     "a short constant": ["const", [{"c": {**NUMBER, "shape": [2]}}], {}, None, None],
     "a long constant": ["const", [{"c": {**NUMBER, "shape": [2**40]}}], {}, None, None],
     "a constant of a huge shape": ["const", [{"c": {**NUMBER, "shape": [HUGE]}}], {}, None, None],
+    "a constant whose strides overflow": [
+        "const",
+        [{"c": {**NUMBER, "shape": [0, *[2**40] * 3], "data": ""}}],
+        {},
+        None,
+        None,
+    ],
     "a constant of no base64": ["const", [{"c": {**NUMBER, "data": "!!"}}], {}, None, None],
     "a constant of a bad dtype": ["const", [{"c": {**NUMBER, "dtype": "object"}}], {}, None, None],
     "deep arguments": ["aten.neg.default", [[[[[[[[[[[1]]]]]]]]]]], {}, None, None],
