@@ -25,7 +25,12 @@ from typing import Any
 import torch
 
 CALL_S, CHUNK, SPACE_BYTES = 60, 10_000, 8 << 30
-RESULTS = Path(__file__).parents[1] / "bench" / "results"
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"],
+    capture_output=True,
+    text=True,
+    cwd=Path(__file__).parent,
+).stdout.strip()
 
 
 @dataclass
@@ -183,10 +188,7 @@ def keep(name: str, summary: dict[str, Any], taken: dict[str, int], file: Path) 
         "taken": {},
     }
     data = json.loads(file.read_text()) if file.exists() else said
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS
-    )
-    data["pieces"].append({"commit": commit.stdout.strip(), **summary})
+    data["pieces"].append({"commit": COMMIT, **summary})
     data["taken"] = dict(sorted((Counter(data["taken"]) + Counter(taken)).items()))
     data["total"] = total(data["pieces"])
     if taken:

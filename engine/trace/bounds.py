@@ -82,13 +82,14 @@ class Budget:
         return None
 
     @staticmethod
-    def too_many_dims(op: str, outputs: list[Tensor]) -> str | None:
-        rank = max((one.dim() for one in outputs), default=0)
-        return (
-            f"{op} makes a tensor of {rank} dimensions, at most {MAX_RANK}"
-            if rank > MAX_RANK
-            else None
-        )
+    def bad_shape(op: str, outputs: list[Tensor]) -> str | None:
+        for one in outputs:
+            if one.dim() > MAX_RANK:
+                return f"{op} makes a tensor of {one.dim()} dimensions, at most {MAX_RANK}"
+            # Torch expands no elements to -2 rows.
+            if min(one.shape, default=0) < 0:
+                return f"{op} makes a tensor of {tuple(one.shape)}"
+        return None
 
     def charge(self, op: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
         if op in ("input", "const", "item"):

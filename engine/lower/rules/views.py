@@ -340,8 +340,10 @@ def diagonal(
 ) -> Value:
     """Rule for the diagonal of two small dimensions, such as those of a Gram matrix of experts."""
     dim1, dim2 = (scope.place(len(x.dims), d) for d in (dim1, dim2))
-    if not (isinstance(x.dims[dim1], int) and isinstance(x.dims[dim2], int)):
+    rows, columns = x.dims[dim1], x.dims[dim2]
+    if not (isinstance(rows, int) and isinstance(columns, int)):
         scope.fail("a diagonal over rows and columns")
+    offset = max(-rows, min(offset, columns))
     cells = x.cells.diagonal(offset, x.small_position(dim1), x.small_position(dim2))
     rest = [d for i, d in enumerate(x.dims) if i not in (dim1, dim2)]
     return Value((*rest, cells.shape[-1]), cells, x.dtype)

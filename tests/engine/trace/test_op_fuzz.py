@@ -58,6 +58,8 @@ ONCE_WRONG = {
     "a step of none": (call("slice_scatter.default", n(3), n(3), 0, 0, 3, 0), None),
     "the largest none": (call("topk.default", n(0), 0, 1), None),
     "an infinite place": (call("index_select.default", n(3), 0, n(20)), None),
+    "a diagonal far away": (call("diagonal.default", n(23), 1 << 40), None),
+    "a negative axis of no elements": (call("expand.default", n(27), [-2, -1]), None),
     "the sum of a number": (call("sum.default", op_fuzz.f(0.5)), True),
 }
 
