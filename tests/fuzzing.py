@@ -31,6 +31,13 @@ COMMIT = subprocess.run(
     text=True,
     cwd=Path(__file__).parent,
 ).stdout.strip()
+MADE_WITH = {
+    "date": date.today().isoformat(),
+    "commit": COMMIT,
+    "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
+    "python": platform.python_version(),
+    "torch": torch.__version__,
+}
 
 
 @dataclass
@@ -177,16 +184,7 @@ def report(name: str, fuzz: Fuzz, record: Path | None, ops: Sequence[str] = (), 
 
 def keep(name: str, summary: dict[str, Any], taken: dict[str, int], file: Path) -> None:
     """Adds a piece of a run to its file, which says once where and with what it ran."""
-    said = {
-        "what": name,
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "total": {},
-        "pieces": [],
-        "taken": {},
-    }
+    said = {"what": name, **MADE_WITH, "total": {}, "pieces": [], "taken": {}}
     data = json.loads(file.read_text()) if file.exists() else said
     data["pieces"].append({"commit": COMMIT, **summary})
     data["taken"] = dict(sorted((Counter(data["taken"]) + Counter(taken)).items()))

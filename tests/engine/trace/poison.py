@@ -7,7 +7,7 @@ two results. So new memory is filled with one byte in the first run and with ano
 trusts its arguments reads outside its tensors. So the page behind each of them is out of bounds in the first
 run, and the page before each in the second. The arguments are those of op_fuzz.py, so most of them are such as Python never passes. glibc
 fills small blocks when it hands them out; the call above keeps it from handing out others. One line of JSON
-says how many calls of each op were compared, and which differed. Linux with glibc only.
+says how many calls of each op were compared, and which differed; --record writes a summary. Linux with glibc only.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from op_fuzz import OPS, SHAPES, Generator, inputs_of, reader_of
 from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.trace.graph import references
 from selfdev_engine.engine.trace.ops import use_native_shapes
 from selfdev_engine.engine.trace.replay import Replayer
 from selfdev_engine.engine.trace.tree import found as tensors_in
+
+sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+from fuzzing import MADE_WITH
+from op_fuzz import OPS, SHAPES, Generator, inputs_of, reader_of
 
 M_PERTURB = -6
 FILLS = (0x11, 0x77)
@@ -170,6 +174,7 @@ def main() -> int:
         action="store_true",
         help="torch's C++ shape functions, as in a child and in merge",
     )
+    parser.add_argument("--record", type=Path, help="write a summary to this file")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.native:
@@ -185,7 +190,26 @@ def main() -> int:
         op, ended = word.split()
         by_op.setdefault(op, {})[ended] = count
     print(json.dumps({"counts": by_op, "faults": faults}))
+    if chosen.record:
+        chosen.record.write_text(json.dumps(summary(by_op, faults), indent=1) + "\n")
     return 1 if faults else 0
+
+
+def summary(by_op: dict[str, dict[str, int]], faults: dict[str, str]) -> dict[str, Any]:
+    """What a run has shown: which overloads were compared, and which are no function of their arguments."""
+    ended = sum((Counter(counts) for counts in by_op.values()), Counter[str]())
+    equal = {op: counts.get("equal", 0) for op, counts in by_op.items()}
+    return {
+        "what": "allowed overloads between forbidden pages, with new memory filled in two ways",
+        **MADE_WITH,
+        "overloads": len(by_op),
+        "calls": sum(ended.values()),
+        "ended": dict(ended),
+        "fewest equal pairs of one overload": min(equal.items(), key=lambda one: one[1]),
+        "never compared": [op for op, count in equal.items() if not count],
+        "no function of graph and inputs": sorted({kind.split(":")[0] for kind in faults}),
+        "faults": faults,
+    }
 
 
 if __name__ == "__main__":
