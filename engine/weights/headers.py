@@ -41,14 +41,19 @@ DTYPES = {
     "BOOL": "bool",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "F8_E8M0": "float8_e8m0fnu",
 }
+# Dtypes of safetensors with several elements in a byte.
+PACKED = ("F4", "F6_E2M3", "F6_E3M2")
 ITEMSIZE_BYTES = {
     **dict.fromkeys(("float64", "complex64", "int64", "uint64"), 8),
     **dict.fromkeys(("float32", "int32", "uint32"), 4),
     **dict.fromkeys(("bfloat16", "float16", "int16", "uint16"), 2),
     **dict.fromkeys(("int8", "uint8", "bool"), 1),
     **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
 }
 
 
@@ -74,8 +79,8 @@ def read_header(file: Path) -> dict[str, Entry]:
     UsageError where the file is cut off or its header does not have that form.
     """
     header, offset, size = raw_header(file)
-    metadata = header.pop("__metadata__", {})
-    if not is_text_mapping(metadata):
+    metadata = header.pop("__metadata__", None)
+    if metadata is not None and not is_text_mapping(metadata):
         raise UsageError(f"{file}: not a safetensors file: its __metadata__ is no mapping of texts")
     entries = {name: entry_of(file, name, fields, offset) for name, fields in header.items()}
     check_layout(file, entries, offset, size)
@@ -108,7 +113,10 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
 
 
 def strict_json(text: str) -> Any:
-    """Parse JSON. ValueError where a key is there twice, or a number is NaN or infinite."""
+    """Parse JSON as strictly as safetensors does, and refuse a key that is there twice.
+
+    ValueError where a number is NaN or infinite, or a text has half of a surrogate pair.
+    """
 
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -121,7 +129,22 @@ def strict_json(text: str) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
 
-    return json.loads(text, object_pairs_hook=distinct, parse_constant=refuse)
+    def finite(digits: str) -> float:
+        if math.isinf(number := float(digits)):
+            raise ValueError(f"{shown(digits)} is out of range")
+        return number
+
+    found = json.loads(
+        text,
+        object_pairs_hook=distinct,
+        parse_constant=refuse,
+        parse_float=finite,
+        # In safetensors -0 is no whole number.
+        parse_int=lambda digits: -0.0 if digits == "-0" else int(digits),
+    )
+    if "\\u" in text:
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
 
 
 def is_text_mapping(value: object) -> bool:
@@ -134,6 +157,11 @@ def entry_of(file: Path, name: str, fields: Any, offset: int) -> Entry:
     UsageError names file and tensor.
     """
     try:
+        if fields["dtype"] in PACKED:
+            raise UsageError(
+                f"{file}: {shown(name)}: is of dtype {fields['dtype']}, which is quantised; start from "
+                "the 16 or 32 bit checkpoint"
+            )
         dtype = DTYPES[fields["dtype"]]
         shape, (start, end) = sizes_of(fields["shape"]), sizes_of(fields["data_offsets"])
     except (KeyError, ValueError, TypeError) as error:
