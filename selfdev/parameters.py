@@ -16,7 +16,7 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from ..engine.errors import Rejected, UsageError
@@ -74,6 +74,8 @@ class Signature:
     takes_any: bool  # it has **kwargs, or nobody can tell
     declared: Mapping[str, Parameter]
     num_experts: int | None
+    # Those whose default is a number, with it.
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def signature_of(code: str, is_ours: bool = False) -> Signature:
@@ -86,13 +88,22 @@ def signature_of(code: str, is_ours: bool = False) -> Signature:
     places = [*given.posonlyargs, *given.args]
     names = tuple(a.arg for a in [*places[FIRST:], *given.kwonlyargs])
     if not is_ours:
-        return Signature(names, given.kwarg is not None, {}, None)
+        return Signature(names, given.kwarg is not None, {}, None, numeric_defaults(given))
     literals = constants(module)
     defaults = [ast.literal_eval(default) for default in given.defaults]
     values = dict(zip(names, defaults, strict=True))
     words = literals.get("PARAMETERS", {})
     declared = {name: declared_as(name, values[name], words[name]) for name in names}
     return Signature(names, False, declared, literals.get("NUM_EXPERTS"))
+
+
+def numeric_defaults(given: ast.arguments) -> dict[str, float]:
+    """Return the parameters whose default is written as a number."""
+    places = [*given.posonlyargs, *given.args]
+    pairs = [*zip(reversed(places), reversed(given.defaults), strict=False)]
+    pairs += [(a, d) for a, d in zip(given.kwonlyargs, given.kw_defaults, strict=True) if d]
+    found = [(a.arg, d.value) for a, d in pairs if isinstance(d, ast.Constant)]
+    return {n: v for n, v in found if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def constants(module: ast.Module) -> dict[str, Any]:
@@ -129,6 +140,7 @@ def fitted(
         for name in params:
             check_name(program, name, signature.names)
     if not signature.declared:
+        check_kinds(program, [signature], params)
         return dict(params)
     wanted = signature.num_experts
     if num_experts and wanted and wanted != num_experts:
@@ -149,6 +161,17 @@ def check_params(texts: Sequence[str], params: Mapping[str, Value]) -> None:
     who = f"each of {len(texts)} programs" if len(texts) > 1 else "the program"
     for name in params:
         check_name(who, name, known)
+    check_kinds(who, signatures, params)
+
+
+def check_kinds(program: str, signatures: Sequence[Signature], params: Mapping[str, Value]) -> None:
+    """Raise UsageError for a text where every program with that parameter has a number."""
+    for name, value in params.items():
+        defaults = [s.numbers.get(name) for s in signatures if name in s.names]
+        if isinstance(value, str) and defaults and None not in defaults:
+            raise UsageError(
+                f"--param {name}={shown(value)}: {program} wants a number ({defaults[0]:g} unless given)"
+            )
 
 
 def readable(text: str) -> Program | None:

@@ -105,6 +105,8 @@ def test_a_program_of_the_user_has_the_names_in_its_signature(tmp_path):
     }
     with pytest.raises(UsageError, match=r"mine\.py has no such parameter; did you mean 'alpha'"):
         read_program(str(path), {"alpa": 1})
+    with pytest.raises(UsageError, match=r"beta=abc: mine\.py wants a number \(1 unless given\)"):
+        read_program(str(path), {"beta": "abc"})
     path.write_text("def merge_models(d, device, **more):\n    pass\n")
     assert read_program(str(path), {"anything": 1}).params == {"anything": 1}
 
@@ -119,6 +121,9 @@ def test_a_parameter_that_no_program_of_many_has_is_said():
     with pytest.raises(UsageError, match="each of 3 programs has no such parameter; it has a"):
         check_params(texts, {"b": 2})
     check_params([*texts, "merge_models = len"], {"b": 2})
+    with pytest.raises(UsageError, match="a=abc: each of 3 programs wants a number"):
+        check_params(texts, {"a": "abc"})
+    check_params([*texts, "def merge_models(d, device, a='x'): pass"], {"a": "abc"})
 
 
 def test_a_parameter_is_given_once():
