@@ -14,6 +14,7 @@ from .budget import TensorBytes
 from .checkpoint import Checkpoint
 from .headers import shown
 from .plain import FLOATS, check_config, check_float, check_plain, is_buffer
+from .repeats import repeats
 from .ties import own_head, stored_ties
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
@@ -57,7 +58,9 @@ class Selection:
         for expert, checkpoint in checkpoints.items():
             for name in names:
                 check_pair(expert, name, opened, checkpoint)
-        return Selection(opened, checkpoints, include, names, ties, tuple(notes_on(apart)))
+        twice = dict(repeats({"base": opened, **named_experts(checkpoints)}, names))
+        notes = (*notes_on(apart), *notes_on_repeats(twice, len(names)))
+        return Selection(opened, checkpoints, include, names, ties, notes)
 
     @property
     def models(self) -> tuple[Checkpoint, ...]:
@@ -111,6 +114,17 @@ def notes_on(apart: Mapping[str, str]) -> Iterator[str]:
             f"expert {expert} has an output head of its own ({shown(head)}); the base's is its "
             "embedding, so that head is left out"
         )
+
+
+def named_experts(experts: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
+    return {f"expert {name}": checkpoint for name, checkpoint in experts.items()}
+
+
+def notes_on_repeats(twice: Mapping[str, str], num_tensors: int) -> Iterator[str]:
+    """Yield a line for each model that has the values of another one; `twice` has the other by name."""
+    for model, other in twice.items():
+        what = "it adds nothing" if other == "base" else "they are one model, given twice"
+        yield f"{model} has the values of {other} in all {num_tensors} selected tensors: {what}"
 
 
 def select(

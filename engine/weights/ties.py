@@ -5,12 +5,11 @@ Loaders make one tensor of the two again, so they are merged and swapped as one.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 
 from .checkpoint import Checkpoint
-from .headers import Entry
+from .repeats import same_bytes
 
 HEAD = re.compile(r"((^|\.)(lm_head|embed_out)|^output)\.weight$")
 EMBEDDING = re.compile(
@@ -23,15 +22,14 @@ TIED_KINDS = frozenset(
     "gpt_neox_japanese granite_swa jetmoe lfm2 lfm2_moe mamba minicpm3 mpt openai-gpt opt recurrent_gemma "
     "smollm3 starcoder2 vaultgemma xglm zamba zamba2".split()
 )
-COMPARED_BYTES = 8 << 20
 
 
 def stored_ties(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the embedding of each head that repeats it, bit for bit, where the config ties them."""
     if not is_tied(checkpoint.config):
         return {}
-    pairs = heads(checkpoint)
-    return {h: e for h, e in pairs.items() if same_bytes(*(checkpoint.entries[n] for n in (h, e)))}
+    entries = checkpoint.entries
+    return {h: e for h, e in heads(checkpoint).items() if same_bytes(entries[h], entries[e])}
 
 
 def is_tied(config: Mapping[str, object]) -> bool:
@@ -54,18 +52,6 @@ def heads(checkpoint: Checkpoint) -> dict[str, str]:
         if checkpoint.shape(head) == checkpoint.shape(name)
         and checkpoint.entries[head].dtype == checkpoint.entries[name].dtype
     }
-
-
-def same_bytes(one: Entry, other: Entry) -> bool:
-    """Tell whether two tensors are equal bit for bit."""
-    with one.file.open("rb", buffering=0) as a, other.file.open("rb", buffering=0) as b:
-        for done in range(0, one.size_bytes, COMPARED_BYTES):
-            size = min(COMPARED_BYTES, one.size_bytes - done)
-            if os.pread(a.fileno(), size, one.start + done) != os.pread(
-                b.fileno(), size, other.start + done
-            ):
-                return False
-    return True
 
 
 def own_head(base: Checkpoint, expert: Checkpoint, ties: Mapping[str, str]) -> str:
