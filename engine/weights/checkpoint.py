@@ -163,7 +163,7 @@ class Checkpoint:
         """The model's config.json. UsageError where it is missing or no JSON object."""
         path = self.folder / "config.json"
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(path.read_bytes().decode())
         except FileNotFoundError:
             raise UsageError(f"{path}: no such file; a model folder has one") from None
         except (ValueError, RecursionError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .disguises import START_BYTES, disguise
+from .disguises import START_BYTES, as_text, disguise
 
 MAX_HEADER_BYTES = 100 << 20
 MAX_RANK, MAX_SIZE = 64, 1 << 63
@@ -99,7 +99,11 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
         start = stream.read(START_BYTES)
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
         if not 2 <= length <= min(MAX_HEADER_BYTES, found.st_size - 8):
-            what = disguise(start) or f"a header of {length} bytes in {found.st_size}"
+            what = (
+                disguise(start)
+                or as_text(start)
+                or f"a header of {length} bytes in {found.st_size}"
+            )
             raise UsageError(f"{file}: not a safetensors file: {what}")
         stream.seek(8)
         text = stream.read(length)

@@ -10,7 +10,8 @@ from .headers import shown
 
 FLOATS = ("bfloat16", "float16", "float32")
 # Dtypes of quantised weights.
-CODES = ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "int8", "uint8")
+CODES = ("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float8_e4m3fnuz", "float8_e5m2fnuz")
+CODES = (*CODES, "int8", "uint8")
 CONFIG_KEYS = ("quantization_config", "compression_config")
 # Names of the tensors beside quantised weights: bitsandbytes, GPTQ, AWQ, compressed tensors, fp8.
 SIGNS = (".absmax", ".quant_map", ".SCB", ".qweight", ".qzeros", ".weight_packed", ".weight_scale")

@@ -282,6 +282,8 @@ FOLDERS = {
     "an_empty_file": (lambda f: (f / "model.safetensors").write_bytes(b""), "empty"),
     "a_pointer": (disguised(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "a_page": (disguised(b"\n<!DOCTYPE html><html>"), "web page"),
+    "an_answer_of_a_server": (disguised(b'{"error": "Repository not found"}'), r"a text that begins with .*not found"),
+    "zeros": (lambda f: (f / "model.safetensors").write_bytes(bytes(4096)), "nothing but zeros"),
     "a_zip": (disguised(b"PK\x03\x04"), "zip"),
 }  # fmt: skip
 
@@ -308,6 +310,8 @@ def test_what_loaders_leave_out_is_left_out(folder):
         (lambda f: (f / "config.json").unlink(), r"config\.json: no such file"),
         (lambda f: (f / "config.json").write_text("[]"), "not a JSON object"),
         (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
+        (lambda f: (f / "config.json").write_text('\ufeff{"model_type": "llama"}'), r"config\.json: not JSON: .*BOM"),
+        (lambda f: (f / "config.json").write_text('{"model_type": "llama"}', "utf-16"), r"config\.json: not JSON"),
         (lambda f: (f / "config.json").write_text("<html>"), "web page"),
         (lambda f: save_file({UP: torch.zeros(2, 3).double()}, f / "model.safetensors"), "is float64"),
         (lambda f: save_file({UP: torch.zeros(6, 1).char()}, f / "model.safetensors"), "is quantised"),
@@ -347,3 +351,20 @@ def test_what_cannot_be_merged_is_refused_by_its_true_reason(folder, tmp_path, s
 )
 def test_a_model_is_known_by_its_hub_id(tmp_path, place, name):
     assert known_as(tmp_path / place) == name
+
+
+def test_a_model_that_is_given_twice_is_said(folder, tmp_path):
+    """An expert that is the base adds nothing, whatever its path; equal starts alone are no sign."""
+    same, other = tmp_path / "same", tmp_path / "other"
+    for place in (same, other):
+        place.mkdir()
+        save_file({UP: torch.zeros(80, 30)}, place / "model.safetensors")
+    save_file({UP: torch.zeros(80, 30)}, folder / "model.safetensors", {"more": "x"})
+    tensor = torch.zeros(80, 30)
+    tensor[-1, -1] = 1
+    save_file({UP: tensor}, other / "model.safetensors")
+    words = {"x": str(same), "y": str(other), "z": str(other)}
+    assert Selection.open(str(folder), words, "mlp").notes == (
+        "expert x has the values of base in all 1 selected tensors: it adds nothing",
+        "expert z has the values of expert y in all 1 selected tensors: they are one model, given twice",
+    )
