@@ -26,8 +26,7 @@ from .plans.plan import Plan, TensorPlan
 from .plans.planner import Planner
 from .plans.updates import Updates, available_cores
 from .program import Program
-from .resident.check import Check, check_folder
-from .resident.client import check_engine
+from .resident.check import Check, check_askable, check_folder
 from .sandbox.box import Sandbox
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
@@ -97,7 +96,7 @@ def merge_to_folder(
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
     bank = Bank.open(base, experts, include)
     if check:
-        check_engine("transformers")
+        check_askable(bank.selection.base)
     companions = Companions.of(bank.selection.base.folder, trust_remote_code)
     settings = TraceSettings(unsafe=unsafe_sandbox)
     with scratch_beside(out) as scratch, Tracer(settings, sandbox) as tracer:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..weights.companion_files import PARSED, check_json
 from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER, INDEX
 from ..weights.locate import hub_blobs
@@ -91,4 +92,6 @@ def checked(path: Path, folder: Path) -> Path:
     what = disguise_of(target)
     if "pointer" in what or (what and path.suffix == ".json"):
         raise UsageError(f"{path}: is {what}")
+    if path.name in PARSED:
+        check_json(path)
     return target

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UsageError, WorkerLost
-from .client import Client
+from ..weights.checkpoint import Checkpoint
+from .client import Client, check_engine
 from .messages import EngineSettings, Sampling
+from .runnable import check_generates, check_tokenizer
 
 QUESTION = "What is 1 + 1?"
 NEW_TOKENS = 8
@@ -25,6 +27,13 @@ class Check:
         return asdict(self)
 
 
+def check_askable(base: Checkpoint) -> None:
+    """Raise UsageError where `check_folder` could not ask a model that is made of this base."""
+    check_engine("transformers")
+    check_tokenizer(base.folder)
+    check_generates(base)
+
+
 def check_folder(folder: Path, weights_fingerprint: str, log: Path) -> Check:
     """Load the folder in transformers and ask it one question.
 
@@ -39,7 +48,8 @@ def check_folder(folder: Path, weights_fingerprint: str, log: Path) -> Check:
     except WorkerLost as error:
         raise UsageError(f"--check: loading the merged model ended its process: {error}") from None
     except UsageError as error:
-        raise UsageError(f"--check: the merged model does not load: {error}") from None
+        why = str(error).replace(f"{folder}/", "").replace(str(folder), "its folder")
+        raise UsageError(f"--check: the merged model does not load: {why}") from None
     if live != weights_fingerprint:
         raise UsageError(
             "--check: the disk gives back other weights than were written; merge again"

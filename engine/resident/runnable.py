@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
+from ..weights.companion_files import PARSED, check_json
 from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER
+from ..weights.headers import shown
 from ..weights.plain import check_config, check_plain
 from .sizes import base_dtype, context_of
 
@@ -20,6 +22,11 @@ GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 # Files that hold the words of a tokenizer.
 WORDS = re.compile(r"(tokenizer\.json|vocab|spiece|sentencepiece|tekken)|.*\.(model|tiktoken)$")
+# Classes of transformers whose heads do something else than to go on with a text.
+NO_GENERATOR = re.compile(
+    r"For(MaskedLM|PreTraining|NextSentencePrediction|SequenceClassification|TokenClassification|"
+    r"QuestionAnswering|MultipleChoice|ImageClassification|SequenceRegression|RewardModel)$"
+)
 # Tokenizers of bytes or characters, which have no words; only their config names them.
 BYTE_TOKENIZERS = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
@@ -31,6 +38,7 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     """
     check_plain("", checkpoint)
     check_config(checkpoint)
+    check_generates(checkpoint)
     check_tokenizer(checkpoint.folder)
     files = sorted(checkpoint.folder.iterdir())
     for path in files:
@@ -41,10 +49,28 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
             )
         if path.name in READ and path.is_file() and (what := disguise_of(path)):
             raise UsageError(f"{path}: is {what}")
+        if path.name in PARSED and path.is_file():
+            check_json(path)
     base_dtype(checkpoint)
     if engine == "vllm" and not any(Path(gpu).exists() for gpu in GPUS):
         check_dense(checkpoint)
     return context_of(checkpoint, max_model_len)
+
+
+def check_generates(checkpoint: Checkpoint) -> None:
+    """Raise UsageError where config.json says that the model does not go on with a text."""
+    config, path = checkpoint.config, checkpoint.folder / "config.json"
+    classes = config.get("architectures")
+    named = [str(one) for one in classes] if isinstance(classes, list) else []
+    if named and all(NO_GENERATOR.search(one) for one in named):
+        what = f"is a {shown(named[0])}"
+    elif config.get("is_encoder_decoder") is True:
+        what = f"is a {shown(named[0])}, an encoder and a decoder" if named else "has an encoder"
+    else:
+        return
+    raise UsageError(
+        f"{path}: {what}: no model that goes on with a text (a causal language model), so it cannot be asked"
+    )
 
 
 def check_tokenizer(folder: Path) -> None:

@@ -123,14 +123,15 @@ def selected(
     base: str, experts: dict[str, str], include: str, backend: str, check: bool
 ) -> Selection:
     """Read the headers of base and experts. UsageError says what is wrong with them; no torch is loaded."""
-    from ...engine.resident.client import check_engine
+    from ...engine.resident.check import check_askable
     from ...engine.screening.inputs import check_backend
     from ...engine.weights.selection import Selection
 
     check_backend(backend)
+    selection = Selection.open(base, experts, include)
     if check:
-        check_engine("transformers")
-    return Selection.open(base, experts, include)
+        check_askable(selection.base)
+    return selection
 
 
 def check_destination(

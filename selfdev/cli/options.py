@@ -26,6 +26,8 @@ class Place(click.ParamType):
     def convert(
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
+        if not str(value).strip():
+            self.fail("an empty path; is a variable unset?", param, ctx)
         try:
             return Path(value).expanduser()
         except RuntimeError as error:
@@ -151,7 +153,7 @@ def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
     for word in words:
         name, equals, place = word.partition("=")
         if not (name and equals and place):
-            raise UsageError(f"--expert {word}: write NAME=DIR, for example --expert math={word}")
+            raise UsageError(f"--expert {word}: write NAME=DIR, for example --expert math=DIR")
         if not name.isprintable():
             raise UsageError(f"--expert {name!r}: a character of the name cannot be printed")
         if name in experts:

@@ -192,6 +192,13 @@ def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, plac
     assert "--log-samples" in answer.json["error"]
 
 
+def test_an_empty_path_is_a_variable_that_is_unset(selfdev, place):
+    words = ("--base", place / "base", "--expert", f"x={place / 'x'}", "--out", "")
+    answer = selfdev("merge", "linear", *words, "--overwrite", "--json", cwd=place)
+    assert answer.code == 2 and "--out" in answer.json["error"]
+    assert "empty path" in answer.json["error"]
+
+
 def test_a_tokenizer_without_words_is_one(tmp_path, small_models):
     """A byte tokenizer has none; only its config says so."""
 

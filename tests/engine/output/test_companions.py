@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,12 @@ def test_links_of_the_hubs_cache_are_followed_and_no_others(tmp_path):
         (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "LFS pointer"),
         (lambda p: p.write_text("<!DOCTYPE html>"), "web page"),
         (lambda p: p.write_text(""), "empty"),
+        (lambda p: p.write_text('{"model": {"vocab": {"a": 1, "b'), r"tokenizer\.json: not JSON"),
+        (lambda p: p.write_bytes(b"\xef\xbb\xbf{}"), r"tokenizer\.json: not JSON: .*BOM"),
+        (
+            lambda p: p.with_name("special_tokens_map.json").write_text("{,}"),
+            r"special_tokens_map\.json: not JSON",
+        ),
         (lambda p: p.symlink_to(p), "leads to no file"),
         (lambda p: p.symlink_to("/dev/zero"), "leads out of the model"),
         (lambda p: p.parent.joinpath("chat_template.jinja").symlink_to("/etc/passwd"), "passwd"),
@@ -154,6 +161,27 @@ def test_check_loads_the_folder_and_asks(small_models, sandbox):
     assert report.weights_fingerprint == folder_fingerprint(small_models / "out")
 
 
+def test_check_refuses_what_it_could_not_ask_before_anything_is_merged(
+    selfdev, small_models, tmp_path
+):
+    """A base without a tokenizer, and one that does not go on with a text."""
+    for spoil, says in (
+        (lambda f: (f / "tokenizer.json").unlink(), "base: has no tokenizer"),
+        (
+            lambda f: (f / "config.json").write_text(
+                '{"model_type": "t5", "is_encoder_decoder": true}'
+            ),
+            "has an encoder",
+        ),
+    ):
+        base = shutil.copytree(small_models / "base", tmp_path / "base", dirs_exist_ok=True)
+        spoil(base)
+        words = ("--base", base, "--expert", f"x={small_models / 'x'}", "--out", tmp_path / "out")
+        answer = selfdev("merge", "linear", *words, "--check", "--json")
+        assert answer.code == 2 and says in answer.json["error"]
+        assert "merge ..." not in answer.stderr and not (tmp_path / "out").exists()
+
+
 class Loaded:
     """A worker that loads, or fails as it is told to."""
 
@@ -182,10 +210,14 @@ class Loaded:
     [
         (None, "the disk gives back other weights than were written"),
         (UsageError("lm_head.weight: no such tensor"), "does not load: lm_head"),
+        (UsageError("{}/config.json: odd"), r"does not load: config\.json: odd"),
+        (UsageError("{}: odd"), "does not load: its folder: odd"),
         (WorkerLost("killed"), "ended its process: killed"),
     ],
 )
 def test_check_says_what_is_wrong(tmp_path, monkeypatch, fault, says):
+    if isinstance(fault, UsageError):  # the scratch folder's name helps nobody
+        fault = UsageError(str(fault).format(tmp_path))
     monkeypatch.setattr(check.Client, "start", lambda *_: Loaded(fault))
     with pytest.raises(UsageError, match=f"--check: .*{says}"):
         check.check_folder(tmp_path, "0123", tmp_path / "log")
