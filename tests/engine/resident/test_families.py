@@ -45,6 +45,10 @@ MIXED = {**LLAMA, "num_local_experts": 3, "head_dim": 32}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", LLAMA),
     "narrow": ("LlamaConfig", {**LLAMA, "hidden_size": 64}),
+    "mistral": ("MistralConfig", {**LLAMA, "sliding_window": 64}),
+    "qwen3": ("Qwen3Config", {**LLAMA, "head_dim": 32}),
+    "olmo2": ("Olmo2Config", LLAMA),
+    "gemma2": ("Gemma2Config", {**LLAMA, "head_dim": 32, "query_pre_attn_scalar": 32}),
     "qwen2_tied": ("Qwen2Config", {**LLAMA, "tie_word_embeddings": True}),
     "gemma3": ("Gemma3TextConfig", {**LLAMA, "head_dim": 32, "query_pre_attn_scalar": 32}),
     "phi": ("PhiConfig", {**LLAMA, "num_key_value_heads": 4}),
@@ -57,11 +61,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("MixtralConfig", MIXED),
     "qwen3_moe": ("Qwen3MoeConfig", {**MIXED, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 32}),
 }  # fmt: skip
+# Families of whose layouts the others are variants, and those that are slower to make.
+SLOW = {"mistral", "qwen3", "gemma2", "narrow", "falcon", "mpt", "phi", "qwen3_moe"}
+QUICK = [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in FAMILIES]
 SWAP = ("llama", "qwen2_tied", "gpt_neox", "gpt2", "mixtral", "qwen3_moe")  # merged in place, too
 PROGRAM = extract(
     "import torch\ndef merge_models(d, device):\n    x, = d.values()\n"
     "    return x * (torch.rand_like(x) < 0.5)\n"  # draws: each tensor has keys of its own
 )
+ARITHMETIC = extract("def merge_models(d, device):\n    x, = d.values()\n    return 0.7 * x\n")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +177,37 @@ def test_what_is_written_loads_in_transformers(make, sandbox, family):
     assert loaded(torch.tensor([[1, 5, 7]])).logits.isfinite().all()
 
 
+def loaded(folder: Path) -> torch.nn.Module:
+    """The model that transformers makes of a folder, with the values of its dtype as float64."""
+    from transformers import AutoModelForCausalLM
+
+    plain = {"attn_implementation": "eager", "experts_implementation": "eager"}
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **plain)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    return model.double().eval()
+
+
+@pytest.mark.parametrize("family", QUICK)
+@torch.no_grad()
+def test_a_written_model_answers_as_base_plus_update(make, sandbox, family):
+    """The oracle adds the update to the parameters of the model itself, whatever its files are like."""
+    folder = make(family)
+    merge_to_folder(
+        ARITHMETIC, base=str(folder / "base"), experts={"x": str(folder / "x")}, include="all",
+        out=folder / "sum", sandbox=sandbox,
+    )  # fmt: skip
+    base, expert, merged = (loaded(folder / name) for name in ("base", "x", "sum"))
+    tokens = torch.arange(3, 43).reshape(2, 20)
+    before, found = base(tokens).logits, merged(tokens).logits
+    theirs = dict(expert.named_parameters())
+    for name, parameter in base.named_parameters():
+        update = 0.7 * (theirs[name].float() - parameter.float())
+        parameter.copy_((parameter.float() + update).bfloat16())
+    moved = (base(tokens).logits - before).norm()
+    assert (found - base(tokens).logits).norm() < 1e-3 * moved
+    assert moved > 0.05 * before.norm()
+
+
 @pytest.mark.parametrize("family", SWAP)
 def test_families_are_swapped_and_asked(make, sandbox, family):
     folder = make(family)
@@ -262,6 +301,11 @@ def test_vllm_scores_them_too_and_says_what_it_cannot_swap(make, folder, tmp_pat
         (lambda f: change(f, quantization_config={"quant_method": "awq"}), r"is quantised \(awq"),
         (lambda f: change(f, lambda t: {n: v.double() for n, v in t.items()}), "weights of float64"),
         (lambda f: (f / "generation_config.json").write_text("{"), r"generation_config\.json: not JSON"),
+        (lambda f: (f / "tokenizer.json").write_text('{"version": "1.0", "mod'), r"tokenizer\.json: not JSON"),
+        (lambda f: change(f, architectures=["BertForMaskedLM"]), "is a BertForMaskedLM: no model that goes on"),
+        (lambda f: change(f, architectures=["LlamaForSequenceClassification"]), "no model that goes on"),
+        (lambda f: change(f, architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True), "and a decoder"),
+        (lambda f: change(f, architectures=None, is_encoder_decoder=True), "has an encoder"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scored_is_refused_before_a_question(folder, spoil, says):
