@@ -63,12 +63,16 @@ def reason_of(error: BaseException) -> str:
 def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
     """Return what vLLM is started with. UsageError where context or memory do not fit."""
     context = context_of(checkpoint, settings.max_model_len, full_config(checkpoint))
-    num_seqs = settings.max_num_seqs
+    num_seqs, on_gpu = settings.max_num_seqs, torch.cuda.is_available()
     return {
         "dtype": base_dtype(checkpoint),
-        "enforce_eager": not torch.cuda.is_available(),
+        "enforce_eager": not on_gpu,
         "max_model_len": context,
         "max_num_seqs": num_seqs,
+        "max_num_batched_tokens": max(settings.max_num_batched_tokens, context),
+        # A prompt that is read in pieces takes back what its own generator drew for each piece, which
+        # vLLM does by an offset, and the CPU's generators have none. So it is read whole there.
+        "enable_chunked_prefill": on_gpu,
         "kv_cache_memory_bytes": cache_bytes(checkpoint, context, num_seqs, settings.memory_bytes),
         "block_size": BLOCK_SIZE,
         # vLLM's own defaults, and nothing of generation_config.json.
