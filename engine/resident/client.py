@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerBug
@@ -55,17 +56,21 @@ class Client:
 
     def __init__(self, process: WorkerProcess, stall_s: float) -> None:
         self._process, self._calls = process, Calls(process, stall_s)
+        self._holding, self._models = Lock(), set[str]()
         # What answers, with its version, and how it is asked; known once a model is open.
         self.engine = self.decoding = ""
 
     @staticmethod
-    def start(settings: EngineSettings, log: Path | None = None) -> Client:
+    def start(
+        settings: EngineSettings, log: Path | None = None, device: str | None = None
+    ) -> Client:
         """Start a worker and return at once, while it imports its engine.
 
-        Its output goes to `log`, else to a temporary file. MissingExtra where the engine is absent.
+        Its output goes to `log`, else to a temporary file. `device` is the one GPU that it sees, as
+        CUDA_VISIBLE_DEVICES names it; None: all. MissingExtra where the engine is absent.
         """
         check_engine(settings.engine)
-        process = WorkerProcess(log)
+        process = WorkerProcess(log, {} if device is None else {"CUDA_VISIBLE_DEVICES": device})
         process.send(settings.to_json())
         return Client(process, settings.stall_s)
 
@@ -75,7 +80,14 @@ class Client:
         """Load a model under a key, and return the fingerprint of its weights."""
         opened = self._call("open_model", key=key, folder=folder)
         self.engine, self.decoding = opened["engine"], opened["decoding"]
+        self._models.add(key)
         return opened["weights_fingerprint"]
+
+    def hold_model(self, key: str, folder: str) -> None:
+        """Load a model under a key, unless one is loaded there."""
+        with self._holding:
+            if key not in self._models:
+                self.open_model(key, folder)
 
     def open_bank(
         self,
@@ -158,10 +170,23 @@ class Client:
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "fed": True}
         value_of(self._calls.make("generate", {"key": key, **words, "seeds": None}, feed=feed))
 
+    def sample(
+        self,
+        key: str,
+        folder: str,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[Completion]:
+        """Answer the prompts by a model that holds the weights of this folder; a seed for each prompt."""
+        words = {"prompts": list(prompts), "sampling": sampling.to_json(), "seeds": list(seeds)}
+        found = self._call("sample", key=key, folder=folder, **words)
+        return [Completion(**one) for one in found["completions"]]
+
     def score(
         self, plan: bytes, prompts: Sequence[str], sampling: Sampling, key: str = "target"
     ) -> tuple[str, list[Completion], Times]:
-        """Do `apply` and `generate` in one call.
+        """Do `apply` (with an empty plan `restore`) and `generate` in one call.
 
         Returns the live weights' fingerprint, the answers, and the seconds that both took.
         """
@@ -190,6 +215,15 @@ class Client:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs, as far as can be told without a call."""
+        return self._process.is_alive
+
+    def kill(self) -> None:
+        """Kill the worker's process, without waiting for its end."""
+        self._process.kill()
+
     def stop(self) -> None:
         """End the worker's process."""
         self._process.stop()
@@ -204,8 +238,8 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         if kind is KeyboardInterrupt:
-            self._process.kill()
-        self._process.stop()
+            self.kill()
+        self.stop()
 
 
 def value_of(reply: Json) -> Json:

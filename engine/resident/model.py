@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import torch
 
@@ -141,10 +141,10 @@ class Model:
         self.note({name: elsewhere.get(name) for name in names})
         return None
 
-    def restore(self) -> None:
-        """Put the base back, bit for bit, and verify it; then reset the engine."""
+    def restore(self, but: Container[str] = ()) -> None:
+        """Put the base back, bit for bit, in all tensors but these; then reset the engine."""
         for name in self.names:
-            if self.prints.get(name) != self.base_prints[name]:
+            if name not in but and self.prints.get(name) != self.base_prints[name]:
                 self.write(name, self.base.tensor(name))
                 assert self.prints[name] == self.base_prints[name], f"{name} was not restored"
         self.engine.reset()
@@ -153,3 +153,13 @@ class Model:
     def fingerprint(self) -> str:
         """The fingerprint of all live weights together."""
         return weights_fingerprint(self.prints)
+
+
+def load_into(model: Model, checkpoint: Checkpoint) -> None:
+    """Write another checkpoint's tensors into a live model. UsageError where they do not fit."""
+    for name in model.names:
+        if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
+            raise UsageError(f"{checkpoint.folder}: {name} does not fit the model that is loaded")
+    for name in model.names:
+        model.write(name, checkpoint.tensor(name))
+    model.engine.reset()

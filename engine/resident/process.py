@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EngineGone, WorkerLost
@@ -35,7 +36,7 @@ ENVIRONMENT = {
 class WorkerProcess:
     """A worker's process and the wire to it. Once it is lost it stays lost."""
 
-    def __init__(self, log: Path | None) -> None:
+    def __init__(self, log: Path | None, environment: Mapping[str, str]) -> None:
         self.log, self._keeps_log = log or temporary_log(), log is not None
         ours, theirs = socket.socketpair()
         with self.log.open("ab") as sink:
@@ -46,7 +47,7 @@ class WorkerProcess:
                 stderr=sink,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **environment},
             )
         theirs.close()
         self._wire, self._is_lost = Wire(ours), False
@@ -54,6 +55,10 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._is_lost and self._process.poll() is None
 
     def send(self, header: Json, payload: bytes = b"") -> None:
         """Send a message.

@@ -30,7 +30,7 @@ from .channel import Channel
 from .engine import LiveEngine
 from .holding import Holding, target_of
 from .messages import EngineSettings, Json, Sampling
-from .model import Model
+from .model import Model, load_into
 from .placement import first_line
 from .runnable import check_runnable
 from .threads import choose, try_out
@@ -51,6 +51,8 @@ class Worker:
         self.engines: list[LiveEngine] = []
         # The tensors that `apply` merges into a model, by the model's key.
         self.banks: dict[str, Holding] = {}
+        # The folder whose weights a model was loaded with last.
+        self.loaded: dict[str, str] = {}
         # Seconds that the present call has spent on swaps.
         self.swap_s = 0.0
 
@@ -62,7 +64,7 @@ class Worker:
         self.engines.append(engine)
         model = Model(engine, checkpoint)
         try_out_model(model)
-        self.models[key] = model
+        self.models[key], self.loaded[key] = model, folder
         prints = self.models[key].fingerprint
         return {"weights_fingerprint": prints, "engine": engine.name, "decoding": engine.decoding}
 
@@ -136,16 +138,21 @@ class Worker:
                 limit = f"applying it took more than {limit_s:g} s"
                 return Rejection("timeout", f"{limit}; {names[-1]} was reached")
         # Put back what an earlier plan changed and this one does not.
-        for name in model.names:
-            if name not in plan.tensors and model.prints[name] != model.base_prints[name]:
-                model.write(name, model.base.tensor(name))
-        model.engine.reset()
+        model.restore(but=plan.tensors)
         return None
 
-    def score(self, key: str, plan: bytes, prompts: list[str], sampling: Json) -> Json:
-        """Do `apply` and `generate` in one call: the engine waits for nobody between them."""
-        applied = self.apply(key, plan)
+    def score(self, key: str, prompts: list[str], sampling: Json, plan: bytes = b"") -> Json:
+        """Do `apply` (without a plan `restore`) and `generate`; no other call comes between."""
+        applied = self.apply(key, plan) if plan else self.restore(key)
         return {**applied, **self.generate(key, prompts, sampling, None, False)}
+
+    def sample(
+        self, key: str, folder: str, prompts: list[str], sampling: Json, seeds: list[int]
+    ) -> Json:
+        """Do `load_weights`, where others are loaded, and `generate` in one call."""
+        if self.loaded.get(key) != folder:
+            self.load_weights(key, folder)
+        return self.generate(key, prompts, sampling, seeds, False)
 
     def restore(self, key: str) -> Json:
         """Put the base back, and return its fingerprint."""
@@ -157,14 +164,10 @@ class Worker:
 
         UsageError where a tensor is absent or has another shape.
         """
-        model, checkpoint = self.models[key], Checkpoint.open(folder)
-        for name in model.names:
-            if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
-                raise UsageError(f"{folder}: {name} does not fit the model that is loaded")
-        for name in model.names:
-            model.write(name, checkpoint.tensor(name))
-        model.engine.reset()
-        return {"weights_fingerprint": model.fingerprint}
+        self.loaded.pop(key, None)
+        load_into(self.models[key], Checkpoint.open(folder))
+        self.loaded[key] = folder
+        return {"weights_fingerprint": self.models[key].fingerprint}
 
     def fingerprint(self, key: str) -> Json:
         """Read the live weights again, as they are now, and return their fingerprint."""
@@ -173,11 +176,13 @@ class Worker:
     def generate(
         self, key: str, prompts: list[str], sampling: Json, seeds: list[int] | None, fed: bool
     ) -> Json:
-        """Answer prompts.
+        """Answer prompts, with a prefix cache in which nothing is left of earlier calls.
 
-        With `fed` the driver is told what finished, and says what else to ask.
+        So an answer does not depend on what this worker did before. With `fed` the driver is told
+        what finished, and says what else to ask.
         """
         engine, feed = self.models[key].engine, self.channel.feed if fed else None
+        engine.reset()
         chosen = Sampling.from_json(sampling)
         answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
         return {"completions": [answer and answer.to_json() for answer in answers]}
