@@ -23,6 +23,7 @@ from .plans.planner import Planner
 from .plans.updates import Updates, available_cores
 from .records.candidate import BASE
 from .records.store import Store
+from .screening.asking import LANES, LANES_IN_RACE
 from .screening.contents_reader import ContentReader
 from .screening.folder import (
     POPULATION,
@@ -37,11 +38,11 @@ from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
 from .screening.outcomes import Outcomes, to_json
-from .screening.pipeline import THREADS, Screener, score_base
+from .screening.pipeline import Screener, score_base
 from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
-from .screening.race_asking import open_race, recall
-from .screening.session import EngineSession
+from .screening.race_asking import open_race
+from .screening.session import LIMITS, THREADS, EngineSession
 from .screening.settings import ScreenSettings
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
@@ -88,14 +89,13 @@ def open_screener(
         planner = Planner(bank, tracer, backend, settings.seed, cells)
         # The engine needs the other cores.
         updates = Updates(cells, scratch, max(1, available_cores() // 2))
-        log, threads = folder / "engine.log", store.setting(THREADS)
-        session = EngineSession(settings, bank, task, log, threads)
+        made_with = {key: store.setting(key) for key in (THREADS, LIMITS)}
+        lanes = LANES if settings.race == "full" else LANES_IN_RACE
+        session = EngineSession(settings, bank, task, folder / "engine.log", made_with, lanes)
         experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
         outcomes = Outcomes(store, settings.task, experts, num_questions)
         population = store.setting(POPULATION)
-        race = open_race(settings.race, settings.top, settings.seed, task, population)
-        if race:
-            recall(race, store, task)
+        race = open_race(store, settings.race, settings.top, settings.seed, task, population)
         reader = stack.enter_context(ContentReader(store))
         screener = Screener(
             session, Preparer(planner, store, updates), outcomes, task, race, reader
@@ -205,8 +205,8 @@ def open_bank(
 ) -> Bank:
     """Open the driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
-    # On a GPU the worker's copy is pinned memory, beside the driver's.
-    num_copies = 2 if on_gpu else 1
+    # On a GPU each worker's copy is pinned memory, beside the driver's.
+    num_copies = 1 + settings.workers if on_gpu else 1
     share = bank_share(settings.memory_bytes, num_engines, num_copies)
     return Bank.within(selection, share, keep=keep)
 

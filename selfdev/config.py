@@ -111,9 +111,9 @@ class Test(Section):
 
 
 class Cluster(Section):
-    """Numbers of processes. This version runs one of each."""
+    """Numbers of processes. "auto" is a worker for each GPU, or one without GPUs."""
 
-    workers: Literal[1] = 1
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     tensor_parallel: Literal[1] = 1
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..engine.resident.client import Client
 from ..engine.resident.messages import Sampling
 from .config import RunConfig
 from .prompts import program_text, stops
+
+# The key of the model that writes programs, in a worker.
+GENERATOR = "generator"
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,18 @@ def waves(total: int, wave: int, done: int) -> Iterator[range]:
 
 
 def sample_wave(
-    client: Client,
-    key: str,
-    plan: SamplingPlan,
-    numbers: Sequence[int],
-    progress: Callable[[int], None],
+    generator: Path, writer: Path, plan: SamplingPlan, numbers: Sequence[int], client: Client
 ) -> list[str]:
-    """Draw these samples; their program texts, in order. `progress` gets how many are done."""
+    """Draw these samples on a worker; their program texts, in order.
+
+    The model of `generator` writes them, with the weights of the folder `writer`.
+    """
     seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
     stop = tuple(stops(plan.prompt))
     sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
     prompts = [plan.prompt] * len(numbers)
-    answers = client.generate(key, prompts, sampling, seeds, progress)
+    client.hold_model(GENERATOR, str(generator))
+    answers = client.sample(GENERATOR, str(writer), prompts, sampling, seeds)
     return [program_text(plan.prompt, answer.text) for answer in answers]
 
 

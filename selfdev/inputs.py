@@ -18,6 +18,8 @@ from ..engine.screening.inputs import (
     check_model,
     check_models,
     check_task,
+    check_workers,
+    default_workers,
     open_selection,
     open_task,
     places_read,
@@ -98,6 +100,8 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool 
     are_here = [here(place) is not None for place in (config.base, *config.experts.values())]
     if not offline or all(are_here):
         check_models(settings, NUM_ENGINES)
+        if not offline:
+            check_workers(settings, NUM_ENGINES)
     on_hub = config.task in PUBLISHED and settings.data is None
     if not (offline and on_hub):
         check_task(settings)
@@ -134,7 +138,7 @@ def screen_settings(
     accept_engine: bool = False,
 ) -> ScreenSettings:
     """The settings of the screening inside a run."""
-    wanted = config.engine.max_model_len
+    wanted, workers = config.engine.max_model_len, config.cluster.workers
     return ScreenSettings(
         base=config.base,
         experts=dict(config.experts),
@@ -150,6 +154,7 @@ def screen_settings(
         eager_tier=config.trace.eager_tier,
         replay_limit_s=config.trace.replay_limit_s,
         accept_engine=accept_engine,
+        workers=default_workers() if workers == "auto" else workers,
     )
 
 

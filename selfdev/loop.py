@@ -11,21 +11,22 @@ questions only.
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..engine.errors import Rejection, keeping
+from ..engine.errors import keeping
 from ..engine.records.candidate import BASE, Candidate, Status
-from ..engine.records.score import Sample, Score
 from ..engine.records.store import PRODUCT_VERSION, Store
-from ..engine.resident.ask import evaluate
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE
-from ..engine.screening.session import TARGET
+from ..engine.screening.verdicts import Answers
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
@@ -37,8 +38,6 @@ from .prompts import in_chat, load_prompt
 from .report import write_report
 from .results import iteration_summary, names_to_test, run_result
 from .train import train
-
-GENERATOR = "generator"
 
 
 class Progress(Protocol):
@@ -89,8 +88,6 @@ class Loop:
         self.prompt = load_prompt(config.generation.prompt, self.generator)
         if config.generation.chat_template == "auto":
             self.prompt = in_chat(self.prompt, self.generator)
-        # Folder of the weights that the generator's engine holds now.
-        self.writer: Path | None = None
 
     def run(self) -> dict[str, Any]:
         self.score_known()
@@ -148,26 +145,19 @@ class Loop:
         fingerprint = folder_fingerprint(writer)
         plan = sampling_plan(self.config, self.prompt, iteration)
         self.progress.stage(f"iteration {iteration}: sample", plan.samples)
-        for numbers in waves(plan.samples, plan.wave, done):
-            self.hold(writer)
-            texts = sample_wave(
-                self.screener.session.client,
-                GENERATOR,
-                plan,
-                numbers,
-                lambda n, start=numbers[0]: self.progress.update(start + n),
-            )
+        self.progress.update(done)
+        draw = partial(sample_wave, self.generator, writer, plan)
+        left = list(waves(plan.samples, plan.wave, done))
+        session = self.screener.session
+        # All workers draw; waves are kept in their order.
+        drawn = [session.submit(f"samples {w[0]} to {w[-1]}", partial(draw, w)) for w in left]
+        for numbers, texts in zip(left, drawn, strict=True):
+            rows = sampled_rows(iteration, numbers, texts.result(), fingerprint)
             with self.store.transaction():
-                self.store.add_candidates(sampled_rows(iteration, numbers, texts, fingerprint))
+                self.store.add_candidates(rows)
+            self.screener.note_incidents()
+            self.progress.update(numbers[-1] + 1)
         return fingerprint
-
-    def hold(self, writer: Path) -> None:
-        """See that the generator's engine is up and holds these weights."""
-        if self.screener.session.open_model(GENERATOR, self.generator):
-            self.writer = self.generator
-        if self.writer != writer:
-            self.screener.session.client.load_weights(GENERATOR, str(writer))
-            self.writer = writer
 
     def writer_folder(self, iteration: int) -> Path:
         """Folder of the generator of an iteration: the given one first, then trained ones."""
@@ -208,19 +198,21 @@ class Loop:
 
     def test(self, names: list[str]) -> None:
         """Score each of these on the test split, once. Only this method reads test questions."""
-        self.progress.stage("test", len(names))
-        for done, name in enumerate(names):
+        targets = dict.fromkeys(original_of(self.store, name) for name in names)
+        left = [name for name in targets if self.store.score(name, "test") is None]
+        asked = deque[tuple[str, Future[Answers]]]()
+        self.progress.stage("test", len(targets))
+        for done in range(len(targets) - len(left), len(targets)):
             self.progress.update(done)
-            if self.store.score(name, "test"):
-                continue
-            candidate = self.store.candidate(name)
-            target = (candidate and candidate.duplicate_of) or name
-            if self.store.score(target, "test") is None:
-                score, samples = score_test(self.screener, target)
-                made_with = self.screener.made_with
-                with self.store.transaction():
-                    self.screener.outcomes.add_score(target, "test", score, samples, made_with)
-        self.progress.update(len(names))
+            while left and len(asked) <= self.screener.num_in_flight:
+                asked.append((left[0], ask_test(self.screener, left.pop(0))))
+            name, future = asked.popleft()
+            answers, made_with = self.screener.answers_of(future), self.screener.made_with
+            with self.store.transaction():
+                score, samples = answers.score, answers.samples
+                self.screener.outcomes.add_score(name, "test", score, samples, made_with)
+            self.screener.preparer.settled(name)
+        self.progress.update(len(targets))
 
 
 def decide_copies(store: Store, iteration: int) -> None:
@@ -233,14 +225,19 @@ def decide_copies(store: Store, iteration: int) -> None:
                 store.decide(candidate.id, status=Status.COPY, duplicate_of=original)
 
 
-def score_test(screener: Screener, name: str) -> tuple[Score, list[Sample]]:
-    """Put a scored candidate's weights in place, and ask all test questions."""
-    client, candidate = screener.session.client, screener.store.candidate(name)
-    assert candidate is not None, name
-    if name == BASE:
-        client.restore()
-    else:
-        plan = screener.preparer.plan(candidate)
-        assert not isinstance(plan, Rejection), f"{name} was scored before: it has a plan"
-        client.apply(plan.to_bytes())
-    return evaluate(client, TARGET, screener.task.unsealed(), "test")
+def original_of(store: Store, name: str) -> str:
+    """The candidate whose answers are those of this one."""
+    candidate = store.candidate(name)
+    return (candidate and candidate.duplicate_of) or name
+
+
+def ask_test(screener: Screener, name: str) -> Future[Answers]:
+    """Have all test questions asked of a scored candidate, or of the base."""
+    plan = b""
+    if name != BASE:
+        found = screener.preparer.stored_plan(name)
+        assert found is not None, f"{name} was scored before: it has a plan"
+        # What torch computed for it stays until it is settled.
+        screener.preparer.held[name] = found
+        plan = found.to_bytes()
+    return screener.asker.ask_all(name, plan, screener.task.unsealed(), "test")

@@ -7,6 +7,7 @@ so a run keeps the one that its first score was made with.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -55,3 +56,11 @@ def try_out(
         for count in counts:
             seconds[count].append(timed(count, prompts))
     return seconds
+
+
+def threads_of_each(num_workers: int, environment: Mapping[str, str]) -> int:
+    """Return the threads of each of several workers: OMP_NUM_THREADS, or an equal share of the cores."""
+    wanted = environment.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return max(1, len(os.sched_getaffinity(0)) // num_workers)

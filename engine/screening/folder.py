@@ -40,7 +40,9 @@ FREE = (
     "log_samples",
     "unsafe_sandbox",
     "accept_engine",
+    "workers",
 )  # may change between resumes
+FREE_IN_RUN = ("cluster.workers",)  # the same, of a loop's settings
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]
@@ -158,7 +160,7 @@ def check_same(folder: Path, found: Settings, wanted: Settings) -> None:
     """Raise UsageError with the first setting that differs, its value there and its value now."""
     there, now = flat(found), flat(wanted)
     for key in dict.fromkeys((*now, *there)):
-        if there.get(key) != now.get(key):
+        if key not in FREE_IN_RUN and there.get(key) != now.get(key):
             raise UsageError(
                 f"--run {folder}: holds a run with other settings: {key} is "
                 f"{there.get(key, 'not set')!r} there and {now.get(key, 'not set')!r} here; "

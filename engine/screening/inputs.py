@@ -19,9 +19,13 @@ from ..tasks.load import load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import bank_share, cache_share, choose_homes, tensor_share
 from ..weights.checkpoint import Checkpoint
+from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from .place import model_places
 from .settings import ScreenSettings
+
+# Memory of a worker beside its models, with Python, torch and an engine: 0.4 GiB were seen.
+PROCESS_BYTES = 1 << 28
 
 
 def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
@@ -29,7 +33,30 @@ def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
     check_backend(settings.backend)
     check_engine(settings.engine)
     check_models(settings, num_engines)
+    check_workers(settings, num_engines)
     check_task(settings)
+
+
+def default_workers() -> int:
+    """Return the number of workers where none is given: one for each GPU, or one without GPUs."""
+    return max(1, len(devices_here()))
+
+
+def check_workers(settings: ScreenSettings, num_engines: int) -> None:
+    """Raise UsageError where there are more workers than GPUs, or than the memory holds without GPUs.
+
+    `num_engines` is the number of models in each worker.
+    """
+    count, num_gpus = settings.workers, len(devices_here())
+    if num_gpus and count > num_gpus:
+        raise UsageError(f"--workers {count}: each takes a GPU, and this machine has {num_gpus}")
+    entries = Checkpoint.open(settings.base).entries.values()
+    each = num_engines * sum(entry.size_bytes for entry in entries) + PROCESS_BYTES
+    if not num_gpus and count > 1 and count * each > host_bytes():
+        raise UsageError(
+            f"--workers {count}: each takes {each / GIB:.1f} GiB at least, and this machine has "
+            f"{host_bytes() / GIB:.1f} GiB: give fewer"
+        )
 
 
 def check_models(settings: ScreenSettings, num_engines: int = 1) -> None:
@@ -50,7 +77,7 @@ def check_model(checkpoint: Checkpoint, settings: ScreenSettings) -> None:
     engine = choose_engine(settings.engine)
     context = check_runnable(checkpoint, engine, settings.max_model_len)
     if engine == "vllm":
-        cache_bytes(checkpoint, context, 1, cache_share(settings.memory_bytes))
+        cache_bytes(checkpoint, context, 1, cache_share(settings.memory_bytes, settings.workers))
 
 
 def check_task(settings: ScreenSettings) -> None:

@@ -1,7 +1,7 @@
-"""Decides candidates: the driver prepares them while the engine scores, and settles them in order.
+"""Decides candidates: the driver prepares them while workers score, and settles them in order.
 
 program -> plan (or rejection) -> survey -> duplicate of whom? -> swap -> score -> store
-|------------ the driver, some candidates ahead -------------|    | the engine |
+|------------ the driver, some candidates ahead -------------|    | a worker |
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 
-from ..errors import EngineGone, Failure, Rejected, Rejection, WorkerBug, WorkerLost
+from ..errors import Failure, Rejected, Rejection
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate
 from ..records.score import provenance
 from ..records.store import Store
-from ..resident.ask import evaluate
 from ..tasks.task import Task
+from ..workers.job import Quarantined
 from .asking import Asker
 from .compile_ahead import Ahead
 from .contents_reader import ContentReader
 from .outcomes import Outcomes
 from .prepare import Preparer
-from .race import Race
-from .session import TARGET, EngineSession
+from .race_asking import LaggingRace
+from .session import LIMITS, THREADS, EngineSession
 from .verdicts import Answers, Duplicate, Verdict
 
-# Key of the store: how many threads the engine answers with.
-THREADS = "threads"
-# A candidate has failed once this many engines died under it.
-MAX_LOST = 2
-# The number of candidates that are prepared while the engine scores.
+# The number of candidates that are prepared while all workers score.
 AHEAD = 4
+# The number of candidates that may wait for one before them, for each that is being scored.
+MOST_WAITING = 32
 
-# The answers to come; None where the engine is not needed.
+# The answers to come; None where no worker is needed.
 Asked = Future[Answers] | None
+# A candidate that is prepared and not settled.
+Prepared = tuple[Candidate, Verdict, Asked]
 
 
 class Screener:
-    """Scores candidates of one store in one live engine. `open_screener` makes it.
+    """Scores candidates of one store in live engines. `open_screener` makes it.
 
-    The driver traces, surveys and compares the next candidates (`AHEAD` of them) while the engine
-    scores. Threads of their own wait for the engine, and candidates are decided in order.
+    The driver traces, surveys and compares the next candidates while workers score, and decides
+    candidates in order, whichever worker is done first.
     """
 
     def __init__(
@@ -52,13 +52,15 @@ class Screener:
         preparer: Preparer,
         outcomes: Outcomes,
         task: Task,
-        race: Race | None,
+        race: LaggingRace | None,
         reader: ContentReader,
     ) -> None:
         self.reader = reader
         self.session, self.preparer, self.outcomes = session, preparer, outcomes
         self.task, self.asker = task, Asker(session, task, race)
         self.compiler = Ahead.of(preparer.planner.bank)
+        # Prepared candidates in their order.
+        self._waiting = deque[Prepared]()
 
     @property
     def store(self) -> Store:
@@ -70,8 +72,13 @@ class Screener:
         usage = self.session.usage
         return provenance(self.task, usage.engine, usage.decoding)
 
+    @property
+    def num_in_flight(self) -> int:
+        """How many candidates are asked at a time, so that each worker has one or more."""
+        return AHEAD + self.session.lanes * (self.session.settings.workers - 1)
+
     def close(self) -> None:
-        """End the engine, and drop the compilations that have not begun."""
+        """End the workers, and drop the compilations that have not begun."""
         self.session.stop()
         self.compiler.close()
 
@@ -83,54 +90,69 @@ class Screener:
         `decided` is called after each one.
         """
         self.session.start()
-        began = time.monotonic()
-        waiting: deque[tuple[Candidate, Verdict, Asked]] = deque()
-        pool = ThreadPoolExecutor(self.asker.num_threads, "engine")
+        began, left = time.monotonic(), iter(candidates)
 
         def settle() -> None:
-            self._settle(*waiting.popleft(), pool)
+            self._settle(*self._waiting.popleft())
             self.reader.keep()
             decided()
 
-        left = iter(candidates)
         try:
             while group := list(islice(left, self.preparer.num_together)):
                 for candidate, verdict in self.preparer.prepare(group):
-                    waiting.append((candidate, verdict, self._submit(candidate, verdict, pool)))
-                while waiting and (self._is_far_ahead(len(waiting)) or is_ready(waiting[0][2])):
+                    while self._must_wait(candidate):
+                        settle()
+                    self._waiting.append((candidate, verdict, self._submit(candidate, verdict)))
+                while self._waiting and (self._is_far_ahead() or is_ready(self._waiting[0][2])):
                     settle()
-            while waiting:
+            while self._waiting:
                 settle()
         except BaseException:
-            # Otherwise the pool would wait for the engine's answer.
             self.session.stop()
             raise
         finally:
             self.session.usage.wall_s += time.monotonic() - began
+            self._waiting.clear()
             self.preparer.forget()
-            pool.shutdown(cancel_futures=True)
+            self.note_incidents()
 
-    def _is_far_ahead(self, num_waiting: int) -> bool:
-        """Return whether enough is prepared, by number or by the disk that it takes."""
-        return num_waiting > AHEAD or self.preparer.updates.is_full
+    def _must_wait(self, candidate: Candidate) -> bool:
+        """Return whether a race lets this candidate see the decision of one that is not settled."""
+        race = self.asker.race
+        oldest = self._waiting[0][0].ordinal if self._waiting else candidate.ordinal
+        return race is not None and oldest <= candidate.ordinal - race.lag
 
-    def _submit(self, candidate: Candidate, verdict: Verdict, pool: ThreadPoolExecutor) -> Asked:
-        """Hand a candidate that needs a score of its own to the engine; None for any other."""
+    def _is_far_ahead(self) -> bool:
+        """Return whether the first one that waits is to be settled before others are prepared.
+
+        That is where enough is prepared, by number or by the disk that it takes. While other workers
+        finish theirs, there is room for more.
+        """
+        most = self.num_in_flight
+        while not is_ready(self._waiting[0][2]):
+            if len(self._waiting) > MOST_WAITING * most or self.preparer.updates.is_full:
+                return True
+            asked = [a for _, _, a in self._waiting if a is not None and not a.done()]
+            if len(asked) <= most:
+                return False
+            wait(asked, return_when=FIRST_COMPLETED)
+        return True
+
+    def _submit(self, candidate: Candidate, verdict: Verdict) -> Asked:
+        """Have a candidate scored that needs a score of its own; None for any other."""
         if not isinstance(verdict, Survey):
             return None
         self.compiler.arch = self.session.arch
         self.compiler.submit(verdict.plan)
-        return pool.submit(self.asker.ask, candidate, verdict)
+        return self.asker.ask(candidate, verdict)
 
-    def _settle(
-        self, candidate: Candidate, verdict: Verdict, asked: Asked, pool: ThreadPoolExecutor
-    ) -> None:
+    def _settle(self, candidate: Candidate, verdict: Verdict, asked: Asked) -> None:
         """Store what became of a candidate, and wait for its answers where it was asked."""
         if isinstance(verdict, Duplicate) and not self.outcomes.is_answered(verdict.of):
             assert verdict.survey is not None
             # The other one failed after all, so this one needs a score of its own.
             verdict = verdict.survey
-            asked = self._submit(candidate, verdict, pool)
+            asked = self._submit(candidate, verdict)
         self.preparer.check_models()
         match verdict:
             case Rejection():
@@ -141,38 +163,38 @@ class Screener:
                 self.outcomes.duplicate(candidate, verdict)
             case Survey():
                 assert asked is not None
-                self._settle_asked(candidate, verdict, asked, pool)
+                self._settle_asked(candidate, verdict, asked)
         self.preparer.settled(candidate.id)
 
-    def _settle_asked(
-        self,
-        candidate: Candidate,
-        survey: Survey,
-        asked: Future[Answers],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        """Store the answers. A lost engine costs one more try, then the candidate has failed."""
-        num_lost = 0
-        while True:
-            try:
-                answers = answers_of(asked, self.preparer)
-                return self.outcomes.scored(candidate, survey, answers, self.made_with)
-            except Rejected as error:
-                return self.outcomes.rejected(candidate, error.rejection)
-            except WorkerBug as error:
-                return self.outcomes.failed(candidate, Failure(str(error)))
-            except WorkerLost as error:
-                num_lost += 1
-                detail = str(error)[-2000:]
-                self.store.add_event("worker lost", candidate=candidate.id, detail=detail)
-            except EngineGone:
-                # The engine was lost under another candidate, so this one may try again.
-                pass
-            if num_lost == MAX_LOST:
-                detail = f"the engine died {num_lost} times under this candidate"
-                return self.outcomes.failed(candidate, Failure(detail))
-            self.session.start()
-            asked = pool.submit(self.asker.ask, candidate, survey)
+    def _settle_asked(self, candidate: Candidate, survey: Survey, asked: Future[Answers]) -> None:
+        """Store the answers, or why there are none."""
+        try:
+            answers = self.answers_of(asked)
+        except Rejected as error:
+            return self.outcomes.rejected(candidate, error.rejection)
+        except Quarantined as error:
+            return self.outcomes.failed(candidate, Failure(str(error)))
+        self.outcomes.scored(candidate, survey, answers, self.made_with)
+        if self.asker.race:
+            outcomes = {sample.index: sample.correct for sample in answers.samples}
+            self.asker.race.decided(candidate, outcomes)
+
+    def answers_of(self, asked: Future[Answers]) -> Answers:
+        """Wait for a worker's answers.
+
+        Whatever it says or does, UsageError where a model's file was changed meanwhile.
+        """
+        try:
+            return asked.result()
+        finally:
+            self.preparer.check_models()
+            self.note_incidents()
+
+    def note_incidents(self) -> None:
+        """Keep in the store what went wrong in workers."""
+        for one in self.session.take_incidents():
+            words = {"worker": one.worker, "candidate": one.job, "detail": one.detail[-2000:]}
+            self.store.add_event(one.kind, **words)
 
 
 def score_base(screener: Screener) -> None:
@@ -182,29 +204,17 @@ def score_base(screener: Screener) -> None:
     with screener.store.transaction():
         if screener.store.candidate(BASE) is None:
             screener.store.add_candidates([{"id": BASE, "source": None}])
-    began = time.monotonic()
-    prints = screener.session.client.restore()
-    score, samples = evaluate(screener.session.client, TARGET, screener.task, "dev")
-    answers = Answers(prints, score, samples, time.monotonic() - began)
-    screener.preparer.check_models()
+    asked = screener.asker.ask_all(BASE, b"", screener.task, "dev")
+    answers = screener.answers_of(asked)
+    session = screener.session
     with screener.store.transaction():
-        threads = screener.session.usage.threads
+        threads = session.usage.threads
         screener.store.set_setting(THREADS, threads)
-        screener.store.add_event(THREADS, threads=threads, seconds=screener.session.trials)
-        screener.outcomes.base(prints, answers, screener.made_with)
-
-
-def answers_of(asked: Future[Answers], preparer: Preparer) -> Answers:
-    """Wait for the engine's answers.
-
-    Whatever the engine says or does, UsageError where a model's file was changed meanwhile.
-    """
-    try:
-        return asked.result()
-    finally:
-        preparer.check_models()
+        screener.store.set_setting(LIMITS, session.limits)
+        screener.store.add_event(THREADS, threads=threads, seconds=session.trials)
+        screener.outcomes.base(answers.weights_fingerprint, answers, screener.made_with)
 
 
 def is_ready(asked: Asked) -> bool:
-    """Return whether a candidate can be settled without waiting for the engine."""
+    """Return whether a candidate can be settled without waiting for a worker."""
     return asked is None or asked.done()

@@ -41,7 +41,7 @@ class Preparer:
 
     def __post_init__(self) -> None:
         surveyor = Surveyor(self.planner.bank, self.planner.backend)
-        self.twins = Twins(self.store, surveyor, self._stored_plan)
+        self.twins = Twins(self.store, surveyor, self.stored_plan)
 
     @property
     def num_together(self) -> int:
@@ -142,7 +142,7 @@ class Preparer:
             return error.rejection
         return self.planner.plan(program)
 
-    def _stored_plan(self, name: str) -> Plan | None:
+    def stored_plan(self, name: str) -> Plan | None:
         """Return the plan of a stored candidate, by id, with its updates; None where it has none."""
         candidate = self.store.candidate(name)
         if candidate is None or candidate.source is None:

@@ -22,6 +22,7 @@ they come: `next_wave(candidate)`, then `record`, until the wave is empty.
 
 from __future__ import annotations
 
+import copy
 import functools
 import heapq
 import itertools
@@ -111,18 +112,16 @@ class Race:
         self._calibrated = rule.mode != "likely" or rule.calibration == 0
         self._asked, self._wrong = np.zeros(num_questions), np.zeros(num_questions)
 
+    def copy(self) -> Race:
+        """Return a race that goes on from here by itself; records of others are shared."""
+        other = copy.copy(self)
+        other.records = dict(self.records)
+        other._asked, other._wrong = self._asked.copy(), self._wrong.copy()
+        return other
+
     def enter(self, candidate: str) -> None:
         """Note that a candidate arrives; this order breaks ties. Entering twice is once."""
         self.records.setdefault(candidate, Record(len(self.records)))
-
-    def forget(self, candidate: str) -> None:
-        """Void a candidate's answers (the engine died); it keeps its place and is asked anew."""
-        if (record := self.records.get(candidate)) is None:
-            return
-        for question, right in record.outcomes.items():
-            self._asked[question] -= 1
-            self._wrong[question] -= not right
-        self.records[candidate] = Record(record.rank)
 
     def next_wave(self, candidate: str) -> list[int]:
         """Return the questions to ask now; none once the candidate is decided or all are asked.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from ..records.candidate import Candidate
 from ..records.score import Sample, judge
 from ..records.store import Store
@@ -12,19 +16,82 @@ from ..tasks.task import Task
 from .race import Race, RaceRule
 from .session import TARGET
 
+# A candidate is compared with the bar after the candidate so many places before it was decided. Those
+# between may be asked at the same time, by other workers.
+LAG = 16
+# Key of the store: the lag of its race.
+RACE_LAG = "race_lag"
+
+
+class Raced(NamedTuple):
+    """A candidate that was asked itself, and its right and wrong answers by question."""
+
+    ordinal: int
+    id: str
+    outcomes: dict[int, bool]
+
+
+class LaggingRace:
+    """A race in which each candidate sees what was decided up to `lag` places before it.
+
+    So what it is asked depends neither on the number of workers nor on which of them is faster.
+    """
+
+    def __init__(self, rule: RaceRule, task: Task, lag: int) -> None:
+        self.rule, self.lag, self._task = rule, lag, task
+        self._positions = {q.index: i for i, q in enumerate(task.split("dev"))}
+        # All that were asked, in their order; the first `_num_seen` of them are in `_race`.
+        self._raced = list[Raced]()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._race, self._num_seen = Race(self.rule, len(self._positions)), 0
+
+    def decided(self, candidate: Candidate, outcomes: Mapping[int, bool]) -> None:
+        """Note the answers of a candidate, by the questions' indices."""
+        found = {self._positions[index]: right for index, right in outcomes.items()}
+        place = bisect.bisect(self._raced, candidate.ordinal, key=lambda raced: raced.ordinal)
+        self._raced.insert(place, Raced(candidate.ordinal, candidate.id, found))
+        if place < self._num_seen:
+            self._begin()
+
+    def view(self, candidate: Candidate) -> Race:
+        """Return the race as this candidate sees it. All that are `lag` places before are decided."""
+        last = candidate.ordinal - self.lag
+        if self._num_seen and self._raced[self._num_seen - 1].ordinal > last:
+            # It comes late: the one that it was to repeat failed.
+            self._begin()
+        for raced in self._raced[self._num_seen :]:
+            if raced.ordinal > last:
+                break
+            enter(self._race, raced)
+            self._race.records[raced.id].issued.update(raced.outcomes)
+            self._race.record(raced.id, raced.outcomes)
+            self._num_seen += 1
+        return self._race.copy()
+
 
 def open_race(
-    mode: str, top: int | None, seed: int, task: Task, population: int | None
-) -> Race | None:
-    """Make the race of a screening of `population` programs; None where all questions are asked."""
+    store: Store, mode: str, top: int | None, seed: int, task: Task, population: int | None
+) -> LaggingRace | None:
+    """Make the race of a screening of `population` programs, with what was decided before.
+
+    Returns None where all questions are asked.
+    """
     if mode == "full":
         return None
     assert top is not None, "a race is for the top K"
+    if store.setting(RACE_LAG) is None:
+        store.set_setting(RACE_LAG, LAG)
     rule = RaceRule(mode, most=top, population=population, seed=seed)
-    return Race(rule, len(task.split("dev")))
+    race = LaggingRace(rule, task, store.setting(RACE_LAG))
+    for candidate in store.candidates():
+        if candidate.source and candidate.has_answers:
+            race.decided(candidate, store.outcomes(candidate.id))
+    return race
 
 
-def enter(race: Race, candidate: Candidate) -> None:
+def enter(race: Race, candidate: Candidate | Raced) -> None:
     """Enter a candidate into a race.
 
     Programs that are rejected or duplicates never enter. So once, when calibration is full, the
@@ -38,17 +105,6 @@ def enter(race: Race, candidate: Candidate) -> None:
         race.expected = round(rule.population * rule.calibration / seen)
 
 
-def recall(race: Race, store: Store, task: Task) -> None:
-    """Enter the candidates that were decided before, in their order, with their answers."""
-    position = {question.index: i for i, question in enumerate(task.split("dev"))}
-    for candidate in store.candidates():
-        if candidate.source and candidate.has_answers:
-            enter(race, candidate)
-            outcomes = {position[i]: right for i, right in store.outcomes(candidate.id).items()}
-            race.records[candidate.id].issued.update(outcomes)
-            race.record(candidate.id, outcomes)
-
-
 def ask_in_race(client: Client, race: Race, candidate: Candidate, task: Task) -> list[Sample]:
     """Ask the questions that the race needs, and return the graded answers by question.
 
@@ -56,7 +112,6 @@ def ask_in_race(client: Client, race: Race, candidate: Candidate, task: Task) ->
     """
     questions, samples = task.split("dev"), dict[int, Sample]()
     name = candidate.id
-    race.forget(name)
     enter(race, candidate)
     asked = race.next_wave(name)
 

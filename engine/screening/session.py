@@ -1,22 +1,28 @@
-"""The resident engine of a screening.
+"""The resident engines of a screening: a pool of workers, each with the base and the bank.
 
-It is started when first needed, stopped for training, and started again.
+They are started when first needed, stopped for training, and started again.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any, TypeVar
 
-from ..errors import EngineGone
 from ..resident.ask import greedy
-from ..resident.client import Client, choose_engine
+from ..resident.client import Client, check_engine, choose_engine
 from ..resident.messages import EngineSettings, Times
-from ..resident.threads import MOST_PROMPTS
+from ..resident.threads import MOST_PROMPTS, threads_of_each
 from ..tasks.task import Task
 from ..weights.bank import Bank
 from ..weights.budget import cache_share
+from ..weights.machine import devices_here
+from ..workers.job import Incident
+from ..workers.pool import Pool
 from .settings import ScreenSettings
 
 # The key of the model whose weights are swapped.
@@ -24,15 +30,24 @@ TARGET = "target"
 # To choose the number of threads, answers of this many tokens are timed, to prompts that are cut to
 # this many last characters.
 TRIAL_TOKENS, TRIAL_LETTERS = 8, 200
+# Keys of the store: how many threads a worker answers with, and what it reads and answers at once. The
+# last bits of an answer may depend on these, so a run keeps those of its first score.
+THREADS, LIMITS = "threads", "engine limits"
+LIMITS_NOW = {
+    name: getattr(EngineSettings, name) for name in ("max_num_seqs", "max_num_batched_tokens")
+}
+T = TypeVar("T")
 
 
 @dataclass
 class Usage:
-    """What the engine did while candidates were screened.
+    """What the engines did while candidates were screened.
 
-    `threads` is None until the engine is up. `busy_s` counts calls, `swap_s` the swaps among them.
+    `threads` is None until an engine is up. `busy_s` counts calls, `swap_s` the swaps among them, over
+    all workers.
     """
 
+    num_workers: int = 1
     engine: str = ""
     decoding: str = ""
     threads: int | None = None
@@ -48,66 +63,99 @@ class Usage:
     def to_json(self) -> dict[str, object]:
         """Return the `engine` object of `screen --json`.
 
-        `busy_share` is a share of the wall clock, `swap_share` of the busy time; None before any
-        work.
+        `busy_share` is a share of the workers' wall clock, `swap_share` of the busy time; None before
+        any work.
         """
-        busy = self.busy_s / self.wall_s if self.wall_s else None
+        busy = self.busy_s / self.wall_s / self.num_workers if self.wall_s else None
         swap = self.swap_s / self.busy_s if self.busy_s else None
         shares = {"busy_share": busy, "swap_share": swap}
-        return {"name": self.engine, "threads": self.threads, **shares}
+        return {
+            "name": self.engine,
+            "workers": self.num_workers,
+            "threads": self.threads,
+            **shares,
+        }
 
 
 class EngineSession:
-    """One worker with the base as its target model, and the bank that is merged into it."""
+    """Workers with the base as their target model, and the bank that is merged into it.
+
+    Each worker has `lanes` calls on the way. `kept` are settings of the store: what the answers of this
+    run were made with before, in `THREADS` and `LIMITS`.
+    """
 
     def __init__(
-        self, settings: ScreenSettings, bank: Bank, task: Task, log: Path, threads: int | None
+        self,
+        settings: ScreenSettings,
+        bank: Bank,
+        task: Task,
+        log: Path,
+        kept: Mapping[str, Any],
+        lanes: int,
     ) -> None:
         self.settings, self.bank, self.task, self._log = settings, bank, task, log
-        self.usage = Usage(threads=threads)
-        # Median seconds by number of threads, where this process chose the number.
+        self.usage = Usage(settings.workers, threads=kept.get(THREADS))
+        self.limits: dict[str, int] = kept.get(LIMITS) or LIMITS_NOW
+        # Median seconds by number of threads, where this process chose the number by trying.
         self.trials: dict[str, float] = {}
         # What kernels are compiled for (90: sm_90); None without a GPU or before the bank is open.
         self.arch: int | None = None
-        self._client: Client | None = None
-        self._is_open = False
-        self._others: set[str] = set()
-        self._opening = Lock()
+        self.devices, self.lanes = devices_here(), lanes
+        self._pool: Pool[Client] | None = None
+        self._counting = Lock()
 
     def start(self) -> None:
-        """Start the worker, which imports its engine while other work goes on.
+        """Start the workers, which import their engine while other work goes on.
 
-        Never call this from a thread of a pool: the kernel ends the engine's process with the
-        thread that started it. MissingExtra where the engine is not installed.
+        MissingExtra where the engine is not installed.
         """
-        if self._client is None:
-            settings = EngineSettings(
-                engine=choose_engine(self.settings.engine),
-                memory_bytes=cache_share(self.settings.memory_bytes),
-                max_model_len=self.settings.max_model_len,
-                seed=self.settings.seed,
-            )
-            self._client = Client.start(settings, self._log)
-            self._is_open = False
+        if self._pool is None:
+            check_engine(choose_engine(self.settings.engine))
+            self._pool = Pool(self._worker, self._open, self.settings.workers, self.lanes)
+
+    def submit(self, name: str, run: Callable[[Client], T]) -> Future[T]:
+        """Have some worker do this for `name`; see `Pool.submit`. Starts the workers if none is up."""
+        self.start()
+        assert self._pool is not None
+        return self._pool.submit(name, run)
+
+    def count(self, spent: Times) -> None:
+        """Add the seconds of one candidate to the usage; any thread may call this."""
+        with self._counting:
+            self.usage.count(spent)
+
+    def take_incidents(self) -> list[Incident]:
+        """Return what went wrong in workers since this was asked last."""
+        found = self._pool.incidents if self._pool else None
+        return [found.popleft() for _ in range(len(found))] if found else []
 
     @property
-    def client(self) -> Client:
-        """The worker, with its model and bank open; started where it is not up."""
-        self.start()
-        assert self._client is not None
-        if not self._is_open:
-            self._open(self._client)
-        return self._client
+    def workers(self) -> list[Client]:
+        """The workers that are open now."""
+        return self._pool.workers if self._pool else []
 
-    def running(self) -> Client:
-        """Return the worker to a thread that must not start one. EngineGone where there is none."""
-        with self._opening:
-            if self._client is None:
-                raise EngineGone("no engine is up")
-            return self.client
+    def stop(self) -> None:
+        """End the workers that are up, and cancel what they have not done."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    # ---- one worker
+
+    def _worker(self, number: int) -> Client:
+        """Start a worker, on a GPU of its own where there are GPUs."""
+        settings = EngineSettings(
+            engine=choose_engine(self.settings.engine),
+            memory_bytes=cache_share(self.settings.memory_bytes, self.settings.workers),
+            max_model_len=self.settings.max_model_len,
+            seed=self.settings.seed,
+            **self.limits,
+        )
+        log = self._log.with_stem(f"{self._log.stem}-{number}") if number else self._log
+        return Client.start(settings, log, self.devices[number] if self.devices else None)
 
     def _open(self, client: Client) -> None:
-        """Open the base and the bank in the worker, and set its threads."""
+        """Open the base and the bank in a worker, and set its threads."""
         selection = self.bank.selection
         base = str(selection.base.folder)
         client.open_model(TARGET, base)
@@ -120,11 +168,15 @@ class EngineSession:
             memory_bytes=self.bank.memory_bytes,
         )
         self._set_threads(client)
-        self._is_open, self._others = True, set()
         self.usage.engine, self.usage.decoding = client.engine, client.decoding
 
     def _set_threads(self, client: Client) -> None:
-        """Set the threads used before; at a run's first start, try which number is fastest."""
+        """Set the threads used before; at a run's first start, choose them.
+
+        One worker tries which number is fastest. Several share the cores, so nothing is to be tried.
+        """
+        if self.usage.threads is None and self.settings.workers > 1:
+            self.usage.threads = threads_of_each(self.settings.workers, os.environ)
         if self.usage.threads:
             return client.set_threads(self.usage.threads)
         sampling = greedy(self.task)
@@ -132,22 +184,3 @@ class EngineSession:
         ends = [question.prompt[-TRIAL_LETTERS:] for question in self.task.split("dev")]
         found = client.choose_threads(ends[:MOST_PROMPTS], short)
         self.usage.threads, self.trials = found["threads"], found["seconds"]
-
-    def open_model(self, key: str, folder: Path) -> bool:
-        """Open another model in the same process; False if the engine has it already."""
-        client = self.client
-        if key in self._others:
-            return False
-        client.open_model(key, str(folder))
-        self._others.add(key)
-        return True
-
-    def lost(self) -> None:
-        """Note that the worker ended by itself."""
-        self._client = None
-
-    def stop(self) -> None:
-        """End the worker, if one is up."""
-        if self._client is not None:
-            self._client.stop()
-            self._client = None

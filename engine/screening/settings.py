@@ -23,6 +23,7 @@ class ScreenSettings:
     params: dict[str, Any] = field(default_factory=dict)
     race: str = "full"
     top: int | None = None  # K: how many of the best a race is for
+    workers: int = 1  # engines at a time, each a process of its own
     engine: str = "auto"
     # Tokens of prompt and answer together; None means 4096, or fewer where the model reads fewer.
     max_model_len: int | None = None

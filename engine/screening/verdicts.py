@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..errors import Failure, Rejection
 from ..plans.survey import Survey
 from ..records.score import Sample, Score
+from ..resident.messages import Times
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ Verdict = Rejection | Failure | Duplicate | Survey
 class Answers:
     """The engine's answers to a candidate's questions, graded.
 
-    `weights_fingerprint` is that of the live weights, `seconds` the engine's time.
+    `weights_fingerprint` is that of the live weights, `spent` the engine's time.
     """
 
     weights_fingerprint: str
     score: Score
     samples: list[Sample]
-    seconds: float
+    spent: Times
+
+    @property
+    def seconds(self) -> float:
+        return self.spent.busy_s

@@ -17,7 +17,7 @@ from enum import Enum
 
 from ..errors import UsageError
 
-# The cache of one engine takes at most 1 / CACHES of --memory.
+# The cache of one engine, or of one in each worker together, takes at most 1 / CACHES of --memory.
 CACHES = 4
 # The statistics that one process remembers take at most 1 / STATISTICS of the bank.
 STATISTICS = 16
@@ -48,12 +48,12 @@ class TensorBytes:
     in_flight: int
 
 
-def cache_share(memory_bytes: int | None) -> int | None:
-    """Return the bytes that each engine's key-value cache may take.
+def cache_share(memory_bytes: int | None, num_workers: int = 1) -> int | None:
+    """Return the bytes that each engine's key-value cache may take; workers divide what one would.
 
     None means that --memory is not given.
     """
-    return None if memory_bytes is None else memory_bytes // CACHES
+    return None if memory_bytes is None else memory_bytes // CACHES // num_workers
 
 
 def bank_share(memory_bytes: int | None, num_engines: int, num_copies: int = 1) -> int | None:

@@ -172,6 +172,14 @@ def smi_rows() -> list[list[str]]:
     return rows if known else []
 
 
+def devices_here() -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES is set to for a process that shall see one card, for each card."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    words = [word.strip() for word in named if word.strip()]
+    count = len(gpus_here())
+    return words[:count] or [str(number) for number in range(count)]
+
+
 def visible(count: int) -> list[int]:
     """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists; all where it names them otherwise."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")

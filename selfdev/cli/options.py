@@ -116,6 +116,13 @@ accept_engine_option = click.option(
     is_flag=True,
     help="Go on with a run that another version of the engine began; the run records it.",
 )
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Engines at a time, each a process with a GPU of its own. May change when a run goes on. "
+    "[default: as many as there are GPUs, else 1]",
+)
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 model_options = stack(

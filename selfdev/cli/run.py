@@ -23,6 +23,7 @@ from .options import (
     memory_option,
     parse_experts,
     unsafe_option,
+    workers_option,
 )
 from .progress import Bar
 
@@ -81,6 +82,7 @@ def render_run(result: Result) -> str:
     help="Only check the config, and say what memory, time and disk the run would need.",
 )
 @gpus_option
+@workers_option
 @click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
 @accept_engine_option
 @memory_option
@@ -93,6 +95,7 @@ def run_command(
     overwrite: bool,
     plan: bool,
     gpus: str | None,
+    workers: int | None,
     seed: int | None,
     accept_engine: bool,
     memory: str | None,
@@ -107,6 +110,9 @@ def run_command(
     settings = load_config(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
+    if workers is not None:
+        cluster = settings.cluster.model_copy(update={"workers": workers})
+        settings = settings.model_copy(update={"cluster": cluster})
     folder = folder or Path("runs") / config.stem
 
     request = prepare_run(

@@ -25,6 +25,7 @@ from .options import (
     parse_params,
     shots_option,
     task_option,
+    workers_option,
 )
 from .progress import Bar
 
@@ -45,6 +46,8 @@ def summary(result: Result) -> str:
     words = [f"{result['run']}  ({result['seconds']:.0f} s"]
     if engine["busy_share"]:
         threads = f" on {engine['threads']} threads" if engine["threads"] != 1 else " on one thread"
+        if engine["workers"] > 1:
+            threads = f" in {engine['workers']} workers{threads} each"
         words.append(f"{engine['name']}{threads}: {engine['busy_share']:.0%} busy")
         words.append(f"{engine['swap_share']:.1%} of that swapping")
     return "; ".join(words) + ")"
@@ -145,6 +148,7 @@ def check_race(race: str, top: int | None) -> None:
     metavar="K",
     help="The K of --race: how many of the best programs it looks for.",
 )
+@workers_option
 @engine_option
 @accept_engine_option
 @click.option(
@@ -167,6 +171,7 @@ def screen_command(
     folder: Path,
     race: str,
     top: int | None,
+    workers: int | None,
     engine: str,
     accept_engine: bool,
     log_samples: bool,
@@ -183,6 +188,8 @@ def screen_command(
     """
     check_gpus(gpus, plan)
     check_race(race, top)
+    from ...engine.screening.inputs import default_workers
+
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
@@ -193,6 +200,7 @@ def screen_command(
         shots=shots,
         race=race,
         top=top,
+        workers=workers or default_workers(),
         engine=engine,
         seed=seed,
         data=str(data) if data else None,

@@ -144,7 +144,7 @@ def test_a_killed_engine_costs_no_candidate(screen):
 
     def kill_once(screener):
         if sum(c.status is not None for c in screener.store.candidates()) == 2 and not killed:
-            killed.append(screener.session.client.pid)
+            killed.append(screener.session.workers[0].pid)
             os.kill(killed[0], signal.SIGKILL)
 
     check(*screen(decided=kill_once))
@@ -162,7 +162,7 @@ def test_an_engine_that_always_dies_fails_the_candidate_only(screen, monkeypatch
 
     def kill_and_score(worker, plan, prompts, sampling):
         with alone:  # or it would be killed while another one has the engine
-            if json.loads(plan)["fingerprint"] in doomed:
+            if plan and json.loads(plan)["fingerprint"] in doomed:
                 os.kill(worker.pid, signal.SIGKILL)
             return score(worker, plan, prompts, sampling)
 
@@ -239,7 +239,7 @@ def test_a_bug_in_the_worker_fails_the_candidate_only(screen, monkeypatch, tmp_p
         return found
 
     def wrong(worker, plan, prompts, sampling):
-        if json.loads(plan)["fingerprint"] in doomed:
+        if plan and json.loads(plan)["fingerprint"] in doomed:
             raise WorkerBug("in the worker:\nTraceback\nKeyError: 'ours'")
         return score(worker, plan, prompts, sampling)
 
