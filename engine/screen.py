@@ -171,7 +171,7 @@ def result_of(
         "run": str(folder),
         "seconds": time.monotonic() - began,
         "engine": screener.session.usage.to_json(),
-        "notes": list(screener.preparer.planner.bank.selection.notes),
+        "notes": [*screener.preparer.planner.bank.selection.notes, *screener.notes],
         "base": to_json(screener.store, BASE),
         "candidates": [to_json(screener.store, name) for name in names],
     }

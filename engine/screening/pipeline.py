@@ -73,6 +73,16 @@ class Screener:
         return provenance(self.task, usage.engine, usage.decoding)
 
     @property
+    def notes(self) -> list[str]:
+        """What is to be said of the settings."""
+        race, workers = self.asker.race, self.session.settings.workers
+        if race is None or workers <= race.lag:
+            return []
+        return [
+            f"--workers {workers}: a race asks {race.lag} candidates at a time; the others are idle"
+        ]
+
+    @property
     def num_in_flight(self) -> int:
         """How many candidates are asked at a time, so that each worker has one or more."""
         return AHEAD + self.session.lanes * (self.session.settings.workers - 1)

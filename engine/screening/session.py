@@ -101,6 +101,7 @@ class EngineSession:
         # What kernels are compiled for (90: sm_90); None without a GPU or before the bank is open.
         self.arch: int | None = None
         self.devices, self.lanes = devices_here(), lanes
+        self.start_client: Callable[..., Client] = Client.start
         self._pool: Pool[Client] | None = None
         self._counting = Lock()
 
@@ -152,7 +153,7 @@ class EngineSession:
             **self.limits,
         )
         log = self._log.with_stem(f"{self._log.stem}-{number}") if number else self._log
-        return Client.start(settings, log, self.devices[number] if self.devices else None)
+        return self.start_client(settings, log, self.devices[number] if self.devices else None)
 
     def _open(self, client: Client) -> None:
         """Open the base and the bank in a worker, and set its threads."""
