@@ -18,7 +18,7 @@ from .caches import in_words, is_in_cache, largest_bytes, size_text
 from .timing import LEAST_CPU_PER_WALL, Times, best_of
 
 # A module in rows/ each; `bench --help` says what they measure.
-ROWS = ("apply", "new", "sweep", "many", "order", "merge", "growth", "trace", "screen")
+ROWS = ("apply", "new", "sweep", "many", "order", "merge", "growth", "trace", "screen", "pool")
 # Rows that can run on a GPU, too.
 ON_DEVICE = ("apply", "sweep", "many", "order")
 
@@ -122,7 +122,8 @@ def run_rows(names: tuple[str, ...], zoo: Path, bar: Bar, device: str = "cpu") -
         measure = importlib.import_module(f".rows.{name}", __package__).measure
         more = {"device": device} if name in ON_DEVICE else {}
         with keeping(lambda: result_of(rows) if rows else None):
-            rows.append(asdict(measure(zoo, bar.update, **more)))
+            found = measure(zoo, bar.update, **more)
+            rows.extend(asdict(row) for row in (found if isinstance(found, list) else [found]))
     return result_of(rows)
 
 

@@ -14,12 +14,12 @@ from .progress import Bar
 
 
 def render(result: Result) -> str:
-    lines = [f"{'row':<10}{'value':>12} {'unit':<16}{'against':<36}{'ratio':>8}  gate"]
+    lines = [f"{'row':<15}{'value':>12} {'unit':<16}{'against':<36}{'ratio':>8}  gate"]
     for row in result["rows"]:
         against = f"{row['baseline']} {row['baseline_value']:.4g}"
         gate = "-" if row["gate"] is None else "ok" if row["gate"] else "MISSED"
         gate = gate if row["measured"] else "not measured: the machine was disturbed"
-        value = f"{row['name']:<10}{row['value']:>12.4g} {row['unit']:<16}"
+        value = f"{row['name']:<15}{row['value']:>12.4g} {row['unit']:<16}"
         lines.append(f"{value}{against:<36}{row['ratio']:>8.2f}  {gate}")
         lines += [f"          {row['note']}"] if row["note"] else []
     return "\n".join([*lines, f"{result['machine']}; {result['caches']}; {result['date']}"])
@@ -32,7 +32,7 @@ def render(result: Result) -> str:
     type=PLACE,
     default=Path("zoo/tiny"),
     show_default=True,
-    help="Folder of the zoo whose models and questions the row `screen` uses.",
+    help="Folder of the zoo whose models and questions the rows `screen` and `pool` use.",
 )
 @click.option(
     "--device",
@@ -60,6 +60,7 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
       growth  time and memory of merges from 13 M to 1 B parameters
       trace   programs traced per second in the sandbox, beside an empty program
       screen  candidates scored per second, beside merging to disk and loading again
+      pool    several workers: how busy eight sleeping ones are, two real ones beside one
     """
     from ...engine.output.file import check_file
 
