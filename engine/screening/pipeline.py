@@ -7,9 +7,8 @@ program -> plan (or rejection) -> survey -> duplicate of whom? -> swap -> score 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from itertools import islice
 
 from ..errors import Failure, Rejected, Rejection
@@ -22,6 +21,7 @@ from ..workers.job import Quarantined
 from .asking import Asker
 from .compile_ahead import Ahead
 from .contents_reader import ContentReader
+from .in_flight import InFlight
 from .outcomes import Outcomes
 from .prepare import Preparer
 from .race_asking import LaggingRace
@@ -30,13 +30,6 @@ from .verdicts import Answers, Duplicate, Verdict
 
 # The number of candidates that are prepared while all workers score.
 AHEAD = 4
-# The number of candidates that may wait for one before them, for each that is being scored.
-MOST_WAITING = 32
-
-# The answers to come; None where no worker is needed.
-Asked = Future[Answers] | None
-# A candidate that is prepared and not settled.
-Prepared = tuple[Candidate, Verdict, Asked]
 
 
 class Screener:
@@ -59,8 +52,6 @@ class Screener:
         self.session, self.preparer, self.outcomes = session, preparer, outcomes
         self.task, self.asker = task, Asker(session, task, race)
         self.compiler = Ahead.of(preparer.planner.bank)
-        # Prepared candidates in their order.
-        self._waiting = deque[Prepared]()
 
     @property
     def store(self) -> Store:
@@ -100,55 +91,33 @@ class Screener:
         `decided` is called after each one.
         """
         self.session.start()
-        began, left = time.monotonic(), iter(candidates)
+        began, left, race = time.monotonic(), iter(candidates), self.asker.race
+        waiting = InFlight(self.num_in_flight, lambda: self.preparer.updates.is_full)
 
         def settle() -> None:
-            self._settle(*self._waiting.popleft())
+            self._settle(*waiting.take())
             self.reader.keep()
             decided()
 
         try:
             while group := list(islice(left, self.preparer.num_together)):
                 for candidate, verdict in self.preparer.prepare(group):
-                    while self._must_wait(candidate):
+                    while race and waiting.reaches_back_to(candidate.ordinal - race.lag):
                         settle()
-                    self._waiting.append((candidate, verdict, self._submit(candidate, verdict)))
-                while self._waiting and (self._is_far_ahead() or is_ready(self._waiting[0][2])):
+                    waiting.add(candidate, verdict, self._submit(candidate, verdict))
+                while waiting.must_settle():
                     settle()
-            while self._waiting:
+            while waiting:
                 settle()
         except BaseException:
             self.session.stop()
             raise
         finally:
             self.session.usage.wall_s += time.monotonic() - began
-            self._waiting.clear()
             self.preparer.forget()
             self.note_incidents()
 
-    def _must_wait(self, candidate: Candidate) -> bool:
-        """Return whether a race lets this candidate see the decision of one that is not settled."""
-        race = self.asker.race
-        oldest = self._waiting[0][0].ordinal if self._waiting else candidate.ordinal
-        return race is not None and oldest <= candidate.ordinal - race.lag
-
-    def _is_far_ahead(self) -> bool:
-        """Return whether the first one that waits is to be settled before others are prepared.
-
-        That is where enough is prepared, by number or by the disk that it takes. While other workers
-        finish theirs, there is room for more.
-        """
-        most = self.num_in_flight
-        while not is_ready(self._waiting[0][2]):
-            if len(self._waiting) > MOST_WAITING * most or self.preparer.updates.is_full:
-                return True
-            asked = [a for _, _, a in self._waiting if a is not None and not a.done()]
-            if len(asked) <= most:
-                return False
-            wait(asked, return_when=FIRST_COMPLETED)
-        return True
-
-    def _submit(self, candidate: Candidate, verdict: Verdict) -> Asked:
+    def _submit(self, candidate: Candidate, verdict: Verdict) -> Future[Answers] | None:
         """Have a candidate scored that needs a score of its own; None for any other."""
         if not isinstance(verdict, Survey):
             return None
@@ -156,7 +125,9 @@ class Screener:
         self.compiler.submit(verdict.plan)
         return self.asker.ask(candidate, verdict)
 
-    def _settle(self, candidate: Candidate, verdict: Verdict, asked: Asked) -> None:
+    def _settle(
+        self, candidate: Candidate, verdict: Verdict, asked: Future[Answers] | None
+    ) -> None:
         """Store what became of a candidate, and wait for its answers where it was asked."""
         if isinstance(verdict, Duplicate) and not self.outcomes.is_answered(verdict.of):
             assert verdict.survey is not None
@@ -223,8 +194,3 @@ def score_base(screener: Screener) -> None:
         screener.store.set_setting(LIMITS, session.limits)
         screener.store.add_event(THREADS, threads=threads, seconds=session.trials)
         screener.outcomes.base(answers.weights_fingerprint, answers, screener.made_with)
-
-
-def is_ready(asked: Asked) -> bool:
-    """Return whether a candidate can be settled without waiting for a worker."""
-    return asked is None or asked.done()

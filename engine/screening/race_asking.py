@@ -17,8 +17,9 @@ from .race import Race, RaceRule
 from .session import TARGET
 
 # A candidate is compared with the bar after the candidate so many places before it was decided. Those
-# between may be asked at the same time, by other workers.
-LAG = 16
+# between may be asked at the same time, by other workers. Of few programs a race would see nothing so
+# late: then it is this share of them.
+LAG, LAG_SHARE = 16, 4
 # Key of the store: the lag of its race.
 RACE_LAG = "race_lag"
 
@@ -82,7 +83,8 @@ def open_race(
         return None
     assert top is not None, "a race is for the top K"
     if store.setting(RACE_LAG) is None:
-        store.set_setting(RACE_LAG, LAG)
+        most = LAG if population is None else max(1, population // LAG_SHARE)
+        store.set_setting(RACE_LAG, min(LAG, most))
     rule = RaceRule(mode, most=top, population=population, seed=seed)
     race = LaggingRace(rule, task, store.setting(RACE_LAG))
     for candidate in store.candidates():
