@@ -17,7 +17,7 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import state_population
 from selfdev_engine.engine.screening.race import Race, RaceRule, boundaries
-from selfdev_engine.engine.screening.race_asking import enter
+from selfdev_engine.engine.screening.race_asking import LaggingRace, enter
 from selfdev_engine.engine.screening.settings import ScreenSettings
 
 simulate = run_path(str(Path(__file__).with_name("race_replay.py")))["simulate"]
@@ -180,6 +180,30 @@ def test_programs_that_never_race_are_not_counted():
             enter(race, Namespace(id=str(candidate), ordinal=candidate))
             assert race.expected == (120 if candidate < 30 else 40)
     assert race.rule.most_lost(race.expected) == pytest.approx(0.01 * 40 / 4)
+
+
+def test_a_candidate_sees_what_was_decided_a_lag_before_it():
+    """Whatever else is decided by then, also where it comes late; its own race changes no other's."""
+    outcomes = population(40, 30, seed=7)
+    questions = [Namespace(index=100 + i) for i in range(30)]
+    task = Namespace(split=lambda name: questions)
+    candidates = [Namespace(id=str(i), ordinal=i) for i in range(1, 40)]
+    race = LaggingRace(RaceRule("likely", 2, population=39, calibration=5), task, lag=4)  # type: ignore
+    seen = {}
+    for candidate in candidates:
+        view = race.view(candidate)
+        seen[candidate.id] = sorted(map(int, view.records)), view.head, view.next_wave("mine")
+        view.record("mine", dict.fromkeys(seen[candidate.id][2], True))
+        right = {100 + q: bool(outcomes[candidate.ordinal, q]) for q in range(30)}
+        race.decided(candidate, right)
+    assert seen["4"][0] == [] and seen["5"][0] == [1] and seen["39"][0] == list(range(1, 36))
+    assert seen["39"][1] != race.view(candidates[0]).head
+    for candidate in candidates[::-1]:
+        view = race.view(candidate)
+        assert seen[candidate.id] == (
+            *(sorted(map(int, view.records)), view.head),
+            view.next_wave("mine"),
+        )
 
 
 def test_a_race_is_for_a_stated_number(tmp_path):
