@@ -41,7 +41,7 @@ test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: setup
-	$(BIN)/python -m pytest -m gpu -rs
+	$(BIN)/python -m pytest -m gpu -rs tests/kernels tests/gpu
 
 check: setup
 	$(BIN)/ruff format --check .

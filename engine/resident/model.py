@@ -59,7 +59,11 @@ class Model:
 
     def live_dtype(self, name: str) -> torch.dtype:
         """Return the dtype in which the engine holds a checkpoint tensor."""
-        return self.placement.live[self.placement.segments[name][0].target].dtype
+        return self.engine_tensor(name).dtype
+
+    def engine_tensor(self, name: str) -> torch.Tensor:
+        """Return the engine's tensor that holds a checkpoint tensor, or its first part."""
+        return self.placement.live[self.placement.segments[name][0].target]
 
     def live_prints(self, names: Sequence[str]) -> dict[str, TensorPrint]:
         """Read tensors where the engine holds them, and return their fingerprints.
@@ -128,7 +132,9 @@ class Model:
         for name in names:
             live, dtype = self.whole[name], self.base.dtype(name)
             if live is None or live.dtype != dtype:
-                live = elsewhere[name] = torch.empty(self.base.shape(name), dtype=dtype)
+                device = self.engine_tensor(name).device
+                live = torch.empty(self.base.shape(name), dtype=dtype, device=device)
+                elsewhere[name] = live
             else:
                 # The old fingerprint no longer holds; `note` takes the new one.
                 self.prints.pop(name, None)

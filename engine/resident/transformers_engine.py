@@ -34,9 +34,12 @@ class TransformersEngine(LiveEngine):
             raise UsageError(
                 f"{checkpoint.folder}: {self.name} cannot load it: {first_line(error)}"
             ) from None
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for parameter in self.model.parameters():
             # Loaded weights may be pages of the file itself, which somebody may cut off.
-            parameter.data = parameter.data.clone()
+            parameter.data = parameter.data.to(self.device, copy=True)
+        # Buffers come along.
+        self.model.to(self.device)
         config = self.model.config.to_dict()
         self.context = context_of(checkpoint, settings.max_model_len, config)
         self.ends = ends_of(checkpoint, self.tokenizer)
@@ -79,7 +82,8 @@ class TransformersEngine(LiveEngine):
     def _one(self, prompt: str, sampling: Sampling) -> Completion:
         """Answer one prompt, cut to its last tokens where it is too long."""
         limit = prompt_limit(self.context, sampling.max_new_tokens)
-        tokens = torch.tensor([encode(self.tokenizer, prompt)[-limit:]])
+        kept = encode(self.tokenizer, prompt)[-limit:]
+        tokens = torch.tensor([kept], device=self.device)
         most = max(1, min(sampling.max_new_tokens, self.context - tokens.shape[1]))
         hot = sampling.temperature > 0
         warmth = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
