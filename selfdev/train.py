@@ -15,7 +15,7 @@ from typing import Any
 
 from ..engine.errors import EngineError, MissingExtra
 from ..engine.weights.capacity import ranks_of
-from ..engine.weights.machine import cards_here
+from ..engine.weights.machine import devices_here
 
 MODULE = "selfdev_engine.selfdev.train_process"
 EXTRA_MODULES = ("trl", "peft", "datasets")
@@ -57,7 +57,7 @@ def train(
     without a card.
     """
     check_extra()
-    cards = cards_here()
+    cards = devices_here()
     num_ranks = num_ranks or ranks_of(int(settings.dpo["batch_size"]), len(cards))
     out = Path(settings.out)
     out.parent.mkdir(parents=True, exist_ok=True)

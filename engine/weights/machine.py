@@ -189,15 +189,6 @@ def visible(count: int) -> list[int]:
     return [number for number in numbers if 0 <= number < count]
 
 
-def cards_here() -> list[str]:
-    """Return the names that CUDA_VISIBLE_DEVICES takes for the cards that this process may use."""
-    named, count = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip(), len(gpus_here())
-    if named and not NUMBERS.fullmatch(named):
-        # Names such as GPU-6f0d: the driver lists its cards by numbers, so these are believed.
-        return named.split(",")[:count]
-    return [str(number) for number in visible(len(smi_rows()))]
-
-
 def host_bytes() -> int:
     """Return the memory of this machine, or the limit of its container where that is less."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

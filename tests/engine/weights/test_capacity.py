@@ -296,7 +296,7 @@ def test_a_file_of_ones_own(tmp_path):
             parse_machine(str(file))
 
 
-def test_cards_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
+def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
         "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007'\necho 'NVIDIA L4, 23034, 100'\n"
@@ -308,17 +308,17 @@ def test_cards_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     first, second = machines.gpus_here()
     assert (first.size_bytes, first.free_bytes) == (81559 << 20, 81007 << 20)
     assert first.bytes_per_s == 3.35e12 and second.flops == 121e12
-    assert machines.cards_here() == ["0", "1"]
+    assert machines.devices_here() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]
-    assert machines.cards_here() == ["1"]
+    assert machines.devices_here() == ["1"]
     for nothing in ("", "-1", "7"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
         assert machines.gpus_here() == ()
-        assert machines.cards_here() == []
+        assert machines.devices_here() == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1a2b,GPU-3c4d")
     assert len(machines.gpus_here()) == 2
-    assert machines.cards_here() == ["GPU-1a2b", "GPU-3c4d"]
+    assert machines.devices_here() == ["GPU-1a2b", "GPU-3c4d"]
     for script in ("exit 9", "echo 'Orin, [N/A], [N/A]'"):
         smi.write_text(f"#!/bin/sh\n{script}\n")
         assert machines.gpus_here() == ()
