@@ -12,7 +12,7 @@ from ..engine.resident.messages import Sampling
 from .config import RunConfig
 from .prompts import program_text, stops
 
-# The key of the model that writes programs, in a worker.
+# The key of the model that writes programs, in a worker, where the base's engine cannot hold it.
 GENERATOR = "generator"
 
 
@@ -50,18 +50,24 @@ def waves(total: int, wave: int, done: int) -> Iterator[range]:
 
 
 def sample_wave(
-    generator: Path, writer: Path, plan: SamplingPlan, numbers: Sequence[int], client: Client
+    key: str,
+    generator: Path,
+    writer: Path,
+    plan: SamplingPlan,
+    numbers: Sequence[int],
+    client: Client,
 ) -> list[str]:
     """Draw these samples on a worker; their program texts, in order.
 
-    The model of `generator` writes them, with the weights of the folder `writer`.
+    The model `generator` under this key writes them, with the weights of the folder `writer`. TARGET is
+    the base's engine: whoever asks it next finds the base there, or a merge of it.
     """
     seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
     stop = tuple(stops(plan.prompt))
     sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
     prompts = [plan.prompt] * len(numbers)
-    client.hold_model(GENERATOR, str(generator))
-    answers = client.sample(GENERATOR, str(writer), prompts, sampling, seeds)
+    client.hold_model(key, str(generator))
+    answers = client.sample(key, str(writer), prompts, sampling, seeds)
     return [program_text(plan.prompt, answer.text) for answer in answers]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..engine.errors import UsageError
 from ..engine.output.folder import real
 from ..engine.records.inputs import Input
+from ..engine.resident.alike import are_alike
 from ..engine.resident.client import check_engine
 from ..engine.sandbox.layers import check_layers
 from ..engine.screening.folder import DATABASE, Existing, check_place, holds_run
@@ -34,9 +35,6 @@ from .config import RunConfig, completed
 from .prompts import load_prompt
 from .sizes import parse_bytes
 from .train import check_extra
-
-# Models in the resident engine: the one that is screened, and the generator.
-NUM_ENGINES = 2
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,9 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool 
     check_engine(settings.engine)
     are_here = [here(place) is not None for place in (config.base, *config.experts.values())]
     if not offline or all(are_here):
-        check_models(settings, NUM_ENGINES)
+        check_models(settings, num_engines(config))
         if not offline:
-            check_workers(settings, NUM_ENGINES)
+            check_workers(settings, num_engines(config))
     on_hub = config.task in PUBLISHED and settings.data is None
     if not (offline and on_hub):
         check_task(settings)
@@ -111,6 +109,17 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool 
         load_prompt(config.generation.prompt, generator.folder)
     elif config.generation.prompt != "default":
         load_prompt(config.generation.prompt, Path(config.generator_place))
+
+
+def num_engines(config: RunConfig) -> int:
+    """Return how many models a worker has open: one where the base's engine can hold the generator, too.
+
+    Two where a model is not downloaded yet.
+    """
+    if not (here(config.base) and here(config.generator_place)):
+        return 2
+    models = Checkpoint.open(config.base), Checkpoint.open(config.generator_place)
+    return 1 if are_alike(*models) else 2
 
 
 def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:

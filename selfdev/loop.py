@@ -26,13 +26,14 @@ from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE
+from ..engine.screening.session import TARGET
 from ..engine.screening.verdicts import Answers
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
-from .generate import sample_wave, sampled_rows, sampling_plan, waves
-from .inputs import NUM_ENGINES, RunRequest, run_inputs
+from .generate import GENERATOR, sample_wave, sampled_rows, sampling_plan, waves
+from .inputs import RunRequest, num_engines, run_inputs
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
@@ -53,13 +54,14 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
     UsageError where the machine cannot do it; then nothing is half-written.
     """
     config, folder, settings = request.config, request.folder, request.screening
-    check_machine(settings, NUM_ENGINES)
+    num_models = num_engines(config)
+    check_machine(settings, num_models)
     with ExitStack() as stack:
         wanted = config.model_dump(mode="json")
         begun = stack.enter_context(open_folder(folder, wanted, request.existing, completed))
         store = stack.enter_context(Store.open(folder / DATABASE))
         record_inputs(store, run_inputs(config, settings), folder, settings.accept_engine)
-        screener = stack.enter_context(open_screener(settings, store, folder, NUM_ENGINES))
+        screener = stack.enter_context(open_screener(settings, store, folder, num_models))
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
         screener.session.start()
         progress.stage("base", 1)
@@ -85,6 +87,8 @@ class Loop:
         self.screener, self.progress = screener, progress
         self.task = screener.task
         self.generator = Checkpoint.open(config.generator_place).folder
+        # Under which key workers hold it.
+        self.writer_key = TARGET if num_engines(config) == 1 else GENERATOR
         self.prompt = load_prompt(config.generation.prompt, self.generator)
         if config.generation.chat_template == "auto":
             self.prompt = in_chat(self.prompt, self.generator)
@@ -146,7 +150,7 @@ class Loop:
         plan = sampling_plan(self.config, self.prompt, iteration)
         self.progress.stage(f"iteration {iteration}: sample", plan.samples)
         self.progress.update(done)
-        draw = partial(sample_wave, self.generator, writer, plan)
+        draw = partial(sample_wave, self.writer_key, self.generator, writer, plan)
         left = list(waves(plan.samples, plan.wave, done))
         session = self.screener.session
         # All workers draw; waves are kept in their order.

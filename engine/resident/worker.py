@@ -64,7 +64,7 @@ class Worker:
         self.engines.append(engine)
         model = Model(engine, checkpoint)
         try_out_model(model)
-        self.models[key], self.loaded[key] = model, folder
+        self.models[key], self.loaded[key] = model, str(checkpoint.folder)
         prints = self.models[key].fingerprint
         return {"weights_fingerprint": prints, "engine": engine.name, "decoding": engine.decoding}
 
@@ -114,6 +114,7 @@ class Worker:
         Raises Rejected; the base is back then.
         """
         began, model = time.perf_counter(), self.models[key]
+        self.loaded.pop(key, None)
         try:
             why = self._apply(model, self.banks[key], Plan.from_bytes(plan))
             self.banks[key].bank.selection.check_unchanged()
@@ -157,6 +158,7 @@ class Worker:
     def restore(self, key: str) -> Json:
         """Put the base back, and return its fingerprint."""
         self.models[key].restore()
+        self.loaded[key] = str(self.models[key].base.folder)
         return {"weights_fingerprint": self.models[key].fingerprint}
 
     def load_weights(self, key: str, folder: str) -> Json:
@@ -164,6 +166,8 @@ class Worker:
 
         UsageError where a tensor is absent or has another shape.
         """
+        if folder == str(self.models[key].base.folder):
+            return self.restore(key)
         self.loaded.pop(key, None)
         load_into(self.models[key], Checkpoint.open(folder))
         self.loaded[key] = folder
