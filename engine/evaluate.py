@@ -16,6 +16,7 @@ from .resident.ask import evaluate
 from .resident.client import Client, check_engine, choose_engine
 from .resident.messages import EngineSettings
 from .screening.inputs import check_model, check_split
+from .screening.room import cache_alone
 from .screening.settings import ScreenSettings
 from .tasks.load import load_task
 from .tasks.task import Task
@@ -88,7 +89,8 @@ def prepare_evaluation(
     check_engine(engine)
     asked = ScreenSettings(model, {}, task_name, engine=engine, memory_bytes=memory_bytes)
     check_model(checkpoint, asked)
-    settings = EngineSettings(choose_engine(engine), memory_bytes=memory_bytes, seed=seed)
+    cache = cache_alone(checkpoint, memory_bytes)
+    settings = EngineSettings(choose_engine(engine), cache_bytes=cache, seed=seed)
     return Evaluation(model, checkpoint, task, split, settings, log_samples)
 
 

@@ -42,12 +42,14 @@ from .screening.pipeline import Screener, score_base
 from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
 from .screening.race_asking import open_race
+from .screening.room import shares_here
 from .screening.session import LIMITS, THREADS, EngineSession
 from .screening.settings import ScreenSettings
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
 from .weights.bank import Bank, Keep
 from .weights.budget import bank_share
+from .weights.checkpoint import Checkpoint
 from .weights.selection import Selection
 
 NUM_LEADERS = 5
@@ -65,12 +67,12 @@ class Progress(Protocol):
 
 @contextmanager
 def open_screener(
-    settings: ScreenSettings, store: Store, folder: Path, num_engines: int = 1
+    settings: ScreenSettings, store: Store, folder: Path, writer: Checkpoint | None = None
 ) -> Iterator[Screener]:
     """Open bank, sandbox and engine for one store, yield the Screener, and close them afterwards.
 
-    `num_engines` is the number of models that will be open at once, each with a key-value cache.
-    UsageError for bad input.
+    `writer` is a model that each worker will have open beside the base, with a key-value cache of its
+    own. UsageError for bad input.
     """
     task = open_task(settings)
     backend = open_backend(driver_backend(settings.backend))
@@ -79,7 +81,8 @@ def open_screener(
     def kept(name: str, cache: Memo) -> Memo:
         return KeptMemo(cache, store, name, lambda: selection.check_unchanged([name]))
 
-    bank = open_bank(selection, settings, num_engines, kept)
+    shares = shares_here(settings, selection, writer)
+    bank = open_bank(selection, settings, writer, kept)
     use_few_threads()
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -91,7 +94,8 @@ def open_screener(
         updates = Updates(cells, scratch, max(1, available_cores() // 2))
         made_with = {key: store.setting(key) for key in (THREADS, LIMITS)}
         lanes = LANES if settings.race == "full" else LANES_IN_RACE
-        session = EngineSession(settings, bank, task, folder / "engine.log", made_with, lanes)
+        log = folder / "engine.log"
+        session = EngineSession(settings, bank, task, log, made_with, lanes, shares)
         experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
         outcomes = Outcomes(store, settings.task, experts, num_questions)
         population = store.setting(POPULATION)
@@ -201,22 +205,25 @@ def board(store: Store) -> list[tuple[str, str, str]]:
 
 
 def open_bank(
-    selection: Selection, settings: ScreenSettings, num_engines: int, keep: Keep | None = None
+    selection: Selection,
+    settings: ScreenSettings,
+    writer: Checkpoint | None,
+    keep: Keep | None = None,
 ) -> Bank:
     """Open the driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
     # On a GPU each worker's copy is pinned memory, beside the driver's.
     num_copies = 1 + settings.workers if on_gpu else 1
-    share = bank_share(settings.memory_bytes, num_engines, num_copies)
+    share = bank_share(settings.memory_bytes, 1 if writer is None else 2, num_copies)
     return Bank.within(selection, share, keep=keep)
 
 
-def check_machine(settings: ScreenSettings, num_engines: int = 1) -> None:
-    """Raise UsageError for wrong inputs, a backend that is not here, or too little --memory.
+def check_machine(settings: ScreenSettings, writer: Checkpoint | None = None) -> None:
+    """Raise UsageError for wrong inputs, a backend that is not here, or too little memory.
 
     It is called before a run's folder is made.
     """
-    check_inputs(settings, num_engines)
+    check_inputs(settings, writer)
     # Look here whether the worker's backend exists; this makes no context on a device.
     open_backend(settings.backend)
-    open_bank(open_selection(settings), settings, num_engines)
+    open_bank(open_selection(settings), settings, writer)

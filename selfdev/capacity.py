@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.resident.messages import EngineSettings
-from ..engine.resident.sizes import MAX_MODEL_LEN
-from ..engine.weights.capacity import Demand, Models, Training, plan_capacity
+from ..engine.resident.alike import are_alike
+from ..engine.screening.room import demand_of
+from ..engine.weights.capacity import Models, Training, plan_capacity
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.durations import Amounts, estimate
 from ..engine.weights.locate import here
 from ..engine.weights.machine import GIB, machine_for
 from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
 
-# Assumed of a question with its shots, beside its answer.
-PROMPT_TOKENS, ANSWER_TOKENS = 1100, 256
 # Assumed of a prompt and a program.
 PAIR_TOKENS = 820
 # What `plan_of` returns; all else in a plan are counts.
@@ -41,6 +39,7 @@ class Request:
     training: Training | None = None
     max_model_len: int | None = None
     memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 def plan_of(request: Request) -> dict[str, Any]:
@@ -53,15 +52,13 @@ def plan_of(request: Request) -> dict[str, Any]:
     if base is None:
         return {"notes": [unknown("base", request.base)]}
     models = models_of(request, base, notes)
-    longest = base.number("max_position_embeddings") or MAX_MODEL_LEN
-    context = min(longest, request.max_model_len or MAX_MODEL_LEN)
-    demand = Demand(
-        include=request.include,
-        sequences=EngineSettings().max_num_seqs,
-        context=context,
-        tokens=min(context, PROMPT_TOKENS + ANSWER_TOKENS),
-        training=request.training,
-        host_bytes=request.memory_bytes,
+    demand = demand_of(
+        base,
+        request.include,
+        request.max_model_len,
+        request.memory_bytes,
+        request.gpu_memory_bytes,
+        request.training,
     )
     machine = machine_for(request.gpus, request.folder)
     capacity = plan_capacity(models, machine, demand)
@@ -84,12 +81,19 @@ def models_of(request: Request, base: ModelShapes, notes: list[str]) -> Models:
         if found is None:
             notes.append(f"{unknown(f'expert {name}', place)}: counted as the base")
         experts[name] = found or base
-    if request.generator in ("", request.base):
+    if request.generator in ("", request.base) or are_alike_here(request):
         return Models(base, experts)
     generator = shapes_at(request.generator)
     if generator is None:
         notes.append(f"{unknown('generator', request.generator)}: counted as the base")
     return Models(base, experts, generator or base)
+
+
+def are_alike_here(request: Request) -> bool:
+    """Tell whether base and generator are here, and differ in their weights alone."""
+    if not (here(request.base) and here(request.generator)):
+        return False
+    return are_alike(Checkpoint.open(request.base), Checkpoint.open(request.generator))
 
 
 def shapes_at(place: str) -> ModelShapes | None:

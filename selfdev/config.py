@@ -62,8 +62,9 @@ class Engine(Section):
     dtype: Literal["base"] = "base"
     max_model_len: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     memory: str = "auto"
+    gpu_memory: str = "auto"
 
-    @field_validator("memory", mode="before")
+    @field_validator("memory", "gpu_memory", mode="before")
     @classmethod
     def check_memory(cls, value: Any) -> Any:
         """Take a number of bytes as text, and refuse what is no size."""

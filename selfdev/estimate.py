@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ..engine.screening.settings import ScreenSettings
 from ..engine.tasks.load import load_task
 from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
 from ..engine.weights.capacity import Training
@@ -73,9 +74,9 @@ def run_request(
     data: Path | None,
     gpus: str | None,
     folder: Path,
-    memory_bytes: int | None,
+    screening: ScreenSettings,
 ) -> Request:
-    """What a run asks of a machine."""
+    """What a run asks of a machine; `screening` has the bounds of memory."""
     known = 1 + len(known_candidates(list(config.experts), config.baselines))
     questions, tests = count_questions(config.task, data)
     stages = config.iterations - 1
@@ -91,7 +92,6 @@ def run_request(
         tests=config.test.top + 1 + len(config.experts) + len(config.baselines),
         test_questions=PAPER_TEST.get(config.task, 0) if tests is None else tests,
     )
-    wanted = config.engine.max_model_len
     return Request(
         base=config.base,
         experts=config.experts,
@@ -101,8 +101,9 @@ def run_request(
         folder=folder,
         amounts=amounts,
         training=training if stages else None,
-        max_model_len=None if wanted == "auto" else wanted,
-        memory_bytes=memory_bytes,
+        max_model_len=screening.max_model_len,
+        memory_bytes=screening.memory_bytes,
+        gpu_memory_bytes=screening.gpu_memory_bytes,
     )
 
 

@@ -54,6 +54,7 @@ def prepare_run(
     resume: bool = False,
     overwrite: bool = False,
     memory_bytes: int | None = None,
+    gpu_memory_bytes: int | None = None,
     data: Path | None = None,
     unsafe_sandbox: bool = False,
     accept_engine: bool = False,
@@ -67,7 +68,10 @@ def prepare_run(
     """
     if memory_bytes is None:
         memory_bytes = parse_bytes(config.engine.memory, "engine.memory")
-    screening = screen_settings(config, memory_bytes, data, unsafe_sandbox, accept_engine)
+    if gpu_memory_bytes is None:
+        gpu_memory_bytes = parse_bytes(config.engine.gpu_memory, "engine.gpu_memory")
+    bounds = memory_bytes, gpu_memory_bytes
+    screening = screen_settings(config, bounds, data, unsafe_sandbox, accept_engine)
     existing = existing_of(folder, resume, overwrite)
     check_place(folder, config.model_dump(mode="json"), existing, completed)
     check_run_inputs(config, screening, offline)
@@ -97,9 +101,10 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool 
     check_engine(settings.engine)
     are_here = [here(place) is not None for place in (config.base, *config.experts.values())]
     if not offline or all(are_here):
-        check_models(settings, num_engines(config))
+        writer = writer_of(config)
+        check_models(settings, writer)
         if not offline:
-            check_workers(settings, num_engines(config))
+            check_workers(settings, writer)
     on_hub = config.task in PUBLISHED and settings.data is None
     if not (offline and on_hub):
         check_task(settings)
@@ -111,15 +116,16 @@ def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool 
         load_prompt(config.generation.prompt, Path(config.generator_place))
 
 
-def num_engines(config: RunConfig) -> int:
-    """Return how many models a worker has open: one where the base's engine can hold the generator, too.
+def writer_of(config: RunConfig) -> Checkpoint | None:
+    """Return the generator, if it needs an engine of its own; None where the base's can hold it, too.
 
-    Two where a model is not downloaded yet.
+    One that is not downloaded yet counts as the base.
     """
-    if not (here(config.base) and here(config.generator_place)):
-        return 2
-    models = Checkpoint.open(config.base), Checkpoint.open(config.generator_place)
-    return 1 if are_alike(*models) else 2
+    base = Checkpoint.open(config.base)
+    if not here(config.generator_place):
+        return base
+    generator = Checkpoint.open(config.generator_place)
+    return None if are_alike(base, generator) else generator
 
 
 def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:
@@ -141,12 +147,12 @@ def check_existing_run(config: RunConfig, settings: ScreenSettings, run: Path) -
 
 def screen_settings(
     config: RunConfig,
-    memory_bytes: int | None,
+    bounds: tuple[int | None, int | None],
     data: Path | None,
     unsafe: bool,
     accept_engine: bool = False,
 ) -> ScreenSettings:
-    """The settings of the screening inside a run."""
+    """The settings of the screening inside a run. `bounds` are bytes of the host, and of each GPU."""
     wanted, workers = config.engine.max_model_len, config.cluster.workers
     return ScreenSettings(
         base=config.base,
@@ -157,7 +163,8 @@ def screen_settings(
         seed=config.seed,
         data=str(data) if data else None,
         shots=config.shots,
-        memory_bytes=memory_bytes,
+        memory_bytes=bounds[0],
+        gpu_memory_bytes=bounds[1],
         unsafe_sandbox=unsafe,
         trace_timeout_s=config.trace.timeout_s,
         eager_tier=config.trace.eager_tier,

@@ -33,7 +33,7 @@ from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
 from .generate import GENERATOR, sample_wave, sampled_rows, sampling_plan, waves
-from .inputs import RunRequest, num_engines, run_inputs
+from .inputs import RunRequest, run_inputs, writer_of
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
 from .report import write_report
@@ -54,14 +54,14 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
     UsageError where the machine cannot do it; then nothing is half-written.
     """
     config, folder, settings = request.config, request.folder, request.screening
-    num_models = num_engines(config)
-    check_machine(settings, num_models)
+    writer = writer_of(config)
+    check_machine(settings, writer)
     with ExitStack() as stack:
         wanted = config.model_dump(mode="json")
         begun = stack.enter_context(open_folder(folder, wanted, request.existing, completed))
         store = stack.enter_context(Store.open(folder / DATABASE))
         record_inputs(store, run_inputs(config, settings), folder, settings.accept_engine)
-        screener = stack.enter_context(open_screener(settings, store, folder, num_models))
+        screener = stack.enter_context(open_screener(settings, store, folder, writer))
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
         screener.session.start()
         progress.stage("base", 1)
@@ -88,7 +88,7 @@ class Loop:
         self.task = screener.task
         self.generator = Checkpoint.open(config.generator_place).folder
         # Under which key workers hold it.
-        self.writer_key = TARGET if num_engines(config) == 1 else GENERATOR
+        self.writer_key = GENERATOR if writer_of(config) else TARGET
         self.prompt = load_prompt(config.generation.prompt, self.generator)
         if config.generation.chat_template == "auto":
             self.prompt = in_chat(self.prompt, self.generator)

@@ -15,11 +15,10 @@ NAMES = ("_name_or_path", "transformers_version", "_commit_hash")
 
 def are_alike(base: Checkpoint, other: Checkpoint) -> bool:
     """Tell whether two checkpoints differ in their weights alone: same shapes, config, tokenizer, ends."""
-    return (
-        base.folder == other.folder
-        or (shapes(base) == shapes(other)
+    return base.folder == other.folder or (
+        shapes(base) == shapes(other)
         and said(base) == said(other)
-        and tokenizer(base) == tokenizer(other))
+        and tokenizer(base) == tokenizer(other)
     )
 
 

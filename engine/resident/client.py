@@ -97,15 +97,26 @@ class Client:
         backend: str,
         *,
         memory_bytes: int | None = None,
+        device_bytes: int | None = None,
+        pinned_bytes: int | None = None,
         key: str = "target",
     ) -> int | None:
         """Open the tensors that `apply` merges into a model, held in memory as far as is allowed.
 
-        `memory_bytes` is as in `Bank.within`. Returns the GPU that kernels are compiled for (90
+        `memory_bytes` is as in `Bank.within`. With a GPU the bank takes at most `device_bytes` of it and
+        `pinned_bytes` of the host; None: what is free there less a reserve, and half. Returns the GPU that kernels are compiled for (90
         means sm_90), or None without a GPU.
         """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
-        return self._call("open_bank", key=key, **words, memory_bytes=memory_bytes)["target"]
+        opened = self._call(
+            "open_bank",
+            key=key,
+            **words,
+            memory_bytes=memory_bytes,
+            device_bytes=device_bytes,
+            pinned_bytes=pinned_bytes,
+        )
+        return opened["target"]
 
     def choose_threads(self, prompts: Sequence[str], sampling: Sampling) -> Json:
         """Try which number of threads answers such prompts fastest, and set it from now on.

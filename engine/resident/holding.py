@@ -17,8 +17,7 @@ from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.selection import Selection
 from ..weights.stream import Slot, make_slots, stream
 
-# These bytes of the device stay free, beside the room of a second model. Kernels and an engine's
-# activations use them for a short time.
+# These bytes of the device stay free: kernels and an engine's activations use them for a short time.
 RESERVE_BYTES = 2 << 30
 # Pinned memory is at most 1 / PINNED_SHARE of the machine's, since it cannot be taken back.
 PINNED_SHARE = 2
@@ -37,9 +36,15 @@ class Holding:
     slots: Sequence[Slot]
 
     @staticmethod
-    def of(selection: Selection, backend: Backend, memory_bytes: int | None) -> Holding:
+    def of(
+        selection: Selection,
+        backend: Backend,
+        memory_bytes: int | None = None,
+        device_bytes: int | None = None,
+        pinned_bytes: int | None = None,
+    ) -> Holding:
         """Place a bank and make its slots. UsageError where not even tensors in flight fit."""
-        bank = placed(selection, backend, memory_bytes)
+        bank = placed(selection, backend, memory_bytes, device_bytes, pinned_bytes)
         on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
         room_bytes = SETS // PROCESSES * bank.selection.slot_bytes(on_disk)
         return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))
@@ -71,21 +76,27 @@ def target_of(backend: Backend) -> int | None:
     return 10 * major + minor
 
 
-def placed(selection: Selection, backend: Backend, memory_bytes: int | None) -> Bank:
+def placed(
+    selection: Selection,
+    backend: Backend,
+    memory_bytes: int | None,
+    device_bytes: int | None,
+    pinned_bytes: int | None,
+) -> Bank:
     """Make a bank with a home for each tensor. Called once the engine is open.
 
-    On a GPU tensors take what is free there now, less a reserve and less the room of a second model
-    (the generator's engine opens later). The rest takes pinned memory: without `memory_bytes` at
-    most half of the machine's. UsageError where not even tensors in flight fit.
+    On a GPU tensors take `device_bytes` of it, as the plan of the machine says, and never more than is
+    free now less a reserve. The rest takes `pinned_bytes` of pinned memory; without a plan at most half
+    of the machine's. UsageError where not even tensors in flight fit.
     """
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)
-    model_bytes = sum(entry.size_bytes for entry in selection.base.entries.values())
+    free_bytes = torch.cuda.mem_get_info()[0] - RESERVE_BYTES
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Bank.within(
         selection,
         memory_bytes,
         device=torch.device("cuda", torch.cuda.current_device()),
-        device_bytes=torch.cuda.mem_get_info()[0] - RESERVE_BYTES - model_bytes,
-        host_bytes=machine_bytes / PINNED_SHARE,
+        device_bytes=free_bytes if device_bytes is None else min(device_bytes, free_bytes),
+        host_bytes=machine_bytes / PINNED_SHARE if pinned_bytes is None else pinned_bytes,
     )

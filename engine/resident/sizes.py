@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError
+from ..weights.capacity import CPU_CACHE_BYTES
 from ..weights.checkpoint import Checkpoint
 from ..weights.headers import ITEMSIZE_BYTES, shown
 from ..weights.shapes import HEADS, LAYERS, WIDTHS
 
 EngineDtype = Literal["bfloat16", "float16", "float32"]
-# Bytes of a key-value cache, and tokens of prompt and answer, where settings do not bound them.
-MOST_KV_BYTES = 512 << 20
+# Tokens of prompt and answer, where settings do not bound them.
 MAX_MODEL_LEN = 4096
 BLOCK_SIZE = 32  # tokens
 Config = Mapping[str, Any]
@@ -108,9 +108,10 @@ def cache_bytes(
     """Return the bytes of the key-value cache: full contexts of all sequences, where memory allows.
 
     It is no larger than can be used, since vLLM's reset after each swap walks every block of it.
-    `most_bytes` is its bound; UsageError where that is too little for one full context.
+    `most_bytes` is its bound; None: that of a machine without a GPU, since with one there is a plan
+    (engine/weights/capacity.py). UsageError where that is too little for one full context.
     """
-    most = MOST_KV_BYTES if most_bytes is None else most_bytes
+    most = CPU_CACHE_BYTES if most_bytes is None else most_bytes
     if (token_bytes := bytes_per_token(checkpoint)) is None:
         return most
     # Blocks of one full context; vLLM keeps one more block empty.

@@ -73,13 +73,24 @@ def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
         # A prompt that is read in pieces takes back what its own generator drew for each piece, which
         # vLLM does by an offset, and the CPU's generators have none. So it is read whole there.
         "enable_chunked_prefill": on_gpu,
-        "kv_cache_memory_bytes": cache_bytes(checkpoint, context, num_seqs, settings.memory_bytes),
+        "kv_cache_memory_bytes": cache_bytes(checkpoint, context, num_seqs, settings.cache_bytes),
+        **(card_options() if on_gpu else {}),
         "block_size": BLOCK_SIZE,
         # vLLM's own defaults, and nothing of generation_config.json.
         "generation_config": "vllm",
         "worker_extension_cls": f"{__package__}.vllm_extension.SwapExtension",
         "seed": settings.seed,
     }
+
+
+def card_options() -> dict[str, Any]:
+    """Return how much of the card vLLM must find free when it starts: nearly all that is free now.
+
+    Its default is 0.92 of the card, even where the bytes of the cache are given: a second engine would
+    not start, nor one beside somebody else's process.
+    """
+    free, total = torch.cuda.mem_get_info()
+    return {"gpu_memory_utilization": 0.95 * free / total}
 
 
 @final

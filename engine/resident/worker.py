@@ -16,6 +16,7 @@ import time
 import traceback
 from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -65,24 +66,18 @@ class Worker:
         model = Model(engine, checkpoint)
         try_out_model(model)
         self.models[key], self.loaded[key] = model, str(checkpoint.folder)
-        prints = self.models[key].fingerprint
-        return {"weights_fingerprint": prints, "engine": engine.name, "decoding": engine.decoding}
+        about = {"engine": engine.name, "decoding": engine.decoding}
+        return {"weights_fingerprint": model.fingerprint, **about}
 
     def open_bank(
-        self,
-        key: str,
-        base: str,
-        experts: dict[str, str],
-        include: str,
-        backend: str,
-        memory_bytes: int | None,
+        self, key: str, base: str, experts: dict[str, str], include: str, backend: str, **room: Any
     ) -> Json:
-        """Open the tensors that `apply` merges into a model.
+        """Open the tensors that `apply` merges into a model; `room` bounds their bytes (`Holding.of`).
 
         Returns how many are selected, and what a GPU's kernels are compiled for (see `target_of`).
         """
         selection, kernels = Selection.open(base, experts, include), open_backend(backend)
-        self.banks[key] = Holding.of(selection, kernels, memory_bytes)
+        self.banks[key] = Holding.of(selection, kernels, **room)
         return {"selected": len(selection.names), "target": target_of(kernels)}
 
     def choose_threads(self, key: str, prompts: list[str], sampling: Json) -> Json:

@@ -37,12 +37,13 @@ from .settings import ScreenSettings
 PLACES = ("base", "generator", "task", "data")  # may change where contents stay the same
 FREE = (
     "memory_bytes",
+    "gpu_memory_bytes",
     "log_samples",
     "unsafe_sandbox",
     "accept_engine",
     "workers",
 )  # may change between resumes
-FREE_IN_RUN = ("cluster.workers",)  # the same, of a loop's settings
+FREE_IN_RUN = ("cluster.workers", "engine.gpu_memory")  # the same, of a loop's settings
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]

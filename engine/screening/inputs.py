@@ -22,18 +22,22 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from .place import model_places
+from .room import shares_here
 from .settings import ScreenSettings
 
 # Memory of a worker beside its models, with Python, torch and an engine: 0.4 GiB were seen.
 PROCESS_BYTES = 1 << 28
 
 
-def check_inputs(settings: ScreenSettings, num_engines: int = 1) -> None:
-    """Raise UsageError where models, task, engine, backend, context or --memory are wrong."""
+def check_inputs(settings: ScreenSettings, writer: Checkpoint | None = None) -> None:
+    """Raise UsageError where models, task, engine, backend, context or memory are wrong.
+
+    `writer` is a model that each worker has open beside the base.
+    """
     check_backend(settings.backend)
     check_engine(settings.engine)
-    check_models(settings, num_engines)
-    check_workers(settings, num_engines)
+    check_models(settings, writer)
+    check_workers(settings, writer)
     check_task(settings)
 
 
@@ -42,28 +46,30 @@ def default_workers() -> int:
     return max(1, len(devices_here()))
 
 
-def check_workers(settings: ScreenSettings, num_engines: int) -> None:
-    """Raise UsageError where there are more workers than GPUs, or than the memory holds without GPUs.
+def check_workers(settings: ScreenSettings, writer: Checkpoint | None) -> None:
+    """Raise UsageError where there are more workers than GPUs, or than the memory holds.
 
-    `num_engines` is the number of models in each worker.
+    With GPUs it is the plan that says so, for base, experts and `writer`.
     """
     count, num_gpus = settings.workers, len(devices_here())
     if num_gpus and count > num_gpus:
         raise UsageError(f"--workers {count}: each takes a GPU, and this machine has {num_gpus}")
-    entries = Checkpoint.open(settings.base).entries.values()
-    each = num_engines * sum(entry.size_bytes for entry in entries) + PROCESS_BYTES
+    models = [Checkpoint.open(settings.base), *([writer] if writer else [])]
+    sizes = [entry.size_bytes for model in models for entry in model.entries.values()]
+    each = sum(sizes) + PROCESS_BYTES
     if not num_gpus and count > 1 and count * each > host_bytes():
         raise UsageError(
             f"--workers {count}: each takes {each / GIB:.1f} GiB at least, and this machine has "
             f"{host_bytes() / GIB:.1f} GiB: give fewer"
         )
+    shares_here(settings, open_selection(settings), writer)
 
 
-def check_models(settings: ScreenSettings, num_engines: int = 1) -> None:
+def check_models(settings: ScreenSettings, writer: Checkpoint | None = None) -> None:
     """Raise UsageError where base or experts are wrong, or do not fit into --memory."""
     selection = open_selection(settings)
     check_model(selection.base, settings)
-    share = bank_share(settings.memory_bytes, num_engines)
+    share = bank_share(settings.memory_bytes, 1 if writer is None else 2)
     if share is not None:
         choose_homes(selection.sizes(selection.names), tensor_share(share))
 
@@ -77,7 +83,9 @@ def check_model(checkpoint: Checkpoint, settings: ScreenSettings) -> None:
     engine = choose_engine(settings.engine)
     context = check_runnable(checkpoint, engine, settings.max_model_len)
     if engine == "vllm":
-        cache_bytes(checkpoint, context, 1, cache_share(settings.memory_bytes, settings.workers))
+        share = cache_share(settings.memory_bytes, settings.workers)
+        # On a GPU the cache is there, and --memory is about the host.
+        cache_bytes(checkpoint, context, 1, None if devices_here() else share)
 
 
 def check_task(settings: ScreenSettings) -> None:

@@ -20,6 +20,7 @@ from ..resident.threads import MOST_PROMPTS, threads_of_each
 from ..tasks.task import Task
 from ..weights.bank import Bank
 from ..weights.budget import cache_share
+from ..weights.capacity import Shares
 from ..weights.machine import devices_here
 from ..workers.job import Incident
 from ..workers.pool import Pool
@@ -81,7 +82,7 @@ class EngineSession:
     """Workers with the base as their target model, and the bank that is merged into it.
 
     Each worker has `lanes` calls on the way. `kept` are settings of the store: what the answers of this
-    run were made with before, in `THREADS` and `LIMITS`.
+    run were made with before, in `THREADS` and `LIMITS`. `shares` says what a worker may take of its card.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class EngineSession:
         log: Path,
         kept: Mapping[str, Any],
         lanes: int,
+        shares: Shares | None,
     ) -> None:
         self.settings, self.bank, self.task, self._log = settings, bank, task, log
         self.usage = Usage(settings.workers, threads=kept.get(THREADS))
@@ -100,7 +102,7 @@ class EngineSession:
         self.trials: dict[str, float] = {}
         # What kernels are compiled for (90: sm_90); None without a GPU or before the bank is open.
         self.arch: int | None = None
-        self.devices, self.lanes = devices_here(), lanes
+        self.devices, self.lanes, self.shares = devices_here(), lanes, shares
         self.start_client: Callable[..., Client] = Client.start
         self._pool: Pool[Client] | None = None
         self._counting = Lock()
@@ -145,9 +147,10 @@ class EngineSession:
 
     def _worker(self, number: int) -> Client:
         """Start a worker, on a GPU of its own where there are GPUs."""
+        share = cache_share(self.settings.memory_bytes, self.settings.workers)
         settings = EngineSettings(
             engine=choose_engine(self.settings.engine),
-            memory_bytes=cache_share(self.settings.memory_bytes, self.settings.workers),
+            cache_bytes=self.shares.cache if self.shares else share,
             max_model_len=self.settings.max_model_len,
             seed=self.settings.seed,
             **self.limits,
@@ -167,6 +170,8 @@ class EngineSession:
             selection.include,
             self.settings.backend,
             memory_bytes=self.bank.memory_bytes,
+            device_bytes=self.shares and self.shares.bank,
+            pinned_bytes=self.shares and self.shares.pinned,
         )
         self._set_threads(client)
         self.usage.engine, self.usage.decoding = client.engine, client.decoding

@@ -11,7 +11,8 @@ class ScreenSettings:
     """All settings of a screening. A run folder belongs to one set of them, but for `FREE` in
     folder.py.
 
-    Models are folders or hub ids. `params` are keyword arguments of every program. `shots` is for
+    Models are folders or hub ids. `params` are keyword arguments of every program. `memory_bytes` bounds the host's memory, `gpu_memory_bytes` that of
+    each card; None: what is free. `shots` is for
     gsm8k and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
     """
 
@@ -31,6 +32,7 @@ class ScreenSettings:
     data: str | None = None
     shots: str = "auto"
     memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
     log_samples: bool = False
     unsafe_sandbox: bool = False
     accept_engine: bool = False  # go on with a run that another version of the engine began

@@ -27,7 +27,7 @@ KERNEL_BYTES = 1 << 30
 WORKER_BYTES, DRIVER_BYTES = 3 << 30, 2 << 30
 # vLLM pads the vocabulary to a multiple of so many rows.
 VOCABULARY_ROWS = 64
-# Without a GPU a cache has at most so many bytes (engine/resident/sizes.py), and 1 / CPU_SHARE of all.
+# Without a GPU a cache has at most so many bytes, and 1 / CPU_SHARE of all.
 CPU_CACHE_BYTES, CPU_SHARE = 512 << 20, 4
 Terms = dict[str, int]
 
@@ -93,6 +93,25 @@ class Capacity:
             "kv_tokens": self.kv_tokens,
             "bank": self.bank,
         }
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each of a machine's workers may take, in bytes.
+
+    A worker has a card: `cache` and `bank` are there, and `pinned` is its part of the host's memory.
+    """
+
+    cache: int
+    bank: int
+    pinned: int
+
+    @staticmethod
+    def of(capacity: Capacity) -> Shares:
+        """Return the same shares for all cards: those of the smallest one."""
+        devices = capacity.devices
+        cache = min(device.terms["kv_cache"] for device in devices)
+        return Shares(cache, capacity.bank["device"], capacity.bank["pinned"] // len(devices))
 
 
 @dataclass(frozen=True)

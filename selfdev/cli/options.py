@@ -60,6 +60,12 @@ memory_option = click.option(
     help="Memory limit, for example 2GiB, for tensors of base and experts and for the engine's "
     "key-value cache. Where both are needed, each engine's cache gets a quarter.",
 )
+gpu_memory_option = click.option(
+    "--gpu-memory",
+    metavar="SIZE",
+    help="Memory limit of each GPU, for example 40GiB: engine, key-value cache and tensors of base and "
+    "experts. [default: what is free there]",
+)
 gpus_option = click.option(
     "--gpus",
     metavar="CARDS",

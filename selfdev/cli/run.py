@@ -19,6 +19,7 @@ from .options import (
     accept_engine_option,
     check_gpus,
     data_option,
+    gpu_memory_option,
     gpus_option,
     memory_option,
     parse_experts,
@@ -86,6 +87,7 @@ def render_run(result: Result) -> str:
 @click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
 @accept_engine_option
 @memory_option
+@gpu_memory_option
 @data_option
 @unsafe_option
 def run_command(
@@ -99,6 +101,7 @@ def run_command(
     seed: int | None,
     accept_engine: bool,
     memory: str | None,
+    gpu_memory: str | None,
     data: Path | None,
     unsafe_sandbox: bool,
 ) -> Result:
@@ -121,6 +124,7 @@ def run_command(
         resume=resume,
         overwrite=overwrite,
         memory_bytes=parse_bytes(memory),
+        gpu_memory_bytes=parse_bytes(gpu_memory, "--gpu-memory"),
         data=data,
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
@@ -130,8 +134,7 @@ def run_command(
     if plan:
         from ..estimate import plan_run, run_request
 
-        bound = parse_bytes(memory or settings.engine.memory)
-        asked = run_request(settings, data, gpus, folder, bound)
+        asked = run_request(settings, data, gpus, folder, request.screening)
         return {"plan": {**plan_run(settings, data), **plan_of(asked)}}
     from ..loop import run_loop  # torch: only once the input is known to be good
 

@@ -19,6 +19,7 @@ from .options import (
     check_gpus,
     engine_option,
     environment_options,
+    gpu_memory_option,
     gpus_option,
     model_options,
     parse_experts,
@@ -109,6 +110,7 @@ def plan_screening(
         folder=folder,
         amounts=Amounts(questions=questions, programs=0, candidates=1 + len(texts)),
         memory_bytes=settings.memory_bytes,
+        gpu_memory_bytes=settings.gpu_memory_bytes,
     )
     counts = {"programs": len(texts), "questions per candidate": questions}
     return {**counts, **plan_of(request)}
@@ -158,6 +160,7 @@ def check_race(race: str, top: int | None) -> None:
     "--plan", is_flag=True, help="Only say what memory and time the screening would need."
 )
 @gpus_option
+@gpu_memory_option
 @environment_options
 def screen_command(
     programs: tuple[str, ...],
@@ -177,6 +180,7 @@ def screen_command(
     log_samples: bool,
     plan: bool,
     gpus: str | None,
+    gpu_memory: str | None,
     memory: str | None,
     seed: int,
     data: Path | None,
@@ -205,6 +209,7 @@ def screen_command(
         seed=seed,
         data=str(data) if data else None,
         memory_bytes=parse_bytes(memory),
+        gpu_memory_bytes=parse_bytes(gpu_memory, "--gpu-memory"),
         log_samples=log_samples,
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,

@@ -148,7 +148,7 @@ def fresh(folders, plans, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
-    settings = EngineSettings(memory_bytes=16 << 20)
+    settings = EngineSettings(cache_bytes=16 << 20)
     with Client.start(settings, tmp_path_factory.mktemp("worker") / "log") as worker:
         yield worker
 

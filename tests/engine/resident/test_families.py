@@ -127,7 +127,7 @@ class Silent:
 def open_worker(base: Path, experts: dict[str, str], include: str) -> Worker:
     worker = Worker(Silent(), EngineSettings("transformers"))  # pyright: ignore[reportArgumentType]
     worker.open_model("target", str(base))
-    worker.open_bank("target", str(base), experts, include, "cpu", None)
+    worker.open_bank("target", str(base), experts, include, "cpu")
     return worker
 
 
@@ -267,7 +267,7 @@ def test_files_as_people_have_them_are_scored(folder, sandbox, name):
 def test_vllm_scores_them_too_and_says_what_it_cannot_swap(make, folder, tmp_path):
     """One worker for all: the import of vLLM is what takes time."""
     families = ("tied_and_stored", "rotations", "norms_in_float32")
-    with Client.start(EngineSettings(memory_bytes=16 << 20), tmp_path / "log") as worker:
+    with Client.start(EngineSettings(cache_bytes=16 << 20), tmp_path / "log") as worker:
         for name in families:
             place = tmp_path / name
             shutil.copytree(folder / "base", place)

@@ -51,7 +51,7 @@ def open_worker(models) -> Worker:
     worker = Worker(cast(Any, None), EngineSettings())
     worker.models["target"] = Model(StillEngine(checkpoint), checkpoint)
     experts = {name: str(path) for name, path in models.experts.items()}
-    worker.open_bank("target", str(models.base), experts, "mlp", "cpu", None)
+    worker.open_bank("target", str(models.base), experts, "mlp", "cpu")
     return worker
 
 

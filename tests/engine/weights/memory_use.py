@@ -104,7 +104,9 @@ def swaps(folder: str, budget: int | None) -> Callable[[], list[Any]]:
     worker.models["target"] = Model(StillEngine(checkpoint), checkpoint)
 
     def run() -> list[Any]:
-        worker.open_bank("target", f"{folder}/base", experts_of(folder), "mlp", "cpu", budget)
+        worker.open_bank(
+            "target", f"{folder}/base", experts_of(folder), "mlp", "cpu", memory_bytes=budget
+        )
         first, second = plans(worker.banks["target"].bank.selection.names)
         applied = [worker.apply("target", p.to_bytes()) for p in (first, second, first)]
         return [one["weights_fingerprint"] for one in applied]

@@ -1,0 +1,74 @@
+"""What a worker may take of its card: by the plan, and refused before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.resident.sizes import cache_bytes
+from selfdev_engine.engine.resident.vllm_engine import card_options
+from selfdev_engine.engine.screening.inputs import check_workers, open_selection
+from selfdev_engine.engine.screening.room import cache_alone, shares_on
+from selfdev_engine.engine.screening.settings import ScreenSettings
+from selfdev_engine.engine.weights import machine as machines
+from selfdev_engine.engine.weights.machine import GIB, Machine, gpu_of, parse_machine
+
+
+@pytest.fixture
+def settings(small_models):
+    experts = {name: str(small_models / name) for name in ("x", "y")}
+    return ScreenSettings(str(small_models / "base"), experts, "t", include="all")
+
+
+def test_a_machine_without_cards_has_no_shares(settings):
+    assert shares_on(Machine(()), settings, open_selection(settings), None) is None
+
+
+def test_each_worker_has_the_share_of_the_smallest_of_its_cards(settings):
+    selection = open_selection(settings)
+    cards = (*parse_machine("1x80GB").gpus, *parse_machine("1x5GB").gpus)
+    one = shares_on(Machine(cards, 64 * GIB), settings, selection, None)
+    both = shares_on(Machine(cards, 64 * GIB), replace(settings, workers=2), selection, None)
+    assert one is not None and both is not None
+    sizes = selection.sizes(selection.names).values()
+    # So small a bank is on every card, and nothing is left to pin.
+    assert one.bank == both.bank == sum(size.held for size in sizes)
+    assert one.pinned == both.pinned == 0
+    assert one.cache >= both.cache > 0
+    # What is planned is enough for the engine: at least one full context.
+    assert cache_bytes(selection.base, 64, 1, both.cache) <= both.cache
+
+
+def test_another_writer_takes_room(settings, small_models):
+    selection = open_selection(settings)
+    machine = Machine(parse_machine("1x4GB").gpus, 64 * GIB)
+    alone = shares_on(machine, settings, selection, None)
+    beside = shares_on(machine, settings, selection, selection.experts["x"])
+    assert alone is not None and beside is not None
+    assert alone.cache >= beside.cache
+
+
+def test_what_cannot_fit_is_refused_with_the_largest_term(settings, monkeypatch):
+    monkeypatch.setattr(machines, "gpus_here", lambda: (gpu_of("small", GIB, GIB),))
+    with pytest.raises(UsageError, match=r"small: has 1.00 GiB.*the largest is reserve"):
+        check_workers(settings, None)
+    monkeypatch.setattr(machines, "gpus_here", lambda: (gpu_of("large", 40 * GIB),))
+    check_workers(settings, None)
+    with pytest.raises(UsageError, match=r"large: has 2.00 GiB"):
+        check_workers(replace(settings, gpu_memory_bytes=2 * GIB), None)
+
+
+def test_vllm_is_told_of_what_is_free_now(monkeypatch):
+    """With 20 of 80 GB free its default, 0.92 of the card, would refuse to start."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 80 * GIB))
+    assert card_options() == {"gpu_memory_utilization": pytest.approx(0.2375)}
+
+
+def test_a_model_that_is_asked_alone_has_the_card_for_itself(settings, monkeypatch):
+    base = open_selection(settings).base
+    assert cache_alone(base, None) is None and cache_alone(base, 123) == 123
+    monkeypatch.setattr(machines, "gpus_here", lambda: (gpu_of("large", 40 * GIB),))
+    found = cache_alone(base, None)
+    assert found is not None and found >= cache_bytes(base, 64, 1, found)
