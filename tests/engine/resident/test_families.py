@@ -21,6 +21,7 @@ from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.decoding import encode
 from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
+from selfdev_engine.engine.resident.model import Model
 from selfdev_engine.engine.resident.parts import Parts, place_by_name
 from selfdev_engine.engine.resident.placement import Unplaceable
 from selfdev_engine.engine.resident.runnable import check_runnable
@@ -149,6 +150,32 @@ def check_swap(worker: Worker, sandbox: Sandbox, folder: Path, include: str) -> 
     assert worker.load_weights("target", str(folder / "out"))["weights_fingerprint"] == live
 
 
+def check_reload(worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading writes each tensor once, leaves no value of before, and equals a fresh engine."""
+    model, written = worker.models["target"], list[str]()
+    write = model.write
+    monkeypatch.setattr(model, "write", lambda n, t: written.append(n) or write(n, t))
+    for live in model.placement.live.values():
+        if live.is_floating_point() and live.data_ptr() in parameters_of(model):
+            live.fill_(torch.nan)
+    loaded = worker.load_weights("target", str(folder))["weights_fingerprint"]
+    assert sorted(written) == sorted(model.names)
+    assert not any(live.isnan().any() for live in model.placement.live.values())
+    fresh = Worker(Silent(), EngineSettings("transformers"))  # pyright: ignore[reportArgumentType]
+    assert fresh.open_model("fresh", str(folder))["weights_fingerprint"] == loaded
+    assert fresh.fingerprint("fresh") == worker.fingerprint("target")
+    assert ask(fresh, "fresh") == ask(worker, "target")
+
+
+def parameters_of(model: Model) -> set[int]:
+    return {live.data_ptr() for n in model.names for live in model.placement.parameters(n)}
+
+
+def ask(worker: Worker, key: str) -> object:
+    prompts = ["1+1=", "abcabc", "x" * 90]
+    return worker.generate(key, prompts, Sampling(12).to_json(), None, False)["completions"]
+
+
 def read_again(worker: Worker) -> str:
     return worker.fingerprint("target")["weights_fingerprint"]
 
@@ -209,10 +236,15 @@ def test_a_written_model_answers_as_base_plus_update(make, sandbox, family):
 
 
 @pytest.mark.parametrize("family", SWAP)
-def test_families_are_swapped_and_asked(make, sandbox, family):
+def test_families_are_swapped_and_asked(make, sandbox, monkeypatch, family):
     folder = make(family)
     worker = open_worker(folder / "base", {"x": str(folder / "x")}, "all")
+    before = ask(worker, "target")
     check_swap(worker, sandbox, folder, "all")
+    assert ask(worker, "target") != before
+    check_reload(worker, folder / "x", monkeypatch)
+    worker.restore("target")
+    assert ask(worker, "target") == before
     (answer,) = worker.generate("target", ["a" * 300], Sampling(100).to_json(), None, False)[
         "completions"
     ]  # longer than the model reads

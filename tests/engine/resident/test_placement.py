@@ -33,6 +33,7 @@ class Fused(nn.Module):
                 self.norm.data.copy_(1 + tensor if self.fault == "computed" else tensor)
             elif not (name == "up" and self.fault == "forgotten"):
                 whole, start = rows[name]
+                start -= name == "k" and self.fault == "overlap"
                 if name == "gate" and self.fault == "twice":
                     self.gate_up.data[:6].copy_(torch.cat([tensor, tensor[:1]]))
                 part = whole.data.narrow(0, start, tensor.shape[0])
@@ -72,6 +73,7 @@ def test_a_write_touches_only_its_own_part():
         ("computed", "norm: a computed tensor is copied into norm"),
         ("forgotten", "gate_up: 30 elements not loaded"),
         ("twice", "gate: a computed tensor"),
+        ("overlap", "qk: 6 elements not loaded, 6 more than once"),
     ],
 )
 def test_a_loader_that_cannot_be_replayed_is_refused(fault, message):
