@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..engine.errors import UsageError
+from ..engine.weights.strict_yaml import load_yaml
 from .methods import load_method
 from .parameters import signature_of
 from .sizes import parse_bytes
@@ -169,7 +170,7 @@ class RunConfig(Section):
 def load_config(path: Path) -> RunConfig:
     """Read and check a config. UsageError names the file and the wrong key."""
     try:
-        data = yaml.safe_load(path.read_text())
+        data = load_yaml(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +180,7 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a mapping of settings")
     try:
-        config = RunConfig(**data)
+        config = RunConfig(**{str(key): value for key, value in data.items()})
     except ValidationError as error:
         raise UsageError(f"{path}: {fault_of(error)}") from None
     return resolved(config, path.parent)
@@ -191,7 +192,9 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
     UsageError where it has one that this version does not know.
     """
     try:
-        return RunConfig(**found).model_dump(mode="json")
+        return RunConfig(**{str(key): value for key, value in found.items()}).model_dump(
+            mode="json"
+        )
     except ValidationError as error:
         raise UsageError(f"config.yaml of the run: {fault_of(error)}") from None
 

@@ -63,6 +63,7 @@ def check_out(
         check_apart(f"--out {out}", place, what, path)
     with cannot_write(out):
         check_writable(place.parent)
+        check_room(out, place.parent, sum(file.stat().st_size for file in selection.base.files))
     if place.is_dir() and os.path.ismount(place):
         raise UsageError(f"--out {out}: is a mount point, which cannot appear whole; add a name")
     if (there := identity(place)) is None:
@@ -162,6 +163,19 @@ def check_writable(folder: Path) -> None:
     """OSError where the folder, or the nearest one above it that is there, takes no files."""
     above = next(place for place in (folder, *folder.parents) if place.exists())
     tempfile.TemporaryFile(dir=above).close()
+
+
+def check_room(out: Path, folder: Path, needed_bytes: int) -> None:
+    """Raise UsageError where the disk of the folder has less room than the merged weights take."""
+    above = next(place for place in (folder, *folder.parents) if place.exists())
+    disk = shutil.disk_usage(above)
+    # Some file systems state no size at all.
+    if disk.total and disk.free < needed_bytes:
+        needed, free = (f"{size / 2**20:.1f} MiB" for size in (needed_bytes, disk.free))
+        raise UsageError(
+            f"--out {out}: no space left: the merged weights take {needed}, {free} are free there; "
+            "free some, or name a place on another disk"
+        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
+from ..weights.strict_yaml import load_yaml
 from .rows import Row, read, rows_of, text_of
 from .task import MAX_NEW_TOKENS, Question, Task
 
@@ -51,7 +52,7 @@ def load_jsonl(spec: str, path: Path) -> Task:
 def read_task_file(path: Path) -> TaskFile:
     """Read and check a YAML file. UsageError names the file and the wrong key."""
     try:
-        data = yaml.safe_load(read(path))
+        data = load_yaml(read(path))
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):

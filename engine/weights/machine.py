@@ -113,9 +113,11 @@ def machine_of_file(file: Path) -> Machine:
     """Return the machine of a YAML file: a list of cards, or {gpus: that list, host: 1TB, disk: 2TB}."""
     import yaml
 
+    from .strict_yaml import load_yaml
+
     try:
-        rows = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        rows = load_yaml(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"--gpus {file}: cannot be read: {said}") from None
     found = rows if isinstance(rows, dict) and "gpus" in rows else {"gpus": rows}

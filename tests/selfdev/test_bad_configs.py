@@ -141,6 +141,23 @@ def test_a_good_config_is_prepared(place, offline):
     assert request.existing == "refuse" and not (place / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("base: base\nseed: 1\nbase: x\n", r"config\.yaml: not YAML: base is there twice .*line 3"),
+        ("dpo: {beta: 1, beta: 2}\n", "beta is there twice"),
+        ("on: 1\n", "unknown key 'True'"),
+        ("7: 1\n", "unknown key '7'"),
+        ("dpo: {1: 2}\n", "dpo"),
+    ],
+)
+def test_a_key_is_a_word_and_there_once(place, text, says):
+    path = write(place, lambda folder, config: None)
+    path.write_text(text if text.startswith("base") else path.read_text() + text)
+    with pytest.raises(UsageError, match=says):
+        load_config(path)
+
+
 def test_what_is_asked_of_the_folder_must_make_sense(place):
     config = load_config(write(place, lambda folder, config: None))
     with pytest.raises(UsageError, match=r"--resume: .*run holds no run; leave --resume out"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,18 @@ def test_inputs_are_never_inside_outputs(tmp_path, selection):
         check_out(out, selection, True)
     with pytest.raises(UsageError, match="holds an input: the data"):
         check_inputs_apart(tmp_path, {"the data": models})
+
+
+def test_a_disk_without_room_is_said_before_anything_is_merged(tmp_path, selection, monkeypatch):
+    size = (tmp_path / "models" / "base" / "model.safetensors").stat().st_size
+    for total, free, fits in ((0, 0, True), (1 << 30, size, True), (1 << 30, size - 1, False)):
+        usage = lambda _, found=(total, total - free, free): shutil._ntuple_diskusage(*found)  # noqa: E731
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        if fits:
+            check_out(tmp_path / "out", selection, False)
+        else:
+            with pytest.raises(UsageError, match=r"no space left: .* take 0\.0 MiB"):
+                check_out(tmp_path / "out", selection, False)
 
 
 @pytest.mark.parametrize("strange", ["notes.txt", ".git", "thesis.json", "run.db", "model.py"])
