@@ -64,7 +64,7 @@ def check_generates(checkpoint: Checkpoint) -> None:
     named = [str(one) for one in classes] if isinstance(classes, list) else []
     if named and all(NO_GENERATOR.search(one) for one in named):
         what = f"is a {shown(named[0])}"
-    elif config.get("is_encoder_decoder") is True:
+    elif config.get("is_encoder_decoder") is True and not any("CausalLM" in one for one in named):
         what = f"is a {shown(named[0])}, an encoder and a decoder" if named else "has an encoder"
     else:
         return
