@@ -18,7 +18,7 @@ import yaml
 from ..errors import UsageError
 from ..output.claim import check_free
 from ..output.folder import check_writable, real
-from ..records.candidate import BASE, clean
+from ..records.candidate import BASE, Candidate, clean
 from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
@@ -212,6 +212,20 @@ def state_population(store: Store, count: int, settings: ScreenSettings, folder:
         )
 
 
+def check_texts(
+    store: Store, programs: Sequence[tuple[str, str]], folder: Path
+) -> dict[str, Candidate]:
+    """Return the store's candidates by id. UsageError where one of the programs has another text there."""
+    known = {c.id: c for c in store.candidates()}
+    for name, text in programs:
+        if name in known and known[name].source != clean(text):
+            raise UsageError(
+                f"--run {folder}: program {name!r} has another text there; give it another name, or "
+                "name another folder"
+            )
+    return known
+
+
 def add_programs(
     store: Store, programs: Sequence[tuple[str, str]], settings: ScreenSettings, folder: Path
 ) -> None:
@@ -219,10 +233,7 @@ def add_programs(
 
     UsageError where a known id has another text.
     """
-    known = {c.id: c for c in store.candidates()}
-    for name, text in programs:
-        if name in known and known[name].source != clean(text):
-            raise UsageError(f"--run {folder}: program {name!r} has another text there")
+    known = check_texts(store, programs, folder)
     fresh = [(name, text) for name, text in programs if name not in known]
     with store.transaction():
         if BASE not in known:

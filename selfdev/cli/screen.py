@@ -72,11 +72,12 @@ def read_checked(
     places: tuple[str, ...], settings: ScreenSettings, folder: Path, also_read: Mapping[str, Path]
 ) -> list[tuple[str, str]]:
     """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch."""
+    from ...engine.records.store import Store
     from ...engine.sandbox.layers import check_layers
-    from ...engine.screening.folder import check_place, comparable, completed
+    from ...engine.screening.folder import check_place, check_texts, comparable, completed
     from ...engine.screening.identity import check_existing_screening
     from ...engine.screening.inputs import check_inputs, places_read
-    from ...engine.screening.place import check_inputs_apart
+    from ...engine.screening.place import DATABASE, check_inputs_apart
     from ...engine.screening.read_programs import read_programs
     from ..parameters import check_params
 
@@ -86,6 +87,9 @@ def read_checked(
     check_inputs_apart(folder, {**places_read(settings), **also_read})
     check_place(folder, comparable(settings), "resume", completed)
     check_existing_screening(settings, folder)
+    if (folder / DATABASE).is_file():
+        with Store.read(folder / DATABASE) as store:
+            check_texts(store, texts, folder)
     check_layers(settings.unsafe_sandbox)
     return texts
 

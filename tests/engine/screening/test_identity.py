@@ -17,9 +17,16 @@ from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening import contents_reader, identity
 from selfdev_engine.engine.screening.contents_reader import ContentReader
-from selfdev_engine.engine.screening.folder import comparable, completed, open_folder
+from selfdev_engine.engine.screening.folder import (
+    add_programs,
+    check_texts,
+    comparable,
+    completed,
+    open_folder,
+)
 from selfdev_engine.engine.screening.inputs import open_selection, open_task
 from selfdev_engine.engine.screening.settings import ScreenSettings
+from selfdev_engine.selfdev.cli.screen import read_checked
 from selfdev_engine.selfdev.export import prepare_export
 
 PROGRAM = "def merge_models(d, device):\n    return sum(d.values())\n"
@@ -226,6 +233,24 @@ def test_another_grader_is_named(lab, monkeypatch):
 
 
 # ---- compare and export
+
+
+def test_a_program_that_was_edited_is_another(lab):
+    """Its score stays that of the first text: the same name with another one is refused, before torch."""
+    lab.begin()
+    settings, texts = lab.settings(), [("p", PROGRAM)]
+    with Store.open(lab.run / "run.db") as store:
+        add_programs(store, texts, settings, lab.run)
+        for again in (texts, [*texts, ("q", PROGRAM + "# more\n")]):
+            assert check_texts(store, again, lab.run).keys() == {"base", "p"}
+        with pytest.raises(
+            UsageError, match="program 'p' has another text there; give it another name"
+        ):
+            check_texts(store, [("p", PROGRAM + "# edited\n")], lab.run)
+    file = lab.run.parent / "p.py"
+    file.write_text(PROGRAM + "# edited\n")
+    with pytest.raises(UsageError, match="another text there"):
+        read_checked((str(file),), settings, lab.run, {})
 
 
 def test_compare_pairs_questions_not_positions(tmp_path):
