@@ -64,7 +64,7 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except OSError as error:

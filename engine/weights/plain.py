@@ -30,7 +30,8 @@ def is_buffer(checkpoint: Checkpoint, name: str) -> bool:
 
 def check_config(base: Checkpoint) -> None:
     """Raise UsageError where nothing could load a merged model, which has the base's config."""
-    if not isinstance(base.config.get("model_type"), str):
+    kind = base.config.get("model_type")
+    if not (kind and isinstance(kind, str)):
         raise UsageError(
             f"{base.folder / 'config.json'}: names no model_type, so nothing could load the result"
         )

@@ -15,6 +15,7 @@ from selfdev_engine.selfdev.cli.evaluate import grade_command
 from selfdev_engine.selfdev.cli.options import parse_experts
 from selfdev_engine.selfdev.cli.screen import screen_command
 from selfdev_engine.selfdev.cli.trace import trace_command
+from selfdev_engine.selfdev.methods import read_program
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\ud800-\udfff]")
 GOOD = "def merge_models(d, device):\n    return sum(d.values())\n"
@@ -70,6 +71,14 @@ def test_a_files_name_is_an_id_too(tmp_path):
         with pytest.raises(UsageError, match=r"id.*(control character|surrogate)"):
             read_programs([str(folder)])
         file.unlink()
+
+
+def test_a_program_may_begin_with_a_byte_order_mark(tmp_path):
+    """Editors of Windows write one, and Python reads such a file."""
+    file = tmp_path / "p.py"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert read_programs([str(file)]) == [("p", GOOD)]
+    assert read_program(str(file), {}).code.strip() == GOOD.strip()
 
 
 @pytest.mark.parametrize("name", ODD_LINES)
