@@ -58,7 +58,7 @@ class Selection:
         for expert, checkpoint in checkpoints.items():
             for name in names:
                 check_pair(expert, name, opened, checkpoint)
-        twice = dict(repeats({"base": opened, **named_experts(checkpoints)}, names))
+        twice = dict(repeats({"the base": opened, **named_experts(checkpoints)}, names))
         notes = (*notes_on(apart), *notes_on_repeats(twice, len(names)))
         return Selection(opened, checkpoints, include, names, ties, notes)
 
@@ -123,8 +123,8 @@ def named_experts(experts: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
 def notes_on_repeats(twice: Mapping[str, str], num_tensors: int) -> Iterator[str]:
     """Yield a line for each model that has the values of another one; `twice` has the other by name."""
     for model, other in twice.items():
-        what = "it adds nothing" if other == "base" else "they are one model, given twice"
-        yield f"{model} has the values of {other} in all {num_tensors} selected tensors: {what}"
+        what = "it adds nothing" if other == "the base" else "they are one model, given twice"
+        yield f"{model} has the values of {other} in all {num_tensors} selected tensors, wherever they were compared: {what}"
 
 
 def select(

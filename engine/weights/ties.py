@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from .checkpoint import Checkpoint
-from .repeats import same_bytes
+from .repeats import same_whole
 
 HEAD = re.compile(r"((^|\.)(lm_head|embed_out)|^output)\.weight$")
 EMBEDDING = re.compile(
@@ -29,7 +29,7 @@ def stored_ties(checkpoint: Checkpoint) -> dict[str, str]:
     if not is_tied(checkpoint.config):
         return {}
     entries = checkpoint.entries
-    return {h: e for h, e in heads(checkpoint).items() if same_bytes(entries[h], entries[e])}
+    return {h: e for h, e in heads(checkpoint).items() if same_whole(entries[h], entries[e])}
 
 
 def is_tied(config: Mapping[str, object]) -> bool:
@@ -62,6 +62,6 @@ def own_head(base: Checkpoint, expert: Checkpoint, ties: Mapping[str, str]) -> s
     if not ties and any(HEAD.search(name) for name in base.names):
         return ""
     stored = heads(expert)
-    apart = [h for h, e in stored.items() if not same_bytes(expert.entries[h], expert.entries[e])]
+    apart = [h for h, e in stored.items() if not same_whole(expert.entries[h], expert.entries[e])]
     alone = [n for n in expert.names if HEAD.search(n) and n not in stored]
     return next(iter([*apart, *alone]), "")

@@ -365,6 +365,6 @@ def test_a_model_that_is_given_twice_is_said(folder, tmp_path):
     save_file({UP: tensor}, other / "model.safetensors")
     words = {"x": str(same), "y": str(other), "z": str(other)}
     assert Selection.open(str(folder), words, "mlp").notes == (
-        "expert x has the values of base in all 1 selected tensors: it adds nothing",
-        "expert z has the values of expert y in all 1 selected tensors: they are one model, given twice",
+        "expert x has the values of the base in all 1 selected tensors, wherever they were compared: it adds nothing",
+        "expert z has the values of expert y in all 1 selected tensors, wherever they were compared: they are one model, given twice",
     )
