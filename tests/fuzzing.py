@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-CALL_S, CHUNK, SPACE_BYTES = 60, 10_000, 8 << 30
+CALL_S, CHUNK, SPACE_BYTES = 150, 10_000, 8 << 30
 COMMIT = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"],
     capture_output=True,

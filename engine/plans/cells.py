@@ -24,13 +24,14 @@ from ..sandbox.box import Sandbox
 from ..sandbox.cell import Cell, MappedFiles
 from ..sandbox.child import MAX_ANSWERS_S
 from ..sandbox.protocol import Json, Map, reply_rejection
-from ..trace.arguments import DTYPES, constant
+from ..trace.arguments import constant
 from ..trace.bounds import MAX_INT, MAX_RANK
 from ..trace.conversation import rejection_of
 from ..trace.draws import seed_text
 from ..trace.graph import TraceGraph
 from ..trace.packing import pack
 from ..trace.tracer import Tracer
+from ..trace.wire import DTYPES
 from ..weights.headers import Entry
 from ..weights.selection import Selection
 from .plan import Eager, Hybrid

@@ -17,12 +17,7 @@ from torch import Tensor
 from ..errors import Rejected, Rejection, printable
 from .bounds import MAX_ARGUMENT_DEPTH, MAX_ARGUMENTS, MAX_CONSTANT_ELEMENTS, MAX_RANK
 from .graph import Ref
-from .wire import dtype_name, unpack_tensor
-
-DTYPES = {
-    *("float32", "float64", "float16", "bfloat16", "bool"),
-    *("uint8", "int8", "int16", "int32", "int64", "complex64", "complex128"),
-}
+from .wire import DTYPES, dtype_name, unpack_tensor
 
 
 def malformed(what: str) -> Rejected:

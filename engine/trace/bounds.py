@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .wire import DTYPES, dtype_name
+
 MAX_NODES = 20_000  # operations in one graph
 MAX_ARGUMENTS = 4_096  # entries of one list among a node's arguments
 MAX_ARGUMENT_DEPTH = 8  # levels of lists within lists
@@ -82,10 +84,12 @@ class Budget:
         return None
 
     @staticmethod
-    def bad_shape(op: str, outputs: list[Tensor]) -> str | None:
+    def bad_result(op: str, outputs: list[Tensor]) -> str | None:
         for one in outputs:
             if one.dim() > MAX_RANK:
                 return f"{op} makes a tensor of {one.dim()} dimensions, at most {MAX_RANK}"
+            if dtype_name(one.dtype) not in DTYPES:
+                return f"{op} makes a tensor of {dtype_name(one.dtype)}"
             # Torch expands no elements to -2 rows.
             if min(one.shape, default=0) < 0:
                 return f"{op} makes a tensor of {tuple(one.shape)}"

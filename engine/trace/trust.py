@@ -37,6 +37,11 @@ def batch_norm(given: Mapping[str, Any]) -> str | None:
     return "no running statistics" if not given["training"] and None in stats else None
 
 
+def layer_norm(given: Mapping[str, Any]) -> str | None:
+    """Refuse an input without elements, for which torch's shape function names other sizes."""
+    return None if given["input"].numel() else "an input without elements"
+
+
 def layer_norm_backward(given: Mapping[str, Any]) -> str | None:
     x, size = given["input"], list(given["normalized_shape"])
     rows = prod(x.shape[: x.dim() - len(size)])
@@ -171,6 +176,7 @@ RULES: dict[str, Rule] = {
     "mse_loss_backward": loss_backward,
     "smooth_l1_loss_backward": loss_backward,
     "huber_loss_backward": loss_backward,
+    "native_layer_norm": layer_norm,
     "native_layer_norm_backward": layer_norm_backward,
     **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), softmax_backward),
     **dict.fromkeys(("threshold_backward", "huber_loss"), one_type),

@@ -123,7 +123,7 @@ class GraphReader:
     def _settle(self, index: int, meta: Any) -> None:
         node = self.nodes[index]
         self.metas[index] = meta
-        if why := self.budget.bad_shape(node.op, found(meta, Tensor)):
+        if why := self.budget.bad_result(node.op, found(meta, Tensor)):
             raise malformed(why)
         if why := self.budget.fits(node.op, found(meta, Tensor)):
             raise Rejected(Rejection("memory", why))

@@ -7,6 +7,12 @@ from typing import Any
 
 import torch
 
+# The names of all dtypes that a graph may have.
+DTYPES = {
+    *("float32", "float64", "float16", "bfloat16", "bool"),
+    *("uint8", "int8", "int16", "int32", "int64", "complex64", "complex128"),
+}
+
 
 def dtype_name(dtype: torch.dtype | None) -> str:
     """The name of a dtype: "float32" for torch.float32."""

@@ -272,6 +272,8 @@ def stack(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Va
 
 
 def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Value:
+    # Torch leaves out vectors without elements, whatever the rank of the others.
+    parts = [p for p in parts if p.dims != (0,)] or parts[:1]
     dim = scope.place(len(parts[0].dims), dim)
     if not all(isinstance(p.dims[dim], int) for p in parts):
         return joined(scope, node, parts, dim)

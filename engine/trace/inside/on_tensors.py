@@ -48,7 +48,10 @@ def serve_tensor(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, A
         return keep(results[0], vectors, maps)
     if request["do"] == "sizes":
         return {"status": "ok", "sizes": [[list(r.shape), dtype_name(r.dtype)] for r in results]}
-    return {"status": "ok", "values": [pack_tensor(result) for result in results]}
+    # Shape functions of torch promote a few mixed calls otherwise than it computes them.
+    nodes = [latest[0].nodes[output] for output in latest[0].outputs]
+    values = [r.to(node.dtype) for r, node in zip(results, nodes, strict=True)]
+    return {"status": "ok", "values": [pack_tensor(value) for value in values]}
 
 
 def task_vectors(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, Tensor]:

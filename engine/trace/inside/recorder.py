@@ -83,7 +83,7 @@ class Recorder:
             raise Unsupported(unsupported(op))
         if op == "input":
             self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
-        if why := self._budget.bad_shape(op, outputs):
+        if why := self._budget.bad_result(op, outputs):
             raise Unsupported(why)
         if why := self._budget.fits(op, outputs):
             raise TooLarge(why)

@@ -60,6 +60,8 @@ ONCE_WRONG = {
     "an infinite place": (call("index_select.default", n(3), 0, n(20)), None),
     "a diagonal far away": (call("diagonal.default", n(23), 1 << 40), None),
     "a negative axis of no elements": (call("expand.default", n(27), [-2, -1]), None),
+    "a vector without elements in a row": (call("cat.default", [n(0), n(27)], 1), None),
+    "half complex numbers": (call("view_as_complex.default", n(33)), None),
     "the sum of a number": (call("sum.default", op_fuzz.f(0.5)), True),
 }
 
