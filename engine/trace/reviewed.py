@@ -43,7 +43,7 @@ trunc where xlogy _to_copy
 """,
     AXES: """
 all amax amin aminmax any argmax argmin count_nonzero cummax cummin cumprod cumsum dist dot glu
-kthvalue linalg_vector_norm logcumsumexp logsumexp max mean median min mode nanmedian nansum norm prod
+kthvalue linalg_vector_norm logcumsumexp max mean median min mode nanmedian nansum norm prod
 std std_mean sum trace var var_mean vdot _softmax _log_softmax sort
 topk renorm _cdist_forward _pdist_forward alias detach diagonal diagonal_copy diagonal_scatter expand
 flip permute reshape roll rot90 select select_scatter slice slice_scatter split_with_sizes_copy squeeze

@@ -37,6 +37,12 @@ def batch_norm(given: Mapping[str, Any]) -> str | None:
     return "no running statistics" if not given["training"] and None in stats else None
 
 
+def some_axes(given: Mapping[str, Any]) -> str | None:
+    """Refuse no axes, for which torch's shape function names a shape and torch makes none."""
+    none = given["dim"] in ([], ()) and given["self"].dim() and not given.get("keepdim")
+    return "no axes" if none else None
+
+
 def layer_norm(given: Mapping[str, Any]) -> str | None:
     """Refuse an input without elements, for which torch's shape function names other sizes."""
     return None if given["input"].numel() else "an input without elements"
@@ -176,6 +182,7 @@ RULES: dict[str, Rule] = {
     "mse_loss_backward": loss_backward,
     "smooth_l1_loss_backward": loss_backward,
     "huber_loss_backward": loss_backward,
+    "logsumexp": some_axes,
     "native_layer_norm": layer_norm,
     "native_layer_norm_backward": layer_norm_backward,
     **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), softmax_backward),

@@ -62,6 +62,7 @@ ONCE_WRONG = {
     "a negative axis of no elements": (call("expand.default", n(27), [-2, -1]), None),
     "a vector without elements in a row": (call("cat.default", [n(0), n(27)], 1), None),
     "half complex numbers": (call("view_as_complex.default", n(33)), None),
+    "the logarithm of a sum over no axes": (call("logsumexp.default", n(0), []), None),
     "the sum of a number": (call("sum.default", op_fuzz.f(0.5)), True),
 }
 
