@@ -35,7 +35,7 @@ hardswish hardtanh hardtanh_backward heaviside hypot i0 isinf isnan
 isneginf isposinf ldexp le leaky_relu leaky_relu_backward lerp lgamma log log10 log1p log2
 log_sigmoid_forward logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
 logit_backward lt masked_fill maximum minimum mish mse_loss mul nan_to_num ne neg
-nextafter polar polygamma pow rad2deg reciprocal relu remainder round rsqrt rsub sgn sigmoid
+nextafter polar polygamma rad2deg reciprocal relu remainder round rsqrt rsub sgn sigmoid
 sigmoid_backward sign signbit silu silu_backward sin sinc sinh smooth_l1_loss
 softplus softplus_backward softshrink special_entr special_erfcx special_i0e special_i1 special_i1e
 special_log_ndtr special_ndtri special_xlog1py special_zeta sqrt sub tan tanh tanh_backward threshold

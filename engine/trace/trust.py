@@ -37,6 +37,16 @@ def batch_norm(given: Mapping[str, Any]) -> str | None:
     return "no running statistics" if not given["training"] and None in stats else None
 
 
+def powers(given: Mapping[str, Any]) -> str | None:
+    """Refuse powers of truth values to one: torch's shape function promises integers."""
+    truths = [x for x in (given["self"], given["exponent"]) if is_truth(x)]
+    return "two truth values" if len(truths) == 2 else None
+
+
+def is_truth(x: Any) -> bool:
+    return x.dtype is torch.bool if isinstance(x, Tensor) else isinstance(x, bool)
+
+
 def some_axes(given: Mapping[str, Any]) -> str | None:
     """Refuse no axes, for which torch's shape function names a shape and torch makes none."""
     none = given["dim"] in ([], ()) and given["self"].dim() and not given.get("keepdim")
@@ -183,6 +193,7 @@ RULES: dict[str, Rule] = {
     "smooth_l1_loss_backward": loss_backward,
     "huber_loss_backward": loss_backward,
     "logsumexp": some_axes,
+    "pow": powers,
     "native_layer_norm": layer_norm,
     "native_layer_norm_backward": layer_norm_backward,
     **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), softmax_backward),
