@@ -14,7 +14,8 @@ from ...kernels.reference import ELEMENTWISE_FORMS
 from .value import Axis, Dim, NotFusable, Value
 
 MAX_NODES = 20_000
-MAX_CELLS = 4_096
+MAX_CELLS = 4_096  # numbers of one small value
+MAX_EMITTED = 1 << 18  # operations on numbers, those that are folded among them
 ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
 # Arithmetic in these wraps around, which that of float32 does not.
@@ -38,6 +39,7 @@ class Scope:
         self.shape, self.op = shape, "input"
         self.builder = Builder()
         self._finite: list[bool] = []
+        self._num_emitted = 0
 
     def fail(self, why: str) -> NoReturn:
         raise NotFusable(self.op, why)
@@ -73,6 +75,9 @@ class Scope:
     def emit(
         self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
     ) -> int:
+        self._num_emitted += 1
+        if self._num_emitted > MAX_EMITTED:
+            self.fail(f"more than {MAX_EMITTED} operations on small values")
         numbers = [self.number_of(a) for a in args] if op in ELEMENTWISE else [None]
         if None not in numbers:
             return self.const(fold(op, numbers))
@@ -196,9 +201,11 @@ def common(scope: Scope, values: Sequence[Value], at: int) -> Dim:
 
 
 def checked(scope: Scope, result: Any) -> Any:
-    """A rule's result. Raises NotFusable if an axis of the tensor occurs in it twice."""
+    """A rule's result. Raises NotFusable if it is too large, or an axis occurs in it twice."""
     for value in result if isinstance(result, list) else [result]:
         if isinstance(value, Value):
+            if value.cells.size > MAX_CELLS:
+                scope.fail(f"{value.cells.size} small values to unroll")
             kinds = [dim.kind for dim in value.dims if isinstance(dim, Axis)]
             if len(kinds) != len(set(kinds)) or ("flat" in kinds and len(kinds) > 1):
                 scope.fail(f"an outer product over {', '.join(kinds)}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...trace.graph import TraceNode
-from ..scope import Scope
+from ..scope import MAX_CELLS, Scope
 from ..value import Value
 
 
@@ -35,6 +35,8 @@ def strided_places(
 ) -> np.ndarray:
     if not all(isinstance(d, int) for d in x.dims):
         scope.fail("strides of rows and columns")
+    if math.prod(size) > MAX_CELLS or max(size, default=0) > MAX_CELLS:
+        scope.fail(f"strides that make a tensor of {tuple(size)}")
     grid = np.indices(tuple(size)).reshape(len(size), math.prod(size))
     at = (np.array(stride, dtype=np.int64) @ grid + (offset or 0)).reshape(tuple(size))
     if at.size and not 0 <= at.min() <= at.max() < x.cells.size:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
-from ..scope import Scope, each
+from ..scope import MAX_CELLS, Scope, each
 from ..value import COLS, FLAT, ROWS, Axis, Dim, Value
 from .reductions import dropped, reduced
 
@@ -280,6 +280,8 @@ def cat(scope: Scope, node: TraceNode, parts: list[Value], dim: int = 0) -> Valu
     rest = {(*p.dims[:dim], *p.dims[dim + 1 :]) for p in parts}
     if len(rest) > 1:
         scope.fail("axes that differ are combined")
+    if (count := sum(p.cells.size for p in parts)) > MAX_CELLS:
+        scope.fail(f"{count} small values to unroll")
     cells = np.concatenate([p.cells for p in parts], parts[0].small_position(dim))
     size = sum(int(p.dims[dim]) for p in parts)  # type: ignore[arg-type]
     dims = parts[0].dims

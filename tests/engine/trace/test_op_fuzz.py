@@ -92,3 +92,27 @@ def test_calls_that_once_went_wrong(name: str):
     inputs = op_fuzz.inputs_of(shape)
     found = get_backend("cpu").update(plan.kernel, TensorSet("t", torch.zeros(shape), inputs))
     torch.testing.assert_close(found, replay(graph, inputs)[0], equal_nan=True)
+
+
+# Name -> nodes, the first of them being node `AT`, whose last result has no kernels.
+AT = len(op_fuzz.pool((4, 6)))
+FILL = call("full.default", [48, 64, 64, 64], op_fuzz.f(1.0))
+UNROLLED = {
+    "a fill of many axes": [FILL, call("alias.default", n(AT))],
+    "strides over one number": [call("as_strided.default", n(23), [1 << 23], [0])],
+    "strides that make nothing": [call("as_strided.default", n(23), [1 << 40, 0], [1, 1])],
+    "folds of small values": [
+        call("full.default", [64, 64], op_fuzz.f(1.0)),
+        *(call("neg.default", n(AT + i)) for i in range(65)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", UNROLLED)
+def test_what_would_take_the_driver_minutes_has_no_kernels(name: str):
+    reader = op_fuzz.reader_of((4, 6))
+    reader.extend(UNROLLED[name])
+    last = len(reader.nodes) - 1
+    reader.extend([call("sum.default", n(last)), call("mul.Tensor", n(0), n(last + 1))])
+    with pytest.raises(NotFusable, match=r"small values|strides"):
+        lower(reader.graph([last + 2]))
