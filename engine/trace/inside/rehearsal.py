@@ -1,0 +1,60 @@
+"""What eager torch refuses and shape functions accept: a small rehearsal on real tensors finds it.
+
+Kernels lack some dtypes, some options are for other devices only, and reductions refuse tensors
+without elements.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..ops import LAYOUT
+from ..tree import found, mapped
+
+USUAL = (torch.float32, torch.float64)
+# Other errors are about numbers or sizes, which the rehearsal has invented.
+REFUSALS = re.compile(
+    r"not implemented for|only supported|[Uu]nsupported dtype|not supported|does not support"
+)
+MOST_ELEMENTS = 4096
+_outcomes: dict[Any, BaseException | None] = {}
+
+
+def rehearse(func: Any, args: Any, kwargs: Any) -> None:
+    """Raises what eager torch raises for arguments of this kind."""
+    tensors = found((args, kwargs), Tensor)
+    kwargs = {k: v for k, v in kwargs.items() if k not in LAYOUT}
+    if any(t.numel() == 0 for t in tensors):
+        if sum(t.numel() for t in tensors) <= MOST_ELEMENTS:
+            attempt(func, args, kwargs, lambda t: t.shape)
+        return
+    words = [x for x in (*args, *kwargs.values()) if isinstance(x, str)]
+    if not words and all(t.dtype in USUAL for t in tensors):
+        return
+    key = (func, *(t.dtype for t in tensors), *words)
+    if key not in _outcomes:
+        _outcomes[key] = refusal(func, args, kwargs)
+    if (error := _outcomes[key]) is not None:
+        raise error.with_traceback(None)
+
+
+def refusal(func: Any, args: Any, kwargs: Any) -> BaseException | None:
+    """The error of a call on tensors of at most 2 in each direction, if it is about their kind."""
+    try:
+        attempt(func, args, kwargs, lambda t: [min(n, 2) for n in t.shape])
+    except Exception as error:
+        return error if REFUSALS.search(str(error)) else None
+    return None
+
+
+def attempt(func: Any, args: Any, kwargs: Any, shape: Any) -> None:
+    def real(t: Tensor) -> Tensor:
+        return torch.ones(shape(t), dtype=t.dtype)
+
+    with _disable_current_modes(), torch.no_grad():
+        func(*mapped(real, args), **mapped(real, kwargs))
