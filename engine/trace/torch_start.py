@@ -24,3 +24,18 @@ def leave_compiler_out() -> None:
         graph_break=lambda *_, **__: None,
     )
     sys.modules[stand_in.__name__] = stand_in
+
+
+def stand_in_for_settings() -> None:
+    """Lets programs switch deterministic algorithms on and call jvp, which only touch the compiler.
+
+    torch sets an option of its compiler for the one, and compiles formulas that few operations need
+    for the other.
+    """
+    compiler, options = types.ModuleType("torch._inductor"), types.ModuleType("config")
+    vars(compiler)["config"] = options
+    sys.modules |= {
+        compiler.__name__: compiler,
+        f"{compiler.__name__}.config": options,
+        "torch._decomp.decompositions_for_jvp": types.ModuleType("decompositions_for_jvp"),
+    }

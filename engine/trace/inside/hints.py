@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import types
 from typing import Any
 
 import torch
 
 from ...errors import MAX_TEXT
+
+# Names that programs give to modules.
+MODULES = {"np": "numpy", "F": "torch.nn.functional", "nn": "torch.nn"}
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 HINTS = tuple(
     (re.compile(pattern), hint)
@@ -70,15 +75,49 @@ def with_hint(text: str, error: BaseException | None = None) -> str:
 def near_name(error: BaseException) -> str | None:
     """The nearest name that exists, if the error is about one that does not."""
     if isinstance(error, ModuleNotFoundError):
-        return near(error.name, sys.modules, "only the standard library, numpy and torch are here")
+        return missing_module(str(error.name))
     if isinstance(error, AttributeError) and error.name:
         return near(error.name, dir(error.obj))
     if isinstance(error, NameError) and error.name:
-        torchs = f"the nearest: torch.{error.name}" if error.name in dir(torch) else None
-        return torchs or near(error.name, names_in_sight(error))
+        return missing_name(error, error.name)
+    if isinstance(error, IndexError) and "out of range" in str(error):
+        return count_of_experts(error)
     if isinstance(error, KeyError) and error.args:
         return "the experts' names are the keys of model_dict: use .values() or .items()"
     return None
+
+
+def missing_module(name: str) -> str | None:
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return "this part of the standard library is not loaded here: no merge needs it"
+    return near(name, sys.modules, "only the standard library, numpy and torch are here")
+
+
+def missing_name(error: BaseException, name: str) -> str | None:
+    """What to write for a name that nothing has defined: an import, or the nearest name."""
+    if module := MODULES.get(name, name if name in sys.modules else None):
+        line = f"import {module}" if name == module else f"import {module} as {name}"
+        return f"write {line} at the top"
+    if name in dir(torch):
+        return f"the nearest: torch.{name}"
+    return near(name, names_in_sight(error))
+
+
+def count_of_experts(error: BaseException) -> str | None:
+    """How many experts there are, if the program holds a list or a dictionary of so many tensors."""
+    frame = innermost(error)
+    counts = [
+        len(held)
+        for held in (frame.f_locals.values() if frame is not None else ())
+        if isinstance(held, dict)
+        and held
+        and all(isinstance(t, torch.Tensor) for t in held.values())
+    ]
+    if not counts:
+        return None
+    count = NUMBERS[counts[0]] if counts[0] < len(NUMBERS) else str(counts[0])
+    are = "is one expert" if counts[0] == 1 else f"are {count} experts"
+    return f"there {are}: the length of model_dict, counted from 0"
 
 
 def near(name: str | None, names: Any, otherwise: str | None = None) -> str | None:
@@ -89,8 +128,13 @@ def near(name: str | None, names: Any, otherwise: str | None = None) -> str | No
 
 def names_in_sight(error: BaseException) -> set[str]:
     """Local and global names at the place where a name was not found."""
+    frame = innermost(error)
+    return {*frame.f_locals, *frame.f_globals} if frame is not None else set()
+
+
+def innermost(error: BaseException) -> types.FrameType | None:
+    """The frame that raised the error."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    frame = trace.tb_frame if trace is not None else None
-    return {*frame.f_locals, *frame.f_globals} if frame is not None else set()
+    return trace.tb_frame if trace is not None else None

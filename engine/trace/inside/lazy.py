@@ -11,7 +11,6 @@ decomposed, because they lie above the mode. If Python needs a number, the drive
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,56 +44,19 @@ from ..ops import (
     view_step,
 )
 from ..tree import found, mapped
-from .recorder import Node, Recorder, Unsupported
+from .memory import META, Buffer, Lazy, Part, in_memory, meta_of
+from .overlap import check_write
+from .recorder import BUGS, Node, Recorder, Unsupported, end_if_spoilt
+from .rehearsal import rehearse
 from .values import Values
 
 Tag = torch.Tag
+# A trace replaces the function of this name in torch (surface.py).
+as_tensor = torch.from_numpy
+WRITE_AT = torch.ops.aten.index_put_.default
 # Up to so many places among experts, or numbers of a matrix, are asked for, so that a program stays
 # fused. More of them are left to torch on whole tensors.
 MAX_PLACES_ASKED, MAX_MATRIX_ASKED = 16, 64
-META, CPU = torch.device("meta"), torch.device("cpu")
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Owns memory. `shared` holds the arrays that numpy() gave out, as (lazy, array, copy)."""
-
-    value: Any  # a Node or a real tensor, in the owner's shape
-    flat: bool  # whether the owner is contiguous
-    version: int = 0
-    shared: list[Any] = field(default_factory=list)
-
-
-class Lazy(Tensor):
-    """A tensor without storage; the mode does all the work."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    buffer: Buffer
-    path: tuple[Any, ...]
-    meta: Tensor
-    cached: tuple[int, Any]
-
-    @staticmethod
-    def __new__(cls, buffer: Buffer, path: tuple[Any, ...], meta: Tensor) -> Lazy:
-        lazy = Tensor._make_wrapper_subclass(
-            cls, meta.shape, meta.stride(), meta.storage_offset(), dtype=meta.dtype, device=CPU
-        )
-        lazy.buffer, lazy.path, lazy.meta, lazy.cached = buffer, path, meta, (-1, None)
-        return lazy
-
-    def __copy__(self) -> Tensor:
-        """Shares the storage, as a shallow copy of a tensor does."""
-        return self.detach()
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise Unsupported(f"{func} outside the traced function")
-
-
-def meta_of(x: Any) -> Any:
-    if isinstance(x, (Lazy, Node)):
-        return x.meta
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
 
 
 # Overload -> rule(mode, *args, **kwargs).
@@ -120,7 +82,14 @@ class LazyMode(TorchDispatchMode):
         return self.wrap(self.recorder.add("input", (name,), {}, meta), meta)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        end_if_spoilt()
+        try:
+            return self.dispatched(func, args, kwargs or {})
+        except BUGS as error:
+            # A program that catches errors must not take one of ours for torch's.
+            raise Unsupported(f"{func}: {type(error).__name__}: {error}") from error
+
+    def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         # Other namespaces are profiler marks in torch's own Python code.
         if func.namespace != "aten":
             return func(*args, **kwargs)
@@ -147,6 +116,7 @@ class LazyMode(TorchDispatchMode):
             return self.view(func, args, kwargs, metas)
         if Tag.nondeterministic_seeded in func.tags:
             return self.random(func, args, kwargs, metas)
+        rehearse(func, args, kwargs)
         args, kwargs = mapped(self.read, self.settled(func, args, kwargs))
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
 
@@ -175,7 +145,10 @@ class LazyMode(TorchDispatchMode):
                 raise RuntimeError(f"no such device here: {kwargs['device']}")
             kwargs |= {"device": META, "pin_memory": None}
             kwargs = {k: v for k, v in kwargs.items() if k in names}
-        return meta_run(func, mapped(meta_of, args, (Tensor, Node)), kwargs)
+        try:
+            return meta_run(func, mapped(meta_of, args, (Tensor, Node)), kwargs)
+        except NotImplementedError as error:
+            raise Unsupported(f"{func} has no shape function here") from error
 
     def small(self, metas: Any) -> bool:
         """Tells whether these may be real numbers. A tensor of an input's size never is."""
@@ -217,26 +190,64 @@ class LazyMode(TorchDispatchMode):
         """The value of a tensor now: a node, or real numbers."""
         if not isinstance(t, Lazy):
             return t
-        self.take_array_writes(t.buffer)
-        if t.cached[0] != t.buffer.version:
-            value = t.buffer.value
-            for func, *rest in t.path:
+        buffer = t.lazy_buffer
+        if buffer.is_memory():
+            return in_memory(t).clone()
+        self.take_array_writes(buffer)
+        if t.lazy_cached[0] != buffer.version:
+            value = buffer.value
+            for func, *rest in t.lazy_path:
                 value = self.emit(func, (value, *rest))
-            t.cached = (t.buffer.version, value)
-        return t.cached[1]
+            t.lazy_cached = (buffer.version, value)
+        return t.lazy_cached[1]
+
+    def owned(self, buffer: Buffer) -> Any:
+        """The value of all of a buffer's memory now."""
+        self.take_array_writes(buffer)
+        return buffer.value.clone() if buffer.is_memory() else buffer.value
 
     def take_array_writes(self, buffer: Buffer) -> None:
-        """Takes over what was written to arrays from numpy(): they share a tensor's memory."""
-        for lazy, array, copy in buffer.shared:
-            if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
-                copy[...] = array
-                self.write(lazy, torch.from_numpy(array.copy()))
+        """Takes over what was written to the parts that numpy() gave out."""
+        for part in buffer.parts:
+            if part.changed():
+                part.seen[...] = part.array
+                self.put_back(part.lazy, as_tensor(part.array.copy()))
+
+    def array(self, t: Lazy) -> np.ndarray:
+        """The numbers of a tensor as an array that shares its memory, in both directions."""
+        buffer = t.lazy_buffer
+        if isinstance(value := buffer.value, Node) and not self.values.is_statistic(value):
+            array = self.real(t).numpy().copy()
+            buffer.parts.append(Part(t, array, array.copy()))
+            return array
+        if not buffer.is_memory():
+            buffer.become_memory(self.values.of(value) if isinstance(value, Node) else value)
+        buffer.arrays.append(array := in_memory(t).numpy())
+        return array
 
     def write(self, t: Lazy, new: Any) -> None:
-        sources = [t.buffer.value]
-        for func, *rest in t.path:
+        """Stores a value in the memory of a tensor, which its arrays see too."""
+        buffer = t.lazy_buffer
+        self.take_array_writes(buffer)
+        if any(part.is_held() for part in buffer.parts):
+            raise Unsupported(
+                "a write to a tensor of which numpy() gave out a part: clone() it first"
+            )
+        buffer.parts.clear()
+        if not buffer.is_memory():
+            return self.put_back(t, new)
+        with _disable_current_modes():
+            in_memory(t).copy_(self.values.of(new) if isinstance(new, Node) else new)
+        buffer.version += 1
+
+    def put_back(self, t: Lazy, new: Any) -> None:
+        """Walks a value back along the path into the buffer."""
+        sources = [t.lazy_buffer.value]
+        for func, *rest in t.lazy_path:
             sources.append(self.emit(func, (sources[-1], *rest)))
-        for source, (func, *rest) in zip(reversed(sources[:-1]), reversed(t.path), strict=True):
+        for source, (func, *rest) in zip(
+            reversed(sources[:-1]), reversed(t.lazy_path), strict=True
+        ):
             if func in SCATTER:
                 new = self.emit(SCATTER[func], (source, new, *rest))
             elif func is PERMUTE:
@@ -245,31 +256,38 @@ class LazyMode(TorchDispatchMode):
             else:
                 # A reshape, or an expand that repeats nothing: eager refuses to write to others.
                 new = self.emit(RESHAPE, (new, list(meta_of(source).shape)))
-        t.buffer.value, t.buffer.version = new, t.buffer.version + 1
+        t.lazy_buffer.value, t.lazy_buffer.version = new, t.lazy_buffer.version + 1
 
     def view(self, func: Any, args: Any, kwargs: Any, meta: Tensor) -> Lazy:
         base, *rest = args
         # A real tensor enters the program by lift_fresh.
         if not isinstance(base, Lazy):
             return self.wrap(base, meta)
-        step = view_step(func, base.meta, meta, rest, kwargs)
-        if meta.dtype != base.dtype or not (step or base.buffer.flat):
+        step = view_step(func, base.lazy_meta, meta, rest, kwargs)
+        if meta.dtype != base.dtype or not (step or base.lazy_buffer.flat):
             raise Unsupported(f"{func}: a view by bits or by strides of a strided tensor")
         if not step:
             step = (STRIDED, list(meta.shape), list(meta.stride()), meta.storage_offset())
-            return Lazy(base.buffer, (step,), meta)
+            return Lazy(base.lazy_buffer, (step,), meta)
         same = step[0] is RESHAPE and meta.shape == base.shape
-        return Lazy(base.buffer, base.path if same else (*base.path, step), meta)
+        return Lazy(base.lazy_buffer, base.lazy_path if same else (*base.lazy_path, step), meta)
 
     def mutate(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Computes the functional form, then writes where the in-place or out= form would."""
-        target = kwargs["out"] if "out" in kwargs else args[0]
+        outs = [a.name for a in func._schema.arguments if a.is_out]
+        targets = [kwargs[name] for name in outs] or [args[0]]
         pure = functional(func)
-        if pure is None or not isinstance(target, Lazy):
+        if pure is None or not all(isinstance(t, Lazy) for t in targets):
             raise Unsupported(f"{func}: an in-place form without a functional one")
+        for target in targets:
+            check_write(func, target, (args, kwargs))
         with self:
-            new = pure(*args, **{k: v for k, v in kwargs.items() if k != "out"})
-        return self.store(target, new)
+            new = pure(*args, **{k: v for k, v in kwargs.items() if k not in outs})
+        results = new if len(outs) > 1 else [new]
+        if outs and any(t.shape != r.shape for t, r in zip(targets, results, strict=True)):
+            raise Unsupported(f"{func}: out= gets another shape: make it of the result's shape")
+        stored = [self.store(t, r) for t, r in zip(targets, results, strict=True)]
+        return stored if len(outs) > 1 else stored[0]
 
     def reshape_in_place(self, func: Any, args: Any, kwargs: Any) -> Lazy:
         """Gives the same tensor object another shape, as unsqueeze_ and t_ do."""
@@ -280,7 +298,8 @@ class LazyMode(TorchDispatchMode):
             new = pure(*args, **kwargs)
         with no_dispatch():
             func(*args, **kwargs)
-        target.path, target.meta, target.cached = new.path, new.meta, (-1, None)
+        target.lazy_path, target.lazy_meta = new.lazy_path, new.lazy_meta
+        target.lazy_cached = (-1, None)
         return target
 
     def store(self, target: Lazy, source: Tensor, *_: Any) -> Lazy:
@@ -330,6 +349,7 @@ class LazyMode(TorchDispatchMode):
 
     def put(self, x: Lazy, indices: Any, values: Tensor, accumulate: bool = False, *_: Any) -> Lazy:
         """Writes x[indices] = values: a `where` for a number or y[mask], else index_put."""
+        check_write(WRITE_AT, x, (indices, values))
         value = self.read(values)
         if len(indices) == 1 and by_mask(indices) and not accumulate:
             with self:
@@ -338,8 +358,8 @@ class LazyMode(TorchDispatchMode):
             if chosen is not None:
                 return self.store(x, chosen)
             self.check_fits(x, indices, values)
-        put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.meta)
-        return self.store(x, self.wrap(put, x.meta))
+        put = self.emit(PUT, (*mapped(self.read, [x, indices]), value, accumulate), {}, x.lazy_meta)
+        return self.store(x, self.wrap(put, x.lazy_meta))
 
     def chosen_by_mask(self, x: Lazy, mask: Tensor, values: Tensor, value: Any) -> Tensor | None:
         """x with the values under the mask, or None if no `where` says it."""

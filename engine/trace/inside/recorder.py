@@ -9,15 +9,31 @@ import torch
 from torch import Tensor
 
 from ..allowed import is_allowed, unsupported
+from ..arguments import DTYPES
 from ..bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
 from ..schema import argument_fault
 from ..tree import found, mapped
 from ..trust import has_rule, trust_fault
 from ..wire import dtype_name, pack_tensor
 
+# What spoilt the trace. A program may catch it and go on, but its trace is worth nothing then.
+spoilt: list[Unsupported] = []
+# Errors that torch never raises on tensors; they come from our own code.
+BUGS = (AssertionError, AttributeError, KeyError, NameError, RecursionError)
+
 
 class Unsupported(BaseException):
-    """The tracer cannot say this. `except Exception` in a program does not catch it."""
+    """The tracer cannot say this. It stands even if the program catches it: it is raised again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        spoilt.append(self)
+
+
+def end_if_spoilt() -> None:
+    """Raises what spoilt the trace, if anything did."""
+    if spoilt:
+        raise spoilt[0]
 
 
 class TooLarge(Unsupported):
@@ -83,6 +99,8 @@ class Recorder:
             raise Unsupported(unsupported(op))
         if op == "input":
             self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
+        if strange := [t.dtype for t in outputs if dtype_name(t.dtype) not in DTYPES]:
+            raise Unsupported(f"{op} makes {strange[0]}, which no kernel here computes with")
         if why := self._budget.bad_result(op, outputs):
             raise Unsupported(why)
         if why := self._budget.fits(op, outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..ops import CAST, RESHAPE, aten
-from .lazy import Lazy, LazyMode
+from .lazy import LazyMode
+from .memory import Lazy, meta_of
+from .overlap import check_write
 
 
 def all_true(mode: LazyMode, compare: Any, x: Tensor, *rest: Any, **kwargs: Any) -> bool:
@@ -26,12 +29,23 @@ def allclose(mode: LazyMode, *args: Any, **kwargs: Any) -> bool:
     return all_true(mode, torch.isclose, *args, **kwargs)
 
 
+def same_memory_size(mode: LazyMode, x: Tensor, y: Tensor) -> bool:
+    sizes = [meta_of(t).untyped_storage().nbytes() // t.element_size() for t in (x, y)]
+    return sizes[0] == sizes[1]
+
+
+def is_same_size(mode: LazyMode, x: Tensor, y: Tensor) -> bool:
+    return x.shape == y.shape
+
+
 def number(mode: LazyMode, x: Tensor) -> Any:
     return mode.real(x).item()
 
 
 def copy(mode: LazyMode, x: Tensor, **kwargs: Any) -> Lazy:
-    """Rule for clone and casts: only a change of dtype is recorded."""
+    """Rule for clone and casts: only a change of dtype is recorded. A vmap casts plain numbers too."""
+    if not isinstance(x, Tensor):
+        x = torch.scalar_tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
     meta, value = mode.shape_of(CAST, (x,), kwargs), mode.read(x)
     if meta.dtype != x.dtype:
         value = mode.emit(CAST, (value,), {"dtype": meta.dtype})
@@ -58,14 +72,28 @@ def rows(mode: LazyMode, x: Lazy, dim: int = 0) -> list[Tensor]:
         return [x.select(dim, i) for i in range(x.shape[dim])]
 
 
+def between(mode: LazyMode, start: Any, end: Any, *rest: Any, make: Any, **kwargs: Any) -> Any:
+    """Rule for linspace and logspace with ends that are tensors: eager takes their numbers too."""
+    start, end = (number(mode, x) if isinstance(x, Tensor) else x for x in (start, end))
+    with mode:
+        return make(start, end, *rest, **kwargs)
+
+
 def check_errors(mode: LazyMode, info: Tensor, name: str, *, is_matrix: bool) -> None:
     """Raises, as eager does, if a matrix is singular or not positive definite."""
     with _disable_current_modes():
         aten._linalg_check_errors(mode.real(info), name, is_matrix=is_matrix)
 
 
+def copied(mode: LazyMode, x: Lazy, source: Tensor, *_: Any) -> Lazy:
+    """Rule for copy_."""
+    check_write(aten.copy_.default, x, source)
+    return mode.store(x, source)
+
+
 def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
     """Rule for x[0] = 0, which arrives as a fill with a 0-dim tensor."""
+    check_write(aten.fill_.Tensor, x, number)
     return mode.store(x, number)
 
 
@@ -73,15 +101,22 @@ RULES: dict[Any, Any] = {
     aten.fill_.Tensor: fill,
     aten._local_scalar_dense.default: number,
     aten.equal.default: equal,
+    aten.is_same_size.default: is_same_size,
+    aten._has_same_storage_numel.default: same_memory_size,
     aten.allclose.default: allclose,
     aten._linalg_check_errors.default: check_errors,
     aten.clone.default: copy,
     CAST: copy,
     aten._unsafe_view.default: unsafe_view,
-    aten.copy_.default: LazyMode.store,
+    aten.copy_.default: copied,
     aten.index_put_.default: LazyMode.put,
     aten._index_put_impl_.default: LazyMode.put,
     aten.split.Tensor: parts,
     aten.split_with_sizes.default: parts,
     aten.unbind.int: rows,
+    **{
+        getattr(packet, ends): partial(between, make=make)
+        for packet, make in ((aten.linspace, torch.linspace), (aten.logspace, torch.logspace))
+        for ends in ("Tensor_Tensor", "Tensor_Scalar", "Scalar_Tensor")
+    },
 }

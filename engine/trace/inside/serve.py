@@ -7,13 +7,15 @@ in a child that is locked in. The driver trusts nothing of this and verifies the
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import io
 import itertools
 import linecache
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,18 +24,26 @@ from ...sandbox import protocol
 from ...sandbox.guard import CHANNEL
 from ..draws import drew_otherwise, seed_all
 from ..ops import use_native_shapes
-from ..torch_start import leave_compiler_out
+from ..torch_start import leave_compiler_out, stand_in_for_settings
 from .attempts import attempted, watched
 from .faults import WrongShape, rejection_of
 from .lazy import LazyMode
 from .on_tensors import Memory, serve_tensor
 from .program import FILENAME, load
-from .recorder import Node, Recorder, Unsupported
+from .recorder import Node, Recorder, Unsupported, end_if_spoilt, spoilt
 from .rules import RULES
 from .surface import Surface
+from .types import tensor_type_line
 from .values import Values
 
 MAX_OUTPUT_CHARACTERS = 4096
+# What programs import, by need or by habit.
+IMPORTED = """
+cProfile collections configparser copy decimal encodings.idna fractions functorch getopt getpass
+graphlib heapq html logging.handlers multiprocessing.pool numpy.fft numpy.ma numpy.polynomial
+numpy.typing optparse pstats sched shelve statistics tomllib torch.utils._device
+torch.utils.checkpoint torch.utils.serialization tqdm.auto tracemalloc zoneinfo
+""".split()
 
 
 class Output(io.TextIOBase):
@@ -50,28 +60,17 @@ class Output(io.TextIOBase):
 def preload() -> None:
     """Imports what programs import, and warms up an op of each kind. Afterwards no file opens."""
     given = set(os.environ)
-    import collections  # noqa: F401
-    import copy  # noqa: F401
-    import decimal  # noqa: F401
-    import encodings.idna  # noqa: F401
-    import fractions  # noqa: F401
-    import heapq  # noqa: F401
-    import html  # noqa: F401
-    import statistics  # noqa: F401
-    import zoneinfo  # noqa: F401
-
-    import numpy.fft
-    import numpy.ma
-    import numpy.polynomial  # noqa: F401
+    for name in IMPORTED:
+        # tqdm is not part of every installation.
+        with suppress(ImportError):
+            importlib.import_module(name)
     import torch.nn.functional as F
-    import torch.utils._device
-    import torch.utils.checkpoint
-    import torch.utils.serialization
 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     use_native_shapes()
     leave_compiler_out()
+    stand_in_for_settings()
     x = torch.randn(8, 8, requires_grad=True)
     torch.einsum("ij,jk->ik", x, x).sum().backward()
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
@@ -120,6 +119,9 @@ def serve(request: dict[str, Any], maps: Sequence[Memory]) -> dict[str, Any]:
 
 def trace(request: dict[str, Any]) -> dict[str, Any]:
     """The graph in the tensor's own shape or, if torch refuses that, of a vector."""
+    if line := tensor_type_line(request["code"]):
+        why = "a test of type(x) against torch.Tensor, or a class of it: use isinstance"
+        return {"status": "rejected", "kind": "unsupported", "detail": why, "line": line}
     shape, ask = tuple(request["shape"]), asker()
     try:
         return {**trace_view(request, shape, ask), "view": "own"}
@@ -158,7 +160,7 @@ def trace_view(request: dict[str, Any], shape: tuple[int, ...], asker: Any) -> d
     mode = LazyMode(Values(recorder, asker_with_view), RULES)
     inputs = {name: mode.input(name, shape) for name in request["names"]}
     seed_all(request["seed"])
-    with Surface(mode), mode:
+    with unless_spoilt(), Surface(mode), mode:
         function = load(request["code"])
         result = function(inputs, torch.device("cpu"), **request["params"])
     node = result_node(mode, result, shape)
@@ -170,6 +172,16 @@ def trace_view(request: dict[str, Any], shape: tuple[int, ...], asker: Any) -> d
         "draws": mode.draws,
         "drew_otherwise": drew_otherwise(request["seed"], mode.draws),
     }
+
+
+@contextmanager
+def unless_spoilt() -> Iterator[None]:
+    """Raises what spoilt the trace, if anything did, whatever the program made of it."""
+    spoilt.clear()
+    try:
+        yield
+    finally:
+        end_if_spoilt()
 
 
 def result_node(mode: LazyMode, result: Any, shape: tuple[int, ...]) -> Node:
