@@ -8,6 +8,7 @@ What does not fit raises NotFusable, and torch runs ATen on whole tensors instea
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,34 @@ from .scope import MAX_CELLS, Scope, cell, checked
 from .table import RULES
 from .value import COLS, ROWS, NotFusable, Value
 
-__all__ = ["NotFusable", "lower", "supported_ops"]
+__all__ = ["NotFusable", "lower", "lower_numbers", "supported_ops"]
 
 
 def lower(trace: TraceGraph) -> KernelGraph:
     """The kernel graph with one output per output of the trace. Raises NotFusable."""
+    scope, values = lowered(trace)
+    return scope.builder.graph(*(output_of(scope, value) for value in values))
+
+
+def lower_numbers(question: TraceGraph) -> tuple[KernelGraph, tuple[int, ...]]:
+    """The kernel graph of all numbers of a question's outputs, in order, and the count of each.
+
+    Raises NotFusable.
+    """
+    scope, values = lowered(question)
+    numbers = [numbers_of(scope, value) for value in values]
+    return scope.builder.graph(*chain(*numbers)), tuple(map(len, numbers))
+
+
+def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
+    """The values of a trace's outputs, and the scope that holds their nodes."""
     scope = Scope(trace.shape)
     values: dict[int, object] = {}
     for index in trace.needed(trace.outputs):
         node = trace.nodes[index]
         scope.op = node.op
         values[index] = lower_node(scope, node, values)
-    return scope.builder.graph(*(output_of(scope, values[output]) for output in trace.outputs))
+    return scope, [values[output] for output in trace.outputs]
 
 
 def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:
@@ -87,6 +104,15 @@ def output_of(scope: Scope, value: object) -> int:
     if symbolic not in ((), (ROWS,), (COLS,), natural):
         raise NotFusable(scope.op, "the result's axes are not the tensor's")
     return int(value.cells.flat[0])
+
+
+def numbers_of(scope: Scope, value: object) -> list[int]:
+    """The kernel nodes of a small tensor's numbers. Raises NotFusable if it has a symbolic axis."""
+    if not isinstance(value, Value) or value.has_ranges:
+        raise NotFusable(scope.op, "the answer is a part of a tensor")
+    if not all(isinstance(dim, int) for dim in value.dims):
+        raise NotFusable(scope.op, "an answer is no number")
+    return [int(cell) for cell in value.cells.flat]
 
 
 def supported_ops() -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...kernels.execution.backend import Backend
 from ...kernels.tensors import Memo, TensorSet
-from ..trace.graph import TraceGraph
+from ..trace.graph import TraceGraph, TraceNode
 from .fuse import NotFused, values_plan
 
 
@@ -34,8 +34,18 @@ def answer_question(
         if plan.fault:
             note(plan.fault)
         return by_torch(question)
+    kernel, counts = plan
+    numbers = iter(backend.values(kernel, tensors, memo))
     wanted = [question.nodes[output] for output in question.outputs]
     return [
-        value.to(node.dtype or torch.float32).reshape(node.shape or ())
-        for value, node in zip(backend.values(plan, tensors, memo), wanted, strict=True)
+        tensor_of([next(numbers) for _ in range(count)], node)
+        for count, node in zip(counts, wanted, strict=True)
     ]
+
+
+def tensor_of(numbers: list[Tensor], node: TraceNode) -> Tensor:
+    """Return a node's value of its numbers in order."""
+    dtype, shape = node.dtype or torch.float32, node.shape or ()
+    if len(numbers) == 1:
+        return numbers[0].to(dtype).reshape(shape)
+    return torch.tensor([float(n) for n in numbers], dtype=dtype).reshape(shape)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...kernels.compiler.passes import canonical, compile_values
 from ...kernels.ir import Space
 from ...kernels.stages import KernelPlan
-from ..lower import lower
+from ..lower import lower, lower_numbers
 from ..lower.value import NotFusable
 from ..trace.graph import TraceGraph
 from .plan import Fused
@@ -38,13 +38,13 @@ def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
         return faulty(error)
 
 
-def values_plan(question: TraceGraph) -> KernelPlan | NotFused:
-    """Return the kernel plan that computes a value question's outputs, where each of them is a number."""
+def values_plan(question: TraceGraph) -> tuple[KernelPlan, tuple[int, ...]] | NotFused:
+    """Return the kernel plan that computes a question's numbers, and how many each output has."""
     try:
-        graph = lower(question)
+        graph, counts = lower_numbers(question)
         if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
             return NotFused("an answer is no number")
-        return compile_values(graph)
+        return compile_values(graph), counts
     except NotFusable as error:
         return NotFused(str(error))
     except Exception as error:

@@ -103,7 +103,9 @@ class Conversation:
             raise Rejected(Rejection("violation", "malformed question"))
         graph = reader.graph(outputs)
         check_answerable(graph)
-        return {"values": [pack_tensor(value) for value in self.job.answer(graph)]}
+        values = self.job.answer(graph)
+        reader.tell(outputs, values)
+        return {"values": [pack_tensor(value) for value in values]}
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:

@@ -79,6 +79,7 @@ class LazyMode(TorchDispatchMode):
         self.input_sizes.add(meta.numel())
         self.axis_lengths |= {n for n in shape if n > MAX_PLACES_ASKED}
         self.values.input_sizes = self.input_sizes
+        self.values.axis_lengths |= set(shape)
         return self.wrap(self.recorder.add("input", (name,), {}, meta), meta)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

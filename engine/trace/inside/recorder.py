@@ -16,6 +16,7 @@ from ..tree import found, mapped
 from ..trust import has_rule, trust_fault
 from ..wire import dtype_name, pack_tensor
 
+KNOWN = {getattr(torch, name) for name in DTYPES}
 # What spoilt the trace. A program may catch it and go on, but its trace is worth nothing then.
 spoilt: list[Unsupported] = []
 # Errors that torch never raises on tensors; they come from our own code.
@@ -99,7 +100,7 @@ class Recorder:
             raise Unsupported(unsupported(op))
         if op == "input":
             self._budget.inputs_bytes += sum(4 * t.numel() for t in outputs)
-        if strange := [t.dtype for t in outputs if dtype_name(t.dtype) not in DTYPES]:
+        if strange := [t.dtype for t in outputs if t.dtype not in KNOWN]:
             raise Unsupported(f"{op} makes {strange[0]}, which no kernel here computes with")
         if why := self._budget.bad_result(op, outputs):
             raise Unsupported(why)

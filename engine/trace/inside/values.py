@@ -20,6 +20,7 @@ from ..tree import found, mapped
 from ..wire import unpack_tensor
 from .recorder import Constant, Node, Recorder, Unsupported
 
+MAX_BELOW = 16  # numbers of a statistic that is asked for because an asked one rests on it
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -30,6 +31,7 @@ class Values:
         self.recorder, self._ask = recorder, ask
         self.known: dict[Node, Any] = {}
         self.input_sizes: set[int] = set()
+        self.axis_lengths: set[int] = set()
         self._scanned = 0
 
     def of(self, node: Node) -> Any:
@@ -44,8 +46,25 @@ class Values:
             fresh, self._scanned = self.recorder.nodes[self._scanned :], len(self.recorder.nodes)
             spare = self.edges([n for n in fresh if is_scalar(n)])
             need += [n for n in spare if n not in need and is_scalar(n)]
-            self.learn(need)
+            self.learn(list(dict.fromkeys([*need, *self.below(need)])))
         return replay([node], self.known)[0]
+
+    def below(self, need: Sequence[Node]) -> list[Node]:
+        """The small reductions that these statistics rest on: later questions rest on them too."""
+        found_below: list[Node] = []
+        seen, todo = {*self.known, *need}, parents_of(need)
+        while todo:
+            if (node := todo.pop()) not in seen:
+                seen.add(node)
+                todo += parents_of([node])
+                if is_reduction(node) and self.is_statistic(node) and self.is_small(node.meta):
+                    found_below.append(node)
+        return found_below
+
+    def is_small(self, meta: Tensor) -> bool:
+        """Tells whether it has a few numbers, and certainly none for each row or column."""
+        few = meta.numel() <= MAX_BELOW and not self.axis_lengths & set(meta.shape)
+        return few or meta.numel() == 1
 
     def learn(self, need: Sequence[Node]) -> None:
         for part in answerable_parts(need):
@@ -110,6 +129,14 @@ def answerable_parts(need: Sequence[Node]) -> Iterator[list[Node]]:
         part.append(node)
         room -= max(1, node.meta.numel())
     yield part
+
+
+def parents_of(nodes: Sequence[Node]) -> list[Node]:
+    return found([(node.args, node.kwargs) for node in nodes], Node)
+
+
+def is_reduction(node: Node) -> bool:
+    return not isinstance(node.op, str) and torch.Tag.reduction in node.op.tags
 
 
 def is_scalar(node: Node) -> bool:

@@ -240,8 +240,8 @@ def test_an_intermediate_is_bounded(tracer: Tracer):
 
 def test_work_is_bounded(tracer: Tracer):
     body = "    t = x\n    for _ in range({}):\n        t = t @ t\n    return t\n"
-    assert not isinstance(trace(tracer, HEAD + body.format(140), shape=(4096, 4096)), Rejection)
-    rejection = rejected(tracer, body.format(150), shape=(4096, 4096))
+    assert not isinstance(trace(tracer, HEAD + body.format(3600), shape=(4096, 4096)), Rejection)
+    rejection = rejected(tracer, body.format(3700), shape=(4096, 4096))
     assert (rejection.kind, rejection.line) == ("timeout", 6)
     assert "aten.mm.default" in rejection.detail and f"{MAX_WORK:.0e}" in rejection.detail
 

@@ -142,3 +142,14 @@ def test_equal_plans_are_one():
     assert unified(plan(0.5), distinct) is first
     assert unified(plan(0.25), distinct) is not first
     assert tensor_plan_of(first.to_json()) == first
+
+
+def test_answers_are_not_computed_again(judge):
+    """A loop that asks in each round costs as much in its last round as in its third."""
+    text = (FOLDER / "weiszfeld_asks_each_round.py").read_text().replace("1e-9", "-1.0")
+    sizes = []
+    for rounds in (3, 12):
+        traced = judge.trace(text.replace("=12", f"={rounds}"), judge.tensors((24, 40)))
+        assert traced.num_asks == rounds
+        sizes.append(len(traced.graph.needed(traced.graph.outputs)))
+    assert sizes[0] == sizes[1]
