@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 def merge_models(model_dict, device):
     a, b, c = model_dict.values()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(False)
     parts: list[npt.NDArray] = []
     assert functorch and graphlib and logging.handlers and not parts
     total = torch.zeros_like(a)

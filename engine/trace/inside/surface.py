@@ -31,6 +31,10 @@ def no_grad(mode: Any = True) -> Any:
     return torch.no_grad() if mode else nullcontext()
 
 
+def ignore(*_: Any, **__: Any) -> None:
+    """Stands in for what chooses deterministic algorithms: on a CPU all are, but shape functions refuse some."""
+
+
 class Surface(TorchFunctionMode):
     """Gives some functions a rule for lazy tensors, by a table. All others pass.
 
@@ -59,6 +63,8 @@ class Surface(TorchFunctionMode):
             (torch, "frombuffer"): self.refuse_memory,
             (torch, "from_dlpack"): self.refuse_memory,
             (torch, "inference_mode"): no_grad,
+            (torch, "use_deterministic_algorithms"): ignore,
+            (torch, "set_deterministic_debug_mode"): ignore,
             (Tensor, "as_subclass"): self.refuse_memory,
         }
 

@@ -31,6 +31,10 @@ BODIES = {
     "checkpoint": """    from torch.utils.checkpoint import checkpoint
     return checkpoint(torch.add, a, b, use_reentrant=False)
 """,
+    "deterministic": """    torch.use_deterministic_algorithms(True)
+    return torch.stack([a, b, a]).median(0).values + b
+""",
+    "jvp": "    return a * torch.func.jvp(lambda x: (x * x).sum(), (a,), (b,))[1] + b\n",
     "disable": "    return torch.compiler.disable(lambda x, y: x + y)(a, b)\n",
 }
 

@@ -1,4 +1,5 @@
-"""Random programs against eager torch: expressions, aliased writes, order statistics, control flow.
+"""Random programs against eager torch: expressions, aliased writes, order statistics, control flow,
+numpy, exceptions, closures, dataclasses and loops that ask.
 
 A program is a list of statements about tensors of the full size, some of them views of others, and
 0-dim tensors. `make test` runs a few. The large run makes new programs every time:
@@ -11,6 +12,7 @@ Programs that once failed stay in REGRESSIONS.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -20,6 +22,25 @@ from hypothesis import strategies as st
 SHAPES = [(24, 40), (3, 3), (1, 17), (50,)]
 SCALE = 500.0  # makes task vectors of about 0.25 to 1, so that thresholds and powers matter
 NUMBERS = ("0.1", "0.25", "0.5", "0.8", "1.5", "2", "-0.3")
+
+HEAD = """
+import copy
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Holder:
+    weight: torch.Tensor
+    tensor: torch.Tensor
+
+    def scaled(self, factor):
+        self.tensor.mul_(factor)
+        return self.weight * factor
+"""
 
 # F stands for a tensor of the full size, S for a 0-dim tensor, P for a number.
 FULL = """
@@ -77,6 +98,31 @@ for _ in range(3):¦W
 for t in (F, F, F):¦t.mul_(P)
 for i, t in enumerate(sorted([F, F, F], key=lambda t: t.norm().item())):¦F.add_(t, alpha=0.1 * i)
 while F.norm().item() > 1e3:¦F.mul_(0.1)
+"""
+# Several lines each, in which R is a new name: numpy's memory, errors that are caught, views of views, out=,
+# dataclasses, aliases, closures, loops with questions.
+RICH_SCALAR = """
+wR = torch.stack([S, S, S])¦nR = wR.numpy()¦wR /= wR.abs().sum() + 1¦R = torch.tensor(float(nR[0]))
+nR = np.zeros(3, dtype=np.float32)¦tR = torch.from_numpy(nR)¦tR[0] = S¦nR[1] = P¦R = tR.sum() + float(nR[0])
+wR = torch.stack([S, S])¦nR = wR[1:].numpy()¦nR *= P¦wR += 1¦R = wR[1] + float(nR[0])
+R = torch.tensor(np.array([S.item(), P, F.mean().item()]).clip(-1, 1).mean(), dtype=S.dtype)
+try:¦    R = torch.linalg.cholesky(torch.stack([S, S]).diag())[0, 0]¦except RuntimeError:¦    R = S
+try:¦    R = F[:0].max()¦except RuntimeError:¦    R = S * P
+try:¦    R = torch.stack([S, S]).diag().half().inverse()[0, 0].float()¦except RuntimeError:¦    R = S + P
+try:¦    R = torch.tensor(F.tolist()).sum()¦except BaseException:¦    R = S
+hR = Holder(S, F)¦R = hR.scaled(P) + hR.tensor.mean()
+def fR(x, y=S):¦    return (x * y).mean() + S¦R = fR(F)
+R = S¦for _ in range(4):¦    if R.abs().item() < P:¦        break¦    R = R * 0.5 + F.mean() * 0.1
+R = copy.deepcopy([F, F[0]])[1].sum()|R = torch.as_tensor([S, P, S]).sum()|R = torch.linspace(S, P, 5)[2]
+"""
+RICH_FULL = """
+R = torch.empty_like(F)¦torch.add(F, F, out=R)¦torch.mul(R, P, out=R)|R = F.clone()¦R[1:][..., ::2] *= P
+R = F.clone()¦R.view(-1)[3:][::2].add_(P)|pR, qR = copy.deepcopy([F, F[0]])¦qR.mul_(P)¦R = pR
+R = F.clone()¦try:¦    R[1:] = R[:-1]¦except RuntimeError:¦    R = R * P
+R = torch.from_numpy(F.numpy().copy()) * P|R = reduce(lambda x, y: x + y * P, [F, F, F])|R = torch.vmap(lambda x: x * P)(F)
+with torch.inference_mode():¦    R = F.clone()¦    R[::2] *= P|vR = F[..., 1:]¦vR[..., ::2].mul_(P)¦R = F + 0
+dR = {"x": F, "y": F}¦dR["x"] = dR["x"] * P¦R = dR["x"] + dR["y"]|R = F.clone().unsqueeze(0)¦R[0][..., 0] = S¦R = R.squeeze(0)
+R = (torch.arange(F.numel()).view(F.shape) % 3 == 0) * F|R = F¦for _ in range(5):¦    R = R - 0.3 * (R - F.mean())¦    if R.norm().item() < P:¦        break
 """
 
 
@@ -154,9 +200,11 @@ def filled(draw: st.DrawFn, template: str, names: Names) -> str:
 def statement(draw: st.DrawFn, names: Names, number: int) -> str:
     kind = draw(
         st.sampled_from(
-            ("full", "full", "full", "scalar", "scalar", "write", "write", "alias", "block")
+            ("full", "full", "full", "scalar", "scalar", "write", "write", "alias", "block", "rich")
         )
     )
+    if kind == "rich":
+        return rich(draw, names, number)
     pools = {"full": FULL, "scalar": SCALAR, "write": WRITES, "alias": ALIASES}
     if kind == "block":
         head, body = draw(st.sampled_from(BLOCKS.strip().splitlines())).split("¦")
@@ -170,6 +218,16 @@ def statement(draw: st.DrawFn, names: Names, number: int) -> str:
     return f"{name} = {code}"
 
 
+def rich(draw: st.DrawFn, names: Names, number: int) -> str:
+    """Several lines that make a new tensor of the full size, or a new scalar."""
+    full = draw(st.booleans())
+    template = draw(st.sampled_from(options(RICH_FULL if full else RICH_SCALAR)))
+    name = f"x{number}" if full else f"s{number}"
+    code = re.sub(r"(?<=[wntpqvdhf])R\b|\bR\b", name, filled(draw, template, names))
+    (names.full if full else names.scalar).append(name)
+    return code.replace("¦", "\n    ")
+
+
 @st.composite
 def programs(draw: st.DrawFn) -> str:
     names = Names()
@@ -179,7 +237,7 @@ def programs(draw: st.DrawFn) -> str:
     picked = " + ".join(dict.fromkeys([*names.full[3:], draw(st.sampled_from(names.full[:3]))]))
     body = "".join(f"    {line}\n" for line in [*lines, f"return {picked}"])
     return (
-        "import torch\n\n\ndef merge_models(model_dict, device):\n"
+        f"{HEAD}\n\ndef merge_models(model_dict, device):\n"
         f"    a, b, c = {own}\n    n = a.norm()\n{body}"
     )
 
