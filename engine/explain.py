@@ -21,7 +21,7 @@ from ..kernels.errors import BackendError
 from ..kernels.tensors import TensorSet
 from .errors import Rejected, Rejection, UsageError
 from .plans.answers import answer_question
-from .plans.cells import Cells, TensorCell, parts_in_memory
+from .plans.cells import Cells, TensorCell, available_bytes, parts_in_memory
 from .plans.cost import cost_of
 from .plans.plan import Eager, Fused, TensorPlan
 from .plans.planner import tensor_plan
@@ -115,7 +115,7 @@ class SyntheticAnswers:
             descriptor = os.memfd_create("synthetic")
             self._stack.callback(os.close, descriptor)
             parts = {"": parts_in_memory(self.tensors, descriptor)}
-            cells = Cells.on(parts, self._tracer)
+            cells = Cells.on(parts, self._tracer, available_bytes() // 2)
             self._cell = self._stack.enter_context(cells.open([""], cells.question_s))
         return self._cell.answer("", question)
 

@@ -25,7 +25,7 @@ from ..sandbox.cell import Cell, MappedFiles
 from ..sandbox.child import MAX_ANSWERS_S
 from ..sandbox.protocol import Json, Map, reply_rejection
 from ..trace.arguments import constant
-from ..trace.bounds import MAX_INT, MAX_RANK
+from ..trace.bounds import MAX_INT, MAX_RANK, graph_work
 from ..trace.conversation import rejection_of
 from ..trace.draws import seed_text
 from ..trace.graph import TraceGraph
@@ -115,6 +115,9 @@ class TensorCell:
         """Compute a tensor's update; it lies in the window then."""
         if isinstance(plan, Hybrid):
             reply = self._call("update", name, plan.trace)
+            if isinstance(reply, Rejection) and reply.kind == "timeout":
+                work = f"{graph_work(plan.trace):.0e} scalar operations on it by estimate"
+                return Rejection(reply.kind, f"{reply.detail}: {work}", reply.line)
             if isinstance(reply, dict) and "error" in reply:
                 return Rejection("runtime", f"{name}: {printable(reply['error'])}")
         else:

@@ -11,8 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .graph import TraceGraph, TraceNode, references
 from .wire import DTYPES, dtype_name
 
 MAX_NODES = 20_000  # operations in one graph
@@ -90,7 +92,7 @@ class Budget:
             if one.dim() > MAX_RANK:
                 return f"{op} makes a tensor of {one.dim()} dimensions, at most {MAX_RANK}"
             if dtype_name(one.dtype) not in DTYPES:
-                return f"{op} makes a tensor of {dtype_name(one.dtype)}"
+                return f"{op} makes {one.dtype}, which no kernel here computes with"
             # Torch expands no elements to -2 rows.
             if min(one.shape, default=0) < 0:
                 return f"{op} makes a tensor of {tuple(one.shape)}"
@@ -108,6 +110,21 @@ class Budget:
             f"at most {MAX_WORK:.0e}, whatever the clock allows: use fewer or smaller matrix products "
             "and decompositions"
         )
+
+
+def graph_work(graph: TraceGraph) -> float:
+    """Estimates the scalar operations of a graph on one tensor, of those with a single result."""
+
+    def meta_of(node: TraceNode) -> list[Tensor]:
+        return [] if node.shape is None else [torch.empty(node.shape, device="meta")]
+
+    work = 0.0
+    for index in graph.needed(graph.outputs):
+        node = graph.nodes[index]
+        if node.op not in ("input", "const", "item"):
+            inputs = [t for i in references(node) for t in meta_of(graph.nodes[i])]
+            work += work_of(node.op.split(".")[1], node.args, inputs, meta_of(node))
+    return work
 
 
 def work_of(name: str, args: Any, inputs: list[Tensor], outputs: list[Tensor]) -> float:
