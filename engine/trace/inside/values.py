@@ -20,6 +20,7 @@ from ..tree import found, mapped
 from ..wire import unpack_tensor
 from .recorder import Constant, Node, Recorder, Unsupported
 
+LINALG_ERROR = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 MAX_BELOW = 16  # numbers of a statistic that is asked for because an asked one rests on it
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -77,7 +78,9 @@ class Values:
         """The answer to a question. Raises what torch raised on the real numbers."""
         answer = self._ask(question)
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            text = answer["error"]
+            # Torch's words about a matrix whose numbers it refuses.
+            raise LINALG_ERROR(text) if text.startswith("linalg.") else RuntimeError(text)
         return answer
 
     def sizes(self, node: Node, several: bool) -> Any:
