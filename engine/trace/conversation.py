@@ -104,7 +104,7 @@ class Conversation:
         graph = reader.graph(outputs)
         check_answerable(graph)
         values = self.job.answer(graph)
-        reader.tell(outputs, values)
+        reader.answered.tell(reader.nodes, outputs, values)
         return {"values": [pack_tensor(value) for value in values]}
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:

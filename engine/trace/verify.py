@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..errors import Rejected, Rejection
 from .allowed import ALLOWED, DRAWS, unsupported
+from .answered import Answered
 from .arguments import malformed, unpacked
 from .bounds import MAX_NODES, MAX_VERIFY_CPU_S, Budget
-from .graph import Ref, TraceGraph, TraceNode, references
+from .graph import Ref, TraceGraph, TraceNode
 from .ops import LAYOUT, argument_names, meta_run
 from .replay import first_line, overload_of
 from .schema import argument_fault
@@ -27,8 +28,6 @@ from .trust import trust_fault
 from .wire import dtype_name
 
 MAX_SEED = 1 << 56
-# Dtypes of answers that a kernel's constants hold exactly.
-TOLD = (torch.float32, torch.float16, torch.bfloat16)
 COUNT = "aten.count_nonzero.default"
 
 
@@ -40,9 +39,7 @@ class GraphReader:
         self.nodes: list[TraceNode] = []
         # A meta tensor, a list of them, or None while the size is unknown.
         self.metas: list[Any] = []
-        # Answers as constants, by node; and the nodes that were answered or rest on such a node.
-        self.told: dict[int, TraceNode] = {}
-        self.after: set[int] = set()
+        self.answered = Answered()
         self.cpu_s = 0.0
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
@@ -73,24 +70,7 @@ class GraphReader:
         for output in outputs:
             if type(output) is not int or not 0 <= output < len(self.nodes):
                 raise malformed(f"output {output!r}")
-        return TraceGraph(self.names, self.shape, self._with_answers(), tuple(outputs))
-
-    def tell(self, outputs: Sequence[int], values: Sequence[Tensor]) -> None:
-        """Remembers answers. A loop that asks in each round would compute all earlier ones again.
-
-        Statistics of the task vectors themselves stay expressions: plans share them.
-        """
-        for index in range(min(self.after, default=len(self.nodes)), len(self.nodes)):
-            if not self.after.isdisjoint(references(self.nodes[index])):
-                self.after.add(index)
-        for index, value in zip(outputs, values, strict=True):
-            if value.dtype in TOLD and index in self.after and bool(value.isfinite().all()):
-                numbers = tuple(value.flatten().tolist()), tuple(value.shape)
-                self.told[index] = TraceNode("const", numbers, {}, numbers[1], value.dtype)
-        self.after.update(outputs)
-
-    def _with_answers(self) -> tuple[TraceNode, ...]:
-        return tuple(self.told.get(i, node) for i, node in enumerate(self.nodes))
+        return TraceGraph(self.names, self.shape, self.answered.known(self.nodes), tuple(outputs))
 
     def mask_count(self, index: int) -> TraceGraph | None:
         """For x[mask] the question how often the mask holds, which tells its size; else None."""
@@ -99,8 +79,7 @@ class GraphReader:
             return None
         if self._metas_of(node.args[0]).shape[: len(shape)] != shape:
             raise malformed(f"a mask of {shape}")
-        count = TraceNode(COUNT, (mask,), {}, (), torch.int64)
-        nodes = (*self._with_answers(), count)
+        nodes = (*self.answered.known(self.nodes), TraceNode(COUNT, (mask,), {}, (), torch.int64))
         return TraceGraph(self.names, self.shape, nodes, (len(self.nodes),))
 
     def chosen(self, index: int, count: int) -> list[Tensor]:
