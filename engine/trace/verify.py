@@ -39,8 +39,7 @@ class GraphReader:
         self.nodes: list[TraceNode] = []
         # A meta tensor, a list of them, or None while the size is unknown.
         self.metas: list[Any] = []
-        self.answered = Answered()
-        self.cpu_s = 0.0
+        self.cpu_s, self.answered = 0.0, Answered()
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
     def extend(self, raw: Any) -> None:
