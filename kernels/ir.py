@@ -2,7 +2,7 @@
 
 A graph says what one merge program does to one tensor. Its inputs are the task vectors of that
 tensor, all seen as a matrix [R, C] (a 1-D tensor is [1, C]). Every value is float32; truth values
-are 0.0 and 1.0. A value lives in one of four spaces:
+are 0.0 and 1.0. A small value may be DOUBLE. A value lives in one of four spaces:
 
     FULL [R, C]    ROW [R, 1]    COL [1, C]    SCALAR []
 
@@ -109,6 +109,8 @@ BINARY = frozenset(
 TERNARY = frozenset({Op.WHERE})
 ELEMENTWISE = UNARY | BINARY | TERNARY
 REDUCTIONS = frozenset({Op.REDUCE_SUM, Op.REDUCE_MAX, Op.REDUCE_MIN, Op.KTH})
+# The attributes of an element-wise op on small values that is computed in float64. It has none otherwise.
+DOUBLE = ("double",)
 COMMUTATIVE = frozenset({Op.ADD, Op.MUL, Op.MAX, Op.MIN, Op.EQ, Op.NE})
 
 

@@ -1,7 +1,8 @@
 """What every op means: a plain interpreter on whole tensors, float64 unless said otherwise.
 
 All backends are tested against this definition. With dtype float32 the same code runs the small
-host steps of a plan, as eager torch would have run them.
+host steps of a plan, as eager torch would have run them: an op in float32 rounds its arguments first,
+and one that is DOUBLE does not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import philox
-from .ir import ELEMENTWISE, REDUCTIONS, KernelGraph, Node, Op, Space
+from .ir import DOUBLE, ELEMENTWISE, REDUCTIONS, KernelGraph, Node, Op, Space
 
 UNARY: dict[Op, Callable[[Tensor], Tensor]] = {
     Op.NEG: torch.neg,
@@ -76,8 +77,9 @@ def evaluate(
     slots: Sequence[Tensor | None] = (),
     dtype: torch.dtype = torch.float64,
 ) -> list[Tensor]:
-    """Return the outputs' values, in the shapes of their spaces and in `dtype`.
+    """Return the outputs' values, in the shapes of their spaces.
 
+    Element-wise ops compute in `dtype`, or in float64 where they are DOUBLE.
     `inputs` are task vectors [R, C] by the expert's name. `slots` are the values of PARAM leaves.
     Sums are added in float64 whatever the dtype. The graph must be verified.
     """
@@ -97,22 +99,23 @@ def value_of(
 ) -> Tensor:
     """Return one node's value, given the values of its arguments."""
     if node.op in ELEMENTWISE:
-        return ELEMENTWISE_FORMS[node.op](*args)
+        own = torch.float64 if node.attrs == DOUBLE else dtype
+        return ELEMENTWISE_FORMS[node.op](*(x.to(own) for x in args))
     if node.op in REDUCTIONS:
         return reduce(node, args[0])
     if node.op is Op.INPUT:
         return inputs[node.attrs[0]].to(dtype)
     if node.op is Op.CONST:
-        return torch.tensor(node.attrs[0], dtype=dtype)
+        return torch.tensor(node.attrs[0], dtype=torch.float64)
     if node.op is Op.PARAM:
         slot = slots[node.attrs[0]]
         assert slot is not None, f"slot {node.attrs[0]} is read before it is filled"
-        return slot.to(dtype)
+        return slot
     if node.op is Op.IN_RANGE:
-        return in_range(node, shape).to(dtype)
+        return in_range(node, shape).double()
     if node.op is Op.INDEX:
         size = size_of(node.space, shape)
-        return torch.arange(max(size), dtype=dtype).reshape(size)
+        return torch.arange(max(size), dtype=torch.float64).reshape(size)
     kind, seed, number = node.attrs
     return philox.draw(kind, seed, number, shape).to(dtype)
 

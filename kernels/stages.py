@@ -1,7 +1,7 @@
 """A compiled graph: sweeps that fill slots, small host steps between them, one element-wise pass.
 
     slots    numbers that a later stage reads: first the constants, then what stages produce.
-             A slot holds a float32 tensor: [] (SCALAR), [R, 1] (ROW) or [1, C] (COL).
+             A slot holds a float32 or float64 tensor: [] (SCALAR), [R, 1] (ROW) or [1, C] (COL).
     Sweep    one pass over the task vectors; every output is a reduction node
     Host     a few ops on slots only, by torch on small tensors
     Apply    the last pass: reads base and experts once, writes base + update once

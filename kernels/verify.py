@@ -5,7 +5,19 @@ A graph is checked where untrusted code sends it, where the compiler takes it, a
 
 from __future__ import annotations
 
-from .ir import BINARY, ELEMENTWISE, REDUCTIONS, TERNARY, UNARY, KernelGraph, Node, Op, Space, join
+from .ir import (
+    BINARY,
+    DOUBLE,
+    ELEMENTWISE,
+    REDUCTIONS,
+    TERNARY,
+    UNARY,
+    KernelGraph,
+    Node,
+    Op,
+    Space,
+    join,
+)
 
 MAX_NODES = 20_000
 RANDOM_KINDS = ("uniform", "normal")
@@ -42,7 +54,7 @@ def node_fault(graph: KernelGraph, index: int, node: Node) -> str | None:
         return f"{len(node.args)} arguments, not {arity(node.op)}"
     spaces = [graph.nodes[a].space for a in node.args]
     if node.op in ELEMENTWISE:
-        if node.attrs:
+        if node.attrs and (node.attrs != DOUBLE or node.space is Space.FULL):
             return "has attributes"
         return None if node.space is join(*spaces) else f"space {node.space.value} of {spaces}"
     if node.op in REDUCTIONS:

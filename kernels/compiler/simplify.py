@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
+from ..ir import DOUBLE, ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
 from ..reference import ELEMENTWISE_FORMS
 
 MIN_NORMAL = 2.0**-126  # the smallest normal float32
@@ -30,8 +30,12 @@ def simplified(b: Builder, node: Node, args: tuple[int, ...]) -> int:
     if node.op in ELEMENTWISE:
         numbers = [number(b, a) for a in args]
         if all(n is not None for n in numbers):
-            return b.const(fold(node.op, [n for n in numbers if n is not None]))
-        if (rule := RULES.get(node.op)) and (found := rule(b, args, numbers)) is not None:
+            return b.const(fold(node, [n for n in numbers if n is not None]))
+        if (
+            node.attrs != DOUBLE
+            and (rule := RULES.get(node.op))
+            and (found := rule(b, args, numbers)) is not None
+        ):
             return found
     space = None if node.op in ELEMENTWISE else node.space
     return b.add(node.op, *args, attrs=node.attrs, space=space)
@@ -43,9 +47,10 @@ def number(b: Builder, index: int) -> float | None:
     return node.attrs[0] if node.op is Op.CONST else None
 
 
-def fold(op: Op, numbers: Sequence[float]) -> float:
-    """Return the op's value in float32, as a kernel would compute it."""
-    return float(ELEMENTWISE_FORMS[op](*(torch.tensor(n, dtype=torch.float32) for n in numbers)))
+def fold(node: Node, numbers: Sequence[float]) -> float:
+    """Return the op's value in float32, as a kernel would compute it, or in float64 if it is DOUBLE."""
+    dtype = torch.float64 if node.attrs == DOUBLE else torch.float32
+    return float(ELEMENTWISE_FORMS[node.op](*(torch.tensor(n, dtype=dtype) for n in numbers)))
 
 
 Numbers = list[float | None]
@@ -84,12 +89,12 @@ def mul_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
 def merged_factor(b: Builder, factor: float, index: int) -> int | None:
     """Make c1 * (c2 * x) into (c1 c2) * x, where the product neither overflows nor is tiny."""
     node = b.nodes[index]
-    if node.op is not Op.MUL:
+    if node.op is not Op.MUL or node.attrs == DOUBLE:
         return None
     for mine, other in ((0, 1), (1, 0)):
         if (second := number(b, node.args[mine])) is None:
             continue
-        product = fold(Op.MUL, [factor, second])
+        product = fold(node, [factor, second])
         if math.isfinite(product) and abs(product) > 1e-30:
             return b.add(Op.MUL, node.args[other], b.const(product))
     return None

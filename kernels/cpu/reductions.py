@@ -18,7 +18,10 @@ MOST_REDUCTIONS = 16  # reductions in one program, so that their lanes stay in L
 
 
 def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-    """Return the graph's outputs, all reductions, float32: [], [R, 1] or [1, C]."""
+    """Return the graph's outputs, all reductions: [], [R, 1] or [1, C].
+
+    Those over everything are float64, others float32.
+    """
     found: dict[int, Tensor] = {}
     groups = sweeps_of(graph)
     for by_row in (False, True):
@@ -63,7 +66,7 @@ def totals(vm: TileVM, graphs: list[KernelGraph], tensors: TensorSet, slots: Slo
     if not graphs:
         return []
     calls = [vm.bind(graph, "reductions", tensors, slots) for graph in graphs]
-    lanes = torch.tensor(vm.reduce_all(calls), dtype=torch.float32).unbind()
+    lanes = torch.tensor(vm.reduce_all(calls), dtype=torch.float64).unbind()
     found = list[Tensor]()
     for call in calls:
         found += [lanes[lane] for lane in call.code.lanes]

@@ -30,10 +30,12 @@ class Backend(ABC):
     """Runs plans. A subclass is final and defines `sweep`, `apply` and `expression`."""
 
     name: str
+    # What host steps compute in, unless an op is DOUBLE.
+    host_dtype = torch.float32
 
     @abstractmethod
     def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        """Return the graph's outputs, all reductions, float32: [], [R, 1] or [1, C]."""
+        """Return the graph's outputs, all reductions: [] in float64, [R, 1] or [1, C]."""
 
     @abstractmethod
     def apply(self, graph: KernelGraph, tensors: TensorSet, slots: Slots, out: Tensor) -> bool:
@@ -104,7 +106,7 @@ class Backend(ABC):
     def values(
         self, plan: KernelPlan, tensors: TensorSet, memo: Memo | None = None
     ) -> list[Tensor]:
-        """Return the plan's outputs, float32: [], [R, 1] or [1, C]."""
+        """Return the plan's outputs, float32 or float64: [], [R, 1] or [1, C]."""
         return self.values_all([plan], [tensors], [memo])[0]
 
     @final
@@ -116,8 +118,7 @@ class Backend(ABC):
         Plans whose TensorSet is the same object share passes over it.
         """
         slots = self.run_stages(plans, sets, memos)
-        found = zip(plans, slots, strict=True)
-        return [[v for o in plan.outputs if (v := own[o]) is not None] for plan, own in found]
+        return [_outputs_of(*found) for found in zip(plans, slots, strict=True)]
 
     def run_stages(
         self, plans: Sequence[KernelPlan], sets: Sequence[TensorSet], memos: Sequence[Memo | None]
@@ -128,15 +129,14 @@ class Backend(ABC):
         """
         check_fit(plans, sets)
         # Many tensors often share one plan, whose constants become tensors once.
-        distinct = {id(plan): plan for plan in plans}
-        constants = {name: _constants(plan) for name, plan in distinct.items()}
+        constants = {name: _constants(p) for name, p in {id(p): p for p in plans}.items()}
         slots = [list(constants[id(plan)]) for plan in plans]
         known = [{} if memo is None else memo for memo in memos]
         stages = [iter(plan.stages) for plan in plans]
         while True:
             waiting = list[WantedSweep]()
             for j, tensors in enumerate(sets):
-                if sweep := _run_hosts(stages[j], tensors, slots[j]):
+                if sweep := _run_hosts(stages[j], tensors, slots[j], self.host_dtype):
                     waiting.append(WantedSweep(sweep, tensors, slots[j], known[j]))
             if not waiting:
                 return slots
@@ -178,13 +178,15 @@ class Backend(ABC):
         return moments_by_torch(tensors)
 
 
-def _run_hosts(stages: Iterator[Stage], tensors: TensorSet, slots: Slots) -> Sweep | None:
+def _run_hosts(
+    stages: Iterator[Stage], tensors: TensorSet, slots: Slots, dtype: torch.dtype
+) -> Sweep | None:
     """Run host steps up to the next sweep, and return that, or None where no sweep is left."""
     for stage in stages:
         if isinstance(stage, Sweep):
             return stage
         if isinstance(stage, Host):
-            values = evaluate(stage.graph, {}, tensors.shape2d, slots, torch.float32)
+            values = evaluate(stage.graph, {}, tensors.shape2d, slots, dtype)
             for slot, value in zip(stage.slots, values, strict=True):
                 slots[slot] = value
     return None
@@ -195,8 +197,12 @@ def _cut(slots: Slots, num_rows: int) -> Slots:
     return [s[:num_rows] if s is not None and s.dim() and s.shape[1] == 1 else s for s in slots]
 
 
+def _outputs_of(plan: KernelPlan, slots: Slots) -> list[Tensor]:
+    return [value for o in plan.outputs if (value := slots[o]) is not None]
+
+
 def _constants(plan: KernelPlan) -> Slots:
-    lifted = torch.tensor(plan.params, dtype=torch.float32).unbind()
+    lifted = torch.tensor(plan.params, dtype=torch.float64).unbind()
     return [*lifted, *[None] * (plan.num_slots - len(lifted))]
 
 

@@ -55,7 +55,7 @@ class WantedSweep:
     def fill(self) -> None:
         """Write the statistics to the plan's slots. All must have been found."""
         for slot, key in zip(self.sweep.slots, self.sweep.keys, strict=True):
-            self.slots[slot] = self.found[key].float()
+            self.slots[slot] = self.found[key]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def from_moments(one: WantedSweep, make: Callable[[TensorSet], Tensor]) -> dict[
     with np.errstate(all="ignore"):
         values = [summed(form, numbers, lengths) for form in forms]
     return {
-        key: torch.tensor(value, dtype=torch.float32)
+        key: torch.tensor(value, dtype=torch.float64)
         for (key, _), value in zip(eligible, values, strict=True)
         if value is not None
     }

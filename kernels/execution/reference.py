@@ -18,9 +18,10 @@ class ReferenceBackend(Backend):
     """Computes in float64 on whole tensors: slow, hungry for memory, and right by definition."""
 
     name = "reference"
+    host_dtype = torch.float64
 
     def sweep(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
-        return [value.float() for value in self._evaluate(graph, tensors, slots)]
+        return self._evaluate(graph, tensors, slots)
 
     def expression(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> Tensor:
         (update,) = self._evaluate(graph, tensors, slots)

@@ -27,11 +27,11 @@ def floats_of(keys: Tensor) -> Tensor:
 def rounded(
     graph: KernelGraph, kernel: Kernel, found: Sequence[Sequence[float]]
 ) -> list[list[Tensor]]:
-    """Return, for each tensor, each output's value, float32 []. `found` are the tensors' totals."""
+    """Return, for each tensor, each output's value, float64 []. `found` are the tensors' totals."""
     cut = len(kernel.sums)
-    sums = torch.tensor([totals[:cut] for totals in found], dtype=torch.float32)
+    sums = torch.tensor([totals[:cut] for totals in found], dtype=torch.float64)
     keys = torch.tensor([[int(v) for v in totals[cut:]] for totals in found], dtype=torch.int32)
-    values = torch.cat((sums, floats_of(keys)), 1)
+    values = torch.cat((sums, floats_of(keys).double()), 1)
     lowest = [graph.nodes[o].op is Op.REDUCE_MIN for o in (*kernel.sums, *kernel.extremes)]
     values = torch.where(torch.tensor(lowest), -values, values)
     at = [(*kernel.sums, *kernel.extremes).index(output) for output in graph.outputs]
