@@ -12,11 +12,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from ..trace.replay import overload_of
 from ..trace.tree import found
+from .precision import Inexact, care_of
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
 from .scope import MAX_CELLS, Scope, cell, checked
@@ -49,7 +51,12 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
     for index in trace.needed(trace.outputs):
         node = trace.nodes[index]
         scope.op = node.op
-        values[index] = lower_node(scope, node, values)
+        try:
+            values[index] = lower_node(scope, node, values)
+        except Inexact as error:
+            scope.fail(str(error))
+    # What follows is no operation of the program.
+    scope.care = None
     return scope, [values[output] for output in trace.outputs]
 
 
@@ -61,7 +68,9 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
         return constant(scope, node)
     args: list[Any] = [filled(a, values) for a in node.args]
     if node.op == "item":
+        scope.care = care_of(node.dtype, ())
         return args[0][args[1]]
+    scope.care = care_of(node.dtype, dtypes_in(args))
     if args and isinstance(args[0], (int, float)) and takes_tensor(node.op):
         args[0] = scope.lift(args[0])
     if found(args, Ranks):
@@ -79,6 +88,16 @@ def takes_tensor(op: str) -> bool:
     return str(overload_of(op)._schema.arguments[0].type) == "Tensor"
 
 
+def dtypes_in(args: list[Any]) -> list[torch.dtype | None]:
+    """The dtypes of the tensors among an operation's arguments."""
+    tensors = [a.x if isinstance(a, Ranks) else a for a in (*args, *flat(args))]
+    return [t.dtype for t in tensors if isinstance(t, Value)]
+
+
+def flat(args: list[Any]) -> list[Any]:
+    return [x for a in args if isinstance(a, list) for x in a]
+
+
 def constant(scope: Scope, node: TraceNode) -> Value:
     """A small tensor whose numbers are known: one constant node per cell."""
     numbers, shape = node.args
@@ -86,6 +105,8 @@ def constant(scope: Scope, node: TraceNode) -> Value:
         scope.fail(f"a constant of {len(numbers)} numbers")
     if any(isinstance(n, complex) for n in numbers):
         scope.fail("complex numbers")
+    if any(isinstance(n, int) and int(float(n)) != n for n in numbers):
+        scope.fail("whole numbers that float64 does not hold")
     cells = np.array([scope.const(float(n)) for n in numbers], dtype=np.int64)
     return Value(tuple(shape), cells.reshape(shape), node.dtype)
 

@@ -11,6 +11,7 @@ import torch
 
 from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
 from ...kernels.reference import ELEMENTWISE_FORMS
+from .precision import Precision
 from .value import Axis, Dim, NotFusable, Value
 
 MAX_NODES = 20_000
@@ -20,14 +21,6 @@ ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
 # Arithmetic in these wraps around, which that of float32 does not.
 WRAPS = {torch.uint8, torch.int8, torch.int16}
-# Ops whose results are finite numbers; then ops whose results are finite if their arguments are.
-# Overflow of float32 is not considered.
-FINITE = {Op.INPUT, Op.RANDOM, Op.IN_RANGE, Op.INDEX, Op.LT, Op.LE, Op.EQ, Op.NE}
-KEEPS_FINITE = {
-    *(Op.NEG, Op.ABS, Op.SIGN, Op.SIN, Op.COS, Op.ATAN, Op.TANH, Op.ERF, Op.FLOOR, Op.CEIL),
-    *(Op.ROUND, Op.TRUNC, Op.ROUND_BF16, Op.ADD, Op.SUB, Op.MUL, Op.MAX, Op.MIN, Op.WHERE),
-    *(Op.REDUCE_SUM, Op.REDUCE_MAX, Op.REDUCE_MIN, Op.KTH),
-}
 
 
 class Scope:
@@ -38,7 +31,9 @@ class Scope:
             raise NotFusable("input", f"a tensor of {len(shape)} dimensions")
         self.shape, self.op = shape, "input"
         self.builder = Builder()
-        self._finite: list[bool] = []
+        self.precision = Precision(self.builder, shape)
+        # The dtype of the operation that is lowered, if it is float64 or one of whole numbers.
+        self.care: torch.dtype | None = None
         self._num_emitted = 0
 
     def fail(self, why: str) -> NoReturn:
@@ -83,7 +78,9 @@ class Scope:
             return self.const(fold(op, numbers))
         if len(self.builder.nodes) >= MAX_NODES:
             self.fail(f"more than {MAX_NODES} kernel operations")
-        return self.builder.add(op, *args, attrs=attrs, space=space)
+        if self.care is None:
+            return self.builder.add(op, *args, attrs=attrs, space=space)
+        return self.precision.add(self.care, op, args, attrs, space)
 
     def number_of(self, index: int) -> float | None:
         """The number of a constant node; None for every other node."""
@@ -92,13 +89,7 @@ class Scope:
 
     def is_finite(self, index: int) -> bool:
         """Tells whether a node is certainly no NaN, if the checkpoint holds none."""
-        # In order and not by recursion: long programs nest deeply.
-        for i in range(len(self._finite), index + 1):
-            node = self.builder.nodes[i]
-            kept = node.op in KEEPS_FINITE and all(self._finite[a] for a in node.args)
-            number = node.op is Op.CONST and math.isfinite(node.attrs[0])
-            self._finite.append(number or kept or node.op in FINITE)
-        return self._finite[index]
+        return self.precision.facts.is_finite(index)
 
     def const(self, value: float) -> int:
         return self.builder.const(float(value))

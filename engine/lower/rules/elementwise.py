@@ -10,6 +10,7 @@ import torch
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
+from ..precision import MOST_WHOLE
 from ..scope import WRAPS, Scope, each
 from ..value import Value
 from .formulas import gelu_tanh, tensor_rule
@@ -268,6 +269,10 @@ def cast(
         return scope.pointwise(lambda n: truth(scope, n), x, dtype=dtype)
     if dtype in WRAPS and not x.is_bool:
         return Value(x.dims, each(lambda n: wrapped(scope, n, dtype), x.cells), dtype)
+    if dtype is torch.int32 and is_integer(x.dtype):
+        most = MOST_WHOLE[torch.int32]
+        if not all(scope.precision.facts.within(int(n), most) for n in x.cells.flat):
+            scope.fail("whole numbers that may not fit into int32")
     if is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
         return scope.pointwise(lambda n: scope.emit(Op.TRUNC, n), x, dtype=dtype)
     return scope.rounded(x, dtype)
