@@ -15,6 +15,8 @@ WEYL = 0x9E3779B9, 0xBB67AE85
 LOW = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
 ROUNDS = 10
+# A uniform 0 stands for numbers from here to the next one, where zero itself is not wanted.
+LEAST_UNIFORM = 2.0**-25
 UNIFORM_STREAM, NORMAL_STREAMS = 0, (1, 2)
 
 

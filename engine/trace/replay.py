@@ -107,6 +107,11 @@ def philox_numbers(kind: str, seed: int, size: torch.Size, shape: tuple[int, ...
     return torch.cat(drawn).reshape(size)
 
 
+def exponential(numbers: Tensor, rate: float) -> Tensor:
+    """Exponential numbers of uniform ones. None is zero: a program may take their logarithm."""
+    return -torch.log1p(-numbers.clamp_min(philox.LEAST_UNIFORM)) / rate
+
+
 def dropped_out(numbers: Any, x: Tensor, p: float, train: bool = True) -> tuple[Tensor, Tensor]:
     keep = 1.0 - p if train else 1.0
     kept = numbers("uniform") < keep
@@ -123,7 +128,7 @@ DRAWS: dict[str, Any] = {
     "normal_functional": lambda n, x, mean=0.0, std=1.0: n("normal") * std + mean,
     "normal": lambda n, mean=0.0, std=1.0, *_: n("normal") * std + mean,
     "bernoulli": lambda n, x, p=None: n("uniform") < (x if p is None else p),
-    "exponential": lambda n, x, rate=1.0: -torch.log1p(-n("uniform")) / rate,
+    "exponential": lambda n, x, rate=1.0: exponential(n("uniform"), rate),
     "native_dropout": dropped_out,
 }
 

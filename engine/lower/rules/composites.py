@@ -13,8 +13,8 @@ from ..number import Num
 from ..scope import Scope, each
 from ..value import Value
 from .elementwise import is_nan
-from .formulas import sqrt, square
-from .reductions import dims_of, logsumexp, mean_of, reduced, variance, vector_norm, with_ones
+from .formulas import exp, log, sqrt, square
+from .reductions import dims_of, mean_of, reduced, variance, vector_norm, with_ones
 from .sorting import amount, small_axis
 
 NONE, MEAN = 0, 1
@@ -71,8 +71,12 @@ def pairwise_distance(
 
 
 def log_softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value:
-    below = logsumexp(scope, node, x, dim, True)
-    return computed(scope, lambda a, b: a - b, x, below, dtype=node.dtype)
+    dims = dims_of(x, dim)
+    top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
+    grown = computed(scope, lambda a, t: exp(a - t), x, top, dtype=None)
+    # torch keeps the sum in the tensor's own dtype.
+    below = scope.rounded(reduced(scope, Op.REDUCE_SUM, grown, dims, True), x.dtype)
+    return computed(scope, lambda a, t, b: a - t - log(b), x, top, below, dtype=node.dtype)
 
 
 def layer_norm(
@@ -81,13 +85,13 @@ def layer_norm(
     """Rule for [normalised, mean, 1 / deviation], over the last dimensions."""
     dims = list(range(len(x.dims) - len(shape), len(x.dims)))
     spread, middle = variance(scope, x, dims, 0, True)
-    rate = computed(scope, lambda v: 1.0 / sqrt(v + eps), spread, dtype=x.dtype)
-    found = computed(scope, lambda a, m, r: (a - m) * r, x, middle, rate, dtype=x.dtype)
+    rate = computed(scope, lambda v: 1.0 / sqrt(v + eps), spread, dtype=None)
+    found = computed(scope, lambda a, m, r: (a - m) * r, x, middle, rate, dtype=None)
     if weight is not None:
-        found = computed(scope, Num.__mul__, found, weight, dtype=x.dtype)
+        found = computed(scope, Num.__mul__, found, weight, dtype=None)
     if bias is not None:
-        found = computed(scope, Num.__add__, found, bias, dtype=x.dtype)
-    return [found, middle, rate]
+        found = computed(scope, Num.__add__, found, bias, dtype=None)
+    return [scope.rounded(one, x.dtype) for one in (found, middle, rate)]
 
 
 def running(op: Op) -> Callable[..., Value]:

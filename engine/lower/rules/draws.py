@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ....kernels import philox
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
 from ..number import Num, Number
 from ..scope import Scope
 from ..value import FLAT, Dim, Value
-from .formulas import log1p
+from .formulas import log1p, maximum
 from .views import natural
 
 
@@ -91,7 +92,7 @@ def bernoulli(scope: Scope, node: TraceNode, x: Value, p: Any = None, *, draw: i
 
 def exponential(scope: Scope, node: TraceNode, x: Any, rate: float = 1, *, draw: int) -> Value:
     def formula(n: Num) -> Num:
-        return -log1p(-n) / rate
+        return -log1p(-maximum(n, philox.LEAST_UNIFORM)) / rate
 
     return drawn(scope, "uniform", formula, draw, node.shape, node.dtype)
 

@@ -160,7 +160,8 @@ def variance(
     """(variance, mean), in two passes, since eager's result is that of two passes."""
     dims = dims_of(x, dim)
     middle = mean_of(scope, x, dims, True)
-    away = scope.pointwise(lambda a, m: square_of_difference(scope, a, m), x, middle, dtype=x.dtype)
+    # Not rounded on the way: torch computes in float32 and rounds half precision once.
+    away = scope.pointwise(lambda a, m: square_of_difference(scope, a, m), x, middle, dtype=None)
     away = Value(x.dims, np.broadcast_to(away.cells, x.cells.shape), x.dtype)
     squares = reduced(scope, Op.REDUCE_SUM, away, dims, keepdim)
     correction = 1 if correction is None else correction
@@ -264,7 +265,7 @@ def softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value
     dims = dims_of(x, dim)
     top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
     grown = scope.pointwise(
-        lambda a, b: scope.emit(Op.EXP, scope.emit(Op.SUB, a, b)), x, top, dtype=x.dtype
+        lambda a, b: scope.emit(Op.EXP, scope.emit(Op.SUB, a, b)), x, top, dtype=None
     )
     below = reduced(scope, Op.REDUCE_SUM, grown, dims, True)
     return scope.pointwise(lambda a, b: scope.emit(Op.DIV, a, b), grown, below, dtype=node.dtype)
