@@ -26,6 +26,8 @@ ROUNDED = (Op.TRUNC, Op.CEIL, Op.FLOOR)
 
 def of_ranks(scope: Scope, node: TraceNode, r: Any, *args: Any, **kwargs: Any) -> Any:
     """The result of an op whose first argument is in order. Raises NotFusable if it has no rule."""
+    if node.op == "aten.stack.default":
+        return stack(scope, node, r, *args, **kwargs)
     rule = RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None or not isinstance(r, Ranks) or found(args, Ranks):
         scope.fail("needs all numbers of an axis in order")
@@ -41,6 +43,17 @@ def at_rank(scope: Scope, r: Ranks, rank: int) -> Value:
     if rank == 1 and all(scope.is_finite(int(n)) for n in r.x.cells.flat):
         return reduced(scope, Op.REDUCE_MIN, r.x, [r.dim], True)
     return kth(scope, r.x, rank, [r.dim], True)
+
+
+def stack(scope: Scope, node: TraceNode, parts: Any, dim: int = 0) -> Ranks:
+    """The same ranks of several tensors, side by side."""
+    first = parts[0]
+    for r in parts:
+        if not isinstance(r, Ranks) or replace(r, x=first.x) != first or r.x.dims != first.x.dims:
+            scope.fail("numbers in order beside others")
+    dim %= len(first.x.dims) + 1
+    whole = views.stack(scope, node, [r.x for r in parts], dim)
+    return replace(first, x=whole, dim=first.dim + (dim <= first.dim))
 
 
 def select(scope: Scope, node: TraceNode, r: Ranks, dim: int, index: int) -> Any:
