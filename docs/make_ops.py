@@ -45,9 +45,28 @@ them, and the program stays fused.
 A program is given each tensor in its own shape. If torch refuses that shape and a vector would do, it
 is given the vector (`view: flat`).
 
-A choice by place is hybrid on purpose: `argsort`, or `topk(...).indices` along rows, columns or a
-whole tensor. Of equal numbers torch decides which one is taken, and so it does here. A choice by a
-threshold is fused.
+Numbers are those of the program's dtypes. Kernels compute in float32, and scalars and vectors between
+sweeps in float64 where the program does. So of values of the tensor's size
+
+- float64 is fused while float32 loses nothing that shows: sums of multiples of task vectors, products,
+  what a reduction adds up. `(x + 1e8) - 1e8`, `1 - cos(x)` and `E[x^2] - E[x]^2` are hybrid.
+- whole numbers are fused while their bounds stay below 2^24. Beyond that (codes, hashes, the flat index of
+  a tensor of more than 16.7 M elements), or where int32 may wrap around, they are hybrid. The bounds take
+  no element of a task vector to be above 16.
+
+## What stays hybrid
+
+| what | why | what it costs |
+| --- | --- | --- |
+| `svd`, `qr`, `eigh`, `inv` of a tensor | sees the whole tensor at once | R C min(R, C) operations and more, and several copies of the tensor |
+| `a @ b.T` and other products over rows or columns | each number needs a row and a column | 2 R R C operations, an [R, R] tensor |
+| `fft`, `cumsum`, `flip`, `roll` along rows or columns | a number needs others of its row or column | a few temporary tensors |
+| `argsort`, `topk(...).indices`, `sort` as a whole | a place depends on all numbers, and of equal ones torch decides which is taken | a sort: n log n |
+| `reshape(rows, -1, k)`, `pad`, `cat` of parts in another order | a kernel reads each element at its own place only | a copy of the tensor each |
+| float64 that cancels, whole numbers above 2^24 | float32 does not hold them | temporaries of 8 bytes an element |
+
+Each temporary takes 4 bytes an element (8 in float64 and int64): 235 MB at 4096 x 14336. A fused program
+takes none. A choice by a threshold (`x >= kthvalue`) is fused, also where one by places is not.
 
 `x[mask]` is never gathered in the fused tier. A sweep finds its size, and what is computed from it
 counts only where the mask holds.
@@ -72,6 +91,10 @@ a * torch.isfinite(b); (a > 0) ^ (b > 0); torch.bucketize(a, torch.tensor([0.0, 
 """,
     "Dtypes": """
 a.half().float(); a.bfloat16() * 0.3; a.double() + b; a.to(torch.int8).float(); (a * 10).long() * 0.1
+(a.double() - a.double().mean()) / a.double().std(); a.double().exp() * b; ((a.double() + 1e8) - 1e8).float()
+1 - torch.cos(a.double()); (a.double().norm() + 1e8 - 1e8).float() * b; torch.log(a.double().square() + 1)
+(a * 10).long() % 7 * b; (a * 1e6).long() * 1000 % 7 * b; (a > 0).sum() * 2654435761 % 7 * b
+torch.arange(a.shape[0])[:, None] * 2654435761 % 7 * b; (torch.arange(a.shape[0])[:, None] * 1000003 + torch.arange(a.shape[1])) % 2 * b
 """,
     "Reductions": """
 a * b.mean(); a * b.sum(dim=0); a - a.mean(-1, keepdim=True); a / a.std(); s.var(0); s.sum(0); s.prod(0)
@@ -89,6 +112,7 @@ a / torch.linalg.norm(a, ord=2); a / torch.linalg.norm(a, ord='nuc')
 s.median(0).values; a * b.median(); a * (b.abs() > torch.quantile(b.abs(), 0.8)); s.sort(0).values[1]
 a * (a.abs() >= a.abs().flatten().kthvalue(5).values); a * (a.abs() >= a.abs().flatten().topk(9).values.min())
 a * a.flatten().sort().values[7]; a * (a >= a.topk(4, dim=-1).values[..., -1:]); s.topk(2, 0).values.mean(0)
+torch.stack([v.abs().flatten().topk(9).values for v in (a, b)]).mean() * c
 s.gather(0, s.abs().argmax(0, keepdim=True))[0]; s.mode(0).values; a * torch.quantile(a, 0.5, dim=0)
 a * a.flatten().argsort().view_as(a); a.flatten().index_fill(0, a.flatten().topk(3).indices, 0.0).view_as(a)
 """,
