@@ -1,4 +1,4 @@
-# attack: python  expect: runtime
+# attack: python  expect: unsupported
 # The reply is JSON, so nobody unpickles it.
 import os
 

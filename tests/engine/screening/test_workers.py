@@ -237,7 +237,7 @@ def test_each_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path):
         "selfdev_engine.engine.screening.session.devices_here", lambda: ["3", "GPU-5"]
     )
     settings = ScreenSettings("b", {}, "t", engine="transformers", workers=2)
-    session = EngineSession(settings, None, None, tmp_path / "engine.log", {}, 2)  # type: ignore
+    session = EngineSession(settings, None, None, tmp_path / "engine.log", {}, 2, None)  # type: ignore
     for number in (0, 1):
         session._worker(number)
     assert [device for _, _, device in started] == ["3", "GPU-5"]

@@ -88,8 +88,9 @@ def test_equal_to_eager(tracer, path):
     wanted = eager(program.code, tensors)
     (replayed,) = replay(result.graph, dict(tensors.experts))
     assert wrong_share(replayed, wanted) == 0
-    again = parse(pack(result.graph))
-    assert again == result.graph
+    again, needed = parse(pack(result.graph)), result.graph.needed(result.graph.outputs)
+    assert [again.nodes[i] for i in needed] == [result.graph.nodes[i] for i in needed]
+    assert (again.shape, again.outputs) == (result.graph.shape, result.graph.outputs)
     if path.stem in HYBRID:
         with pytest.raises(NotFusable):
             lower(result.graph)
