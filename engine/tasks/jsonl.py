@@ -8,6 +8,7 @@ default). The prompt is "prompt", else the template of the YAML file, else the q
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,9 @@ from .rows import Row, read, rows_of, text_of
 from .task import MAX_NEW_TOKENS, Question, Task
 
 SPLITS = ("dev", "test")
+KEYS = ("question", "answer", "prompt", "split")
+# From this similarity on, an unknown key is taken for a misspelt one ("spilt").
+ALIKE = 0.8
 
 
 class TaskFile(BaseModel):
@@ -78,6 +82,7 @@ def questions_of(rows: Iterable[Row], template: str) -> tuple[Question, ...]:
 
 
 def question_of(index: int, row: dict[str, object], template: str, place: str) -> Question:
+    check_keys(place, row)
     question, answer = text_of(place, row, "question"), text_of(place, row, "answer")
     split = row.get("split", "dev")
     if split not in SPLITS:
@@ -85,3 +90,14 @@ def question_of(index: int, row: dict[str, object], template: str, place: str) -
     given = row.get("prompt") not in (None, "")
     prompt = text_of(place, row, "prompt") if given else template.replace("{question}", question)
     return Question(index, question, answer, prompt, split)
+
+
+def check_keys(place: str, row: dict[str, object]) -> None:
+    """UsageError for a key that is nearly one of ours: a misspelt `split` would move test to dev.
+
+    Data sets have many other keys, which are not read; nor are similar ones beside ours ("answers").
+    """
+    for key in row.keys() - set(KEYS):
+        near = difflib.get_close_matches(key.lower(), KEYS, 1, ALIKE)
+        if near and near[0] not in row:
+            raise UsageError(f"{place}: unknown key {key!r}; did you mean {near[0]!r}?")

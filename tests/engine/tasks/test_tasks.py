@@ -47,6 +47,14 @@ def test_a_jsonl_task_in_its_own_order(tmp_path):
         ((), "holds no questions"),
         (({"question": "a", "answer": "b"}, "{half"), r"t\.jsonl:2: not JSON"),
         (({"question": "a"},), r"t\.jsonl:1: lacks 'answer'"),
+        (
+            ({"question": "a", "answer": "b", "spilt": "test"},),
+            r":1: unknown key 'spilt'; did you mean 'split'\?",
+        ),
+        (
+            ({"Question": "a", "answer": "b"},),
+            r":1: unknown key 'Question'; did you mean 'question'",
+        ),
         (({"question": "a", "answer": "b", "split": "train"},), r":1: split is 'train'"),
         (("[1]",), r":1: not a JSON object"),
         (("[" * 100_000,), r":1: not JSON"),
@@ -273,3 +281,9 @@ def test_absent_data_is_named(data, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match=r"--data DIR with gsm8k/train\.jsonl"):
         load_task("gsm8k")
+
+
+def test_other_keys_of_a_line_are_not_read(tmp_path):
+    row = {"question": "a", "answer": "b", "answers": ["b"], "ID": 3, "level": "hard"}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
+    assert len(load_task(f"jsonl:{tmp_path / 't.jsonl'}").rows) == 1
