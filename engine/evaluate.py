@@ -11,11 +11,13 @@ from typing import Any
 
 from .errors import UsageError, keeping
 from .output.file import check_file, write_file
+from .output.folder import real
 from .records.score import Sample, provenance
 from .resident.ask import evaluate
 from .resident.client import Client, check_engine, choose_engine
 from .resident.messages import EngineSettings
 from .screening.inputs import check_model, check_split
+from .screening.place import DATABASE
 from .screening.room import cache_alone
 from .screening.settings import ScreenSettings
 from .tasks.load import load_task
@@ -82,6 +84,7 @@ def prepare_evaluation(
     """Check all that can be known before an engine is up. UsageError for what is wrong."""
     if log_samples:
         check_file("--log-samples", log_samples, is_log)
+        check_in_no_run(log_samples)
     checkpoint = Checkpoint.open(model)
     task = load_task(task_name, data, shots)
     check_split(task, split)
@@ -138,6 +141,13 @@ def write_log(path: Path, samples: Sequence[Sample], model: str) -> None:
         raise UsageError(
             f"--log-samples {path}: cannot be written: {why}; the answers are in {name}"
         ) from None
+
+
+def check_in_no_run(log: Path) -> None:
+    """Raise UsageError where the log would stand in for that of a run."""
+    folder = real(log).parent
+    if (folder / DATABASE).exists():
+        raise UsageError(f"--log-samples {log}: {folder} is a run's folder; name a file elsewhere")
 
 
 def is_log(start: str) -> bool:

@@ -7,6 +7,7 @@ choice. Paths are relative to the folder of the config file; a text that is not 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..engine.errors import UsageError
+from ..engine.screening.settings import MAX_SEED
 from ..engine.weights.strict_yaml import load_yaml
 from .methods import load_method
 from .parameters import signature_of
@@ -31,10 +33,15 @@ def as_value_error(prefix: str = "") -> Iterator[None]:
         raise ValueError(f"{prefix}{error}") from None
 
 
+# What `compare` and `export` call the base model and the best program; the ids of sampled programs.
+TAKEN = ("", "base", "best")
+SAMPLE_ID = re.compile(r"i\d+-\d+")
+
+
 class Section(BaseModel):
     """A part of the config. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Temperature(Section):
@@ -142,11 +149,22 @@ class RunConfig(Section):
     race: Literal["full"] = "full"
     test: Test = Field(default_factory=Test)
     cluster: Cluster = Cluster()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+
+    @field_validator("experts")
+    @classmethod
+    def check_names(cls, value: dict[str, str]) -> dict[str, str]:
+        """Refuse names that commands and tables use for something else."""
+        for name in value:
+            if name in TAKEN or SAMPLE_ID.fullmatch(name):
+                raise ValueError(f"{name!r} names something else in a run; choose another name")
+        return value
 
     @model_validator(mode="after")
     def check_baselines(self) -> RunConfig:
         for name in self.baselines:
+            if name in self.experts:
+                raise ValueError(f"experts: {name!r} is a baseline, too; choose another name")
             if self.baselines.count(name) > 1:
                 raise ValueError(f"baselines: {name!r} is given twice")
             with as_value_error("baselines: "):

@@ -7,6 +7,7 @@ thread while the engine scores (`ContentReader`), so that a later command can te
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ from ..records.candidate import BASE
 from ..records.inputs import WEIGHTS, Input
 from ..records.store import Store
 from ..resident.client import choose_engine, installed_engine
+from ..resident.decoding import GENERATION, generation_config
 from ..tasks.grading import grader_of
 from ..tasks.task import Task
 from ..weights.checkpoint import Checkpoint
@@ -39,7 +41,16 @@ OTHER = "put back what was there, or name another folder"
 def model_input(role: str, checkpoint: Checkpoint, companions: tuple[str, ...] = ()) -> Input:
     """Return a model as it is now. Its weights are not read."""
     parts = companion_digests(checkpoint.folder, companions)
+    if companions:
+        parts |= ends_said(checkpoint)
     return Input(role, str(checkpoint.folder.absolute()), facts_of(checkpoint), parts)
+
+
+def ends_said(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the tokens that end an answer by generation_config.json: all that is used of that file."""
+    ids = generation_config(checkpoint.folder / GENERATION).get("eos_token_id")
+    listed = ids if isinstance(ids, list) else [ids]
+    return {GENERATION: json.dumps(sorted(one for one in listed if type(one) is int))}
 
 
 def model_inputs(selection: Selection) -> list[Input]:
@@ -99,6 +110,9 @@ def settle(before: Input, now: Input, run: Path, accept_engine: bool) -> Input:
 def part_differs(before: Input, now: Input, part: str) -> bool:
     """Tell whether a part is another. Unread weights in files that look as before are the same."""
     if part == WEIGHTS and before.files == now.files:
+        return False
+    # A run of an older version does not know it.
+    if part == GENERATION and part not in before.parts:
         return False
     return before.parts.get(part) != now.parts.get(part)
 

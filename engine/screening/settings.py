@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# Seeds that every library takes.
+MAX_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class ScreenSettings:

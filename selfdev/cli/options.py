@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ...engine.errors import UsageError
+from ...engine.screening.settings import MAX_SEED
 
 # The most elements of a tensor to trace for.
 MOST_ELEMENTS = 1 << 33
@@ -73,7 +74,11 @@ gpus_option = click.option(
     "file, and not for this one.",
 )
 seed_option = click.option(
-    "--seed", default=0, show_default=True, help="Seed of all random choices."
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Seed of all random choices.",
 )
 data_option = click.option(
     *("--data", "data"),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...engine.errors import UsageError, in_one_line
+from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command
@@ -84,7 +85,11 @@ def render_run(result: Result) -> str:
 )
 @gpus_option
 @workers_option
-@click.option("--seed", type=int, help="Seed of the run, instead of that in CONFIG.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    help="Seed of the run, instead of that in CONFIG.",
+)
 @accept_engine_option
 @memory_option
 @gpu_memory_option

@@ -70,6 +70,23 @@ BAD: dict[str, tuple[Change, str]] = {
     "base": (say(base="./nowhere"), r"nowhere: no such model folder"),
     "absolute base": (say(base="/no/such/base"), r"/no/such/base: no such model folder"),
     "expert": (say(experts={"x": "./nowhere"}), r"nowhere: no such model folder"),
+    "an expert called base": (say(experts={"base": "x"}), r"experts: 'base' names something else"),
+    "an expert called best": (say(experts={"best": "x"}), r"experts: 'best' names something else"),
+    "an expert called as a sample": (
+        say(experts={"i1-0": "x"}),
+        r"experts: 'i1-0' names something",
+    ),
+    "an expert without a name": (say(experts={"": "x"}), r"experts: '' names something else"),
+    "an expert called as a baseline": (
+        say(experts={"ties": "x", "y": "y"}, baselines=["ties"]),
+        r"experts: 'ties' is a baseline, too",
+    ),
+    "a seed below zero": (say(seed=-1), r"seed: "),
+    "a large seed": (say(seed=1 << 32), r"seed: "),
+    "an infinite temperature": (
+        say(temperature={"initial": float("inf")}),
+        r"temperature.initial: ",
+    ),
     "no experts": (say(experts={}), r"experts: "),
     "generator": (say(generator="./nowhere"), r"nowhere: no such model folder"),
     "generator's tokenizer": (own_generator, r"writer: has no tokenizer"),
@@ -200,9 +217,11 @@ def test_the_commands_refuse_alike(selfdev, place, words, culprit):
     assert not (place / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["nodir/x.jsonl", "base", "/proc/x.jsonl"])
+@pytest.mark.parametrize("name", ["nodir/x.jsonl", "base", "/proc/x.jsonl", "run/samples.jsonl"])
 def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, place, name):
     task = f"jsonl:{place / 'task.jsonl'}"
+    (place / "run").mkdir()
+    (place / "run" / "run.db").touch()
     words = ("eval", place / "base", "--task", task, "--log-samples", place / name, "--json")
     answer = selfdev(*words)
     assert answer.code == 2, answer.stderr

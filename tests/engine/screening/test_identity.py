@@ -93,6 +93,10 @@ CHANGES = {  # what is done to the models, what the one line names
     "expert": (lambda m: change(m / "y/model.safetensors"), "expert y .*weights are others"),
     "config": (lambda m: edit_json(m / "base/config.json", rope_theta=5.0), "config.json differs"),
     "tokenizer": (lambda m: (m / "base/tokenizer_config.json").unlink(), "tokenizer_config.json"),
+    "ends": (
+        lambda m: (m / "base/generation_config.json").write_text('{"eos_token_id": [1, 4]}'),
+        "generation_config.json differs",
+    ),
     "answer": (lambda m: edit(m / "task.jsonl", '"0"', '"7"'), "task has changed"),
     "question": (lambda m: edit(m / "task.jsonl", "5+6", "5+7"), "task has changed"),
     "swap": (lambda m: swap(m / "x", m / "y"), "expert x .*weights are others"),
@@ -116,6 +120,12 @@ def test_what_is_another_is_named(lab, name):
     done(lab.models)
     with pytest.raises(UsageError, match=words):
         lab.go_on()
+
+
+def test_what_no_engine_reads_of_generation_config_is_not_part_of_a_run(lab):
+    lab.begin()
+    edit_json(lab.models / "base/generation_config.json", temperature=0.3, top_k=5)
+    lab.go_on().close()
 
 
 def test_an_expert_s_companions_are_not_part_of_a_run(lab):
