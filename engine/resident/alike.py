@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..weights.checkpoint import Checkpoint
 from ..weights.contents import COMPANIONS, companion_digests
 from .decoding import GENERATION, generation_config
@@ -26,7 +24,7 @@ def shapes(model: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (entry.dtype, entry.shape) for name, entry in model.entries.items()}
 
 
-def said(model: Checkpoint) -> tuple[dict[str, Any], object]:
+def said(model: Checkpoint) -> tuple[dict[str, object], object]:
     """Return what a config says of the model, and which tokens end an answer."""
     config = {key: value for key, value in model.config.items() if key not in NAMES}
     return config, generation_config(model.folder / GENERATION).get("eos_token_id")

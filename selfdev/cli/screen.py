@@ -196,8 +196,6 @@ def screen_command(
     """
     check_gpus(gpus, plan)
     check_race(race, top)
-    from ...engine.screening.inputs import default_workers
-
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
@@ -208,7 +206,7 @@ def screen_command(
         shots=shots,
         race=race,
         top=top,
-        workers=workers or default_workers(),
+        workers=workers or default_count(),
         engine=engine,
         seed=seed,
         data=str(data) if data else None,
@@ -220,18 +218,20 @@ def screen_command(
     )
     if plan:
         return {"plan": plan_screening(programs, settings, gpus, folder)}
-    also_read = {f"the program {place}": Path(place).expanduser() for place in programs}
-    texts = read_checked(programs, settings, folder, also_read)
-    return screened(texts, settings, folder, also_read)
+    return screened(programs, settings, folder)
 
 
-def screened(
-    texts: list[tuple[str, str]],
-    settings: ScreenSettings,
-    folder: Path,
-    also_read: Mapping[str, Path],
-) -> Result:
-    """Screen programs with a bar. This loads torch, so it comes once the input is known to be good."""
+def default_count() -> int:
+    """Return the number of workers where none is given."""
+    from ...engine.screening.inputs import default_workers
+
+    return default_workers()
+
+
+def screened(places: tuple[str, ...], settings: ScreenSettings, folder: Path) -> Result:
+    """Screen the programs of these places with a bar. Torch is loaded once the input is known to be good."""
+    also_read = {f"the program {place}": Path(place).expanduser() for place in places}
+    texts = read_checked(places, settings, folder, also_read)
     from ...engine.screen import screen_programs
 
     with Bar() as bar:
