@@ -17,6 +17,8 @@ from ..lower.value import NotFusable
 from ..trace.graph import TraceGraph
 from .plan import Fused
 
+MAX_KNOWN = 256  # questions whose plans are kept
+
 
 @dataclass(frozen=True)
 class NotFused:
@@ -24,6 +26,9 @@ class NotFused:
 
     reason: str
     fault: str | None = None
+
+
+_known: dict[str, tuple[KernelPlan, tuple[int, ...]] | NotFused] = {}
 
 
 def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
@@ -39,7 +44,19 @@ def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
 
 
 def values_plan(question: TraceGraph) -> tuple[KernelPlan, tuple[int, ...]] | NotFused:
-    """Return the kernel plan that computes a question's numbers, and how many each output has."""
+    """Return the kernel plan that computes a question's numbers, and how many each output has.
+
+    It is kept, because a program asks the same of each tensor of a shape.
+    """
+    key = question.question_fingerprint
+    if key not in _known:
+        if len(_known) >= MAX_KNOWN:
+            del _known[next(iter(_known))]
+        _known[key] = _values_plan(question)
+    return _known[key]
+
+
+def _values_plan(question: TraceGraph) -> tuple[KernelPlan, tuple[int, ...]] | NotFused:
     try:
         graph, counts = lower_numbers(question)
         if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):

@@ -58,6 +58,13 @@ class TraceGraph:
         text = repr((self.names, self.shape, self.nodes, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def question_fingerprint(self) -> str:
+        """SHA-256 of what the outputs need, as hex digits: equal where the numbers are the same function."""
+        nodes = [(index, self.nodes[index]) for index in self.needed(self.outputs)]
+        text = repr((self.names, self.shape, nodes, self.outputs))
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def needed(self, outputs: Iterable[int]) -> list[int]:
         """Indices of the nodes that these outputs need, themselves included, ascending."""
         seen, todo = set[int](), list(outputs)

@@ -20,7 +20,8 @@ from .answered import Answered
 from .arguments import malformed, unpacked
 from .bounds import MAX_NODES, MAX_VERIFY_CPU_S, Budget
 from .graph import Ref, TraceGraph, TraceNode
-from .ops import LAYOUT, argument_names, meta_run
+from .meta_memo import meta_of
+from .ops import LAYOUT, argument_names
 from .replay import first_line, overload_of
 from .schema import argument_fault
 from .tree import found
@@ -160,7 +161,7 @@ class GraphReader:
         metas, given = self._metas_of(args), self._metas_of(on_meta(overload, kwargs))
         if why := trust_fault(overload, metas, given):
             raise malformed(why)
-        return meta_run(overload, metas, given)
+        return meta_of(overload, metas, given)
 
     def _dynamic(self, overload: Any, args: tuple[Any, ...]) -> Any:
         """A meta tensor for an index without a mask; None if the size depends on values."""
@@ -169,7 +170,7 @@ class GraphReader:
             r for r in indices if isinstance(r, Ref) and self.nodes[r.index].dtype is torch.bool
         ]
         if overload is torch.ops.aten.index.Tensor and not masks:
-            return meta_run(overload, self._metas_of(args), {})
+            return meta_of(overload, self._metas_of(args), {})
         return None
 
     def _metas_of(self, x: Any) -> Any:
