@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..engine.resident.alike import are_alike
 from ..engine.screening.room import demand_of
 from ..engine.weights.capacity import Models, Training, plan_capacity
 from ..engine.weights.checkpoint import Checkpoint
-from ..engine.weights.durations import Amounts, estimate
+from ..engine.weights.durations import Amounts, Assumed, estimate
 from ..engine.weights.locate import here
 from ..engine.weights.machine import GIB, machine_for
 from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
@@ -40,6 +40,7 @@ class Request:
     max_model_len: int | None = None
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    assumed: Assumed = field(default_factory=Assumed)
 
 
 def plan_of(request: Request) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def plan_of(request: Request) -> dict[str, Any]:
             "the key-value cache of this model is not known: its layers are of several kinds, "
             "or its config does not tell their sizes"
         )
-    times = estimate(models, machine, capacity, request.amounts)
+    times = estimate(models, machine, capacity, request.amounts, request.assumed)
     if not machine.gpus:
         notes.append("no card: nothing is assumed of its speed, so seconds are not known")
     return {**capacity.to_json(), **(times.to_json() if times else {}), "notes": notes}

@@ -1,9 +1,12 @@
 """`pool`: how well several workers are kept at work, and what a candidate costs the driver.
 
-pool fakes8      the real driver with eight fake engines that sleep as long as a card would take, by the
-                 throughputs that `run --plan` states; beside a driver that costs nothing
-pool driver_ms   CPU of the driver for a candidate of that stream, whichever of its threads takes it
-pool workers2    candidates a second of two real workers, beside those of one, an engine thread each
+pool fakes8               the real driver with eight fake engines that sleep as long as a card would take, by
+                          the throughputs that `run --plan` states; beside a driver that costs nothing
+pool driver_ms            CPU of the driver for a candidate of that stream, whichever of its threads takes it
+pool fakes64              the same with 64 of them: where one driver ends
+pool driver_questions_ms  CPU of the driver for a candidate that asks twice about each of 102 tensors
+pool paper_minutes        minutes of the paper's run on eight cards, by the plan and the driver as measured
+pool workers2             candidates a second of two real workers, beside those of one, an engine thread each
 """
 
 from __future__ import annotations
@@ -26,9 +29,12 @@ from ...engine.screening.settings import ScreenSettings
 from ...engine.weights.durations import Amounts
 from ...selfdev.capacity import Request, plan_of
 from ..registry import Row
+from .pool_driver import driver_questions, paper_minutes
 from .screen import Quiet, sample, warm_up
 
-NUM_FAKES, NUM_CANDIDATES, NUM_REAL, NUM_QUESTIONS = 8, 1008, 40, 100
+# Fake workers -> candidates, of which one in six is scored: as many for each worker. Six more warm up.
+STREAMS = {8: 8 * 6 * 21, 64: 64 * 6 * 8}
+NUM_WARM, NUM_REAL, NUM_QUESTIONS = 6, 40, 100
 CARD, BASE, EXPERTS = "1xH100-80GB", "openchat/openchat-3.5-1210", 3
 LEAST_BUSY, MOST_DRIVER_MS, LEAST_RATIO = 0.97, 10.0, 1.7
 HEAD = "import torch\n\ndef merge_models(model_dict, device):\n    a, b, c = model_dict.values()\n"
@@ -102,10 +108,14 @@ def measure(zoo: Path, update: Callable[[int, int], None]) -> list[Row]:
             experts={name: str(zoo / path) for name, path in facts["experts"].items()},
             task=f"jsonl:{sample(zoo / facts['tasks']['mixed'], Path(scratch))}",
         )
-        rows = on_fakes(settings, Path(scratch))
-        update(1, 2)
+        busy, driver = on_fakes(settings, Path(scratch), 8)
+        update(1, 4)
+        rows = [busy, driver, on_fakes(settings, Path(scratch), 64)[0]]
+        update(2, 4)
+        rows += [driver_questions(Path(scratch)), paper_minutes(Path(scratch), driver.value)]
+        update(3, 4)
         rows.append(on_real(settings, Path(scratch)))
-    update(2, 2)
+    update(4, 4)
     return rows
 
 
@@ -117,29 +127,38 @@ def service_s(folder: Path) -> float:
     return plan["stages"]["scoring"] / amounts.candidates
 
 
-def on_fakes(settings: ScreenSettings, folder: Path) -> list[Row]:
-    """The rows of the sleeping workers: how busy they are, and what a candidate costs the driver."""
-    seconds, texts = service_s(folder), mixed(NUM_CANDIDATES)
+def on_fakes(settings: ScreenSettings, folder: Path, count: int) -> tuple[Row, Row]:
+    """The rows of so many sleeping workers: how busy they are, and what a candidate costs the driver."""
+    seconds, texts = service_s(folder), mixed(STREAMS[count] + NUM_WARM)
     wall_s, cpu_s, busy_s, counts = screened(
-        replace(settings, workers=NUM_FAKES),
+        replace(settings, workers=count),
         texts,
-        folder / "fakes",
+        folder / f"fakes{count}",
         lambda *words: SleepingClient(seconds),
+        NUM_WARM,
     )
-    share, driver_ms = busy_s / wall_s / NUM_FAKES, 1e3 * cpu_s / len(texts)
-    more = {"service_s": seconds, "wall_s": wall_s, "card": CARD, "outcomes": counts}
-    ideal = "a driver that costs nothing, busy share"
-    floor = "the cards' own time, as it is assumed"
-    return [
-        Row(
-            "pool fakes8", share, "busy share", ideal, 1.0, share, floor, share >= LEAST_BUSY, more
-        ),
+    share, driver_ms = busy_s / wall_s / count, 1e3 * cpu_s / STREAMS[count]
+    more = {
+        "service_s": seconds,
+        "wall_s": wall_s,
+        "card": CARD,
+        "outcomes": counts,
+        "candidates/s": STREAMS[count] / wall_s,
+        "driver_ms": driver_ms,
+    }
+    ideal, floor = (
+        "a driver that costs nothing, busy share",
+        "the cards' own time, as it is assumed",
+    )
+    gate = share >= LEAST_BUSY if count == 8 else None
+    return (
+        Row(f"pool fakes{count}", share, "busy share", ideal, 1.0, share, floor, gate, more),
         Row(
             *("pool driver_ms", driver_ms, "ms CPU", "the goal, ms", MOST_DRIVER_MS),
             *(MOST_DRIVER_MS / driver_ms, "tracing itself, in a process of its own"),
             driver_ms <= MOST_DRIVER_MS,
         ),
-    ]
+    )
 
 
 def on_real(settings: ScreenSettings, folder: Path) -> Row:
@@ -162,10 +181,11 @@ def screened(
     texts: list[str],
     folder: Path,
     start: Callable[..., Any] | None = None,
+    num_warm: int = 4,
 ) -> tuple[float, float, float, dict[str, int]]:
     """Wall and driver's CPU seconds of a screening, its workers' busy seconds, and its outcomes.
 
-    The start of the workers and the first four programs are not counted.
+    The start of the workers and the first `num_warm` programs are not counted.
     """
     folder.mkdir()
     names = [str(number) for number in range(len(texts))]
@@ -178,7 +198,7 @@ def screened(
                 screener.session.start_client = start
             score_base(screener)
             all_open(screener)
-            warm_up(screener, names[:4])
+            warm_up(screener, names[:num_warm])
             cpu_s = time.process_time()
             run_candidates(screener, names, Quiet())
             usage, cpu_s = screener.session.usage, time.process_time() - cpu_s
