@@ -35,7 +35,10 @@ def packed(x: Any) -> Any:
         return {"z": [x.real.hex(), x.imag.hex()]}
     if isinstance(x, torch.dtype):
         return {"t": dtype_name(x)}
-    return [packed(y) for y in x] if isinstance(x, tuple) else x
+    if isinstance(x, tuple):
+        return [packed(y) for y in x]
+    assert x is None or isinstance(x, (bool, int, str)), f"{type(x).__name__} is no argument"
+    return x
 
 
 def unpacked(x: Any, num_nodes: int, depth: int = 0) -> Any:

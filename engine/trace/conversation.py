@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,12 +112,12 @@ class Conversation:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:
             raise Rejected(Rejection("violation", "malformed question: that size is known"))
         assert self.job.answer is not None
-        if (counted := reader.mask_count(index)) is not None:
-            (count,) = self.job.answer(counted)
-            results = reader.chosen(index, int(count))
-        else:
-            results = self.job.answer(reader.graph([index]))
-        reader.set_sizes(index, results)
+        with closed():
+            counted = reader.mask_count(index)
+        values = self.job.answer(counted or reader.graph([index]))
+        with closed():
+            results = reader.chosen(index, int(values[0])) if counted else values
+            reader.set_sizes(index, results)
         return {"sizes": [[list(r.shape), dtype_name(r.dtype)] for r in results]}
 
     def result(self, done: Job) -> Trace | Rejection:
@@ -157,6 +158,17 @@ class Conversation:
             detail = f"the result is {node.dtype} {node.shape}, not {graph.shape}"
             raise Rejected(Rejection("shape", detail))
         return graph
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """Turn whatever a child's words make the verifier raise into a rejection of them."""
+    try:
+        yield
+    except Rejected:
+        raise
+    except Exception as error:
+        raise malformed(f"{type(error).__name__}: {first_line(error)}") from None
 
 
 def check_answerable(graph: TraceGraph) -> None:

@@ -86,6 +86,13 @@ def checks(overload: Any) -> tuple[tuple[tuple[str, Check], ...], Mapping[str, C
     return tuple((a.name, named[a.name]) for a in arguments if not a.kwarg_only), named
 
 
+@cache
+def required(overload: Any) -> frozenset[str]:
+    """Return the names of the arguments that have no default."""
+    arguments = overload._schema.arguments
+    return frozenset(a.name for a in arguments if not a.has_default_value())
+
+
 def argument_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str | None:
     """Say why an overload is not given these arguments, or None. `draw` is not looked at."""
     by_position, by_name = checks(overload)
@@ -94,6 +101,9 @@ def argument_fault(overload: Any, args: Any, kwargs: Mapping[str, Any]) -> str |
     for (name, check), x in zip(by_position, args, strict=False):
         if not check(x):
             return f"{overload} with {name} of {words(x)}"
+    given = {name for (name, _), _ in zip(by_position, args, strict=False)} | set(kwargs)
+    if lacking := required(overload) - given:
+        return f"{overload} without {', '.join(sorted(lacking))}"
     for name, x in kwargs.items():
         if name != "draw" and not by_name.get(name, lambda x: False)(x):
             return f"{overload} with {name[:40]} of {words(x)}"

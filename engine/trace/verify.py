@@ -30,6 +30,7 @@ from .wire import dtype_name
 
 MAX_SEED = 1 << 56
 COUNT = "aten.count_nonzero.default"
+LEAVES = ("input", "item")
 
 
 class GraphReader:
@@ -139,6 +140,8 @@ class GraphReader:
             raise Rejected(Rejection("timeout", why))
 
     def _meta(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if op in LEAVES and kwargs:
+            raise malformed(f"{op} with keyword arguments")
         if op == "input":
             if len(args) != 1 or args[0] not in self.names:
                 raise malformed(f"input {args}")
@@ -156,6 +159,8 @@ class GraphReader:
         check_arguments(op, args, kwargs)
         if why := argument_fault(overload, args, kwargs):
             raise malformed(why)
+        if not all(isinstance(self.metas[r.index], Tensor) for r in found((args, kwargs), Ref)):
+            raise malformed(f"{op} of a value of unknown size, or of several results as one")
         if torch.Tag.dynamic_output_shape in overload.tags:
             return self._dynamic(overload, args)
         metas, given = self._metas_of(args), self._metas_of(on_meta(overload, kwargs))

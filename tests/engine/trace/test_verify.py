@@ -10,6 +10,7 @@ import torch
 from selfdev_engine.engine.errors import Rejected
 from selfdev_engine.engine.trace import verify
 from selfdev_engine.engine.trace.allowed import ALLOWED
+from selfdev_engine.engine.trace.arguments import packed
 from selfdev_engine.engine.trace.bounds import work_of
 from selfdev_engine.engine.trace.replay import overload_of
 from selfdev_engine.engine.trace.verify import GraphReader
@@ -51,6 +52,10 @@ def test_all_constants_of_a_trace_are_bounded():
 X, HUGE, F = {"n": 0}, 10**400, {"f": "0x1p-3"}
 NUMBER = {"dtype": "float32", "shape": [1], "data": "AACAPw=="}
 FORGED = {
+    "an input with keywords": ["input", ["x"], {"x": 1}, None, None],
+    "a constant beside an input": ["input", ["x"], {"x": {"c": NUMBER}}, None, None],
+    "no tensor of unknown size": ["aten.masked_select.default", [], {}, None, None],
+    "a product of nothing": ["aten.mul.Tensor", [X], {}, None, None],
     "an unknown input": ["input", ["z"], {}, None, None],
     "an input of another shape": ["input", ["x"], {}, [24, 41], "float32"],
     "a wrong shape": ["aten.neg.default", [X], {}, [1], "float32"],
@@ -374,3 +379,33 @@ def meta(*shape: int) -> torch.Tensor:
 )
 def test_the_estimate_is_near_the_count(name, inputs, output, least, most):
     assert least <= work_of(name, (), inputs, [output]) <= most
+
+
+SORTED = [
+    ["aten.gt.Scalar", [X, F], {}, None, None],
+    ["aten.sort.default", [X], {}, None, None],
+]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ["aten.index.Tensor", [{"n": 2}, [{"n": 1}]], {}, None, None],
+        ["aten.masked_select.default", [{"n": 2}, {"n": 1}], {}, None, None],
+        ["aten.neg.default", [{"n": 2}], {}, None, None],
+        ["item", [{"n": 2}, 0], {"x": {"c": NUMBER}}, None, None],
+        ["item", [{"n": 2}, 0], {"x": [1] * 100}, None, None],
+        ["item", [{"n": 1}, 0], {}, None, None],
+    ],
+)
+def test_several_results_are_no_tensor(forged):
+    graph = reader()
+    graph.extend(SORTED)
+    with pytest.raises(Rejected, match="malformed graph"):
+        graph.extend([forged])
+    graph.extend([["item", [{"n": 2}, 0], {}, [24, 40], "float32"]])
+
+
+def test_a_graph_s_arguments_are_plain_data():
+    with pytest.raises(AssertionError, match="Tensor is no argument"):
+        packed((1.0, torch.ones(())))
