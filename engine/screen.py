@@ -53,6 +53,8 @@ from .weights.checkpoint import Checkpoint
 from .weights.selection import Selection
 
 NUM_LEADERS = 5
+# The most programs that are traced at a time. Each may take the memory of a child.
+MAX_TRACES = 4
 # The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
 SWITCH_S = 0.0005
 
@@ -125,6 +127,7 @@ def trace_settings(settings: ScreenSettings) -> TraceSettings:
         eager_tier=settings.eager_tier,
         replay_limit_s=settings.replay_limit_s,
         unsafe=settings.unsafe_sandbox,
+        slots=min(MAX_TRACES, available_cores()),
     )
 
 

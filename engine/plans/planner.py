@@ -20,6 +20,7 @@ from ..program import Program
 from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
+from ..trace.together import Work
 from ..trace.tracer import Tracer
 from ..weights.bank import Bank
 from .answers import answer_question
@@ -32,8 +33,7 @@ from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
 class Planner:
     """Plans programs for one bank; used by `merge_to_folder` and by screenings.
 
-    `backend` answers value questions, and cells those that no kernel can. `faults` collects tracebacks of bugs
-    of ours that cost a program its kernels, until somebody takes them.
+    `backend` answers value questions, and cells those that no kernel can.
     """
 
     bank: Bank
@@ -41,40 +41,22 @@ class Planner:
     backend: Backend
     seed: int
     cells: Cells
-    faults: list[str] = field(default_factory=list)
 
     def plan(self, program: Program) -> Plan | Rejection:
         """Trace and lower the program for every selected tensor that an expert changed.
 
         Each tensor gets its best tier. Returns a Rejection where a tensor cannot be planned.
         """
-        with Torch(self.cells, self.changed()) as torch:
-            return self._plan(program, torch)
+        (planned,) = self.plan_together([program])
+        return planned.plan
 
-    def _plan(self, program: Program, torch: Torch) -> Plan | Rejection:
-        plans: dict[str, Fused | Hybrid] = {}
-        distinct: dict[str, Fused | Hybrid] = {}
-        num_asks, groups = 0, self.by_shape()
-        firsts = self.trace(program, [names[0] for names in groups], torch)
-        # The list of traces may be shorter: it ends with the first rejection.
-        for names, first in zip(groups, firsts, strict=False):
-            if isinstance(first, Rejection):
-                return self.without_trace(program, first)
-            num_asks += first.num_asks
-            shared = unified(self._noted(first), distinct)
-            plans[names[0]] = shared
-            alike = first.draw_keys is not None and not first.num_asks
-            for name in names[1:] if alike else []:
-                keys = self.keys_of(name, first.draw_keys or ())
-                plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
-            others = [] if alike else names[1:]
-            for name, traced in zip(others, self.trace(program, others, torch), strict=False):
-                if isinstance(traced, Rejection):
-                    return self.without_trace(program, traced)
-                num_asks += traced.num_asks
-                plans[name] = unified(self._noted(traced), distinct)
-        ordered = {name: plans[name] for name in self.bank.selection.names if name in plans}
-        return Plan(ordered, fingerprint_of(ordered), num_asks)
+    def plan_together(self, programs: Sequence[Program]) -> list[Planned]:
+        """Plan several programs, which are traced side by side; no plan depends on that."""
+        return self.tracer.trace_together([self._work(program) for program in programs])
+
+    def _work(self, program: Program) -> Work[Planned]:
+        with Torch(self.cells, self.changed()) as torch:
+            return (yield from PlanWork(self, program, torch).planned())
 
     def keys_of(self, name: str, traced: Sequence[int]) -> dict[int, int]:
         """Map each key of the draws that were traced to this tensor's own."""
@@ -92,44 +74,83 @@ class Planner:
             groups.setdefault(self.bank.selection.base.shape(name), []).append(name)
         return list(groups.values())
 
-    def request(self, program: Program, name: str, torch: Torch) -> TraceRequest:
+
+@dataclass(frozen=True)
+class Planned:
+    """A program's plan or rejection, and tracebacks of bugs of ours that cost it kernels, each once."""
+
+    plan: Plan | Rejection
+    faults: list[str]
+
+
+@dataclass(frozen=True)
+class PlanWork:
+    """The planning of one program, which other programs' may interrupt while it waits for a trace."""
+
+    planner: Planner
+    program: Program
+    torch: Torch
+    faults: list[str] = field(default_factory=list)
+
+    def planned(self) -> Work[Planned]:
+        plan = yield from self._plan()
+        return Planned(plan, list(dict.fromkeys(self.faults)))
+
+    def _plan(self) -> Work[Plan | Rejection]:
+        planner, plans = self.planner, dict[str, Fused | Hybrid]()
+        distinct: dict[str, Fused | Hybrid] = {}
+        num_asks, groups = 0, planner.by_shape()
+        firsts = yield self.requests([names[0] for names in groups])
+        # The list of traces may be shorter: it ends with the first rejection.
+        for names, first in zip(groups, firsts, strict=False):
+            if isinstance(first, Rejection):
+                return self.without_trace(first)
+            num_asks += first.num_asks
+            shared = unified(self.noted(first), distinct)
+            plans[names[0]] = shared
+            alike = first.draw_keys is not None and not first.num_asks
+            for name in names[1:] if alike else []:
+                keys = planner.keys_of(name, first.draw_keys or ())
+                plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
+            others = [] if alike else names[1:]
+            traces = yield self.requests(others)
+            for name, traced in zip(others, traces, strict=False):
+                if isinstance(traced, Rejection):
+                    return self.without_trace(traced)
+                num_asks += traced.num_asks
+                plans[name] = unified(self.noted(traced), distinct)
+        ordered = {name: plans[name] for name in planner.bank.selection.names if name in plans}
+        return Plan(ordered, fingerprint_of(ordered), num_asks)
+
+    def requests(self, names: Sequence[str]) -> list[TraceRequest]:
+        return [self.request(name) for name in names]
+
+    def request(self, name: str) -> TraceRequest:
         """Make the request to trace the program for one tensor, with answers from the bank."""
+        bank, backend = self.planner.bank, self.planner.backend
 
         def by_torch(question: TraceGraph) -> list[Tensor]:
-            return torch.cell.answer(name, question)
+            return self.torch.cell.answer(name, question)
 
         def answer(question: TraceGraph) -> list[Tensor]:
-            tensors, memo = self.bank.tensors(name), self.bank.memo(name)
-            note = self.faults.append
-            return answer_question(question, tensors, self.backend, memo, by_torch, note)
+            tensors, memo = bank.tensors(name), bank.memo(name)
+            return answer_question(question, tensors, backend, memo, by_torch, self.faults.append)
 
-        selection = self.bank.selection
-        shape, names = selection.base.shape(name), tuple(selection.experts)
-        return TraceRequest(program, names, shape, self.seed, name, answer)
+        shape, names = bank.selection.base.shape(name), tuple(bank.selection.experts)
+        return TraceRequest(self.program, names, shape, self.planner.seed, name, answer)
 
-    def trace(
-        self, program: Program, names: Sequence[str], torch: Torch
-    ) -> list[Trace | Rejection]:
-        """Trace the program for each of these tensors, up to the first rejection."""
-        return self.tracer.trace_in_turn([self.request(program, name, torch) for name in names])
-
-    def _noted(self, trace: Trace) -> Fused | Hybrid:
+    def noted(self, trace: Trace) -> Fused | Hybrid:
         plan = tensor_plan(trace)
         if isinstance(plan, Hybrid) and plan.fault:
             self.faults.append(plan.fault)
         return plan
 
-    def take_faults(self) -> list[str]:
-        """Return the faults since the last call, each once."""
-        taken = list(dict.fromkeys(self.faults))
-        self.faults.clear()
-        return taken
-
-    def without_trace(self, program: Program, why: Rejection) -> Plan | Rejection:
+    def without_trace(self, why: Rejection) -> Plan | Rejection:
         """Use the eager tier where a trace is not supported; every other rejection stands."""
-        if why.kind != "unsupported" or not self.tracer.settings.eager_tier:
+        if why.kind != "unsupported" or not self.planner.tracer.settings.eager_tier:
             return why
-        tensors = dict.fromkeys(self.changed(), Eager(program, self.seed, why.detail))
+        eager = Eager(self.program, self.planner.seed, why.detail)
+        tensors = dict.fromkeys(self.planner.changed(), eager)
         return Plan(tensors, fingerprint_of(tensors))
 
 

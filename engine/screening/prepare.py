@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from ..errors import EngineError, Failure, Rejected, Rejection
 from ..plans.plan import Plan
-from ..plans.planner import Planner
+from ..plans.planner import Planned, Planner
 from ..plans.survey import Survey, Surveyor
 from ..plans.updates import Updates
-from ..program import extract
+from ..program import Program, extract
 from ..records.candidate import Candidate
 from ..records.store import Store
 from .twins import Twins
@@ -24,9 +24,9 @@ from .verdicts import Duplicate, Verdict
 # The number of candidates that are prepared together: their sweeps share passes over the weights.
 TOGETHER = 4
 # From this size of the bank on, a pass costs more than waiting for other candidates.
+LARGE_BYTES = 1 << 30
 MAX_DETAIL = 4_000  # characters of a traceback that are kept
 T = TypeVar("T")
-LARGE_BYTES = 1 << 30
 
 
 @dataclass
@@ -46,7 +46,8 @@ class Preparer:
     @property
     def num_together(self) -> int:
         """The number of candidates that are worth preparing together."""
-        return TOGETHER if self.planner.bank.selection.size_bytes >= LARGE_BYTES else 1
+        large = self.planner.bank.selection.size_bytes >= LARGE_BYTES
+        return max(TOGETHER if large else 1, self.planner.tracer.settings.slots)
 
     def check_models(self) -> None:
         """Raise UsageError where a file of base or experts was changed: then no verdict may be kept."""
@@ -59,7 +60,7 @@ class Preparer:
         kept until `settled`.
         """
         began = time.monotonic()
-        planned = [guarded(partial(self._planned, candidate)) for candidate in candidates]
+        planned = self._planned(candidates)
         fresh = {plan.fingerprint: plan for plan in planned if isinstance(plan, Plan)}
         known = dict(zip(fresh, self._surveyed(list(fresh.values())), strict=True))
         verdicts = [
@@ -104,15 +105,45 @@ class Preparer:
             return [guarded(partial(surveyor.survey, plan)) for plan in plans]
         return list(found)
 
-    def _planned(self, candidate: Candidate) -> Rejection | Duplicate | Plan:
-        """Return a rejection, a duplicate by text or plan, or a plan that is new."""
-        if known := self.twins.same_text(candidate):
-            if known.rejection:
-                return known.rejection
-            return Duplicate(known.duplicate_of or known.id, known.id, None)
-        plan = self.plan(candidate)
-        for fault in self.planner.take_faults():
-            self.store.add_event("bug", candidate=candidate.id, detail=fault[-MAX_DETAIL:])
+    def _planned(
+        self, candidates: Sequence[Candidate]
+    ) -> list[Rejection | Failure | Duplicate | Plan]:
+        """Return for each a rejection, a duplicate by text or plan, or a plan that is new."""
+        begun = {c.id: guarded(partial(self._begun, c)) for c in candidates}
+        programs = {name: one for name, one in begun.items() if isinstance(one, Program)}
+        planned = dict(zip(programs, self._traced(list(programs.values())), strict=True))
+        return [
+            guarded(partial(self._noted, name, planned[name])) if isinstance(one, Program) else one
+            for name, one in begun.items()
+        ]
+
+    def _begun(self, candidate: Candidate) -> Rejection | Duplicate | Program:
+        """Return the program, or what is known without a trace."""
+        known = self.twins.same_text(candidate)
+        if known is None:
+            return program_of(candidate)
+        return known.rejection or Duplicate(known.duplicate_of or known.id, known.id, None)
+
+    def _traced(self, programs: Sequence[Program]) -> list[Planned | Failure]:
+        """Plan programs together; where a bug of ours ends that, each alone, so that it costs only one."""
+        found = guarded(partial(self.planner.plan_together, programs))
+        if isinstance(found, Failure):
+            return [guarded(partial(self._traced_alone, program)) for program in programs]
+        return list(found)
+
+    def _traced_alone(self, program: Program) -> Planned:
+        (planned,) = self.planner.plan_together([program])
+        return planned
+
+    def _noted(
+        self, name: str, planned: Planned | Failure
+    ) -> Rejection | Failure | Duplicate | Plan:
+        """Keep what went wrong in planning, and compute what torch must compute of a plan that is new."""
+        if isinstance(planned, Failure):
+            return planned
+        for fault in planned.faults:
+            self.store.add_event("bug", candidate=name, detail=fault[-MAX_DETAIL:])
+        plan = planned.plan
         if isinstance(plan, Rejection):
             return plan
         return self.twins.same_plan(plan) or self.updates.computed(plan)
@@ -133,24 +164,25 @@ class Preparer:
         self.twins.recent[candidate.id] = survey
         return survey
 
-    def plan(self, candidate: Candidate) -> Plan | Rejection:
-        """Return the plan of a stored program, or why it has none."""
-        assert candidate.source is not None
-        try:
-            program = extract(candidate.source, candidate.params)
-        except Rejected as error:
-            return error.rejection
-        return self.planner.plan(program)
-
     def stored_plan(self, name: str) -> Plan | None:
         """Return the plan of a stored candidate, by id, with its updates; None where it has none."""
         candidate = self.store.candidate(name)
         if candidate is None or candidate.source is None:
             return None
-        plan = self.plan(candidate)
+        program = program_of(candidate)
+        plan = program if isinstance(program, Rejection) else self.planner.plan(program)
         if isinstance(plan, Plan):
             plan = self.updates.computed(plan)
         return plan if isinstance(plan, Plan) else None
+
+
+def program_of(candidate: Candidate) -> Program | Rejection:
+    """Return the program in a candidate's text, or why there is none."""
+    assert candidate.source is not None
+    try:
+        return extract(candidate.source, candidate.params)
+    except Rejected as error:
+        return error.rejection
 
 
 def guarded(work: Callable[[], T]) -> T | Failure:

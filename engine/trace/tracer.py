@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
 
 from ..errors import Rejection
 from ..program import Program
 from ..sandbox.box import Sandbox
 from ..sandbox.job import Job
-from ..sandbox.protocol import reply_rejection
 from .conversation import (
     Answer,
     Conversation,
@@ -23,6 +21,7 @@ from .conversation import (
     request_of,
 )
 from .settings import TraceSettings, open_sandbox
+from .together import Chain, Queue, T, Traces, Work
 
 
 class Tracer:
@@ -56,28 +55,36 @@ class Tracer:
             job, conversation = done.tag
             yield job, conversation.result(done)
 
-    def trace_in_turn(self, jobs: Sequence[TraceRequest]) -> list[Trace | Rejection]:
-        """Traces one program for several tensors. The list ends with the first rejection.
+    def trace_in_turn(self, jobs: Sequence[TraceRequest]) -> Traces:
+        """Traces one program for several tensors. The list ends with the first rejection."""
 
-        Mostly one child traces them all, because a fork costs more than a trace.
-        """
-        found: list[Trace | Rejection] = []
-        while len(found) < len(jobs):
-            for done in self.sandbox.run([self._job(*jobs[len(found) :])], 1):
-                _, conversation = done.tag
-                found.append(conversation.result(done))
-                if isinstance(found[-1], Rejection):
-                    return found
+        def work() -> Work[Traces]:
+            return (yield jobs)
+
+        (found,) = self.trace_together([work()])
         return found
 
-    def _job(self, job: TraceRequest, *others: TraceRequest) -> Job:
+    def trace_together(self, works: Sequence[Work[T]]) -> list[T]:
+        """Traces several programs, `settings.slots` at a time; returns what their works return.
+
+        A work yields tensors to trace its program for, and is sent what `trace_in_turn` returns for them.
+        """
+        queue = Queue()
+        try:
+            chains = [Chain(work, queue) for work in works]
+            for done in self.sandbox.run(queue, self.settings.slots):
+                chain, wanted, conversation = done.tag
+                chain.take(wanted, conversation.result(done))
+                if all(chain.is_over for chain in chains):
+                    break
+            return [chain.result for chain in chains]
+        finally:
+            for work in works:
+                work.close()
+
+    def _job(self, job: TraceRequest) -> Job:
         conversation = Conversation(job)
-
-        def follow(reply: dict[str, Any]) -> Job | None:
-            return self._job(*others) if others and not reply_rejection(reply) else None
-
-        tag, request = (job, conversation), request_of(job) | {"more": bool(others)}
-        return Job(request, conversation.answer, tag=tag, follow=follow)
+        return Job(request_of(job), conversation.answer, tag=(job, conversation))
 
     def close(self) -> None:
         if self._owns:

@@ -200,7 +200,7 @@ def test_a_bug_in_lowering_costs_speed_only(screen, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "where",
     [
-        "selfdev_engine.engine.plans.planner.Planner.plan",
+        "selfdev_engine.engine.plans.planner.Planner._work",
         "selfdev_engine.engine.screening.twins.Twins.same_plan",
         "selfdev_engine.engine.plans.survey.Surveyor.concluded",
     ],
@@ -223,7 +223,7 @@ def test_a_bug_under_one_candidate_fails_it_alone(screen, monkeypatch, tmp_path,
     assert [found[n].status for n in ("first", "third")] == ["scored"] * 2
     assert [one["candidate"] for one in events(tmp_path, "bug")] == ["second"]
     monkeypatch.setattr(kind, name, right)
-    if name != "plan":
+    if name != "_work":
         return
     assert screen(THREE)[0]["second"].status == "failed"
     monkeypatch.setattr("selfdev_engine.engine.records.store.PRODUCT_VERSION", "next")
