@@ -240,6 +240,8 @@ def acos(x):
 def atan2(y, x):
     if not INTERPRET:
         return libdevice.atan2(y, x)
+    # One of them may be a number of its own, of whose comparisons the interpreter makes no mask.
+    y, x = tl.broadcast(y, x)
     # Where |y| is |x|, the quotient is 1, although Inf / Inf is NaN.
     both = (tl.abs(y) == tl.abs(x)) & (x == x) & (x != 0)
     angle = atan(tl.where(both, 1.0, tl.abs(y) / tl.abs(x)))

@@ -160,6 +160,18 @@ def test_every_binary_op(op):
     check_op(op, x.reshape(-1).contiguous(), y.reshape(-1).contiguous())
 
 
+@pytest.mark.parametrize("op", sorted(BINARY))
+@pytest.mark.parametrize("first", [True, False])
+def test_every_binary_op_with_a_number(op, first):
+    """The number is one of the kernel's arguments, not a block."""
+    x, b = torch.rand(4, 8) + 0.1, Builder()
+    pair = [b.input("a"), b.const(0.5)]
+    graph = b.graph(b.add(op, *(pair if first else reversed(pair))))
+    tensors = TensorSet("t", torch.zeros_like(x), {"a": x})
+    found = TRITON.update(compile_graph(graph), moved(tensors))
+    torch.testing.assert_close(found.cpu(), exact(graph, tensors).float(), rtol=1e-5, atol=1e-6)
+
+
 def check_op(op: Op, x: torch.Tensor, y: torch.Tensor | None = None) -> None:
     b = Builder()
     given = {"a": x} if y is None else {"a": x, "b": y}
