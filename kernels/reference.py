@@ -2,7 +2,8 @@
 
 All backends are tested against this definition. With dtype float32 the same code runs the small
 host steps of a plan, as eager torch would have run them: an op in float32 rounds its arguments first,
-and one that is DOUBLE does not.
+and one that is DOUBLE does not. Comparisons see their arguments as float32 holds them, also where they
+come in float64: a statistic that was rounded on its way is equal to the element that it is.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ OTHERS: dict[Op, Callable[..., Tensor]] = {
 }
 ELEMENTWISE_FORMS: dict[Op, Callable[..., Tensor]] = {**UNARY, **OTHERS}
 assert set(ELEMENTWISE_FORMS) == ELEMENTWISE
+COMPARISONS = frozenset({Op.LT, Op.LE, Op.EQ, Op.NE})
 
 
 def size_of(space: Space, shape: tuple[int, int]) -> tuple[int, ...]:
@@ -100,6 +102,8 @@ def value_of(
     """Return one node's value, given the values of its arguments."""
     if node.op in ELEMENTWISE:
         own = torch.float64 if node.attrs == DOUBLE else dtype
+        if node.op in COMPARISONS and node.attrs != DOUBLE:
+            args = [x.float() for x in args]
         return ELEMENTWISE_FORMS[node.op](*(x.to(own) for x in args))
     if node.op in REDUCTIONS:
         return reduce(node, args[0])

@@ -19,6 +19,7 @@ from selfdev_engine.kernels.errors import BackendError
 from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.stages import num_passes, plan_bytes
+from selfdev_engine.kernels.tensors import TensorSet
 
 SHAPES = [(1,), (7,), (511,), (513,), (37, 53), (48, 130), (3, 70_000)]
 BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
@@ -314,6 +315,21 @@ def test_equal_branches_keep_their_space():
     (found,), (wanted,) = (evaluate(g, inputs, (4, 7)) for g in (canonical(graph), graph))
     assert torch.allclose(found, wanted)
     assert wanted.abs() > 1e-6
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_rounded_statistic_is_equal_to_its_element(backend):
+    """A program may ask for a number and look for it: it comes back as float32 holds it."""
+    x = torch.tensor([[1.0, 2.0, 5.0], [7.0, 3.0, 1.0]])
+    third = x / 3
+    b = Builder()
+    mean = b.add(Op.DIV, b.input("a"), b.const(3.0))
+    found = b.add(Op.LE, b.const(float(third.max())), mean)
+    same = b.add(Op.EQ, b.const(float(third.min())), mean)
+    tensors = TensorSet("t", torch.zeros(2, 3), {"a": x})
+    plan = compile_graph(b.graph(b.add(Op.ADD, found, same)))
+    wanted = (third >= third.max()).float() + (third == third.min()).float()
+    assert torch.equal(get_backend(backend).update(plan, tensors), wanted)
 
 
 def test_an_unknown_backend_is_named():
