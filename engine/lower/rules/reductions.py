@@ -159,6 +159,9 @@ def variance(
 ) -> tuple[Value, Value]:
     """(variance, mean), in two passes, since eager's result is that of two passes."""
     dims = dims_of(x, dim)
+    start = first_number(x, dims)
+    if start is not None:
+        x = scope.pointwise(lambda a, s: scope.emit(Op.SUB, a, s), x, start, dtype=None)
     middle = mean_of(scope, x, dims, True)
     # Not rounded on the way: torch computes in float32 and rounds half precision once.
     away = scope.pointwise(lambda a, m: square_of_difference(scope, a, m), x, middle, dtype=None)
@@ -167,7 +170,22 @@ def variance(
     correction = 1 if correction is None else correction
     count = max(0.0, count_of(scope, x, dims) - correction)
     found = scaled(scope, squares, count)
+    if start is not None:
+        middle = scope.pointwise(lambda m, s: scope.emit(Op.ADD, m, s), middle, start, dtype=None)
     return found, middle if keepdim else dropped(middle, dims)
+
+
+def first_number(x: Value, dims: Sequence[int]) -> Value | None:
+    """The first of the numbers along small dimensions; None where there is an axis, or no number.
+
+    Distances to it are zero where all numbers are equal, so that their variance is too, as in torch.
+    """
+    if not dims or not all(isinstance(x.dims[d], int) and x.dims[d] for d in dims):
+        return None
+    cells = x.cells
+    for d in dims:
+        cells = cells.take([0], axis=x.small_position(d))
+    return Value(tuple(1 if d in dims else n for d, n in enumerate(x.dims)), cells, x.dtype)
 
 
 def square_of_difference(scope: Scope, a: int, b: int) -> int:
