@@ -61,7 +61,7 @@ sweeps in float64 where the program does. So of values of the tensor's size
 | `svd`, `qr`, `eigh`, `inv` of a tensor | sees the whole tensor at once | R C min(R, C) operations and more, and several copies of the tensor |
 | `a @ b.T` and other products over rows or columns | each number needs a row and a column | 2 R R C operations, an [R, R] tensor |
 | `fft`, `cumsum`, `flip`, `roll` along rows or columns | a number needs others of its row or column | a few temporary tensors |
-| `argsort`, `topk(...).indices`, `sort` as a whole | a place depends on all numbers, and of equal ones torch decides which is taken | a sort: n log n |
+| `argsort`, `topk(...).indices`, `sort` as a whole | a place depends on all numbers. Of equal ones, which 16-bit checkpoints have by the thousand, torch takes some, so not even the mask of the places is known without torch | a sort: n log n |
 | `reshape(rows, -1, k)`, `pad`, `cat` of parts in another order | a kernel reads each element at its own place only | a copy of the tensor each |
 | float64 that cancels, whole numbers above 2^24 | float32 does not hold them | temporaries of 8 bytes an element |
 
@@ -93,7 +93,7 @@ a * torch.isfinite(b); (a > 0) ^ (b > 0); torch.bucketize(a, torch.tensor([0.0, 
 a.half().float(); a.bfloat16() * 0.3; a.double() + b; a.to(torch.int8).float(); (a * 10).long() * 0.1
 (a.double() - a.double().mean()) / a.double().std(); a.double().exp() * b; ((a.double() + 1e8) - 1e8).float()
 1 - torch.cos(a.double()); (a.double().norm() + 1e8 - 1e8).float() * b; torch.log(a.double().square() + 1)
-(a * 10).long() % 7 * b; (a * 1e6).long() * 1000 % 7 * b; (a > 0).sum() * 2654435761 % 7 * b
+(a * 10).long() % 7 * b; (((a > 0).long() << 1) & 2) * b; ((a > 0).long() ^ (b > 0).long()) * c; (a * 1e6).long() * 1000 % 7 * b; (a > 0).sum() * 2654435761 % 7 * b
 torch.arange(a.shape[0])[:, None] * 2654435761 % 7 * b; (torch.arange(a.shape[0])[:, None] * 1000003 + torch.arange(a.shape[1])) % 2 * b
 """,
     "Reductions": """
@@ -167,6 +167,11 @@ RANKED = {
     "cummin": "along experts",
     "prod": "over experts",
     "mode": "along experts",
+    "bitwise_and": "truth values, or a known mask of less than 24 bits",
+    "bitwise_or": "truth values",
+    "bitwise_xor": "truth values",
+    "bitwise_left_shift": "by a known number",
+    "bitwise_right_shift": "by a known number",
     "diagonal": "of small matrices",
     "flip": "of experts",
     "mm": "where no axis is needed twice: Gram matrices, matrix times vector",

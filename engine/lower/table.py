@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .rules import (
+    bits,
     composites,
     draws,
     elementwise,
@@ -22,6 +23,7 @@ from .rules import sorting as order
 
 RULES: dict[str, Callable[..., Any]] = {
     **elementwise.RULES,
+    **bits.RULES,
     **views.RULES,
     **strides.RULES,
     **masks.RULES,

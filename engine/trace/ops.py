@@ -21,6 +21,18 @@ SCATTER = {
     aten.diagonal.default: aten.diagonal_scatter.default,
     STRIDED: aten.as_strided_scatter.default,
 }
+# Other names of an op. The numbers of the first one have no memory, which ends a process that reads them.
+SAME: dict[Any, Any] = {
+    aten._efficientzerotensor.default: aten.zeros.default,
+    aten.__lshift__.Scalar: aten.bitwise_left_shift.Tensor_Scalar,
+    aten.__lshift__.Tensor: aten.bitwise_left_shift.Tensor,
+    aten.__ilshift__.Scalar: aten.bitwise_left_shift_.Tensor_Scalar,
+    aten.__ilshift__.Tensor: aten.bitwise_left_shift_.Tensor,
+    aten.__rshift__.Scalar: aten.bitwise_right_shift.Tensor_Scalar,
+    aten.__rshift__.Tensor: aten.bitwise_right_shift.Tensor,
+    aten.__irshift__.Scalar: aten.bitwise_right_shift_.Tensor_Scalar,
+    aten.__irshift__.Tensor: aten.bitwise_right_shift_.Tensor,
+}
 ZERO, ONE = "zero", "one"
 # Fill op -> its number, or the position of the argument that is the number.
 FILLS: dict[Any, Any] = {

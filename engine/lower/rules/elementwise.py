@@ -140,18 +140,6 @@ def masked_fill(s: Scope, x: int, mask: int, value: int) -> int:
 register("masked_fill", masked_fill)
 
 
-def of_truths(formula: Callable[..., int]) -> Rule:
-    """Rule for a bitwise op on truth values, where it is the logical one."""
-
-    def rule(scope: Scope, node: TraceNode, *args: Any) -> Value:
-        if node.dtype is not torch.bool:
-            scope.fail("bits of whole numbers")
-        operands = [scope.lift(a) for a in args]
-        return scope.pointwise(lambda *n: formula(scope, *n), *operands, dtype=node.dtype)
-
-    return rule
-
-
 def scaled_sum(sign: Op) -> Rule:
     """Rule for add and sub, which have an alpha."""
 
@@ -328,10 +316,6 @@ def leaky_relu(scope: Scope, node: TraceNode, x: Value, slope: float = 0.01) -> 
 
 
 RULES |= {
-    "aten.bitwise_and": of_truths(one(Op.MUL)),
-    "aten.bitwise_or": of_truths(one(Op.MAX)),
-    "aten.bitwise_xor": of_truths(one(Op.NE)),
-    "aten.bitwise_not": of_truths(negated),
     "aten.add": scaled_sum(Op.ADD),
     "aten.sub": scaled_sum(Op.SUB),
     "aten.rsub": rsub,

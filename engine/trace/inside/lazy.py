@@ -33,6 +33,7 @@ from ..ops import (
     POSITIONS,
     PUT,
     RESHAPE,
+    SAME,
     SCATTER,
     STRIDED,
     argument_names,
@@ -94,6 +95,7 @@ class LazyMode(TorchDispatchMode):
         # Other namespaces are profiler marks in torch's own Python code.
         if func.namespace != "aten":
             return func(*args, **kwargs)
+        func = SAME.get(func, func)
         if rule := self.rules.get(func):
             return rule(self, *args, **kwargs)
         # In inference_mode, and only there, composites arrive whole.
