@@ -1,4 +1,7 @@
-"""Random programs about numbers that float32 does not hold: float64, whole numbers, flat indices.
+"""Random programs about numbers that float32 does not hold, written as language models write them.
+
+float64, whole numbers, hashes, flat indices, draws; numpy, exceptions, closures, dataclasses, aliases, views
+of views, `out=`, loops that ask.
 
 `program(seed)` writes one from a number alone. Its variables are tensors of the full size in float32,
 float64 and int64, and single numbers in float64 and int64. The large run:
@@ -58,6 +61,9 @@ torch.arange(F.numel()).view(F.shape)|torch.arange(F.shape[0]).view(-1, *[1] * (
 torch.arange(F.shape[-1]) * 1000003 + I|I.int().long()|(I.int() * K).long()|I & 3|I | 4|I ^ I|I * I|torch.where(I > 0, I, I)
 (I == I).long()|torch.maximum(I, I)|torch.stack([I, I, I]).sum(0)|torch.stack([F, F, F]).argmax(0)|torch.bucketize(F, torch.tensor([-0.5, 0.0, 0.5]))
 I + I.sum(-1, keepdim=True)|I - I.amax(0)|I + k|I * k|I % (k.abs() + 1)|(I % 5) * (I % 3)|I.float().long()|(D * 100).long()
+I << 2|I >> 3|I & 255|~I|(I ^ (I >> 4)) & 1023|(I > 0).long() << 3|(I & 6) + (I >> 1)|(I * 2654435761 & 4294967295) >> 16
+torch.arange(F.shape[-1]) + 16777217|(torch.arange(F.shape[-1]) * 65537 + I) % 3|torch.arange(F.numel()).view(F.shape) + 16777213
+(torch.arange(F.shape[0]).view(-1, *[1] * (F.dim() - 1)) * 5000011 + torch.arange(F.shape[-1])) % 2|(torch.arange(F.shape[-1]) * 1103515245 + 12345) % 97
 I.to(torch.int16).long()|I.to(torch.uint8).long()|torch.sign(I)|I.remainder(4294967296)|((I * 31 + 7) % 1000003) * 31
 """,
     "d": """
@@ -78,7 +84,60 @@ F * (1 + (I % 5) * 0.1)|F - F.mean()|F * (F.abs() == F.abs().amax(-1, keepdim=Tr
 F * torch.softmax(torch.stack([d, d, d]).bfloat16(), 0)[0].float()|F * F.bfloat16().std().float()|F[F > 0].sum() * F
 """,
 }
+# Statements. {v} is a new variable, and the letter before the colon is its kind.
+STATEMENTS = r"""
+F: {v} = F.clone()\n{v}.view(-1)[2:][1:].mul_(P)\n{v}[..., 0] = P
+F: {v} = F.clone()\nw = {v}\nw += F\n{v} -= w * P
+F: {v} = torch.empty_like(F)\ntorch.mul(F, P, out={v})\ntorch.add({v}, F, out={v})
+F: {v} = torch.zeros_like(F)\ntorch.add(F[..., 1:], F[..., 1:], out={v}[..., 1:])
+F: h = Holder(d, F.clone())\nh.scale(P)\n{v} = h.tensor + F * h.weight.float()
+F: {v} = F.clone()\nfor _ in range(4):\n    if {v}.norm() < P:\n        break\n    {v} = {v} * 0.7 + F * 0.1
+F: n = torch.stack([d, d, d]).numpy()\nn /= np.abs(n).sum() + 1\n{v} = F * float(n[1]) + F * n[0].item()
+F: n = np.zeros(3)\nw = torch.from_numpy(n)\nn[:] = [d.item(), 1.0, P]\nw *= 0.5\n{v} = F * float(n[2]) + F * w[0].float()
+F: try:\n    {v} = F.reshape(7, -1).reshape(F.shape) * P\nexcept RuntimeError:\n    {v} = F - P
+F: try:\n    {v} = F / (1 // int((F > P).sum() * 0))\nexcept ZeroDivisionError:\n    {v} = F - P
+F: try:\n    {v} = vectors[int(k) % 5] * P\nexcept IndexError as error:\n    {v} = F * len(str(error))
+F: seen = []\ndef weighed(x, scale=P):\n    seen.append(x)\n    return x * scale / len(seen)\n{v} = weighed(F) + weighed(F)
+F: {v} = sum(w * x for w, x in zip([P, 0.2, float(d.tanh())], [F, F, F]))
+F: {v} = F.clone()\n{v}[{v} > P] *= 0.5\n{v}[I % 3 == 0] = P
+F: w = torch.softmax(torch.stack([x.norm() for x in (F, F, F)]), 0)\n{v} = sum(p * x for p, x in zip(w, (F, F, F)))
+F: {v} = sorted([F, F, F], key=lambda x: float(x.abs().mean()))[1] * P
+F: {v} = max([F, F], key=torch.norm) - F
+D: {v} = D.clone()\n{v}[{v} > P] *= 2\n{v}.view(-1)[:3] = 0.25
+D: {v} = torch.zeros_like(D)\nfor w in (0.1, 0.2, 0.7):\n    {v}.add_(D, alpha=w)
+D: {v} = D.clone()\n{v} += D\n{v} *= P\n{v} -= D
+D: {v} = torch.empty_like(D)\ntorch.sub(D, D, out={v})
+D: u = D.norm()\n{v} = D / u if u > P else D * u
+I: {v} = I.clone()\n{v}[F > P] += 3\n{v} <<= 1
+I: {v} = sum((x > 0).long() << i for i, x in enumerate(vectors))
+I: {v} = sum(torch.sign(x).int() for x in vectors).long()
+d: n = np.array([D.mean().item(), D.std().item(), 0.5])\n{v} = torch.tensor(n / n.sum())[0]
+d: {v} = torch.tensor([float(d), P]).double().sum()
+k: {v} = torch.tensor(int((F > P).sum()) % 7)
+G: {v} = -torch.log(-torch.log(torch.rand_like(F) + 1e-9) + 1e-9)
+G: {v} = torch.empty_like(F).exponential_(P).log()
+G: {v} = F * (torch.rand(F.shape) < 0.5)\n{v} = {v} + torch.randn_like(F) * P
+G: {v} = torch.nn.functional.gumbel_softmax(torch.stack([F, F, F]), dim=0)[0] * F
+G: w = torch.stack([F, F]) - torch.empty(2, *F.shape).exponential_().log()\n{v} = torch.where(w[0] > w[1], F, F)
+G: {v} = torch.bernoulli(torch.full_like(F, 0.3)) * F + torch.nn.functional.dropout(F, 0.2)
+"""
 NUMBERS, WHOLE = ("0.1", "0.3", "0.5", "1.5", "2", "10"), ("2", "3", "7", "97", "1000", "65536")
+
+
+HEAD = """from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Holder:
+    weight: torch.Tensor
+    tensor: torch.Tensor
+
+    def scale(self, factor):
+        self.tensor.mul_(factor)
+"""
 
 
 @dataclass
@@ -114,12 +173,25 @@ def shuffled(r: random.Random, numbers: tuple[str, ...]) -> list[str]:
     return r.sample(numbers, len(numbers))
 
 
+def statement(r: random.Random, name: str, names: Names) -> list[str]:
+    """The lines of a statement that makes a variable; none where a kind has none yet."""
+    kind, text = r.choice(STATEMENTS.strip().splitlines()).split(": ", 1)
+    code = written(r, text.replace("{v}", name), names)
+    if code is None:
+        return []
+    names.of["F" if kind == "G" else kind].append(name)
+    return code.replace("\\n", "\n").splitlines()
+
+
 def program(seed: int) -> str:
     """The text of a program."""
     r, names, lines = random.Random(seed), Names(), list[str]()
     names.of["D"].append("x")
     names.of["I"].append("y")
     for number in range(r.randint(3, 9)):
+        if r.random() < 0.3:
+            lines += statement(r, f"v{number}", names)
+            continue
         kind = r.choice("DDDIIIddkFF")
         options = [o for line in FORMS[kind].strip().splitlines() for o in line.split("|")]
         options = [o for o in options if o.count("(") == o.count(")")]
@@ -132,8 +204,8 @@ def program(seed: int) -> str:
     used += [f"{n}.float()" for n in names.of["D"][-1:]] + [r.choice("abc")]
     body = "".join(f"    {line}\n" for line in lines)
     return (
-        "import torch\n\n\ndef merge_models(model_dict, device):\n"
-        "    a, b, c = model_dict.values()\n    x, y = a.double(), (b * 100).long()\n"
+        f"{HEAD}\n\ndef merge_models(model_dict, device):\n    vectors = list(model_dict.values())\n"
+        "    a, b, c = vectors\n    x, y = a.double(), (b * 100).long()\n"
         f"{body}    return {' + '.join(used)}\n"
     )
 
@@ -169,9 +241,7 @@ def attempt(seed: int, backend: Any = None) -> Outcome:
     tensors = tensors_of(shape, seed % 5, SCALE)
     vectors = dict(tensors.experts)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            single = eager(text, vectors, torch.float32)
+        single = quiet(text, vectors)
     except Exception as error:
         return Outcome(f"eager refuses: {type(error).__name__}")
     one = judge()
@@ -183,17 +253,35 @@ def attempt(seed: int, backend: Any = None) -> Outcome:
         update, tier = one.backend.update(compile_graph(lower(traced.graph)), tensors), "fused"
     except NotFusable:
         update, tier = replay(traced.graph, vectors)[0].float(), "hybrid"
+    if draws(traced):
+        # Draws of the tensor's size are not eager's: both tiers must draw the same, and that is all.
+        single = replay(traced.graph, vectors)[0].float().reshape(shape)
     fault = far(update.reshape(shape), single)
-    if fault and not shaky(text, vectors, single):
+    if fault and not shaky(text, traced, vectors, single):
         return Outcome(tier, text, f"{tier}: {fault}\n{shape}")
     return Outcome(f"{tier}, ill-conditioned" if fault else tier)
 
 
-def shaky(text: str, vectors: dict[str, torch.Tensor], single: torch.Tensor) -> bool:
+def quiet(text: str, vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What eager torch makes of a program."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return eager(text, vectors, torch.float32)
+
+
+def draws(traced: Any) -> bool:
+    return any("draw" in node.kwargs for node in traced.graph.nodes)
+
+
+def shaky(text: str, traced: Any, vectors: dict[str, torch.Tensor], single: torch.Tensor) -> bool:
     """Tells whether eager's own update moves as much when its inputs move by a rounding error."""
     for sign in (1.0, -1.0):
         moved = {n: t * (1.0 + sign * 2.0**-22) for n, t in vectors.items()}
-        if far(eager(text, moved, torch.float32), single):
+        if draws(traced):
+            found = replay(traced.graph, moved)[0].float().reshape(single.shape)
+        else:
+            found = quiet(text, moved)
+        if far(found, single):
             return True
     return False
 
