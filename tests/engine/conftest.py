@@ -25,7 +25,7 @@ from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.lower import lower
 from selfdev_engine.engine.lower.value import NotFusable
 from selfdev_engine.engine.plans.answers import answer_question
-from selfdev_engine.engine.plans.cells import Cells, TensorCell, parts_in_memory
+from selfdev_engine.engine.plans.cells import LEAST_BYTES, Cells, TensorCell, parts_in_memory
 from selfdev_engine.engine.plans.plan import Eager, Hybrid
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.conversation import Trace
@@ -157,11 +157,13 @@ class Reference:
 
 
 @contextmanager
-def cell_on(tracer: Tracer, tensors: TensorSet, limit_s: float = 30.0) -> Iterator[TensorCell]:
+def cell_on(
+    tracer: Tracer, tensors: TensorSet, limit_s: float = 30.0, memory_bytes: int = LEAST_BYTES
+) -> Iterator[TensorCell]:
     """A locked child that computes on these tensors (zero base), which it knows as `t`."""
     descriptor = os.memfd_create("tensors")
     try:
-        cells = Cells.on({"t": parts_in_memory(tensors, descriptor)}, tracer)
+        cells = Cells.on({"t": parts_in_memory(tensors, descriptor)}, tracer, memory_bytes)
         with cells.open(["t"], limit_s) as cell:
             yield cell
     finally:
@@ -169,10 +171,11 @@ def cell_on(tracer: Tracer, tensors: TensorSet, limit_s: float = 30.0) -> Iterat
 
 
 def in_cell(
-    tracer: Tracer, plan: Hybrid | Eager, tensors: TensorSet, limit_s: float = 30.0
-) -> torch.Tensor | Rejection:
+    tracer: Tracer, plan: Hybrid | Eager, tensors: TensorSet, limit_s: float = 30.0,
+    memory_bytes: int = LEAST_BYTES,
+) -> torch.Tensor | Rejection:  # fmt: skip
     """The update that a locked child computes."""
-    with cell_on(tracer, tensors, limit_s) as cell, tempfile.TemporaryFile() as file:
+    with cell_on(tracer, tensors, limit_s, memory_bytes) as cell, tempfile.TemporaryFile() as file:
         if why := cell.update("t", plan):
             return why
         cell.copy_update("t", file.fileno(), 0)
