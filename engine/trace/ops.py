@@ -24,6 +24,8 @@ SCATTER = {
 # Other names of an op. The numbers of the first one have no memory, which ends a process that reads them.
 SAME: dict[Any, Any] = {
     aten._efficientzerotensor.default: aten.zeros.default,
+    aten._is_all_true.default: aten.all.default,
+    aten._is_any_true.default: aten.any.default,
     aten.__lshift__.Scalar: aten.bitwise_left_shift.Tensor_Scalar,
     aten.__lshift__.Tensor: aten.bitwise_left_shift.Tensor,
     aten.__ilshift__.Scalar: aten.bitwise_left_shift_.Tensor_Scalar,

@@ -69,6 +69,10 @@ def elu(x: Num, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0
     return x.above(0.0).choose(x * scale, expm1(x * input_scale) * (alpha * scale))
 
 
+def celu(x: Num, alpha: float = 1.0) -> Num:
+    return elu(x, alpha, 1.0, 1.0 / alpha) if alpha else x.scope.fail("an alpha of 0")
+
+
 def threshold(x: Num, bound: float, value: float) -> Num:
     return x.of(Op.LE, bound).choose(value, x)
 
@@ -108,6 +112,10 @@ def xlogy(x: Num, y: Num) -> Num:
     return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log(y)))
 
 
+def xlog1py(x: Num, y: Num) -> Num:
+    return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log1p(y)))
+
+
 def heaviside(x: Num, at_zero: Num) -> Num:
     return x.equals(0.0).choose(at_zero, x.above(0.0))
 
@@ -140,6 +148,9 @@ OF_TENSORS: dict[str, Callable[..., Num]] = {
     "isneginf": lambda x: x.equals(-math.inf),
     "signbit": is_negative,
     "sinc": sinc,
+    "deg2rad": lambda x: x * (math.pi / 180.0),
+    "rad2deg": lambda x: x * (180.0 / math.pi),
+    "special_xlog1py": xlog1py,
     "ldexp": lambda x, y: x * x.const(2.0).of(Op.POW, y),
     "special_entr": entropy,
     "relu6": lambda x: minimum(maximum(x, 0.0), 6.0),
@@ -157,6 +168,7 @@ OF_TENSORS: dict[str, Callable[..., Num]] = {
 # Arguments after the first are Python numbers, which shape the formula.
 WITH_NUMBERS: dict[str, Callable[..., Num]] = {
     "elu": elu,
+    "celu": celu,
     "threshold": threshold,
     "softshrink": soft_shrink,
     "hardshrink": hard_shrink,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,35 @@ def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
     return mode.store(x, number)
 
 
+def prelu(mode: LazyMode, x: Tensor, weight: Tensor) -> Tensor:
+    with mode:
+        return torch.where(x > 0, x, weight * x)
+
+
+def safe_softmax(mode: LazyMode, x: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    """Rule for the softmax of an attention: a row that is masked as a whole gives zeros."""
+    with mode:
+        found = torch.softmax(x, dim, dtype=dtype)
+        masked = (x == -math.inf).all(dim, keepdim=True)
+        return torch.where(masked, torch.zeros_like(found), found)
+
+
+def bce_with_logits(
+    mode: LazyMode, x: Tensor, target: Tensor, weight: Any = None, pos_weight: Any = None,
+    reduction: int = 1,
+) -> Tensor:  # fmt: skip
+    with mode:
+        log_sigmoid = -torch.nn.functional.softplus(-x)
+        scale = 1 if pos_weight is None else (pos_weight - 1) * target + 1
+        loss = (1 - target) * x - scale * log_sigmoid
+        loss = loss if weight is None else loss * weight
+        return loss.mean() if reduction == 1 else loss.sum() if reduction == 2 else loss
+
+
 RULES: dict[Any, Any] = {
+    aten._prelu_kernel.default: prelu,
+    aten._safe_softmax.default: safe_softmax,
+    aten.binary_cross_entropy_with_logits.default: bce_with_logits,
     aten.fill_.Tensor: fill,
     aten._local_scalar_dense.default: number,
     aten.equal.default: equal,
