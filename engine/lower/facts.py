@@ -17,6 +17,15 @@ KEEPS_FINITE = {
 }
 
 
+# Ops whose results are few numbers, whatever their arguments are.
+STEPPED = frozenset(
+    {
+        *(Op.CONST, Op.IN_RANGE, Op.INDEX, Op.LT, Op.LE, Op.EQ, Op.NE, Op.SIGN),
+        *(Op.FLOOR, Op.CEIL, Op.ROUND, Op.TRUNC),
+    }
+)
+
+
 class Facts:
     """What is known of each node's value, whatever the dtype of the operation that made it."""
 
@@ -27,6 +36,7 @@ class Facts:
         self._ranges: list[Range] = []
         self._linear: list[bool] = []
         self._finite: list[bool] = []
+        self._discrete: list[bool] = []
 
     def range(self, index: int) -> Range:
         """The bounds of a node's value."""
@@ -59,6 +69,14 @@ class Facts:
                 zero = node.op is Op.CONST and node.attrs[0] == 0.0
                 self._linear.append(node.op is Op.INPUT or zero)
         return self._linear[index]
+
+    def is_discrete(self, index: int) -> bool:
+        """Tells whether a value is made of whole numbers alone, so that it may lie on a step's edge."""
+        for i in range(len(self._discrete), index + 1):
+            node = self.nodes[i]
+            made = bool(node.args) and all(self._discrete[a] for a in node.args)
+            self._discrete.append(node.op in STEPPED or made)
+        return self._discrete[index]
 
     def is_finite(self, index: int) -> bool:
         """Tells whether a node is certainly no NaN, if the checkpoint holds none."""

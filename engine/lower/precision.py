@@ -157,6 +157,8 @@ class Precision:
         same = len(set(node.args)) < len(node.args) or any(map(self._is_zero, node.args))
         if node.op in (Op.EQ, Op.NE) and computed and not same:
             raise Inexact("computed float64 numbers that are compared for equality")
+        if any(self.kind(a) and self.facts.is_discrete(a) for a in node.args) and not same:
+            raise Inexact("float64 numbers made of whole ones, which may lie on a step's edge")
         return Kind.EXACT
 
     def _is_zero(self, index: int) -> bool:
