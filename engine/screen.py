@@ -101,7 +101,9 @@ def open_screener(
         experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
         outcomes = Outcomes(store, settings.task, experts, num_questions)
         population = store.setting(POPULATION)
-        race = open_race(store, settings.race, settings.top, settings.seed, task, population)
+        race = open_race(
+            store, settings.race, settings.top, settings.seed, task, population, session.sequences
+        )
         reader = stack.enter_context(ContentReader(store))
         screener = Screener(
             session, Preparer(planner, store, updates), outcomes, task, race, reader

@@ -20,8 +20,10 @@ from .session import TARGET
 # between may be asked at the same time, by other workers. Of few programs a race would see nothing so
 # late: then it is this share of them.
 LAG, LAG_SHARE = 16, 4
-# Key of the store: the lag of its race.
-RACE_LAG = "race_lag"
+# Keys of the store: the lag of its race, and how many questions it asks at a time.
+RACE_LAG, RACE_WAVE = "race_lag", "race_wave"
+# Questions at a time without a card, where an answer costs the same in any batch.
+CPU_WAVE = 8
 
 
 class Raced(NamedTuple):
@@ -72,12 +74,30 @@ class LaggingRace:
         return self._race.copy()
 
 
+def wave_of(on_card: bool, sequences: int, num_questions: int) -> int:
+    """Return how many questions a race asks at a time, where an engine answers `sequences` at once.
+
+    A card reads its weights once for a whole batch, so few questions take as long as many. There a
+    wave, with the half of the last one that may still be asked, is what is answered at once.
+    """
+    if not on_card:
+        return CPU_WAVE
+    return max(CPU_WAVE, min(num_questions, 2 * sequences // 3))
+
+
 def open_race(
-    store: Store, mode: str, top: int | None, seed: int, task: Task, population: int | None
+    store: Store,
+    mode: str,
+    top: int | None,
+    seed: int,
+    task: Task,
+    population: int | None,
+    sequences: int | None,
 ) -> LaggingRace | None:
     """Make the race of a screening of `population` programs, with what was decided before.
 
-    Returns None where all questions are asked.
+    `sequences` is what an engine on a card answers at once, None without a card. It counts at the
+    race's first start only. Returns None where all questions are asked.
     """
     if mode == "full":
         return None
@@ -85,7 +105,11 @@ def open_race(
     if store.setting(RACE_LAG) is None:
         most = LAG if population is None else max(1, population // LAG_SHARE)
         store.set_setting(RACE_LAG, min(LAG, most))
-    rule = RaceRule(mode, most=top, population=population, seed=seed)
+        wave = wave_of(sequences is not None, sequences or 1, len(task.split("dev")))
+        store.set_setting(RACE_WAVE, wave)
+    # A race of an older version asked as on a CPU.
+    wave = store.setting(RACE_WAVE) or CPU_WAVE
+    rule = RaceRule(mode, most=top, population=population, seed=seed, wave=wave)
     race = LaggingRace(rule, task, store.setting(RACE_LAG))
     for candidate in store.candidates():
         if candidate.source and candidate.has_answers:

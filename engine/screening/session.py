@@ -143,6 +143,15 @@ class EngineSession:
             self._pool.close()
             self._pool = None
 
+    @property
+    def sequences(self) -> int | None:
+        """How many answers a worker on a card makes at once; None without a card."""
+        if self.shares is None:
+            return None
+        return min(
+            self.limits["max_num_seqs"], self.shares.sequences or self.limits["max_num_seqs"]
+        )
+
     # ---- one worker
 
     def _worker(self, number: int) -> Client:

@@ -99,19 +99,22 @@ class Capacity:
 class Shares:
     """What each of a machine's workers may take, in bytes.
 
-    A worker has a card: `cache` and `bank` are there, and `pinned` is its part of the host's memory.
+    A worker has a card: `cache` and `bank` are there, and `pinned` is its part of the host's memory. It
+    answers `sequences` at once, where that is known.
     """
 
     cache: int
     bank: int
     pinned: int
+    sequences: int | None = None
 
     @staticmethod
     def of(capacity: Capacity) -> Shares:
         """Return the same shares for all cards: those of the smallest one."""
         devices = capacity.devices
         cache = min(device.terms["kv_cache"] for device in devices)
-        return Shares(cache, capacity.bank["device"], capacity.bank["pinned"] // len(devices))
+        pinned = capacity.bank["pinned"] // len(devices)
+        return Shares(cache, capacity.bank["device"], pinned, capacity.sequences)
 
 
 @dataclass(frozen=True)

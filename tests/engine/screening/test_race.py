@@ -17,7 +17,13 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import state_population
 from selfdev_engine.engine.screening.race import Race, RaceRule, boundaries
-from selfdev_engine.engine.screening.race_asking import LaggingRace, enter
+from selfdev_engine.engine.screening.race_asking import (
+    RACE_LAG,
+    LaggingRace,
+    enter,
+    open_race,
+    wave_of,
+)
 from selfdev_engine.engine.screening.settings import ScreenSettings
 
 simulate = run_path(str(Path(__file__).with_name("race_replay.py")))["simulate"]
@@ -204,6 +210,36 @@ def test_a_candidate_sees_what_was_decided_a_lag_before_it():
             *(sorted(map(int, view.records)), view.head),
             view.next_wave("mine"),
         )
+
+
+@pytest.mark.parametrize(
+    ("on_card", "sequences", "questions", "wave"),
+    [
+        (False, 128, 100, 8),
+        (True, 119, 600, 79),  # an H100 with the paper's bank
+        (True, 119, 60, 60),  # all at once
+        (True, 4, 600, 8),
+        (True, 128, 5, 8),
+    ],
+)
+def test_a_wave_is_as_large_as_its_device_answers_at_once(on_card, sequences, questions, wave):
+    assert wave_of(on_card, sequences, questions) == wave
+
+
+def test_the_wave_of_the_first_start_stays(tmp_path):
+    task = Namespace(split=lambda name: [Namespace(index=i) for i in range(600)])
+
+    def opened(store: Store, sequences: int | None) -> int:
+        race = open_race(store, "sure", 2, 0, task, 90, sequences)  # type: ignore
+        assert race is not None
+        return race.rule.wave
+
+    for name, first, wave in (("card", 119, 79), ("cpu", None, 8)):
+        with Store.open(tmp_path / f"{name}.db") as store:
+            assert [opened(store, sequences) for sequences in (first, 30, None)] == [wave] * 3
+    with Store.open(tmp_path / "old.db") as store:
+        store.set_setting(RACE_LAG, 16)
+        assert opened(store, 119) == 8
 
 
 def test_a_race_is_for_a_stated_number(tmp_path):
