@@ -26,6 +26,8 @@ from ..weights.bank import Bank
 if TYPE_CHECKING:
     from ...kernels.triton.compile_ahead import AheadCompiler
 
+# Of the base, and of experts by name where theirs is another; hashable.
+Combination = tuple[str, tuple[tuple[str, str], ...]]
 FORMATS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
@@ -36,8 +38,8 @@ class Ahead:
     Only one thread may use it; its processes do not outlive that thread.
     """
 
-    # Formats that base and experts of some tensor share. For other tensors the launch compiles.
-    formats: tuple[str, ...]
+    # The formats of base and experts in which some tensors are; kernels differ by them.
+    combinations: tuple[Combination, ...]
     arch: int | None = None
     _compiler: AheadCompiler | None = None
     _submitted: set[tuple[type[Stage], KernelGraph]] = field(default_factory=set)
@@ -47,10 +49,7 @@ class Ahead:
     @staticmethod
     def of(bank: Bank) -> Ahead:
         """Make one for the formats of this bank's tensors."""
-        models = (bank.selection.base, *bank.selection.experts.values())
-        kinds = [{model.dtype(name) for model in models} for name in bank.selection.names]
-        alike = {FORMATS[kind.pop()] for kind in kinds if len(kind) == 1}
-        return Ahead(tuple(sorted(alike)))
+        return Ahead(tuple(sorted({combination(bank, name) for name in bank.selection.names})))
 
     def submit(self, plan: Plan) -> None:
         """Compile the kernels of a plan that the worker will be given later.
@@ -59,17 +58,17 @@ class Ahead:
         """
         if self.arch is None:
             return
-        if self._compiler is None:
-            # Not needed without a GPU.
-            from ...kernels.triton.compile_ahead import AheadCompiler
+        # Not needed without a GPU.
+        from ...kernels.triton.compile_ahead import AheadCompiler, Formats
 
+        if self._compiler is None:
             self._compiler = AheadCompiler(self.arch, prepare=prepare)
         fused = (one for one in plan.tensors.values() if isinstance(one, Fused))
         for graph in dict.fromkeys(one.graph for one in fused):
             wanted = self._new_of(compiled(graph))
             with suppress(BrokenExecutor):
-                for name in self.formats if wanted.stages else ():
-                    self._compiler.submit(wanted, name)
+                for formats in self.combinations if wanted.stages else ():
+                    self._compiler.submit(wanted, Formats(*formats))
 
     def _new_of(self, plan: KernelPlan) -> KernelPlan:
         """Return the plan without the stages that were submitted before.
@@ -99,6 +98,14 @@ class Ahead:
         if self._compiler is not None:
             self._compiler.close()
             self._compiler = None
+
+
+def combination(bank: Bank, name: str) -> Combination:
+    """Return the formats of a tensor in base and experts."""
+    base = bank.selection.base.dtype(name)
+    kinds = {expert: model.dtype(name) for expert, model in bank.selection.experts.items()}
+    others = tuple((e, FORMATS[kind]) for e, kind in kinds.items() if kind != base)
+    return FORMATS[base], others
 
 
 def prepare() -> None:

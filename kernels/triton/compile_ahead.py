@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -37,37 +38,46 @@ FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
 DIGEST_POINTERS = {"table": "*i64", "block_row": "*i32", "row_keys": "*i64", "totals": "*i64"}
 
 
-def kernels_of(plan: KernelPlan, dtype: str = "bf16") -> Iterator[Kernel]:
-    """Yield all kernels of a plan, for checkpoints of one format: "bf16", "fp16" or "fp32"."""
+@dataclass(frozen=True)
+class Formats:
+    """Formats of checkpoints, "bf16", "fp16" or "fp32": the base's, and others' by the expert's name."""
+
+    base: str = "bf16"
+    others: tuple[tuple[str, str], ...] = ()
+
+    def of(self, graph: KernelGraph) -> tuple[str, ...]:
+        """Return what `generate` is told: the formats of the base and of the graph's inputs."""
+        others = dict(self.others)
+        return (self.base, *(others.get(name, self.base) for name in inputs_of(graph)))
+
+
+def kernels_of(plan: KernelPlan, formats: Formats = Formats()) -> Iterator[Kernel]:
+    """Yield all kernels of a plan, for tensors of these formats."""
     for stage in plan.stages:
         if isinstance(stage, Apply):
-            yield generate(stage.graph, "apply", formats(stage.graph, dtype))
+            yield generate(stage.graph, "apply", formats.of(stage.graph))
         elif isinstance(stage, Sweep):
-            yield from sweeps_of(stage.graph, dtype)
+            yield from sweeps_of(stage.graph, formats)
 
 
-def sweeps_of(graph: KernelGraph, dtype: str) -> Iterator[Kernel]:
+def sweeps_of(graph: KernelGraph, formats: Formats) -> Iterator[Kernel]:
     """Yield all kernels of a sweep."""
     for (space, ranked), outputs in grouped(graph, partial(shared_kernel, graph), MOST_REDUCTIONS):
         wanted = part(graph, outputs)
         if not ranked:
             kind = {Space.SCALAR: "total", Space.ROW: "rows", Space.COL: "columns"}[space]
-            yield generate(wanted, kind, formats(wanted, dtype))
+            yield generate(wanted, kind, formats.of(wanted))
         elif space is Space.SCALAR:
-            yield generate(wanted, "below", formats(wanted, dtype))
-            yield generate(wanted, "collect", formats(wanted, dtype))
+            yield generate(wanted, "below", formats.of(wanted))
+            yield generate(wanted, "collect", formats.of(wanted))
         else:
             values = part(wanted, wanted.nodes[wanted.outputs[0]].args)
-            yield generate(values, "apply", formats(values, dtype), merged=False)
+            yield generate(values, "apply", formats.of(values), merged=False)
 
 
-def formats(graph: KernelGraph, dtype: str) -> tuple[str, ...]:
-    return (dtype,) * (1 + len(inputs_of(graph)))
-
-
-def source_of(plan: KernelPlan, dtype: str = "bf16") -> str:
+def source_of(plan: KernelPlan, formats: Formats = Formats()) -> str:
     """Return the plan's generated kernels, as they are written to the cache."""
-    return "\n\n".join(kernel.source for kernel in kernels_of(plan, dtype))
+    return "\n\n".join(kernel.source for kernel in kernels_of(plan, formats))
 
 
 def compile_ahead(kernel: Kernel, arch: int = 90, whole: bool = True) -> Any:
@@ -130,13 +140,16 @@ class AheadCompiler:
         self.arch = arch
         context = get_context("spawn")
         self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
+        self._begun = set[Kernel]()
 
-    def submit(self, plan: KernelPlan, dtype: str = "bf16") -> list[Future[None]]:
-        """Start compiling a plan's kernels, and return a future for each of them."""
-        return [
-            self._pool.submit(compile_quietly, kernel, self.arch)
-            for kernel in kernels_of(plan, dtype)
-        ]
+    def submit(self, plan: KernelPlan, formats: Formats = Formats()) -> list[Future[None]]:
+        """Start compiling those of a plan's kernels that were not begun; return a future for each.
+
+        Kernels of several formats are the same where they read no tensor that differs.
+        """
+        fresh = [kernel for kernel in kernels_of(plan, formats) if kernel not in self._begun]
+        self._begun.update(fresh)
+        return [self._pool.submit(compile_quietly, kernel, self.arch) for kernel in fresh]
 
     def close(self) -> None:
         """Drop what has not begun, and wait for the rest."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
-from selfdev_engine.engine.plans.plan import Computed, Fused, Plan
+from selfdev_engine.engine.plans.plan import Computed, Fused, Plan, compiled
 from selfdev_engine.engine.screening.compile_ahead import Ahead
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.kernels.compiler.passes import canonical
@@ -35,6 +35,21 @@ for kernel in pickle.load(open(sys.argv[1], "rb")):
 assert not missed, missed
 """
 
+# Merges plans of this file by Triton's interpreter; its launches leave their sources in the cache.
+MERGE = """
+import runpy, sys
+import torch
+from selfdev_engine.engine.plans.plan import compiled
+from selfdev_engine.engine.weights.bank import Bank
+from selfdev_engine.kernels.triton.backend import TritonBackend
+file, base, a, b = sys.argv[1:]
+plan, bank = runpy.run_path(file)["plan"], Bank.open(base, {"a": a, "b": b}, "mlp")
+tensors = bank.tensors(bank.selection.names[0])
+for names in ("ab", "ba", "a"):
+    out = torch.empty_like(tensors.base)
+    assert TritonBackend().merge(compiled(plan(*names).tensors["t"].graph), tensors, out)
+"""
+
 DRIVER = """
 import time
 from selfdev_engine.engine.screening.compile_ahead import Ahead
@@ -43,10 +58,13 @@ from selfdev_engine.kernels.ir import Builder
 if __name__ == "__main__":
     b = Builder()
     one = Fused(b.graph(b.input("a")))
-    Ahead(("bf16", "fp16"), arch=90).submit(Plan({"t": one}, ""))
+    Ahead((("bf16", ()), ("fp16", ())), arch=90).submit(Plan({"t": one}, ""))
     print("submitted", flush=True)
     time.sleep(600)
 """
+
+
+BF16 = (("bf16", ()),)
 
 
 def plan(*names: str, scale: float = 0.3, weighted: bool = True) -> Plan:
@@ -68,11 +86,11 @@ class Pool(kernels_ahead.AheadCompiler):
     kernels: list[kernels_ahead.Kernel]
     waiting: list[Future[None]]
 
-    def submit(self, plan, dtype="bf16"):
-        found = list(kernels_ahead.kernels_of(plan, dtype))
+    def submit(self, plan, formats):
+        found = list(kernels_ahead.kernels_of(plan, formats))
         self.kernels.extend(found)
-        self.asked.extend((kernel.kind, dtype) for kernel in found)
-        self.waiting.extend(super().submit(plan, dtype))
+        self.asked.extend((kernel.kind, formats.base) for kernel in found)
+        self.waiting.extend(super().submit(plan, formats))
         return []
 
 
@@ -82,12 +100,21 @@ class Nowhere(Pool):
     def __init__(self, arch, **words):
         assert arch == 90
 
-    def submit(self, plan, dtype="bf16"):
-        self.asked.extend((k.kind, dtype) for k in kernels_ahead.kernels_of(plan, dtype))
+    def submit(self, plan, formats):
+        found = list(kernels_ahead.kernels_of(plan, formats))
+        self.asked.extend((k.kind, formats.base) for k in found)
+        self.kernels.extend(found)
         return []
 
     def close(self):
         self.asked.append(("close", ""))
+
+
+class Inline:
+    """Takes what it is to compile, and compiles nothing."""
+
+    def submit(self, *what):
+        return what
 
 
 @pytest.fixture
@@ -103,14 +130,14 @@ def replaced(monkeypatch):
 
 
 def test_nothing_is_compiled_without_a_gpu(replaced):
-    pool, ahead = replaced(Nowhere), Ahead(("bf16",))
+    pool, ahead = replaced(Nowhere), Ahead(BF16)
     ahead.submit(plan("a", "b"))
     ahead.close()
     assert pool.asked == []
 
 
 def test_each_structure_is_compiled_once(replaced):
-    pool, ahead = replaced(Nowhere), Ahead(("bf16",), arch=90)
+    pool, ahead = replaced(Nowhere), Ahead(BF16, arch=90)
     for scale in (0.3, 0.4):
         ahead.submit(plan("a", "b", scale=scale, weighted=False))
     assert pool.asked == [("apply", "bf16")]
@@ -120,19 +147,52 @@ def test_each_structure_is_compiled_once(replaced):
 
 
 def test_statistics_that_are_remembered_need_no_kernel(replaced):
-    pool, ahead = replaced(Nowhere), Ahead(("fp32",), arch=90)
+    pool, ahead = replaced(Nowhere), Ahead((("fp32", ()),), arch=90)
     for names in ("ab", "ab", "ab", "abc"):
         ahead.submit(plan(*names))
     both = [("total", "fp32"), ("apply", "fp32")]
     assert pool.asked == [*both, *both]  # ab once; of abc the sum of c
 
 
-def test_formats_are_those_of_whole_tensors(tmp_path):
-    models = make_models(tmp_path / "a", Size(), torch.bfloat16, experts=1)
-    other = make_models(tmp_path / "b", Size(), torch.float32, experts=1)
-    for expert, formats in ((models, ("bf16",)), (other, ())):
-        bank = Bank.open(str(models.base), {"a": str(expert.experts["a"])}, "mlp")
-        assert Ahead.of(bank).formats == formats
+def test_each_combination_of_dtypes_has_kernels(tmp_path):
+    bank = mixed_bank(tmp_path)
+    assert Ahead.of(bank).combinations == (("bf16", (("b", "fp32"),)),)
+    alike = Bank.open(
+        str(bank.selection.base.folder), {"a": str(bank.selection.experts["a"].folder)}, "mlp"
+    )
+    assert Ahead.of(alike).combinations == BF16
+
+
+def mixed_bank(folder: Path) -> Bank:
+    """A base and an expert in bfloat16, and an expert in float32."""
+    models = make_models(folder / "a", Size(), torch.bfloat16, experts=1)
+    other = make_models(folder / "b", Size(), torch.float32, experts=1)
+    experts = {"a": str(models.experts["a"]), "b": str(other.experts["a"])}
+    return Bank.open(str(models.base), experts, "mlp")
+
+
+def test_a_launch_of_mixed_dtypes_takes_the_sources_that_were_compiled(replaced, tmp_path):
+    """By the interpreter, in a process of its own, as Triton decides at its import whether it interprets."""
+    bank, pool = mixed_bank(tmp_path), replaced(Nowhere)
+    ahead = Ahead.of(bank)
+    ahead.arch = 90
+    for names in ("ab", "ba", "a"):
+        ahead.submit(plan(*names))
+    environment = {**os.environ, "SELFDEV_CACHE": str(tmp_path), "TRITON_INTERPRET": "1"}
+    folders = [str(m.folder) for m in bank.selection.models]
+    command = [sys.executable, "-P", "-c", MERGE, __file__, *folders]
+    subprocess.run(command, check=True, env=environment, timeout=300)
+    launched = {file.read_text() for file in (tmp_path / "triton").glob("*.py")}
+    assert launched and launched <= {kernel.source for kernel in pool.kernels}
+
+
+def test_kernels_that_read_nothing_of_another_dtype_are_compiled_once(monkeypatch):
+    compiler = kernels_ahead.AheadCompiler(90)
+    monkeypatch.setattr(compiler, "_pool", Inline())
+    asked = kernels_ahead.Formats(), kernels_ahead.Formats("bf16", (("b", "fp32"),))
+    only, both = (compiled(plan(*n, weighted=False).tensors["t"].graph) for n in ("a", "ab"))
+    assert [len(compiler.submit(only, formats)) for formats in asked] == [1, 0]
+    assert [len(compiler.submit(both, formats)) for formats in asked] == [1, 1]
 
 
 def test_a_launch_would_find_what_was_submitted(replaced, tmp_path, monkeypatch):
@@ -141,7 +201,7 @@ def test_a_launch_would_find_what_was_submitted(replaced, tmp_path, monkeypatch)
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     monkeypatch.setenv("SELFDEV_CACHE", str(tmp_path / "selfdev"))
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    pool, ahead = replaced(Pool), Ahead(("bf16",), arch=90)
+    pool, ahead = replaced(Pool), Ahead(BF16, arch=90)
     ahead.submit(plan("a", "b"))
     ahead.submit(plan("b", "c", "a"))
     for done in pool.waiting:
@@ -187,10 +247,10 @@ def test_a_pool_that_dies_costs_nothing(replaced, monkeypatch):
     from concurrent.futures.process import BrokenProcessPool
 
     class Broken(Nowhere):
-        def submit(self, plan, dtype="bf16"):
+        def submit(self, plan, formats):
             raise BrokenProcessPool
 
     replaced(Broken)
-    ahead = Ahead(("bf16",), arch=90)
+    ahead = Ahead(BF16, arch=90)
     ahead.submit(plan("a", "b"))
     ahead.close()
