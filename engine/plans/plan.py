@@ -25,6 +25,7 @@ from ...kernels.stages import KernelPlan
 from ...kernels.verify import verify
 from ..program import Program
 from ..trace.graph import TraceGraph
+from .packed import PackedPlan
 
 # Tiers from best to worst, and views. A plan has the last one of those of its tensors.
 TIERS = ("fused", "hybrid", "eager")
@@ -136,9 +137,10 @@ class Computed:
 TensorPlan = Fused | Hybrid | Eager | Computed
 
 
-def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
+def tensor_plan_of(data: Mapping[str, object], places: Mapping[str, str]) -> TensorPlan:
     """Make a tensor's plan from plain data, and verify its graph again: a worker trusts no one.
 
+    `places` has where files lie, by their names in the data; a file that is not there lies at its name.
     ValueError for data of another form, GraphError for a graph that is not legal.
     """
     match data:
@@ -153,7 +155,7 @@ def tensor_plan_of(data: Mapping[str, object]) -> TensorPlan:
             "reason": str(reason),
             "fingerprint": str(name),
         }:
-            return Computed(file, tier, reason, name)
+            return Computed(places.get(file, file), tier, reason, name)
     raise ValueError(f"no plan of a tensor: {str(data)[:200]}")
 
 
@@ -194,7 +196,7 @@ class Plan:
         """The view "flat" if only a vector made sense for some tensor, else "own"."""
         return max((p.view for p in self.tensors.values()), key=VIEWS.index, default="own")
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> PackedPlan:
         """Return the plan as JSON for a worker; a plan that tensors share is written once.
 
         Its updates that torch computes must be computed.
@@ -204,23 +206,24 @@ class Plan:
             assert isinstance(plan, (Fused, Computed)), f"a {plan.tier} plan is not computed yet"
             distinct[id(plan)] = plan
         position = {key: i for i, key in enumerate(distinct)}
-        return json.dumps(
-            {
-                "plans": [plan.to_json() for plan in distinct.values()],
-                "tensors": {name: position[id(plan)] for name, plan in self.tensors.items()},
-                "fingerprint": self.fingerprint,
-            }
-        ).encode()
+        data = {
+            "plans": [plan.to_json() for plan in distinct.values()],
+            "tensors": {name: position[id(plan)] for name, plan in self.tensors.items()},
+            "fingerprint": self.fingerprint,
+        }
+        files = {plan.file: None for plan in distinct.values() if isinstance(plan, Computed)}
+        return PackedPlan(json.dumps(data).encode(), files)
 
     @staticmethod
-    def from_bytes(data: bytes) -> Plan:
+    def from_bytes(data: bytes, places: Mapping[str, str] | None = None) -> Plan:
         """Return the plan that `to_bytes` wrote, verified again.
 
+        `places` says where files lie on this machine, by their names in the plan; None: there.
         ValueError or GraphError for bytes that are no plan.
         """
         try:
             fields = json.loads(data)
-            plans = dict(enumerate(map(tensor_plan_of, fields["plans"])))
+            plans = {i: tensor_plan_of(one, places or {}) for i, one in enumerate(fields["plans"])}
             tensors = {name: plans[i] for name, i in fields["tensors"].items()}
             return Plan(tensors, str(fields["fingerprint"]))
         except MISSHAPEN as error:

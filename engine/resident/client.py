@@ -15,7 +15,8 @@ from threading import Lock
 from types import TracebackType
 
 from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerBug
-from .calls import Calls
+from ..plans.packed import files_of
+from .calls import Calls, Line
 from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
 from .process import WorkerProcess
 
@@ -54,8 +55,8 @@ class Client:
     opened), Rejected (a plan) or RuntimeError (a bug in the worker, with its traceback).
     """
 
-    def __init__(self, process: WorkerProcess, stall_s: float) -> None:
-        self._process, self._calls = process, Calls(process, stall_s)
+    def __init__(self, line: Line, stall_s: float) -> None:
+        self._line, self._calls = line, Calls(line, stall_s)
         self._holding, self._models = Lock(), set[str]()
         # What answers, with its version, and how it is asked; known once a model is open.
         self.engine = self.decoding = ""
@@ -188,10 +189,15 @@ class Client:
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
+        files: Sequence[str] = (),
     ) -> list[Completion]:
-        """Answer the prompts by a model that holds the weights of this folder; a seed for each prompt."""
+        """Answer the prompts by a model that holds the weights of this folder; a seed for each prompt.
+
+        `files` are those of the folder, where it is this machine's alone.
+        """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "seeds": list(seeds)}
-        found = self._call("sample", key=key, folder=folder, **words)
+        params = {"key": key, "folder": folder, **words}
+        found = value_of(self._calls.make("sample", params, files=files))
         return [Completion(**one) for one in found["completions"]]
 
     def score(
@@ -202,13 +208,13 @@ class Client:
         Returns the live weights' fingerprint, the answers, and the seconds that both took.
         """
         words = {"key": key, "prompts": list(prompts), "sampling": sampling.to_json()}
-        reply = self._calls.make("score", words, plan)
+        reply = self._calls.make("score", words, plan, files=files_of(plan))
         found = value_of(reply)
         answers = [Completion(**one) for one in found["completions"]]
         return found["weights_fingerprint"], answers, Times(**reply["times"])
 
     def _call(self, method: str, plan: bytes = b"", **params: object) -> Json:
-        return value_of(self._calls.make(method, params, plan))
+        return value_of(self._calls.make(method, params, plan, files=files_of(plan)))
 
     # ---- its life
 
@@ -223,21 +229,26 @@ class Client:
         return self._calls.num_made
 
     @property
+    def node(self) -> str:
+        """The name of the worker's machine; none for this one."""
+        return self._line.node
+
+    @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._line.pid
 
     @property
     def is_alive(self) -> bool:
         """Whether its process runs, as far as can be told without a call."""
-        return self._process.is_alive
+        return self._line.is_alive
 
     def kill(self) -> None:
         """Kill the worker's process, without waiting for its end."""
-        self._process.kill()
+        self._line.kill()
 
     def stop(self) -> None:
         """End the worker's process."""
-        self._process.stop()
+        self._line.stop()
 
     def __enter__(self) -> Client:
         return self

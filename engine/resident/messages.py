@@ -8,6 +8,8 @@ from typing import Any
 
 # An object in a message. Whoever reads it checks its fields.
 Json = dict[str, Any]
+# Key of a request: where files and folders lie on the worker's machine, by the names in the request.
+PLACES = "places"
 
 
 @dataclass(frozen=True)

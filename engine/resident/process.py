@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import EngineGone, WorkerLost
@@ -53,6 +53,11 @@ class WorkerProcess:
         self._wire, self._is_lost = Wire(ours), False
 
     @property
+    def node(self) -> str:
+        """No name: it is on this machine."""
+        return ""
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -60,8 +65,8 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         return not self._is_lost and self._process.poll() is None
 
-    def send(self, header: Json, payload: bytes = b"") -> None:
-        """Send a message.
+    def send(self, header: Json, payload: bytes = b"", files: Sequence[str] = ()) -> None:
+        """Send a message. The files that it names are on this machine, as the process is.
 
         No error is raised where the worker is gone: the call whose turn it was learns it from
         `receive`.

@@ -30,7 +30,7 @@ from ..weights.selection import Selection
 from .channel import Channel
 from .engine import LiveEngine
 from .holding import Holding, target_of
-from .messages import EngineSettings, Json, Sampling
+from .messages import PLACES, EngineSettings, Json, Sampling
 from .model import Model, load_into
 from .placement import first_line
 from .runnable import check_runnable
@@ -54,6 +54,8 @@ class Worker:
         self.banks: dict[str, Holding] = {}
         # The folder whose weights a model was loaded with last.
         self.loaded: dict[str, str] = {}
+        # Where files and folders lie on this machine, by the names that the present call has for them.
+        self.places: dict[str, str] = {}
         # Seconds that the present call has spent on swaps.
         self.swap_s = 0.0
 
@@ -111,7 +113,7 @@ class Worker:
         began, model = time.perf_counter(), self.models[key]
         self.loaded.pop(key, None)
         try:
-            why = self._apply(model, self.banks[key], Plan.from_bytes(plan))
+            why = self._apply(model, self.banks[key], Plan.from_bytes(plan, self.places))
             self.banks[key].bank.selection.check_unchanged()
             if why:
                 raise Rejected(why)
@@ -146,6 +148,7 @@ class Worker:
         self, key: str, folder: str, prompts: list[str], sampling: Json, seeds: list[int]
     ) -> Json:
         """Do `load_weights`, where others are loaded, and `generate` in one call."""
+        folder = self.places.get(folder, folder)
         if self.loaded.get(key) != folder:
             self.load_weights(key, folder)
         return self.generate(key, prompts, sampling, seeds, False)
@@ -221,6 +224,7 @@ def thread_counts() -> list[int]:
 def reply_to(worker: Worker, request: Json, payload: bytes) -> Json:
     """Carry out a request and return its reply. It never raises: what went wrong is data."""
     began, worker.swap_s = time.perf_counter(), 0.0
+    worker.places = request.get(PLACES, {})
     said = outcome_of(worker, request, payload)
     times = {"busy_s": time.perf_counter() - began, "swap_s": worker.swap_s}
     return {"id": request["id"], "times": times, **said}

@@ -21,6 +21,7 @@ from selfdev_engine.engine.plans.cells import (
     sizes_in,
     values_in,
 )
+from selfdev_engine.engine.plans.packed import files_of
 from selfdev_engine.engine.plans.plan import Computed, Eager, Hybrid, Plan
 from selfdev_engine.engine.plans.planner import Planner
 from selfdev_engine.engine.plans.updates import Updates
@@ -274,6 +275,16 @@ def test_a_worker_gets_no_graph_of_torch_s(planner, tmp_path):
     sent = found.to_bytes()
     assert b"aten" not in sent.replace(found.reason.encode(), b"")
     assert all(isinstance(one, Computed) for one in Plan.from_bytes(sent).tensors.values())
+
+
+def test_a_plan_names_its_files_and_finds_them_on_another_machine(planner, tmp_path):
+    found = computed(planner, SVD, tmp_path)
+    assert isinstance(found, Plan)
+    sent, (file,) = found.to_bytes(), map(str, tmp_path.iterdir())
+    assert files_of(sent) == (file,) and files_of(bytes(sent)) == ()
+    for places, there in (({}, file), ({file: "/there/u"}, "/there/u")):
+        read = Plan.from_bytes(sent, places).tensors.values()
+        assert {one.file for one in read if isinstance(one, Computed)} == {there}
 
 
 def test_files_of_a_run_that_was_killed_are_removed(planner, tmp_path):
