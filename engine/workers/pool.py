@@ -92,11 +92,14 @@ class Pool(Generic[W]):
                     self._do(seat, worker, job)
 
     def _did_not_open(self, seat: Seat[W], error: Exception) -> None:
-        """Note it. Where the seat is given up others do its jobs; after the last one nobody can."""
+        """Note it. Where the seat is given up others do its jobs; after the last one nobody can.
+
+        Others open now in any case: the next worker here may have no place before one of them has ended.
+        """
         if not isinstance(error, EngineGone):
             self._note("", seat, error)
+        self._first_is_open.set()
         if seat.is_given_up:
-            self._first_is_open.set()
             self._jobs.wake()
         if all(other.is_given_up for other in self._seats):
             self._break(error)

@@ -117,6 +117,22 @@ def test_the_first_worker_opens_alone(pools):
     assert sorted(begun) == [0, 1, 2]
 
 
+def test_others_open_after_the_first_worker_was_lost_while_it_opened(pools):
+    """Its seat's next worker may have no place before another one ends, as in a cluster."""
+    may_open, begun = Event(), Event()
+
+    def opens(worker):
+        if worker.number == 0 and begun.is_set():
+            may_open.wait(LIMIT_S)
+        elif worker.number == 0:
+            begun.set()
+            worker.die()
+
+    pool, _ = pools(2, opens=opens)
+    assert pool.submit("a", lambda worker: worker.number).result(LIMIT_S) == 1
+    may_open.set()
+
+
 @pytest.mark.parametrize("fault", [lambda w: w.die(), lambda w: raise_bug()])
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 def test_a_job_that_fails_once_is_done_by_another_worker(pools, fault, num_workers):
