@@ -90,6 +90,10 @@ class Client:
             if key not in self._models:
                 self.open_model(key, folder)
 
+    def open_contents(self, places: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Read models where the worker is, and return digests of their files (`model_parts`)."""
+        return self._call("open_contents", places=dict(places))
+
     def open_bank(
         self,
         base: str,
@@ -190,14 +194,19 @@ class Client:
         sampling: Sampling,
         seeds: Sequence[int],
         files: Sequence[str] = (),
+        fingerprint: str | None = None,
     ) -> list[Completion]:
         """Answer the prompts by a model that holds the weights of this folder; a seed for each prompt.
 
-        `files` are those of the folder, where it is this machine's alone.
+        `files` are those of the folder, where it is this machine's alone. UsageError where the weights
+        have another fingerprint, if one is given.
         """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "seeds": list(seeds)}
         params = {"key": key, "folder": folder, **words}
         found = value_of(self._calls.make("sample", params, files=files))
+        if fingerprint not in (None, found["weights_fingerprint"]):
+            where = f"node {self.node}" if self.node else "the worker"
+            raise UsageError(f"{folder}: {where} found other weights there than the driver")
         return [Completion(**one) for one in found["completions"]]
 
     def score(

@@ -26,6 +26,7 @@ from ..plans.backends import open_backend
 from ..plans.plan import Plan
 from ..sandbox.guard import die_with_parent
 from ..weights.checkpoint import Checkpoint
+from ..weights.contents import model_parts
 from ..weights.selection import Selection
 from .channel import Channel
 from .engine import LiveEngine
@@ -54,9 +55,8 @@ class Worker:
         self.banks: dict[str, Holding] = {}
         # The folder whose weights a model was loaded with last.
         self.loaded: dict[str, str] = {}
-        # Where files and folders lie on this machine, by the names that the present call has for them.
+        # The present call's: where files and folders lie here, by its names; seconds spent on swaps.
         self.places: dict[str, str] = {}
-        # Seconds that the present call has spent on swaps.
         self.swap_s = 0.0
 
     def open_model(self, key: str, folder: str) -> Json:
@@ -70,6 +70,10 @@ class Worker:
         self.models[key], self.loaded[key] = model, str(checkpoint.folder)
         about = {"engine": engine.name, "decoding": engine.decoding}
         return {"weights_fingerprint": model.fingerprint, **about}
+
+    def open_contents(self, places: dict[str, str]) -> Json:
+        """Read models, and return digests of what decides their answers."""
+        return {role: model_parts(place) for role, place in places.items()}
 
     def open_bank(
         self, key: str, base: str, experts: dict[str, str], include: str, backend: str, **room: Any
@@ -89,20 +93,18 @@ class Worker:
         def answer(threads: int, count: int) -> None:
             self.set_threads(threads)
             engine.generate(prompts[:count], chosen, None, self.channel.progress)
-            # Otherwise the next trial would find its prompts in the cache.
-            engine.reset()
+            engine.reset()  # else the next trial would find its prompts in the cache
 
         counts = thread_counts()
         seconds = try_out(counts, answer) if len(counts) > 1 else {counts[0]: [0.0]}
         threads, tried = choose(seconds), {str(n): median(found) for n, found in seconds.items()}
         self.set_threads(threads)
-        print(f"{threads} threads; median seconds of the trials by threads: {tried}", flush=True)
+        print(f"{threads} threads; median seconds by threads: {tried}", flush=True)
         return {"threads": threads, "seconds": tried}
 
     def set_threads(self, threads: int) -> Json:
         """Set the number of threads that all models answer with from now on."""
-        # vLLM puts a warning in place of torch.set_num_threads.
-        torch._C.set_num_threads(threads)
+        torch._C.set_num_threads(threads)  # vLLM puts a warning in place of torch.set_num_threads
         return {}
 
     def apply(self, key: str, plan: bytes) -> Json:
@@ -125,14 +127,13 @@ class Worker:
 
     def _apply(self, model: Model, held: Holding, plan: Plan) -> Rejection | None:
         """Merge the plan's tensors and restore all others; `timeout` after `apply_limit_s`."""
-        limit_s = self.settings.apply_limit_s
-        deadline = time.monotonic() + limit_s
+        limit_s, began = self.settings.apply_limit_s, time.monotonic()
         for sets in held.batches(plan):
             names = [tensors.name for tensors in sets]
             merge = partial(merge_tensors, plan.tensors, sets, held.bank, held.backend)
             if why := model.merge(names, merge):
                 return why
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > limit_s:
                 limit = f"applying it took more than {limit_s:g} s"
                 return Rejection("timeout", f"{limit}; {names[-1]} was reached")
         # Put back what an earlier plan changed and this one does not.
@@ -151,7 +152,8 @@ class Worker:
         folder = self.places.get(folder, folder)
         if self.loaded.get(key) != folder:
             self.load_weights(key, folder)
-        return self.generate(key, prompts, sampling, seeds, False)
+        prints = {"weights_fingerprint": self.models[key].fingerprint}
+        return prints | self.generate(key, prompts, sampling, seeds, False)
 
     def restore(self, key: str) -> Json:
         """Put the base back, and return its fingerprint."""

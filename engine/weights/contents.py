@@ -64,6 +64,12 @@ def companion_digests(folder: Path, names: tuple[str, ...] = COMPANIONS) -> dict
     }
 
 
+def model_parts(place: str) -> dict[str, str]:
+    """Return digests of all that decides what a model answers: its small files, and all its tensors."""
+    checkpoint = Checkpoint.open(place)
+    return companion_digests(checkpoint.folder) | {"weights": contents_fingerprint(checkpoint)}
+
+
 def text_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 

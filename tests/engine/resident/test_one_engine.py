@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file, save_file
+from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.alike import are_alike
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
@@ -35,7 +36,12 @@ def test_the_base_is_back_after_samples_and_scores_do_not_change(small_models, w
         prints = client.open_model("target", base)
         first, answers, _ = client.score(b"", PROMPTS, Sampling(4))
         drawn = client.sample("target", str(writer), PROMPTS, DRAWS, seeds)
-        assert client.fingerprint("target") == folder_fingerprint(writer) != prints
+        there = folder_fingerprint(writer)
+        assert client.fingerprint("target") == there != prints
+        told = ("target", str(writer), PROMPTS, DRAWS, seeds, ())
+        assert client.sample(*told, fingerprint=there) == drawn
+        with pytest.raises(UsageError, match="found other weights there than the driver"):
+            client.sample(*told, fingerprint=prints)
         assert client.sample("target", str(writer), PROMPTS, DRAWS, seeds) == drawn
         again, same, _ = client.score(b"", PROMPTS, Sampling(4))
         assert (again, same) == (first, answers) and again == prints
