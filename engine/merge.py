@@ -16,7 +16,8 @@ from pathlib import Path
 from .errors import Rejected, Rejection
 from .output.card import model_card
 from .output.companions import Companions
-from .output.folder import check_out, put_in_place, scratch_beside, write_marker
+from .output.folder import check_out, put_in_place, scratch_beside
+from .output.owned import write_marker
 from .output.read_back import read_back
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend

@@ -18,13 +18,11 @@ from ..weights.companion_files import PARSED, check_json
 from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER, INDEX
 from ..weights.locate import hub_blobs
-from .folder import MARKER
+from .owned import MARKER, TEMPLATES
 
 # Suffixes of weights in any format, which are written tensor by tensor.
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".pkl"}
 WEIGHTS |= {".onnx"}
-# The one folder that transformers reads.
-TEMPLATES = "additional_chat_templates"
 # Files that are written anew for the merged model.
 OWN = ("README.md", MARKER, INDEX)
 

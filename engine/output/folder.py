@@ -1,8 +1,7 @@
 """Makes the folder of a merged model: its place is checked first, and it is renamed there last.
 
 Files are written in a temporary folder beside that place. What is there already is replaced only with
---overwrite, and only where it is a model: a folder that this program made, or one that holds nothing
-but files of a model.
+--overwrite, and only where nothing but a model is there (owned.py).
 """
 
 from __future__ import annotations
@@ -10,35 +9,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import glob
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
 
 from ..errors import UsageError
 from ..weights.selection import Selection
 from .claim import one_writer
+from .owned import SCRATCH, check_place_for, foreign_in_model
 
-MARKER = "selfdev-engine.json"  # says that this program made the folder
-MADE_BY = "selfdev-engine"
-CARD_LINE = "Made by selfdev-engine: a merge program"  # in the card; older versions have no marker
-# Parts of names beside the folder.
-SCRATCH, LOCK = ".selfdev-scratch-", ".selfdev-lock"
-CARD_BYTES = 1 << 16
-# Files of a model's folder, and one folder.
-MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json"),
-    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
-    *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
-    *("merges.txt", "spiece.model", "sentencepiece.*", "*.tiktoken", "chat_template.*"),
-    *("preprocessor_config.json", "processor_config.json", "additional_chat_templates"),
-    *("README.md", "LICENSE*", "NOTICE*", ".gitattributes", MARKER),
-)
+LOCK = ".selfdev-lock"  # part of the name of a lock beside the folder
 # A folder: its device and its number there.
 Identity = tuple[int, int]
 
@@ -61,19 +45,17 @@ def check_out(
         raise UsageError(f"--out {out}: is a file")
     for what, path in inputs_of(selection, others or {}):
         check_apart(f"--out {out}", place, what, path)
+    check_place_for(f"--out {out}", place)
     with cannot_write(out):
         check_writable(place.parent)
         check_room(out, place.parent, sum(file.stat().st_size for file in selection.base.files))
-    if place.is_dir() and os.path.ismount(place):
-        raise UsageError(f"--out {out}: is a mount point, which cannot appear whole; add a name")
     if (there := identity(place)) is None:
         return None
     if not overwrite:
         raise UsageError(f"--out {out}: holds files already; give --overwrite to replace them")
-    if strange := not_of_a_model(place):
+    if strange := foreign_in_model(place):
         raise UsageError(
-            f"--out {out}: holds {strange}, so it is no model folder and is not replaced; "
-            "name another folder"
+            f"--out {out}: holds {strange}, so it is not replaced: move that away, or name another folder"
         )
     return there
 
@@ -106,37 +88,6 @@ def identity(place: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def not_of_a_model(folder: Path) -> str:
-    """Return the first name that no model folder has, or "" where this program made the folder."""
-    if is_ours(folder):
-        return ""
-    names = sorted(path.name for path in folder.iterdir())
-    strange = [n for n in names if not any(fnmatch(n, known) for known in MODEL_FILES)]
-    if not strange and not any(fnmatch(n, "*.safetensors") or n == "config.json" for n in names):
-        strange = names
-    return strange[0] if strange else ""
-
-
-def is_ours(folder: Path) -> bool:
-    """Tell whether this program wrote a merged model there."""
-    try:
-        with (folder / MARKER).open("rb") as file:
-            found = json.loads(file.read(CARD_BYTES))
-        if str(found["made_by"]).startswith(MADE_BY):
-            return True
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    try:
-        with (folder / "README.md").open("rb") as file:
-            return CARD_LINE.encode() in file.read(CARD_BYTES)
-    except OSError:
-        return False
-
-
-def write_marker(folder: Path, facts: Mapping[str, object]) -> None:
-    (folder / MARKER).write_text(json.dumps({"made_by": MADE_BY, **facts}, indent=1) + "\n")
 
 
 @contextmanager
@@ -209,8 +160,11 @@ def put_in_place(fresh: Path, out: Path, replaced: Identity | None) -> None:
     try:
         if there is None:
             fresh.rename(place)
-        elif there == replaced and not not_of_a_model(place):
+        elif there == replaced and not foreign_in_model(place):
             exchange(fresh, place)
+            if fresh.is_dir() and foreign_in_model(fresh):  # it appeared in the last moment
+                exchange(fresh, place)
+                raise FileExistsError(errno.EEXIST, "changed meanwhile")
         else:
             raise FileExistsError(errno.EEXIST, "appeared meanwhile")
     except OSError as error:

@@ -18,15 +18,16 @@ import yaml
 from ..errors import UsageError
 from ..output.claim import check_free
 from ..output.folder import check_writable, real
+from ..output.owned import CONFIG
 from ..records.candidate import BASE, Candidate, clean
 from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
 from .place import (
-    CONFIG,
     DATABASE,
     LOCK,
     check_ours,
+    check_replaceable,
     claimed,
     forget_old,
     naming_run,
@@ -94,8 +95,10 @@ def check_earlier(
     folder: Path, wanted: Settings, existing: Existing, complete: Callable[[Settings], Settings]
 ) -> None:
     """Raise UsageError where the run that is there is in the way, or is another one."""
-    if not holds_run(real(folder)) or existing == "replace":
+    if not holds_run(place := real(folder)):
         return
+    if existing == "replace":
+        return check_replaceable(place)
     if existing == "refuse":
         raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
     found = read_config(folder)

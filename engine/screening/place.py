@@ -16,12 +16,18 @@ from pathlib import Path
 from ..errors import UsageError
 from ..output.claim import one_writer
 from ..output.folder import check_apart, real
+from ..output.owned import (
+    ASIDE,
+    DATABASE,
+    RUN_LOCK,
+    check_not_inside,
+    check_place_for,
+    foreign_in_run,
+)
 from ..records.database import connect_to_read
 from ..weights.checkpoint import Checkpoint
 
-CONFIG, DATABASE, LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
-# Part of an old run's name, until the new run has begun.
-ASIDE = ".selfdev-replaced-"
+LOCK = RUN_LOCK
 TABLES = ("candidates", "scores", "settings")
 
 
@@ -48,14 +54,24 @@ def claimed(folder: Path) -> Iterator[None]:
 
 def check_ours(folder: Path) -> None:
     """UsageError unless the folder is absent, empty, or a run."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise UsageError(f"--run {folder}: is a file; a run is a folder")
-    if any(folder.iterdir()) and not is_run(folder):
+    if not folder.exists() or not any(folder.iterdir()):
+        check_not_inside(f"--run {folder}", folder)
+    elif not is_run(folder):
         raise UsageError(
             f"--run {folder}: holds files, but no run ({DATABASE}): it is not replaced or added to; "
             "name another folder"
+        )
+
+
+def check_replaceable(folder: Path) -> None:
+    """UsageError where a run cannot be deleted for a new one, since more than the run is in its folder."""
+    check_place_for(f"--run {folder}", folder)
+    if strange := foreign_in_run(folder):
+        raise UsageError(
+            f"--run {folder}: holds {strange}, so it is not replaced: move that away, or name another "
+            "folder"
         )
 
 

@@ -26,7 +26,8 @@ from typing import Any
 
 from ...engine.errors import EngineError, MissingExtra, UsageError
 from ...engine.output.claim import one_writer
-from ...engine.output.folder import LOCK, SCRATCH, real
+from ...engine.output.folder import LOCK, real
+from ...engine.output.owned import SCRATCH, check_place_for
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
@@ -61,6 +62,7 @@ def make_zoo(
 
         packaged_gguf()
     folder = real(folder)
+    check_place_for(str(folder), folder)
     fresh = folder.parent / f".{folder.name}{SCRATCH}{os.getpid()}"
     with ExitStack() as stack:
         try:

@@ -102,13 +102,16 @@ def test_a_nan_of_the_program_is_a_rejection(models):
 
 
 def test_what_is_there_is_kept_unless_overwrite_is_given(models):
+    """And what others put beside it is never deleted."""
     merge(models)
-    (models / "out" / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="overwrite"):
         merge(models)
-    assert (models / "out" / "mine.txt").exists()
+    (models / "out" / "mine.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"holds mine\.txt, which no merge wrote"):
+        merge(models, overwrite=True)
+    assert (models / "out" / "mine.txt").read_text() == "precious"
+    (models / "out" / "mine.txt").unlink()
     merge(models, overwrite=True)
-    assert not (models / "out" / "mine.txt").exists()
     assert json.loads((models / "out" / "config.json").read_text()) == {"model_type": "none"}
 
 

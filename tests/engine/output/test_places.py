@@ -17,13 +17,12 @@ from selfdev_engine.engine.evaluate import is_log
 from selfdev_engine.engine.output.claim import check_free, one_writer
 from selfdev_engine.engine.output.file import write_file
 from selfdev_engine.engine.output.folder import (
-    CARD_LINE,
     check_out,
     exchange,
     put_in_place,
     scratch_beside,
-    write_marker,
 )
+from selfdev_engine.engine.output.owned import MARKER, write_marker
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import open_folder
 from selfdev_engine.engine.screening.place import check_inputs_apart
@@ -127,21 +126,134 @@ def test_a_disk_without_room_is_said_before_anything_is_merged(tmp_path, selecti
                 check_out(tmp_path / "out", selection, False)
 
 
-@pytest.mark.parametrize("strange", ["notes.txt", ".git", "thesis.json", "run.db", "model.py"])
-def test_what_is_no_model_is_not_replaced(tmp_path, selection, strange):
+def put(name: str, text: str = "mine"):
+    def change(out: Path) -> None:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(text)
+
+    return change
+
+
+STRANGE = {
+    name: (put(name), f"holds {name}, which no")
+    for name in ("notes.txt", ".git", "thesis.json", "run.db", "model.py", "additional_chat_templates/x.py")
+}  # fmt: skip
+STRANGE |= {
+    "a folder named as a file of models": (put("config.json.d/x"), r"holds config\.json\.d/x"),
+    "an empty folder": (lambda out: (out / "plots").mkdir(), "holds plots, which no"),
+    "a link to a folder": (lambda out: (out / "data").symlink_to("/tmp"), "holds data, which no"),
+    "a name that forges a line": (put("a\nb"), r"holds a\\nb, which no"),
+}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_is_no_model_is_not_replaced(tmp_path, selection, name, marked):
+    """Neither in a model of others, nor in one that this program merged before."""
+    change, says = STRANGE[name]
     out = model_folder(tmp_path / "out")
+    if marked:
+        write_marker(out, {"program": "p"})
     assert check_out(out, selection, True) is not None
-    (out / strange).write_text("mine")
-    with pytest.raises(UsageError, match=f"holds {strange}, so it is no model folder"):
+    change(out)
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UsageError, match=says):
         check_out(out, selection, True)
-    (out / "README.md").write_text(f"# A merged model\n\n{CARD_LINE} applied")
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_file_that_was_worked_on_since_is_not_replaced(tmp_path, selection):
+    """Also one with a name that models have: a model card, or a template."""
+    out = model_folder(tmp_path / "out", "README.md")
+    write_marker(out, {})
+    (out / "README.md").write_text("my measurements")
+    with pytest.raises(UsageError, match=r"README\.md, which was changed since it was merged"):
+        check_out(out, selection, True)
+    (out / "README.md").unlink()
     assert check_out(out, selection, True) is not None
+    put("chat_template.jinja")(out)
+    with pytest.raises(UsageError, match=r"chat_template\.jinja, which no merge wrote"):
+        check_out(out, selection, True)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '{"made_by": "selfdev-engine 0.1"}', "\0"])
+def test_an_older_or_damaged_marker_lists_nothing(tmp_path, selection, text):
+    out = model_folder(tmp_path / "out")
+    (out / MARKER).write_text(text)
+    assert check_out(out, selection, True) is not None
+    put("notes.txt")(out)
+    with pytest.raises(UsageError, match=r"holds notes\.txt, which no model folder has"):
+        check_out(out, selection, True)
+
+
+# ---- where nothing can be made
+
+
+def run_folder(place: Path) -> Path:
+    opened(place)
+    return place
+
+
+@pytest.mark.parametrize("name", [".", "..", "../..", "here/../.", "link"])
+def test_the_present_folder_stays(tmp_path, selection, monkeypatch, name):
+    inner = tmp_path / "a" / "b" / "c"
+    inner.mkdir(parents=True)
+    (inner / "here").mkdir()
+    (inner / "here").rmdir()
+    monkeypatch.chdir(inner)
+    if name == "link":
+        (tmp_path / "link").symlink_to(inner)
+        name = str(tmp_path / "link")
+    with pytest.raises(UsageError, match="is the present folder, or holds it"):
+        check_out(Path(name), selection, True)
+
+
+def test_a_run_that_is_the_present_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(run_folder(tmp_path / "run"))
+    opened(Path("."))
+    with pytest.raises(UsageError, match="is the present folder"):
+        opened(Path("."), "replace")
+    assert seed_of(tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize("name", ["best", "scratch/best", "generators/2/out", "."])
+def test_a_result_in_a_run_or_in_another_result_is_refused(tmp_path, selection, name):
+    """Both are deleted by --overwrite, and a run clears its scratch folder."""
+    run, merged = run_folder(tmp_path / "run"), model_folder(tmp_path / "merged")
+    write_marker(merged, {})
+    for place, says in ((run, "lies in the folder of a run"), (merged, "lies in a merged model")):
+        if name != ".":
+            with pytest.raises(UsageError, match=says):
+                check_out(place / name, selection, True)
+            with pytest.raises(UsageError, match=says):
+                opened(place / name)
+    for place in (".x.selfdev-scratch-1/out", ".run.selfdev-replaced-1"):
+        with pytest.raises(UsageError, match=r"names? of folders that are deleted"):
+            check_out(tmp_path / place, selection, True)
+
+
+def test_what_others_put_into_a_run_is_not_deleted_with_it(tmp_path):
+    run = run_folder(tmp_path / "run")
+    for name in ("samples.jsonl", "report.html", "engine.log", "config.yaml.77", "run.db-wal"):
+        put(name)(run)
+    put("scratch/updates-ab.safetensors")(run)
+    for name in ("2/model.safetensors", "3.partial/x", "4.log"):
+        put(f"generators/{name}")(run / ".") if "/" not in name else None
+    opened(run, "replace", seed=1)
+    for name in ("thesis.tex", "scratch/plot.png", "generators/notes", "best/model.safetensors"):
+        put(name)(run)
+        with pytest.raises(UsageError, match=f"holds {name}, which no run wrote"):
+            opened(run, "replace", seed=2)
+        assert (run / name).read_text() == "mine" and seed_of(run) == 1
+        (run / name).unlink()
+        if name.startswith("best"):
+            (run / "best").rmdir()
 
 
 def test_a_readme_alone_is_no_model(tmp_path, selection):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "README.md").write_text("my project")
-    with pytest.raises(UsageError, match=r"holds README\.md"):
+    with pytest.raises(UsageError, match=r"holds README.md"):
         check_out(tmp_path / "out", selection, True)
 
 
