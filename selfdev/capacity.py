@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..engine.errors import UsageError
 from ..engine.resident.alike import are_alike
 from ..engine.screening.room import demand_of
 from ..engine.weights.capacity import Models, Training, plan_capacity
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.durations import Amounts, Assumed, estimate
 from ..engine.weights.locate import here
-from ..engine.weights.machine import GIB, machine_for
+from ..engine.weights.machine import GIB, Machine, machine_for
 from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
 
 # Assumed of a prompt and a program.
@@ -41,6 +42,7 @@ class Request:
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
     assumed: Assumed = field(default_factory=Assumed)
+    workers: int | None = None  # None: one on each card, or one
 
 
 def plan_of(request: Request) -> dict[str, Any]:
@@ -49,9 +51,11 @@ def plan_of(request: Request) -> dict[str, Any]:
     UsageError where something cannot fit.
     """
     notes: list[str] = []
+    machine = machine_for(request.gpus, request.folder)
+    count = num_workers(request, machine)
     base = shapes_at(request.base)
     if base is None:
-        return {"notes": [unknown("base", request.base)]}
+        return {"workers": count, "notes": [unknown("base", request.base)]}
     models = models_of(request, base, notes)
     demand = demand_of(
         base,
@@ -60,8 +64,8 @@ def plan_of(request: Request) -> dict[str, Any]:
         request.memory_bytes,
         request.gpu_memory_bytes,
         request.training,
+        request.workers,
     )
-    machine = machine_for(request.gpus, request.folder)
     capacity = plan_capacity(models, machine, demand)
     if capacity.sequences is None:
         notes.append(
@@ -71,7 +75,17 @@ def plan_of(request: Request) -> dict[str, Any]:
     times = estimate(models, machine, capacity, request.amounts, request.assumed)
     if not machine.gpus:
         notes.append("no card: nothing is assumed of its speed, so seconds are not known")
-    return {**capacity.to_json(), **(times.to_json() if times else {}), "notes": notes}
+    planned = {**capacity.to_json(), **(times.to_json() if times else {}), "notes": notes}
+    return {"workers": count, **planned}
+
+
+def num_workers(request: Request, machine: Machine) -> int:
+    """Return the number of engines at a time. UsageError where the machine has fewer cards."""
+    cards = len(machine.gpus)
+    if request.workers and cards and request.workers > cards:
+        which = "this machine" if request.gpus is None else f"--gpus {request.gpus}"
+        raise UsageError(f"--workers {request.workers}: each takes a GPU, and {which} has {cards}")
+    return request.workers or max(1, cards)
 
 
 def models_of(request: Request, base: ModelShapes, notes: list[str]) -> Models:

@@ -104,6 +104,7 @@ def run_request(
         max_model_len=screening.max_model_len,
         memory_bytes=screening.memory_bytes,
         gpu_memory_bytes=screening.gpu_memory_bytes,
+        workers=None if config.cluster.workers == "auto" else config.cluster.workers,
     )
 
 

@@ -10,24 +10,20 @@ from ..engine.errors import UsageError
 from ..engine.output.folder import real
 from ..engine.records.inputs import Input
 from ..engine.resident.alike import are_alike
-from ..engine.resident.client import check_engine
 from ..engine.sandbox.layers import check_layers
 from ..engine.screening.folder import DATABASE, Existing, check_place, holds_run
 from ..engine.screening.identity import check_existing, inputs_of, model_input
 from ..engine.screening.inputs import (
-    check_backend,
+    check_inputs,
     check_model,
-    check_models,
-    check_task,
-    check_workers,
     default_workers,
+    models_are_here,
     open_selection,
     open_task,
     places_read,
 )
 from ..engine.screening.place import asides, check_inputs_apart
 from ..engine.screening.settings import ScreenSettings
-from ..engine.tasks.load import PUBLISHED
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.contents import CHAT_COMPANIONS, COMPANIONS, text_digest
 from ..engine.weights.locate import here
@@ -60,11 +56,13 @@ def prepare_run(
     accept_engine: bool = False,
     also_read: Mapping[str, Path] | None = None,
     offline: bool = False,
+    elsewhere: bool = False,
 ) -> RunRequest:
     """Check all that can be known before an engine is up. UsageError for what is wrong.
 
     `also_read` are inputs that the config does not name; a key says what the input is. With `offline`
-    nothing is downloaded, and what only a download would show is not checked.
+    nothing is downloaded, and what only a download would show is not checked. With `elsewhere` the run
+    is for another machine.
     """
     if memory_bytes is None:
         memory_bytes = parse_bytes(config.engine.memory, "engine.memory")
@@ -74,7 +72,7 @@ def prepare_run(
     screening = screen_settings(config, bounds, data, unsafe_sandbox, accept_engine)
     existing = existing_of(folder, resume, overwrite)
     check_place(folder, config.model_dump(mode="json"), existing, completed)
-    check_run_inputs(config, screening, offline)
+    check_run_inputs(config, screening, offline, elsewhere)
     places = [config.base, *config.experts.values(), config.generator_place]
     if not offline or all(map(here, places)):
         read = {**places_read(screening), **own_places(config), **(also_read or {})}
@@ -94,20 +92,13 @@ def existing_of(folder: Path, resume: bool, overwrite: bool) -> Existing:
     return "resume" if resume else "replace" if overwrite else "refuse"
 
 
-def check_run_inputs(config: RunConfig, settings: ScreenSettings, offline: bool = False) -> None:
+def check_run_inputs(
+    config: RunConfig, settings: ScreenSettings, offline: bool = False, elsewhere: bool = False
+) -> None:
     """UsageError for what extras, engine, models, task, backend, memory or prompt are wrong."""
     check_extra()
-    check_backend(settings.backend)
-    check_engine(settings.engine)
-    are_here = [here(place) is not None for place in (config.base, *config.experts.values())]
-    if not offline or all(are_here):
-        writer = writer_of(config)
-        check_models(settings, writer)
-        if not offline:
-            check_workers(settings, writer)
-    on_hub = config.task in PUBLISHED and settings.data is None
-    if not (offline and on_hub):
-        check_task(settings)
+    are_here = not offline or models_are_here(settings)
+    check_inputs(settings, writer_of(config) if are_here else None, offline, elsewhere)
     if not offline or here(config.generator_place):
         generator = Checkpoint.open(config.generator_place)
         check_model(generator, settings)

@@ -15,10 +15,11 @@ from ..resident.client import check_engine, choose_engine
 from ..resident.runnable import check_runnable
 from ..resident.sizes import cache_bytes
 from ..tasks.jsonl import is_yaml, read_task_file
-from ..tasks.load import load_task, path_of
+from ..tasks.load import PUBLISHED, load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import bank_share, cache_share, choose_homes, tensor_share
 from ..weights.checkpoint import Checkpoint
+from ..weights.locate import here
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from .place import model_places
@@ -29,16 +30,36 @@ from .settings import ScreenSettings
 PROCESS_BYTES = 1 << 28
 
 
-def check_inputs(settings: ScreenSettings, writer: Checkpoint | None = None) -> None:
+def check_inputs(
+    settings: ScreenSettings,
+    writer: Checkpoint | None = None,
+    offline: bool = False,
+    elsewhere: bool = False,
+) -> None:
     """Raise UsageError where models, task, engine, backend, context or memory are wrong.
 
-    `writer` is a model that each worker has open beside the base.
+    `writer` is a model that each worker has open beside the base. With `offline` nothing is downloaded;
+    with `elsewhere` the screening is for another machine.
     """
     check_backend(settings.backend)
     check_engine(settings.engine)
-    check_models(settings, writer)
-    check_workers(settings, writer)
-    check_task(settings)
+    if not offline or models_are_here(settings):
+        check_models(settings, writer)
+        if not elsewhere:
+            check_workers(settings, writer)
+    if not offline or not is_on_hub(settings):
+        check_task(settings)
+
+
+def models_are_here(settings: ScreenSettings) -> bool:
+    """Tell whether no model would be downloaded. UsageError for a place that is no model at all."""
+    found = [here(place) for place in (settings.base, *settings.experts.values())]
+    return None not in found
+
+
+def is_on_hub(settings: ScreenSettings) -> bool:
+    """Tell whether the task's questions are the hub's."""
+    return settings.task in PUBLISHED and settings.data is None
 
 
 def default_workers() -> int:

@@ -26,6 +26,7 @@ def demand_of(
     memory_bytes: int | None,
     gpu_memory_bytes: int | None,
     training: Training | None = None,
+    workers: int | None = None,
 ) -> Demand:
     """Return what a run or a screening asks of a machine, apart from its models."""
     longest = base.number("max_position_embeddings") or MAX_MODEL_LEN
@@ -38,6 +39,7 @@ def demand_of(
         training=training,
         host_bytes=memory_bytes,
         gpu_bytes=gpu_memory_bytes,
+        workers=workers,
     )
 
 

@@ -57,6 +57,7 @@ class Demand:
     training: Training | None = None
     host_bytes: int | None = None  # --memory
     gpu_bytes: int | None = None  # bytes of each card, at most
+    workers: int | None = None  # engines at a time; None: one on each card, or one
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,12 @@ def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
     bank = models.bank(demand.include)
     if not machine.gpus:
         return plan_processor(models, machine, demand, bank)
-    number = len(machine.gpus)
-    alike = {gpu: plan_card(models, gpu, demand, bank, number) for gpu in set(machine.gpus)}
-    planned = [alike[gpu] for gpu in machine.gpus]
+    cards = machine.gpus[: demand.workers]
+    # Training takes all cards.
+    alike = {g: plan_card(models, g, demand, bank, len(machine.gpus)) for g in set(cards)}
+    planned = [alike[gpu] for gpu in cards]
     on_cards = min(device.terms["bank"] for device, _ in planned)
-    host = plan_host(models, machine, demand, bank, sum(bank.values()) - on_cards)
+    host = plan_host(machine, len(cards), demand, bank, sum(bank.values()) - on_cards)
     pinned = host.terms["bank"]
     at_once = [sequences for _, sequences in planned if sequences is not None]
     smallest = min((device for device, _ in planned), key=lambda device: device.terms["kv_cache"])
@@ -266,13 +268,10 @@ def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> T
 
 
 def plan_host(
-    models: Models, machine: Machine, demand: Demand, bank: Mapping[str, int], wanted: int
+    machine: Machine, workers: int, demand: Demand, bank: Mapping[str, int], wanted: int
 ) -> Device:
     """Return the host's terms: of `wanted` bytes of the bank as many are pinned as find room."""
-    terms = {
-        "processes": DRIVER_BYTES + WORKER_BYTES * len(machine.gpus),
-        **flight_terms(bank, len(machine.gpus)),
-    }
+    terms = {"processes": DRIVER_BYTES + WORKER_BYTES * workers, **flight_terms(bank, workers)}
     known = [size for size in (machine.host_bytes, demand.host_bytes) if size is not None]
     most = min(known, default=sum(terms.values()) + 2 * wanted)
     if sum(terms.values()) > most:
@@ -306,18 +305,20 @@ def plan_processor(
     """Return the plan of a machine without a card: all is in its memory, and tensors are mapped."""
     assert machine.host_bytes is not None, "only this machine can be without a card"
     most = min(machine.host_bytes, demand.host_bytes or machine.host_bytes)
-    shape, weights = cache_shape(models.base), models.base.size_bytes
-    least, cache = one_sequence(models.base, demand), min(CPU_CACHE_BYTES, most // CPU_SHARE)
+    shape, weights, workers = cache_shape(models.base), models.base.size_bytes, demand.workers or 1
+    least = one_sequence(models.base, demand)
+    cache = min(CPU_CACHE_BYTES, most // CPU_SHARE // workers)
     if shape:
         cache = max(least, min(cache, shape.bytes_for(demand.sequences, demand.context)))
     terms = {
-        "weights": weights + (models.generator.size_bytes if models.generator else 0),
-        "kv_cache": cache,
+        "weights": workers * (weights + (models.generator.size_bytes if models.generator else 0)),
+        "kv_cache": workers * cache,
         "processes": DRIVER_BYTES,
-        **flight_terms(bank, 1),
+        **flight_terms(bank, workers),
     }
-    if least > most or terms["weights"] + cache > machine.host_bytes:
-        raise does_not_fit("this machine", most, terms, "more memory, or --gpus", demand)
+    if workers * least > most or terms["weights"] + terms["kv_cache"] > machine.host_bytes:
+        help_text = "fewer --workers" if workers > 1 else "more memory, or --gpus"
+        raise does_not_fit("this machine", most, terms, help_text, demand)
     held = min(sum(bank.values()), max(0, most - sum(terms.values())))
     terms["bank"] = held
     device, rest = Device("cpu", machine.host_bytes, terms), sum(bank.values()) - held

@@ -86,9 +86,8 @@ def estimate(
         "training": amounts.training_steps * card.training_s(amounts.pair_tokens),
         "test": amounts.tests * (card.swap_s() + card.answers_s(amounts.test_questions)),
     }
-    stages = {name: seconds / len(machine.gpus) for name, seconds in work.items()}
-    num_ranks = ranks_of(amounts.batch_size, len(machine.gpus))
-    stages["training"] *= len(machine.gpus) / num_ranks
+    stages = {name: seconds / len(capacity.devices) for name, seconds in work.items()}
+    stages["training"] = work["training"] / ranks_of(amounts.batch_size, len(machine.gpus))
     stages["driver"] = (amounts.programs + amounts.candidates) * assumed.driver_s
     stages["starts"] = amounts.iterations * assumed.start_s
     busy = sum(stages[name] for name in work)

@@ -135,6 +135,7 @@ def run_command(
         accept_engine=accept_engine,
         also_read={"the config": config},
         offline=plan,
+        elsewhere=gpus is not None,
     )
     if plan:
         from ..estimate import plan_run, run_request

@@ -69,24 +69,35 @@ def line(candidate: dict[str, Any]) -> str:
 
 
 def read_checked(
-    places: tuple[str, ...], settings: ScreenSettings, folder: Path, also_read: Mapping[str, Path]
+    places: tuple[str, ...],
+    settings: ScreenSettings,
+    folder: Path,
+    also_read: Mapping[str, Path],
+    plan: bool = False,
+    elsewhere: bool = False,
 ) -> list[tuple[str, str]]:
-    """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch."""
+    """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch.
+
+    For a `plan` nothing is downloaded, and what only a download would show is not checked. With
+    `elsewhere` the plan is for another machine.
+    """
     from ...engine.records.store import Store
     from ...engine.sandbox.layers import check_layers
     from ...engine.screening.folder import check_place, check_texts, comparable, completed
     from ...engine.screening.identity import check_existing_screening
-    from ...engine.screening.inputs import check_inputs, places_read
+    from ...engine.screening.inputs import check_inputs, is_on_hub, models_are_here, places_read
     from ...engine.screening.place import DATABASE, check_inputs_apart
     from ...engine.screening.read_programs import read_programs
     from ..parameters import check_params
 
     texts = read_programs(places)
     check_params([text for _, text in texts], settings.params)
-    check_inputs(settings)
-    check_inputs_apart(folder, {**places_read(settings), **also_read})
-    check_place(folder, comparable(settings), "resume", completed)
-    check_existing_screening(settings, folder)
+    check_inputs(settings, offline=plan, elsewhere=elsewhere)
+    if not plan or models_are_here(settings):
+        check_inputs_apart(folder, {**places_read(settings), **also_read})
+        check_place(folder, comparable(settings), "resume", completed)
+        if not plan or not is_on_hub(settings):
+            check_existing_screening(settings, folder)
     if (folder / DATABASE).is_file():
         with Store.read(folder / DATABASE) as store:
             check_texts(store, texts, folder)
@@ -95,14 +106,18 @@ def read_checked(
 
 
 def plan_screening(
-    places: tuple[str, ...], settings: ScreenSettings, gpus: str | None, folder: Path
+    places: tuple[str, ...],
+    settings: ScreenSettings,
+    gpus: str | None,
+    folder: Path,
+    workers: int | None,
 ) -> dict[str, Any]:
-    """What a screening asks of a machine. UsageError where something cannot fit."""
-    from ...engine.screening.read_programs import read_programs
+    """What a screening asks of a machine. UsageError for what it would refuse, and what cannot fit."""
     from ...engine.weights.durations import Amounts
     from ..estimate import count_questions
 
-    texts = read_programs(places)
+    also_read = programs_read(places)
+    texts = read_checked(places, settings, folder, also_read, True, gpus is not None)
     data = Path(settings.data) if settings.data else None
     questions, _ = count_questions(settings.task, data)
     request = Request(
@@ -115,9 +130,15 @@ def plan_screening(
         amounts=Amounts(questions=questions, programs=0, candidates=1 + len(texts)),
         memory_bytes=settings.memory_bytes,
         gpu_memory_bytes=settings.gpu_memory_bytes,
+        workers=workers,
     )
     counts = {"programs": len(texts), "questions per candidate": questions}
     return {**counts, **plan_of(request)}
+
+
+def programs_read(places: tuple[str, ...]) -> dict[str, Path]:
+    """Return the programs' places as inputs of the command, by what they are."""
+    return {f"the program {place}": Path(place).expanduser() for place in places}
 
 
 def check_race(race: str, top: int | None) -> None:
@@ -217,7 +238,7 @@ def screen_command(
         accept_engine=accept_engine,
     )
     if plan:
-        return {"plan": plan_screening(programs, settings, gpus, folder)}
+        return {"plan": plan_screening(programs, settings, gpus, folder, workers)}
     return screened(programs, settings, folder)
 
 
@@ -230,7 +251,7 @@ def default_count() -> int:
 
 def screened(places: tuple[str, ...], settings: ScreenSettings, folder: Path) -> Result:
     """Screen the programs of these places with a bar. Torch is loaded once the input is known to be good."""
-    also_read = {f"the program {place}": Path(place).expanduser() for place in places}
+    also_read = programs_read(places)
     texts = read_checked(places, settings, folder, also_read)
     from ...engine.screen import screen_programs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ import yaml
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.runnable import check_tokenizer
 from selfdev_engine.engine.screening.place import LOCK
+from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.selfdev import train
+from selfdev_engine.selfdev.cli.screen import read_checked
 from selfdev_engine.selfdev.config import load_config
 from selfdev_engine.selfdev.inputs import prepare_run
+from selfdev_engine.selfdev.sizes import parse_bytes
 
 # Changes the folder, or the config.
 Change = Callable[[Path, dict], object]
@@ -122,6 +126,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "a run that is there": (an_earlier_run, r"holds a run; give --resume"),
     "files that are no run": (files_of_others, r"holds files, but no run"),
     "a file": (a_file, r"is a file; a run is a folder"),
+    "many workers": (say(cluster={"workers": 999_999}), r"--workers 999999: each takes"),
     "a prompt in the run": (prompt_inside, r"holds a run|holds an input: the prompt"),
 }
 
@@ -149,6 +154,84 @@ def test_a_plan_refuses_what_a_run_would(place, monkeypatch, name, offline):
     with pytest.raises(UsageError, match=words):
         prepare_run(load_config(path), place / "run", offline=offline)
     assert sorted(place.rglob("*")) == before
+
+
+# Those of a run that a screening has, too.
+SCREENED = (
+    *(
+        "base",
+        "absolute base",
+        "expert",
+        "no experts",
+        "base's tokenizer",
+        "weights",
+        "config.json",
+    ),
+    *("task", "task's name", "task's line", "dev split", "little memory", "include", "no tensor"),
+    *("context", "files that are no run", "a file", "many workers"),
+)
+
+
+@pytest.mark.parametrize("plan", [True, False], ids=["plan", "screen"])
+@pytest.mark.parametrize("name", [*SCREENED, ""])
+def test_a_screenings_plan_refuses_what_the_screening_would(place, monkeypatch, name, plan):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    change, words = BAD.get(name, (lambda folder, config: None, ""))
+    config: dict = {"base": "base", "experts": {"x": "x", "y": "y"}, "task": "jsonl:task.jsonl"}
+    change(place, config)
+    (place / "p.py").write_text("def merge_models(d, device):\n    return sum(d.values())\n")
+    monkeypatch.chdir(place)
+    memory = parse_bytes(config.get("engine", {}).get("memory"))
+    settings = ScreenSettings(
+        config["base"],
+        config["experts"],
+        config["task"],
+        include=config.get("include", "mlp"),
+        workers=config.get("cluster", {}).get("workers", 1),
+        memory_bytes=memory,
+        max_model_len=config.get("engine", {}).get("max_model_len"),
+    )
+    before = sorted(place.rglob("*"))
+    with (
+        pytest.raises(UsageError, match=words.replace("experts: ", "no exp"))
+        if name
+        else nullcontext()
+    ):
+        read_checked(("p.py",), settings, Path("run"), {}, plan)
+    assert sorted(place.rglob("*")) == before
+
+
+FEW = "--workers 5: each takes a GPU, and --gpus 4xH100 has 4"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "says"),
+    [
+        ("run", ("--workers", 1), 1),
+        ("run", ("--workers", 3, "--gpus", "4xH100"), 3),
+        ("screen", ("--gpus", "4xH100"), 4),
+        ("run", ("--workers", 5, "--gpus", "4xH100"), FEW),
+        ("screen", ("--workers", 5, "--gpus", "4xH100"), FEW),
+        ("run", ("--workers", 999_999), "--workers 999999: each takes"),
+        ("screen", ("--workers", 999_999), "--workers 999999: each takes"),
+    ],
+)
+def test_a_plan_is_for_as_many_workers_as_are_asked_for(selfdev, place, command, words, says):
+    path = write(place, lambda folder, config: None)
+    asked = ("run", path) if command == "run" else screen_words(place)
+    answer = selfdev(*asked, "--run", place / "run", "--plan", *words, "--json")
+    if isinstance(says, str):
+        assert answer.code == 2 and says in answer.json["error"]
+    else:
+        assert answer.code == 0, answer.stderr
+        assert answer.json["plan"]["workers"] == says
+        assert len(answer.json["plan"]["devices"]) == says
+
+
+def screen_words(place: Path) -> tuple[object, ...]:
+    (place / "p.py").write_text("def merge_models(d, device):\n    return sum(d.values())\n")
+    models = ("--base", place / "base", "--expert", f"x={place / 'x'}")
+    return ("screen", place / "p.py", *models, "--task", f"jsonl:{place / 'task.jsonl'}")
 
 
 @pytest.mark.parametrize("offline", [True, False], ids=["plan", "run"])
