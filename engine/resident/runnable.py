@@ -10,6 +10,7 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.companion_files import PARSED, check_json
 from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER
+from ..weights.filled import check_filled
 from ..weights.headers import shown
 from ..weights.plain import check_config, check_plain
 from .sizes import base_dtype, context_of
@@ -38,6 +39,7 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     """
     check_plain("", checkpoint)
     check_config(checkpoint)
+    check_filled(checkpoint)
     check_generates(checkpoint)
     check_tokenizer(checkpoint.folder)
     files = sorted(checkpoint.folder.iterdir())

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from ..errors import UsageError
 from ..weights.capacity import CPU_CACHE_BYTES
 from ..weights.checkpoint import Checkpoint
+from ..weights.config_keys import HEADS, LAYERS, WIDTHS
 from ..weights.headers import ITEMSIZE_BYTES, shown
-from ..weights.shapes import HEADS, LAYERS, WIDTHS
 
 EngineDtype = Literal["bfloat16", "float16", "float32"]
 # Tokens of prompt and answer, where settings do not bound them.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .config_keys import HEADS, LAYERS, WIDTHS
 from .known_models import Config
-from .shapes import HEADS, LAYERS, WIDTHS, ModelShapes
+from .shapes import ModelShapes
 
 BLOCK_TOKENS = 32
 # Families whose layers differ in their windows or do not keep keys and values of each head.

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from .cache import cache_shape
+from .config_keys import LAYERS, WIDTHS
 from .machine import GIB, Gpu, Machine
-from .shapes import LAYERS, WIDTHS, ModelShapes, adapter_elements
+from .shapes import ModelShapes, adapter_elements
 
 # Assumed, since no engine is open: the driver's context; graphs; tokens of a batch that is prefilled.
 CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import UsageError
+from .agreement import check_agreement
 from .checkpoint import Checkpoint
 from .headers import shown
 
@@ -35,6 +36,7 @@ def check_config(base: Checkpoint) -> None:
         raise UsageError(
             f"{base.folder / 'config.json'}: names no model_type, so nothing could load the result"
         )
+    check_agreement(base)
 
 
 def check_plain(what: str, checkpoint: Checkpoint) -> None:

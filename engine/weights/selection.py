@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from .budget import TensorBytes
 from .checkpoint import Checkpoint
+from .filled import check_filled
 from .headers import shown
 from .plain import FLOATS, check_config, check_float, check_plain, is_buffer
 from .repeats import repeats
@@ -52,6 +53,8 @@ class Selection:
         for expert, checkpoint in checkpoints.items():
             check_plain(f"expert {expert}: ", checkpoint)
         check_config(opened)
+        for checkpoint in (opened, *checkpoints.values()):
+            check_filled(checkpoint)
         ties = stored_ties(opened)
         apart = {e: h for e, c in checkpoints.items() if (h := own_head(opened, c, ties))}
         names = select(opened, include, ties)

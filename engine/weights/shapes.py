@@ -18,10 +18,6 @@ from .known_models import KNOWN, Config
 from .selection import MLP
 
 MOST_SIZE = 1 << 40
-# Names that configs have for a size.
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-WIDTHS = ("hidden_size", "n_embd", "d_model")
 DENSE = ("mistral", "llama", "qwen2", "qwen3")
 # Linear layers of a dense decoder's block, which adapters are trained for, too.
 LINEAR = re.compile(r"\.(q|k|v|o|gate|up|down)_proj\.weight$")
