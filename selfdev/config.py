@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..engine.errors import UsageError
 from ..engine.screening.settings import MAX_SEED
-from ..engine.weights.strict_yaml import load_yaml
+from ..engine.weights.small_file import read_text
+from ..engine.weights.strict_yaml import in_yaml, load_yaml
 from .methods import load_method
 from .parameters import signature_of
 from .sizes import parse_bytes
@@ -188,13 +189,11 @@ class RunConfig(Section):
 def load_config(path: Path) -> RunConfig:
     """Read and check a config. UsageError names the file and the wrong key."""
     try:
-        data = load_yaml(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+        data = load_yaml(read_text(path), path)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: not YAML: {in_yaml(error)}") from None
+    if data is None:
+        raise UsageError(f"{path}: is empty")
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a mapping of settings")
     try:

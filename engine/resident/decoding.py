@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
 from ..weights.disguises import disguise_of
 from ..weights.headers import shown
+from ..weights.small_file import read_bytes
 
 GENERATION = "generation_config.json"
 
@@ -45,7 +46,7 @@ def generation_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not JSON: {disguise_of(path) or shown(str(error))}") from None
     if not isinstance(found, dict):

@@ -13,6 +13,7 @@ from ..weights.files import ADAPTER
 from ..weights.filled import check_filled
 from ..weights.headers import shown
 from ..weights.plain import check_config, check_plain
+from ..weights.small_file import check_regular, read_text
 from .sizes import base_dtype, context_of
 
 # Names that configs have for the number of experts in a layer.
@@ -49,9 +50,11 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
                 f"{path}: an adapter beside the weights, which engines would load over them; move it "
                 "out of the folder, or merge it into them first"
             )
-        if path.name in READ and path.is_file() and (what := disguise_of(path)):
-            raise UsageError(f"{path}: is {what}")
-        if path.name in PARSED and path.is_file():
+        if path.name in (*READ, *PARSED) or (WORDS.match(path.name) and not path.is_dir()):
+            check_regular(path)
+            if what := disguise_of(path):
+                raise UsageError(f"{path}: is {what}")
+        if path.name in PARSED:
             check_json(path)
     base_dtype(checkpoint)
     if engine == "vllm" and not any(Path(gpu).exists() for gpu in GPUS):
@@ -80,7 +83,7 @@ def check_tokenizer(folder: Path) -> None:
     if any(WORDS.match(path.name) for path in folder.iterdir()):
         return
     config = folder / "tokenizer_config.json"
-    if config.is_file() and any(name in config.read_text() for name in BYTE_TOKENIZERS):
+    if config.is_file() and any(name in read_text(config) for name in BYTE_TOKENIZERS):
         return
     raise UsageError(
         f"{folder}: has no tokenizer (tokenizer.json, tokenizer.model or the like), so nothing can be "

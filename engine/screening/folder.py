@@ -23,6 +23,8 @@ from ..records.candidate import BASE, Candidate, clean
 from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
+from ..weights.small_file import read_text
+from ..weights.strict_yaml import in_yaml
 from .place import (
     DATABASE,
     LOCK,
@@ -127,9 +129,9 @@ def read_config(folder: Path) -> Settings:
     """Return the settings of a run. UsageError where its config.yaml is damaged."""
     config = folder / CONFIG
     try:
-        found = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{config}: cannot be read: {' '.join(str(error).split())}") from None
+        found = yaml.safe_load(read_text(config))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{config}: not YAML: {in_yaml(error)}") from None
     if not isinstance(found, dict):
         raise UsageError(f"{config}: not a mapping of settings")
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..records.candidate import BASE
 from ..tasks.rows import check_text, rows_of, text_of
+from ..weights.small_file import read_text
 
 SUFFIXES = (".py", ".md", ".txt")
 MAX_ID = 255  # characters
@@ -51,7 +52,7 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in SUFFIXES:
-                yield str(file), file.stem, read_text(file)
+                yield str(file), file.stem, read_text(file, "surrogateescape")
     elif path.suffix == ".jsonl":
         for where, row in rows_of(path, "programs"):
             source = row.get("source")
@@ -59,13 +60,4 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
                 raise UsageError(f'{where}: not a line {{"id", "source"}}: "source" is no text')
             yield where, text_of(where, row, "id"), source
     else:
-        yield str(path), path.stem, read_text(path)
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        yield str(path), path.stem, read_text(path, "surrogateescape")

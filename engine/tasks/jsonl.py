@@ -17,8 +17,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
-from ..weights.strict_yaml import load_yaml
-from .rows import Row, read, rows_of, text_of
+from ..weights.small_file import read_text
+from ..weights.strict_yaml import in_yaml, load_yaml
+from .rows import Row, rows_of, text_of
 from .task import MAX_NEW_TOKENS, Question, Task
 
 SPLITS = ("dev", "test")
@@ -56,9 +57,9 @@ def load_jsonl(spec: str, path: Path) -> Task:
 def read_task_file(path: Path) -> TaskFile:
     """Read and check a YAML file. UsageError names the file and the wrong key."""
     try:
-        data = load_yaml(read(path))
+        data = load_yaml(read_text(path), path)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path}: not YAML: {error}") from None
+        raise UsageError(f"{path}: not YAML: {in_yaml(error)}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a task: a mapping with `path` is wanted")
     try:

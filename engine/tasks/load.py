@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
+from ..weights.small_file import check_regular
 from .jsonl import is_yaml, load_jsonl, read_task_file
 from .published import GSM8K_DEV, MATH_DEV, load_published
 from .task import Task
@@ -26,8 +27,10 @@ def grading_of(spec: str) -> str:
     if spec in PUBLISHED:
         return spec
     path = path_of(spec)
-    if not path.is_file():
-        raise UsageError(f"--task {spec}: no such file")
+    try:
+        check_regular(path)
+    except UsageError as error:
+        raise UsageError(f"--task {spec}: {str(error).removeprefix(f'{path}: ')}") from None
     return read_task_file(path).extract if is_yaml(path) else "numbers"
 
 

@@ -11,28 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import UsageError
+from ..weights.small_file import read_text
 
 # "FILE:LINE" of a line, and its JSON object.
 Row = tuple[str, dict[str, object]]
 # Control characters that are no white space, and lone surrogates.
 BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def read(path: Path) -> str:
-    """Text of a file. UsageError if it cannot be read; it names the line that is not UTF-8."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(
-            f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
-        ) from None
 
 
 def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
@@ -43,7 +27,7 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
     """
     ids: dict[str, int] = {}
     empty = True
-    for number, line in enumerate(read(path).removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         place = f"{path}:{number}"

@@ -23,6 +23,7 @@ from .disguises import disguise_of
 from .files import read_folder
 from .headers import Entry, shown
 from .locate import known_as, locate
+from .small_file import read_bytes
 from .state import FileState, check_state, map_file
 
 if TYPE_CHECKING:
@@ -162,10 +163,10 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """The model's config.json. UsageError where it is missing or no JSON object."""
         path = self.folder / "config.json"
+        if not os.path.lexists(path):
+            raise UsageError(f"{path}: no such file; a model folder has one")
         try:
-            found = json.loads(path.read_bytes().decode())
-        except FileNotFoundError:
-            raise UsageError(f"{path}: no such file; a model folder has one") from None
+            found = json.loads(read_bytes(path).decode())
         except (ValueError, RecursionError) as error:
             what = disguise_of(path) or shown(str(error))
             raise UsageError(f"{path}: not JSON: {what}") from None

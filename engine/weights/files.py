@@ -6,6 +6,7 @@ every file. A folder that they would read in two ways is refused.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..errors import UsageError
 from .disguises import disguise_of
 from .headers import Entry, read_header, shown, strict_json
+from .small_file import read_bytes
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -65,7 +67,7 @@ def weight_files(folder: Path) -> list[Path]:
     UsageError where a file is missing, or the folder holds no weights, or two sets of them.
     """
     files = sorted(folder.glob("*.safetensors"))
-    if (folder / INDEX).exists():
+    if os.path.lexists(folder / INDEX):
         return indexed(folder, files)
     whole = [file for file in files if not ADAPTER.match(file.name)]
     if not whole:
@@ -87,7 +89,7 @@ def indexed(folder: Path, files: Sequence[Path]) -> list[Path]:
     """Return the files that the index names. UsageError where one is missing or ambiguous."""
     names = sorted(set(index_map(folder / INDEX).values()))
     for name in names:
-        if not (folder / name).is_file():
+        if not os.path.lexists(folder / name):
             raise UsageError(f"{folder / name}: no such file, but {INDEX} names it")
     if folder / SINGLE in files and SINGLE not in names:
         raise UsageError(
@@ -120,11 +122,15 @@ def check_shards(files: Sequence[Path]) -> None:
 def index_map(index: Path) -> dict[str, str]:
     """Return the file name of each tensor by the index. UsageError where it is not an index."""
     try:
-        where = strict_json(index.read_bytes().decode("utf-8"))["weight_map"]
-        if not isinstance(where, dict):
+        found = strict_json(read_bytes(index).decode("utf-8"))
+        if not isinstance(found, dict) or "weight_map" not in found:
+            raise TypeError("it is no object with a weight_map")
+        if not isinstance(where := found["weight_map"], dict):
             raise TypeError("its weight_map is no mapping")
+        if not where:
+            raise TypeError("its weight_map is empty")
         return {name: file_name(file) for name, file in where.items()}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         what = disguise_of(index) or str(error)
         raise UsageError(f"{index}: not an index of weights: {what}") from None
 

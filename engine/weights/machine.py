@@ -113,16 +113,18 @@ def machine_of_file(file: Path) -> Machine:
     """Return the machine of a YAML file: a list of cards, or {gpus: that list, host: 1TB, disk: 2TB}."""
     import yaml
 
-    from .strict_yaml import load_yaml
+    from .small_file import read_text
+    from .strict_yaml import in_yaml, load_yaml
 
     try:
-        rows = load_yaml(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"--gpus {file}: cannot be read: {said}") from None
+        rows = load_yaml(read_text(file), file)
+    except (UsageError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"--gpus {file}: cannot be read: {in_yaml(error)}") from None
     found = rows if isinstance(rows, dict) and "gpus" in rows else {"gpus": rows}
     rows = found["gpus"] if isinstance(found["gpus"], list) else [found["gpus"]]
     gpus = tuple(gpu for row in rows for gpu in gpus_of_row(row, file))
+    if not gpus:
+        raise UsageError(f"--gpus {file}: names no card")
     sizes = {key: parse_size(str(value)) for key, value in found.items() if key != "gpus"}
     if sizes.keys() - {"host", "disk"} or None in sizes.values():
         raise UsageError(f"--gpus {file}: host and disk are sizes such as 512GB; nothing else")

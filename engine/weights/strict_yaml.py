@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .headers import shown
 
 
 class DistinctLoader(yaml.SafeLoader):
@@ -23,6 +27,32 @@ class DistinctLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(text: str) -> object:
-    """Parse one document. yaml.YAMLError, or RecursionError, where it is none."""
-    return yaml.load(text, DistinctLoader)
+# Numbers as YAML 1.2 writes them: 1e-6 is one, while 010, 1:30 and 1_000 mislead and are texts.
+NUMBERS = {
+    "int": r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+TAGS = {f"tag:yaml.org,2002:{kind}": re.compile(f"(?:{p})$") for kind, p in NUMBERS.items()}
+DistinctLoader.yaml_implicit_resolvers = {
+    first: [(tag, TAGS.get(tag, pattern)) for tag, pattern in resolvers]
+    for first, resolvers in DistinctLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_yaml(text: str, path: Path) -> object:
+    """Parse one document; an error names the place in `path`. yaml.YAMLError, or RecursionError, where it is none."""
+    try:
+        loader = DistinctLoader(text)
+    except yaml.reader.ReaderError as error:
+        error.name = str(path)
+        raise
+    loader.name = str(path)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def in_yaml(error: Exception) -> str:
+    """Return in one line what is wrong with a YAML text."""
+    return shown(" ".join(str(error).split()))

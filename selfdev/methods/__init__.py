@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from ...engine.errors import UsageError
 from ...engine.program import Program, extract
+from ...engine.weights.small_file import read_text
 from ..parameters import Value, fitted, signature_of
 
 FOLDER = Path(__file__).parent
@@ -56,16 +58,9 @@ def read_program(
     path = Path(place).expanduser()
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
-    is_ours = not path.is_file()
+    is_ours = not os.path.lexists(path)
     program = extract(load_method(place) if is_ours else read_text(path))
     return replace(program, params=fitted(path.name, program.code, params, num_experts, is_ours))
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file: {error}") from None
 
 
 def describe_methods() -> list[dict[str, Any]]:

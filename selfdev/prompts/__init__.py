@@ -7,9 +7,11 @@ its weights, as that of the tiny zoo does.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...engine.errors import UsageError
+from ...engine.weights.small_file import read_text
 
 FOLDER = Path(__file__).parent
 PROMPT_FILE = "prompt.txt"
@@ -23,15 +25,14 @@ def load_prompt(name: str, generator: Path) -> str:
     own = generator / PROMPT_FILE
     if name == "default":
         return (
-            own.read_text() if own.is_file() else (FOLDER / "default.txt").read_text().rstrip("\n")
+            read_text(own)
+            if os.path.lexists(own)
+            else (FOLDER / "default.txt").read_text().rstrip("\n")
         )
-    path = Path(name)
-    if not path.is_file():
-        raise UsageError(f"generation.prompt: {name}: no such file")
     try:
-        text = path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"generation.prompt: {name}: cannot be read: {error}") from None
+        text = read_text(Path(name)).rstrip("\n")
+    except UsageError as error:
+        raise UsageError(f"generation.prompt: {error}") from None
     if not text.strip():
         raise UsageError(f"generation.prompt: {name}: is empty")
     return text

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.resident.runnable import check_runnable
 from selfdev_engine.engine.screening.read_programs import read_programs
-from selfdev_engine.engine.tasks.load import load_task
-from selfdev_engine.selfdev.cli.evaluate import grade_command
+from selfdev_engine.engine.tasks.load import grading_of, load_task
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.machine import parse_machine
+from selfdev_engine.selfdev.cli.evaluate import grade_command, read_responses
 from selfdev_engine.selfdev.cli.options import parse_experts
 from selfdev_engine.selfdev.cli.screen import screen_command
 from selfdev_engine.selfdev.cli.trace import trace_command
+from selfdev_engine.selfdev.config import load_config
 from selfdev_engine.selfdev.methods import read_program
+from selfdev_engine.selfdev.prompts import load_prompt
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\ud800-\udfff]")
 GOOD = "def merge_models(d, device):\n    return sum(d.values())\n"
@@ -142,3 +152,157 @@ def test_a_deep_yaml_is_refused(tmp_path):
 def test_a_name_of_an_expert_is_printable():
     with pytest.raises(UsageError, match="cannot be printed"):
         parse_experts(("a\x1b=dir",))
+
+
+# ---- what is no regular file, and texts that are no UTF-8
+
+
+@contextmanager
+def in_place_of(path: Path, kind: str) -> Iterator[None]:
+    """Put something of this kind there."""
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        with socket.socket(socket.AF_UNIX) as one, chdir(path.parent):
+            one.bind(path.name)
+    yield
+    path.rmdir() if kind == "folder" else path.unlink()
+
+
+KINDS = {
+    "pipe": "is a pipe",
+    "folder": "is a folder",
+    "device": "is a device",
+    "socket": "is a socket",
+    "link": r"a link that leads to no file \(nowhere\)",
+}
+READERS: dict[str, Callable[[Path], object]] = {
+    "config.json": lambda p: Checkpoint.open(str(p.parent)).config,
+    "model.safetensors.index.json": lambda p: Checkpoint.open(str(p.parent)),
+    "tokenizer.json": lambda p: check_runnable(Checkpoint.open(str(p.parent)), "transformers"),
+    "tokenizer_config.json": lambda p: check_runnable(
+        Checkpoint.open(str(p.parent)), "transformers"
+    ),
+    "generation_config.json": lambda p: check_runnable(
+        Checkpoint.open(str(p.parent)), "transformers"
+    ),
+    "task.jsonl": lambda p: load_task(f"jsonl:{p}"),
+    "task.yaml": lambda p: load_task(f"jsonl:{p}"),
+    "graded.jsonl": lambda p: grading_of(f"jsonl:{p}"),
+    "answers.jsonl": read_responses,
+    "programs.jsonl": lambda p: read_programs([str(p)]),
+    "program.md": lambda p: read_programs([str(p)]),
+    "merge.py": lambda p: read_program(str(p), {}),
+    "run.yaml": load_config,
+    "cards.yaml": lambda p: parse_machine(str(p)),
+    "prompt.txt": lambda p: load_prompt("default", p.parent),
+    "own.txt": lambda p: load_prompt(str(p), p.parent),
+}
+
+
+@pytest.fixture(scope="module")
+def model(small_models, tmp_path_factory) -> Path:
+    return shutil.copytree(small_models / "base", tmp_path_factory.mktemp("odd") / "base")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_is_named_and_not_waited_for(model, name):
+    path = model / name
+    kept = path.read_bytes() if path.exists() else None
+    for kind, says in KINDS.items():
+        if kind == "folder" and name in ("programs.jsonl", "program.md", "merge.py"):
+            continue  # a folder of programs
+        with in_place_of(path, kind), pytest.raises(UsageError, match=says) as found:
+            READERS[name](path)
+        assert name in str(found.value)
+    if kept is not None:
+        path.write_bytes(kept)
+
+
+TEXTS = {
+    "run.yaml": "base: x",
+    "task.yaml": "path: task.jsonl",
+    "answers.jsonl": '{"response": "1", "answer": "1"}',
+    "programs.jsonl": json.dumps({"id": "a", "source": GOOD}),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_of_other_encodings_say_so(tmp_path, name):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+        (tmp_path / name).write_bytes((mark + TEXTS[name]).encode(encoding))
+        with pytest.raises(UsageError, match=rf"{name}: is UTF-16; save the file as UTF-8"):
+            READERS[name](tmp_path / name)
+    (tmp_path / name).write_bytes(TEXTS[name].encode() + b"\n\xe9")
+    with pytest.raises(UsageError, match=rf"{name}:2: not UTF-8: byte 0xe9"):
+        READERS[name](tmp_path / name)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    for name in ("answers.jsonl", "programs.jsonl"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + TEXTS[name].encode() + b"\r\n")
+        assert READERS[name](tmp_path / name)
+    config = tmp_path / "run.yaml"
+    config.write_bytes("\ufeffbase: x\r\nexperts: {a: y}\r\ntask: gsm8k\r\n".encode())
+    assert load_config(config).task == "gsm8k"
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "task.yaml", "cards.yaml"])
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tb: 1", "a: *x", "{{x}}: 1", "a: \x07"])
+def test_a_fault_of_yaml_names_the_file(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError) as found:
+        READERS[name](tmp_path / name)
+    assert name in str(found.value) and "<unicode string>" not in str(found.value)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "null\n", "[]", "7"])
+def test_an_empty_yaml_is_no_config(tmp_path, text):
+    for name in ("run.yaml", "task.yaml", "cards.yaml"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UsageError, match=name):
+            READERS[name](tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", "no object with a weight_map"),
+        ("null", "no object with a weight_map"),
+        ("7", "no object with a weight_map"),
+        ("{}", "no object with a weight_map"),
+        ('{"weight_map": {}}', "its weight_map is empty"),
+        ('{"weight_map": null}', "its weight_map is no mapping"),
+        ('{"weight_map": {"a": ["b"]}}', "is no safetensors file"),
+        ("", "empty"),
+        ("{", "Expecting"),
+    ],
+)
+def test_an_index_that_is_none_says_why(model, text, says):
+    index = model / "model.safetensors.index.json"
+    index.write_text(text)
+    try:
+        with pytest.raises(UsageError, match=f"not an index of weights: .*{says}"):
+            Checkpoint.open(str(model))
+    finally:
+        index.unlink()
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"x"', ""])
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json"])
+def test_a_companion_is_an_object(model, name, text):
+    kept = (model / name).read_text()
+    (model / name).write_text(text)
+    try:
+        with pytest.raises(UsageError, match=rf"{name}: (not a JSON object|is empty)"):
+            check_runnable(Checkpoint.open(str(model)), "transformers")
+    finally:
+        (model / name).write_text(kept)

@@ -1,0 +1,69 @@
+"""Reads the small files that people name. What is no regular file is an error, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..errors import UsageError, in_one_line
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+MARK = b"\xef\xbb\xbf"
+# How files begin that are not UTF-8; UTF-32 has the mark of UTF-16 and zeros.
+OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
+MOST_BYTES = 4 << 30
+
+
+def check_regular(path: Path) -> None:
+    """Raise UsageError where there is no regular file: it says what is there instead."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            target = in_one_line(os.readlink(path))
+            raise UsageError(f"{path}: a link that leads to no file ({target})") from None
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {reason(error)}") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+        raise UsageError(f"{path}: is {kind}; a regular file is wanted")
+    if found.st_size > MOST_BYTES:
+        raise UsageError(f"{path}: has {found.st_size} bytes, which is too much for such a file")
+
+
+def reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the contents of a regular file. UsageError names it where it cannot be read."""
+    check_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {reason(error)}") from None
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Return a text in UTF-8, without a byte order mark and with plain ends of lines.
+
+    UsageError names the line that is no UTF-8."""
+    data = read_bytes(path)
+    for mark, encoding in OTHER_MARKS.items():
+        if data.startswith(mark):
+            raise UsageError(f"{path}: is {encoding}; save the file as UTF-8")
+    try:
+        return data.removeprefix(MARK).decode("utf-8", errors).replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        ) from None
