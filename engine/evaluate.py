@@ -110,7 +110,13 @@ def evaluate_prepared(
             wanted.checkpoint.check_unchanged()
         score, samples = evaluate(worker, "target", task, wanted.split, progress)
         made = provenance(task, worker.engine, worker.decoding)
-        result = {"task": task.name, **score.to_json(), "weights_fingerprint": opened, **made}
+        result = {
+            "task": task.name,
+            "split": wanted.split,
+            **score.to_json(),
+            "weights_fingerprint": opened,
+            **made,
+        }
         with keeping(lambda: result):
             if wanted.log_samples:
                 write_log(wanted.log_samples, samples, wanted.model)

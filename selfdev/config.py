@@ -39,10 +39,27 @@ TAKEN = ("", "base", "best")
 SAMPLE_ID = re.compile(r"i\d+-\d+")
 
 
+# A text that says something.
+Place = Annotated[str, Field(pattern=r"\S")]
+MOST = 10**9
+# How pydantic ends the place of a value that may be "auto" or a number.
+UNION = ".literal['auto']"
+# What a value should be, by the type of pydantic's error.
+WANTED = {
+    "model_type": "a mapping of settings",
+    "dict_type": "a mapping of settings",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "string_type": "a text",
+    "bool_type": "true or false",
+}
+
+
 class Section(BaseModel):
     """A part of the config. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class Temperature(Section):
@@ -97,6 +114,15 @@ class Preferences(Section):
     validation: float = Field(default=0.1, ge=0, lt=1)
     invalid_share: float = Field(default=0.0, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def check_apart(self) -> Preferences:
+        """Refuse shares of the ranking that overlap: a program would be better than itself."""
+        if (both := self.chosen_percent + self.rejected_percent) > 100:
+            raise ValueError(
+                f"chosen_percent and rejected_percent overlap: together they are {both:g}"
+            )
+        return self
+
 
 class Dpo(Section):
     """Training by DPO.
@@ -112,6 +138,14 @@ class Dpo(Section):
     max_steps: int = Field(default=5000, ge=1)
     warmup_steps: int = Field(default=0, ge=0)
     sft_weight: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def check_steps(self) -> Dpo:
+        if self.warmup_steps > self.max_steps:
+            raise ValueError(
+                f"warmup_steps: {self.warmup_steps} are more than max_steps ({self.max_steps})"
+            )
+        return self
 
 
 class Test(Section):
@@ -130,15 +164,15 @@ class Cluster(Section):
 class RunConfig(Section):
     """One run of the loop."""
 
-    base: str
-    experts: dict[str, str] = Field(min_length=1)
+    base: Place
+    experts: dict[str, Place] = Field(min_length=1)
     generator: str = ""
-    task: str
+    task: Place
     # "auto" shows fixed examples in dev questions, and the harness's own draw in test questions.
     shots: Literal["auto", "fixed", "harness"] = "auto"
-    include: str = "mlp"
-    iterations: int = Field(default=3, ge=1)
-    samples: int = Field(default=3000, ge=1)
+    include: Place = "mlp"
+    iterations: int = Field(default=3, ge=1, le=MOST)
+    samples: int = Field(default=3000, ge=1, le=MOST)
     temperature: Temperature = Field(default_factory=Temperature)
     generation: Generation = Field(default_factory=Generation)
     trace: Trace = Field(default_factory=Trace)
@@ -160,6 +194,16 @@ class RunConfig(Section):
             if name in TAKEN or SAMPLE_ID.fullmatch(name):
                 raise ValueError(f"{name!r} names something else in a run; choose another name")
         return value
+
+    @model_validator(mode="after")
+    def check_lengths(self) -> RunConfig:
+        """Refuse answers that are longer than all that the engine reads and writes."""
+        new, most = self.generation.max_new_tokens, self.engine.max_model_len
+        if most != "auto" and new >= most:
+            raise ValueError(
+                f"generation.max_new_tokens: {new} leave no room in engine.max_model_len ({most})"
+            )
+        return self
 
     @model_validator(mode="after")
     def check_baselines(self) -> RunConfig:
@@ -219,7 +263,7 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
 def fault_of(error: ValidationError) -> str:
     """The first fault in one line; for an unknown key also the known key that is most like it."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
+    place = ".".join(str(word) for word in first["loc"] if word != "[key]")
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         near = difflib.get_close_matches(key, known_keys(first["loc"][:-1]), 1)
@@ -228,6 +272,13 @@ def fault_of(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"lacks the key {place!r}"
     words = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        words = "is empty"
+    elif (kind := first["type"]) in WANTED or kind == "literal_error":
+        wanted = WANTED.get(kind) or words.removeprefix("Input should be ")
+        if place.endswith(UNION):
+            place, wanted = place.removesuffix(UNION), f"{wanted} or a whole number from 1"
+        words = f"write {wanted}, not {in_yaml(repr(first['input']))}"
     return f"{place}: {words}" if place else words
 
 

@@ -19,4 +19,8 @@ def parse_bytes(text: str | None, option: str = "--memory") -> int | None:
     size = int(float(found[1]) * UNITS[found[2] or ""]) if found else 0
     if not size:
         raise UsageError(f"{option} {text}: write a size such as 2GiB or 512MiB")
+    if text.strip().isdigit() and size < UNITS["MI"]:
+        raise UsageError(
+            f"{option} {text}: write the unit, too, such as {text.strip()}GiB; {size} bytes hold nothing"
+        )
     return size

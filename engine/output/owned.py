@@ -19,6 +19,8 @@ MADE_BY = "selfdev-engine"
 MARKER_BYTES = 1 << 20
 # Parts of the names of folders that are deleted unseen: half-made ones, and runs that are being replaced.
 SCRATCH, ASIDE = ".selfdev-scratch-", ".selfdev-replaced-"
+# Of 255 bytes, names beside the folder need some.
+MOST_NAME_BYTES = 220
 # Files of a run.
 CONFIG, DATABASE, RUN_LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
 # The one folder that a model has.
@@ -122,6 +124,8 @@ def check_not_inside(option: str, place: Path) -> None:
             raise UsageError(
                 f"{option}: {part} is a name of folders that are deleted; choose another"
             )
+    if (count := len(os.fsencode(place.name))) > MOST_NAME_BYTES:
+        raise UsageError(f"{option}: the name has {count} bytes; {MOST_NAME_BYTES} are the most")
     for above in place.parents:
         if (above / MARKER).is_file():
             raise UsageError(f"{option}: lies in a merged model ({above}); name another place")

@@ -70,6 +70,22 @@ def compare_candidates(store: Store, first: str, second: str, split: str = "dev"
     return compare(*(answers_of(store, name, split) for name in (first, second)))
 
 
+def made_otherwise(store: Store, first: str, second: str, split: str) -> list[dict[str, str]]:
+    """Return what the two scores were made with where that differs: engine, decoding, task or grader."""
+
+    def made(name: str) -> dict[str, str]:
+        found = store.candidate(name)
+        # A duplicate has the answers of its original.
+        return store.made_with((found and found.duplicate_of) or name, split) or {}
+
+    one, other = made(first), made(second)
+    return [
+        {"what": key, "first": one.get(key, "not known"), "second": other.get(key, "not known")}
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key) != other.get(key)
+    ]
+
+
 def answers_of(store: Store, name: str, split: str) -> dict[tuple[str, int], bool]:
     if store.candidate(name) is None:
         raise UsageError(f"{store.path}: has no candidate {name!r}")

@@ -88,7 +88,7 @@ def question_of(index: int, row: dict[str, object], template: str, place: str) -
     split = row.get("split", "dev")
     if split not in SPLITS:
         raise UsageError(f"{place}: split is {split!r}, not dev or test")
-    given = row.get("prompt") not in (None, "")
+    given = row.get("prompt") is not None
     prompt = text_of(place, row, "prompt") if given else template.replace("{question}", question)
     return Question(index, question, answer, prompt, split)
 

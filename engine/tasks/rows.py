@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import UsageError
+from ..errors import UsageError, in_one_line
 from ..weights.small_file import read_text
 
 # "FILE:LINE" of a line, and its JSON object.
@@ -64,9 +64,12 @@ def check_id(place: str, row: dict[str, object], ids: dict[str, int], number: in
     """UsageError if an earlier line has the `id` of this line. A line needs no `id`."""
     if row.get("id") is None:
         return
-    name = json.dumps(row["id"])
+    # 1 and "1" are one id to whoever looks them up.
+    name = row["id"] if isinstance(row["id"], str) else json.dumps(row["id"])
     if name in ids:
-        raise UsageError(f"{place}: the id {name[:60]} is that of line {ids[name]}, too")
+        raise UsageError(
+            f"{place}: the id {in_one_line(name[:60])} is that of line {ids[name]}, too"
+        )
     ids[name] = number
 
 

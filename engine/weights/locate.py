@@ -21,6 +21,8 @@ def locate(place: str) -> Path:
 
 def local(place: str) -> Path | None:
     """Return the folder at a path, or None for a hub id. UsageError where a path has no folder."""
+    if not place.strip():
+        raise UsageError("an empty path to a model; is a variable unset?")
     folder = Path(place).expanduser()
     if folder.is_dir():
         return folder

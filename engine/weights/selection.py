@@ -138,6 +138,8 @@ def select(
     A head of `ties` that is named stands for its embedding. UsageError where `include` is not a regular
     expression or selects no tensor that can be merged.
     """
+    if not include.strip():
+        raise UsageError("--include: is empty; all takes every tensor")
     pattern = {"mlp": MLP, "all": ""}.get(include, include)
     try:
         matches = re.compile(pattern).search

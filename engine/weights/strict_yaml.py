@@ -27,9 +27,9 @@ class DistinctLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# Numbers as YAML 1.2 writes them: 1e-6 is one, while 010, 1:30 and 1_000 mislead and are texts.
+# Numbers as YAML 1.2 writes them: 1e-6 is one, while 010 and 1:30 mislead and are texts.
 NUMBERS = {
-    "int": r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+",
+    "int": r"[-+]?(0|[1-9][0-9_]*)|0x[0-9a-fA-F]+",
     "float": r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
 }
 TAGS = {f"tag:yaml.org,2002:{kind}": re.compile(f"(?:{p})$") for kind, p in NUMBERS.items()}
@@ -53,6 +53,6 @@ def load_yaml(text: str, path: Path) -> object:
         loader.dispose()
 
 
-def in_yaml(error: Exception) -> str:
-    """Return in one line what is wrong with a YAML text."""
+def in_yaml(error: object) -> str:
+    """Return in one line what is wrong with a YAML text, or a value of it."""
     return shown(" ".join(str(error).split()))

@@ -23,7 +23,7 @@ from .progress import Bar
 def render_eval(result: Result) -> str:
     interval = f"[{result['low']:.3f}, {result['high']:.3f}]"
     return (
-        f"{result['task']}: {result['correct']} of {result['n']} = {result['score']:.3f} {interval}"
+        f"{result['task']}, {result['split']}: {result['correct']} of {result['n']} = {result['score']:.3f} {interval}"
         f"  (strict {result['strict']}, flexible {result['flexible']}; {result['engine']})"
     )
 
@@ -90,7 +90,7 @@ def grade_command(responses: Path, task: str) -> Result:
     from ...engine.tasks.load import grading_of
 
     grading = grading_of(task)
-    grades = [grade(grading, *pair) for pair in read_responses(responses)]
+    grades = [grade(grading, *pair) for pair in read_responses(responses, grading)]
     return {
         "n": len(grades),
         "strict": sum(g.strict for g in grades),
@@ -102,26 +102,36 @@ def grade_command(responses: Path, task: str) -> Result:
     }
 
 
-def read_responses(path: Path) -> list[tuple[str, str]]:
+def read_responses(path: Path, grading: str = "numbers") -> list[tuple[str, str]]:
     """(response, answer) of each line. UsageError names the wrong file and line.
 
-    A response may be empty, because answers of models may be; the reference answer may not.
+    A response may be empty, because answers of models may be; the reference answer may not, and must be
+    one that `grading` can compare with.
     """
+    from ...engine.tasks.grading import check_reference
     from ...engine.tasks.rows import rows_of, text_of
 
     pairs = []
     for place, row in rows_of(path, "answers"):
         response = text_of(place, row, "response", may_be_empty=True, is_raw=True)
-        pairs.append((response, text_of(place, row, "answer")))
+        answer = text_of(place, row, "answer")
+        if why := check_reference(grading, answer):
+            raise UsageError(f"{place}: 'answer' {why}")
+        pairs.append((response, answer))
     return pairs
 
 
 def render_compare(result: Result) -> str:
-    return (
+    text = (
         f"{result['first']} {result['difference']:+.3f} against {result['second']} on {result['n']} "
         f"questions: only the first right {result['only_first']}, only the second "
         f"{result['only_second']}, p = {result['p']:.3g} (McNemar, exact)"
     )
+    notes = [f"{d['what']}: {d['first']} and {d['second']}" for d in result["differs"]]
+    warned = "".join(
+        f"\nnot made alike, so they may differ for this alone: {note}" for note in notes
+    )
+    return text + warned
 
 
 @command("compare", render_compare)
@@ -135,7 +145,7 @@ def compare_command(folder: Path, first: str, second: str, split: str) -> Result
     FIRST and SECOND are ids of candidates, `base` or `best`; of a loop also an expert, or a baseline
     for its best setting.
     """
-    from ...engine.records.compare import compare_candidates
+    from ...engine.records.compare import compare_candidates, made_otherwise
     from ...engine.records.store import Store
     from ...engine.screening.folder import read_config
     from ..results import named
@@ -149,4 +159,6 @@ def compare_command(folder: Path, first: str, second: str, split: str) -> Result
             raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
         first, second = ids
         found = compare_candidates(store, first, second, split)
-    return {"first": first, "second": second, "split": split, **found.to_json()}
+        differs = made_otherwise(store, first, second, split)
+    names = {"first": first, "second": second, "split": split}
+    return {**names, **found.to_json(), "differs": differs}

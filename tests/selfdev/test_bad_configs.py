@@ -117,6 +117,39 @@ BAD: dict[str, tuple[Change, str]] = {
     "no tensor": (say(include="nothing_here"), r"selects no tensor"),
     "key": (say(sample=3), r"unknown key 'sample'; did you mean 'samples'"),
     "value": (say(samples=0), r"samples: "),
+    "a word as a number": (say(samples=True), r"samples: write a whole number, not True"),
+    "a text as a number": (say(seed="3"), r"seed: write a whole number, not '3'"),
+    "a fraction as a number": (say(samples=3.0), r"samples: write a whole number, not 3\.0"),
+    "a number as a switch": (
+        say(trace={"eager_tier": 0}),
+        r"trace\.eager_tier: write true or false",
+    ),
+    "a number as a section": (say(test=15), r"test: write a mapping of settings, not 15"),
+    "nothing as a section": (say(dpo=None), r"dpo: write a mapping of settings, not None"),
+    "a number as a place": (say(base=5), r"base: write a text, not 5"),
+    "a number as a name": (say(experts={1: "x"}), r"experts\.1: write a text, not 1"),
+    "a text as a list": (say(baselines="ties"), r"baselines: write a list, not 'ties'"),
+    "half a worker": (
+        say(cluster={"workers": 2.5}),
+        r"cluster\.workers: write 'auto' or a whole number from 1, not 2\.5",
+    ),
+    "more samples than there can be": (say(samples=10**12), r"samples: .*less than"),
+    "an empty base": (say(base=" "), r"base: is empty"),
+    "an empty expert": (say(experts={"x": ""}), r"experts\.x: is empty"),
+    "an empty include": (say(include=""), r"include: is empty"),
+    "shares that overlap": (
+        say(preferences={"chosen_percent": 60, "rejected_percent": 41}),
+        r"preferences: chosen_percent and rejected_percent overlap: together they are 101",
+    ),
+    "a warm-up that never ends": (
+        say(dpo={"warmup_steps": 6, "max_steps": 5}),
+        r"dpo: warmup_steps: 6 are more than max_steps \(5\)",
+    ),
+    "answers that fill the context": (
+        say(engine={"max_model_len": 64}),
+        r"generation\.max_new_tokens: 1024 leave no room in engine\.max_model_len \(64\)",
+    ),
+    "memory without a unit": (say(engine={"memory": 5}), r"engine\.memory: .*such as 5GiB"),
     "baseline": (say(baselines=["tie"]), r"baselines: tie: .*did you mean 'ties'"),
     "baseline twice": (say(baselines=["ties", "ties"]), r"baselines: 'ties' is given twice"),
     "experts of nuslerp": (
@@ -249,6 +282,9 @@ def test_a_good_config_is_prepared(place, offline):
         ("on: 1\n", "unknown key 'True'"),
         ("7: 1\n", "unknown key '7'"),
         ("dpo: {1: 2}\n", "dpo"),
+        ("seed: 010\n", "seed: write a whole number, not '010'"),
+        ("seed: 1:30\n", "seed: write a whole number, not '1:30'"),
+        ("samples: yes\n", "samples: write a whole number, not True"),
     ],
 )
 def test_a_key_is_a_word_and_there_once(place, text, says):
@@ -256,6 +292,29 @@ def test_a_key_is_a_word_and_there_once(place, text, says):
     path.write_text(text if text.startswith("base") else path.read_text() + text)
     with pytest.raises(UsageError, match=says):
         load_config(path)
+
+
+def test_numbers_as_people_write_them(place):
+    path = write(place, lambda folder, config: None)
+    path.write_text(path.read_text() + "dpo: {learning_rate: 1e-6, beta: 1}\nsamples: 3_000\n")
+    config = load_config(path)
+    assert (config.dpo.learning_rate, config.dpo.beta, config.samples) == (1e-6, 1.0, 3000)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--memory", "5"), "--memory 5: write the unit, too, such as 5GiB"),
+        (("--include", ""), "--include: is empty"),
+        (("--base", ""), "an empty path to a model"),
+        (("--out", "x" * 240), "the name has 240 bytes"),
+    ],
+)
+def test_options_that_say_nothing(selfdev, place, words, says):
+    given = {"--base": "base", "--expert": "x=x", "--out": "out", **dict([words])}
+    options = [word for pair in given.items() for word in pair]
+    answer = selfdev("merge", "linear", *options, "--json", cwd=place)
+    assert answer.code == 2 and says in answer.json["error"]
 
 
 def test_what_is_asked_of_the_folder_must_make_sense(place):

@@ -306,3 +306,51 @@ def test_a_companion_is_an_object(model, name, text):
             check_runnable(Checkpoint.open(str(model)), "transformers")
     finally:
         (model / name).write_text(kept)
+
+
+# ---- lines that could not be graded, or that are there twice
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "says"),
+    [
+        ("gsm8k", "she has eggs", "has no number after ####"),
+        ("gsm8k", "3 + 4 = 7 eggs\n####", "has no number"),
+        ("gsm8k", "#### seven", "has no number"),
+        ("gsm8k", "5\n#### ", "has no number"),
+        ("math", "$\\boxed{}$", "has an empty box"),
+        ("math", "\\boxed{ }", "has an empty box"),
+        ("math", "$$", "has an empty box"),
+    ],
+)
+def test_a_reference_that_no_answer_meets_is_named(tmp_path, task, answer, says):
+    file = lines(
+        tmp_path / "a.jsonl",
+        {"response": "1", "answer": "#### 1"},
+        {"response": "1", "answer": answer},
+    )
+    with pytest.raises(UsageError, match=rf"a\.jsonl:2: 'answer' {says}"):
+        read_responses(file, task)
+
+
+@pytest.mark.parametrize("answer", ["7", 7, "#### 7", "3+4=7\n#### 7", "#### -1,200.50", "#### $7"])
+def test_a_reference_with_a_number_is_taken(tmp_path, answer):
+    assert read_responses(lines(tmp_path / "a.jsonl", {"response": "", "answer": answer}), "gsm8k")
+
+
+def test_an_empty_prompt_asks_nothing(tmp_path):
+    row = {"question": "q", "answer": "1"}
+    assert (
+        load_task(f"jsonl:{lines(tmp_path / 't.jsonl', {**row, 'prompt': None})}").rows[0].prompt
+        == "q"
+    )
+    for prompt in ("", "  "):
+        with pytest.raises(UsageError, match=r"t\.jsonl:1: 'prompt' is empty"):
+            load_task(f"jsonl:{lines(tmp_path / 't.jsonl', {**row, 'prompt': prompt})}")
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, "1"), ("a", "a"), (1.5, "1.5"), (True, "true")])
+def test_an_id_is_the_same_as_a_text_and_as_a_number(tmp_path, one, other):
+    rows = ({"id": name, "question": "q", "answer": "1"} for name in (one, other))
+    with pytest.raises(UsageError, match=r"t\.jsonl:2: the id .* is that of line 1, too"):
+        load_task(f"jsonl:{lines(tmp_path / 't.jsonl', *rows)}")

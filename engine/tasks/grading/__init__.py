@@ -62,6 +62,15 @@ def grade_numbers(response: str, answer: str) -> Grade:
     return Grade(strict, flexible, found or stripped or None)
 
 
+def check_reference(grading: str, answer: str) -> str:
+    """Return why no answer could be right by this reference; "" where one can."""
+    if grading == "gsm8k" and value(answer.rpartition("####")[2]) is None:
+        return "has no number after ####, and is none itself, so no response could be right"
+    if grading == "math" and not reference(answer).strip(" ${}"):
+        return "has an empty box, so no response could be right"
+    return ""
+
+
 def grade_gsm8k(response: str, answer: str) -> Grade:
     strict = strict_gsm8k(response, answer)
     found = answer_number(response)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selfdev_engine.engine.errors import UsageError
-from selfdev_engine.engine.records.compare import compare, mcnemar
+from selfdev_engine.engine.records.compare import compare, made_otherwise, mcnemar
 from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev.report import write_report
@@ -82,3 +82,28 @@ def test_the_report_compares_every_candidate_with_the_base(run):
     (run / "config.yaml").write_text("base: x\nexperts: {y: z}\ntask: t\n")
     page = write_report(run).read_text()
     assert page.count("+87.5 (0.016)") == 2  # good, and copy
+
+
+def test_scores_that_were_not_made_alike_are_said(run, selfdev):
+    """An engine that was accepted, another grader: the difference may be theirs."""
+    with Store.open(run / "run.db") as store, store.transaction():
+        rows = samples([True] * 8)
+        for name, engine in (("late", "vllm 2"), ("same", "vllm 1")):
+            made = {"engine": engine, "grader": "rules 2"}
+            store.add_candidates([{"id": name, "source": "x"}])
+            store.decide(name, status="scored")
+            store.add_score(name, "jsonl:t", "dev", score_of(rows, "flexible"), rows, made)
+        store.add_candidates([{"id": "twin", "source": "x"}])
+        store.decide("twin", status="duplicate", duplicate_of="late")
+    with Store.read(run / "run.db") as store:
+        said = [{"what": "engine", "first": "vllm 2", "second": "vllm 1"}]
+        assert made_otherwise(store, "late", "same", "dev") == said
+        assert made_otherwise(store, "twin", "same", "dev") == said
+        assert made_otherwise(store, "twin", "late", "dev") == []
+        assert {d["what"] for d in made_otherwise(store, "good", "late", "dev")} == {
+            "engine",
+            "grader",
+        }
+    answer = selfdev("compare", run, "late", "same")
+    assert "engine: vllm 2 and vllm 1" in answer.stdout
+    assert selfdev("compare", run, "late", "same", "--json").json["differs"] == said
