@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..engine.errors import EngineError, MissingExtra
+from ..engine.sandbox.bound import bound_words
 from ..engine.weights.capacity import ranks_of
 from ..engine.weights.machine import devices_here
 
@@ -77,7 +79,8 @@ def train(
         try:
             result = follow(process, progress)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if result is None:
         raise TrainingFailed(
@@ -93,11 +96,10 @@ def launch_words(request: Path, num_ranks: int) -> list[str]:
     Several processes are started by torch's own launcher: accelerate's would read a file of settings
     in the user's home.
     """
-    module = ["-m", MODULE, str(request)]
     if num_ranks == 1:
-        return [sys.executable, *module]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    return [sys.executable, *launcher, *module]
+        return bound_words(os.getpid(), MODULE, str(request))
+    ranks = ["--standalone", f"--nproc-per-node={num_ranks}", "-m", MODULE, str(request)]
+    return bound_words(os.getpid(), "torch.distributed.run", *ranks)
 
 
 def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from ...engine.errors import EngineError, MissingExtra, UsageError
 from ...engine.output.claim import one_writer
 from ...engine.output.folder import LOCK, real
 from ...engine.output.owned import SCRATCH, check_place_for
+from ...engine.sandbox.bound import bound_words
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
@@ -198,7 +198,7 @@ def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with (fresh / f"{part}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__name__}.part_process", part, str(fresh), settings],
+            bound_words(os.getpid(), f"{__name__}.part_process", part, str(fresh), settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

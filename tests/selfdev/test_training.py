@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 from safetensors.numpy import load_file
 from selfdev_engine.engine.weights.capacity import ranks_of
@@ -91,3 +98,37 @@ def test_the_launchers_own_lines_are_left_out(tmp_path):
     end = "E1129 10:00:00.1 7 torch/distributed/elastic/multiprocessing/api.py:984] failed (exitcode: 1)"
     log.write_text("\n".join([*map(str, range(20)), "OSError: no such model", end, "=" * 20]))
     assert last_words(log).split("\n")[-1] == "OSError: no such model"
+
+
+DRIVER = """
+import os, subprocess, sys, time
+from selfdev_engine.engine.sandbox.bound import bound_words
+child = subprocess.Popen(bound_words(os.getpid(), sys.argv[1]), start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_its_driver(tmp_path, number, wait_s):
+    """At once, also while it still imports: else a stage trained on for nobody."""
+    (tmp_path / "slow_import.py").write_text("import time\ntime.sleep(60)\n")
+    words = [sys.executable, "-c", DRIVER, "slow_import"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) as driver:
+        assert driver.stdout is not None
+        child = int(driver.stdout.readline())
+        time.sleep(wait_s)
+        driver.send_signal(number)
+    deadline = time.monotonic() + 20
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(child)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
