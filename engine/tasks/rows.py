@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import UsageError, in_one_line
+from ..errors import UsageError
 from ..weights.small_file import read_text
 
 # "FILE:LINE" of a line, and its JSON object.
@@ -68,7 +68,7 @@ def check_id(place: str, row: dict[str, object], ids: dict[str, int], number: in
     name = row["id"] if isinstance(row["id"], str) else json.dumps(row["id"])
     if name in ids:
         raise UsageError(
-            f"{place}: the id {in_one_line(name[:60])} is that of line {ids[name]}, too"
+            f"{place}: the id {json.dumps(row["id"])[:60]} is that of line {ids[name]}, too"
         )
     ids[name] = number
 

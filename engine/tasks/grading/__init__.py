@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from .equal_math import equal_math, grader
 from .latex import boxed, boxes, formulas
 from .math_verify import BUILT_IN
-from .number_words import named
+from .number_words import NEGATIVE, named
 from .numeric import SCALED, last_number, number_at, numbers_in, plain, same, value
 from .sequences import AND
 from .strict import reference, strict_gsm8k, strict_math
 
 # The rules of the flexible grades: another number is another grader.
-RULES = "rules 2"
+RULES = "rules 3"
 MARK = re.compile(r"####[^\w\n.$#-]{0,8}")
 # What follows the number of a heading such as "#### 1. So".
 HEADING = re.compile(r"[.):]\s+\w")
@@ -32,6 +32,13 @@ CALLED = re.compile(r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*
 TAIL = 4000
 # The end of a sentence; "5! = 120" has none in it.
 SENTENCE = re.compile(r"(?:[.?]|!(?!\s?=))(?:\s|$)")
+
+
+# A calculation right after "####", of which the result counts.
+CALCULATION = re.compile(r"\s*[-+*/x÷][^=\n]*(=[^\n]*)")
+# A calculation after an equals sign: then the number before it is the result, as in 12 = 20 - 8.
+UNFINISHED = re.compile(r"[\s$]*[\d.,]+\s*[-+*x÷]\s*\$?\d")
+WRAPPED = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s?\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ def answer_number(response: str) -> str | None:
     for part in (boxed(response), *called_answers(tail)):
         if part and (found := result_of(part[:TAIL])):
             return found
+    if named(word := unwrapped(response)) is not None:
+        return word
     last_line = tail.rstrip().rpartition("\n")[2]
     found = result_of(last_line) if "=" in last_line else None
     return found or last_number(tail)
@@ -105,7 +114,8 @@ def marked_number(text: str) -> str | None:
     for mark in MARK.finditer(text):
         number = number_at(text, mark.end())
         if number and not HEADING.match(text, mark.end() + len(number)):
-            return number.strip()
+            steps = CALCULATION.match(text, mark.end() + len(number))
+            return (steps and result_of(steps[1])) or number.strip()
     return None
 
 
@@ -119,11 +129,21 @@ def result_of(text: str) -> str | None:
 
     That is the 5 in "2 + 3 = 5 eggs a day, 7 days".
     """
-    whole = text.strip(" *_`$")
+    whole = unwrapped(text)
     if value(whole) is not None or named(whole) is not None:
         return whole
-    found = numbers_in(text.rpartition("=")[2])
+    if (sign := NEGATIVE.match(whole)) and value(whole[sign.end() :]) is not None:
+        return f"-{whole[sign.end() :]}"
+    left, _, right = text.rpartition("=")
+    if left and UNFINISHED.match(plain(right)) and (found := last_number(left)):
+        return found
+    found = numbers_in(right)
     return found[0] if found else None
+
+
+def unwrapped(text: str) -> str:
+    """A text without marks of style around it."""
+    return WRAPPED.sub(r"\1", text[:TAIL].strip(" *_`$\n")).strip(" *_`$\n")
 
 
 def grade_math(response: str, answer: str) -> Grade:

@@ -39,7 +39,7 @@ BASED = re.compile(r"(-?[\dA-F]+)_\{?(\d+)\}?")
 # The letter of a choice before its answer, as in "(A) 5".
 LABEL = re.compile(r"^\s*\([A-Z]\)(?:\\ |\s|~)+(?=\S)")
 CHOICE = re.compile(r"\(([a-zA-Z])\)")
-RENAMED = {"\\leq": "\\le", "\\geq": "\\ge", "\\neq": "\\ne"}
+RENAMED = {"\\leq": "\\le", "\\geq": "\\ge", "\\neq": "\\ne", "\\varnothing": "\\emptyset"}
 NAME = re.compile(r"^\\?[a-zA-Z]+(?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))|^[^=\d+*/^<>,-]{1,30}=")
 SINGLE = re.compile(r"([_^])\{(\w)\}")
 
@@ -110,7 +110,7 @@ def spelled(text: str) -> str:
 
 def without_unit(text: str) -> str:
     """Drop dollars around the text, wrappers such as \\text, and a unit at its end."""
-    text = UNIT.sub("", plain(text).strip().strip("$").rstrip(". "))
+    text = UNIT.sub("", plain(text.replace("{:}", ":")).strip().strip("$").rstrip(". "))
     for word, name in RENAMED.items():
         text = re.sub(re.escape(word) + "(?![a-z])", lambda _, name=name: name, text)
     text = LABEL.sub("", WRAPPERS.sub(r"\1", text))

@@ -21,9 +21,16 @@ NAMED = re.compile(
 HALF = re.compile(r"(?:(?:a|one)[ -])?half")
 
 
+NEGATIVE = re.compile(r"(?:minus|negative)\s+(?=\S)", re.IGNORECASE)
+
+
 def named(text: str) -> Fraction | None:
     """Value of a text that names one number; None for anything else."""
     said = text.strip(" .*!").casefold()
+    if sign := NEGATIVE.match(said):
+        inner = said[sign.end() :]
+        found = None if NEGATIVE.match(inner) else named(inner)
+        return None if found is None else -found
     if HALF.fullmatch(said):
         return Fraction(1, 2)
     if not (found := NAMED.fullmatch(said)):

@@ -38,10 +38,10 @@ LETTERS = {"k": 3, "K": 3, "m": 6, "M": 6, "b": 9, "B": 9}
 SCALE = rf"\s?(?:{'|'.join(SCALES)})\b"
 LETTER = r"(?<=[\d])[kKmMbB](?!\w)"
 PATTERN = (
-    rf"(?:(?<![\w)\]}}])(?:-|\+|(?<![\d)\]}}%]\s)-\s))?(?:{CURRENCY}\s?-?(?:{ANY_CORE})(?:{LETTER}|{SCALE})?"
+    rf"(?:(?<![\w)\]}}%])(?:-|\+|(?<![\d)\]}}%]\s)-\s))?(?:{CURRENCY}\s?-?(?:{ANY_CORE})(?:{LETTER}|{SCALE})?"
     rf"|-?(?:{ANY_CORE})(?:{SCALE})?)"
 )
-NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?<![_^]\{{)(?>{PATTERN})")
+NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?<![_^]\{{)(?!(?<=%)-)(?>{PATTERN})")
 # A number anywhere, also within words.
 ANY_NUMBER = re.compile(rf"(?<![_^])(?<![_^]\{{)(?>{PATTERN})")
 BULLET = re.compile(r"(?m)^(\s*)- (?=\d)")

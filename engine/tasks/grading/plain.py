@@ -33,8 +33,14 @@ TIGHT = re.compile(r"\s*\\!\s*")
 # A plain space separates thousands only before zeros, as in 70 000: "3 100 pound bags" are three.
 SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){0,5} 000(?![\d,.]?\d)")
 EN_DASH = re.compile(
-    "(?<![\\w)\\]}\\s])\u2013(?=[\\d.$])|(?<=\\s)\u2013(?=[\\d.$])|^\u2013(?=[\\d.$])"
+    "(?<![\\w)\\]}%\\s])\u2013(?=[\\d.$])|(?<=\\s)\u2013(?=[\\d.$])|^\u2013(?=[\\d.$])"
 )
+# Points between thousands, where nothing else can be meant: 1.234,50 and 1.234.567.
+POINTED = re.compile(
+    r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d.,]?\d)|(?<![\d.,])(\d{1,3}(?:\.\d{3}){2,})(?![\d.,]?\d)"
+)
+# What takes no room: joiners, marks of direction, the box of a keycap.
+UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufe0f\u20e3\ufeff"))
 POWER = re.compile(r"(?<=\d)\*\*(?=[\d({-])")
 
 
@@ -43,13 +49,21 @@ def plain(text: str) -> str:
 
     Plain text stays as it is.
     """
+    text = text.translate(UNSEEN) if not text.isascii() else text
     text = WORDS.sub(lambda found: SPELLINGS[found[0]], TIGHT.sub("", text))
     text = SUPERSCRIPT.sub(lambda found: f"^{{{found[0].translate(RAISED)}}}", text)
     text = SUBSCRIPT.sub(lambda found: f"_{{{found[0].translate(LOWERED)}}}", text)
     text = VULGAR.sub(fraction, text)
     text = THOUSANDS.sub(",", EN_DASH.sub("-", text))
     text = unicodedata.normalize("NFKC", text.replace("\\,", " "))
-    return SPACED.sub(lambda found: found[0].replace(" ", ","), POWER.sub("^", text))
+    text = SPACED.sub(lambda found: found[0].replace(" ", ","), POWER.sub("^", text))
+    return POINTED.sub(with_commas, text)
+
+
+def with_commas(found: re.Match[str]) -> str:
+    """Write 1.234,50 as 1,234.50."""
+    whole, cents = (found[1] or found[3]).replace(".", ","), found[2]
+    return f"{whole}.{cents}" if cents else whole
 
 
 def fraction(found: re.Match[str]) -> str:
