@@ -68,7 +68,7 @@ def check_id(place: str, row: dict[str, object], ids: dict[str, int], number: in
     name = row["id"] if isinstance(row["id"], str) else json.dumps(row["id"])
     if name in ids:
         raise UsageError(
-            f"{place}: the id {json.dumps(row["id"])[:60]} is that of line {ids[name]}, too"
+            f"{place}: the id {json.dumps(row['id'])[:60]} is that of line {ids[name]}, too"
         )
     ids[name] = number
 
