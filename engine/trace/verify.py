@@ -147,11 +147,7 @@ class GraphReader:
                 raise malformed(f"input {args}")
             return torch.empty(self.shape, device="meta")
         if op == "item":
-            ref, position = args
-            metas = self.metas[ref.index]
-            if not isinstance(metas, (list, tuple)) or type(position) is not int or position < 0:
-                raise malformed("item of a single result")
-            return metas[position]
+            return item_of(self.metas[args[0].index], *args[1:])
         return self._overload_meta(op, args, kwargs)
 
     def _overload_meta(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -187,6 +183,13 @@ class GraphReader:
         if isinstance(x, tuple):
             return [self._metas_of(y) for y in x]
         return {k: self._metas_of(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def item_of(metas: Any, position: Any) -> Any:
+    """One of an op's several results. Raises Rejected."""
+    if not isinstance(metas, (list, tuple)) or type(position) is not int or position < 0:
+        raise malformed("item of a single result")
+    return metas[position]
 
 
 def allowed_overload(op: str) -> Any:
