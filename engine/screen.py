@@ -86,7 +86,8 @@ def open_screener(
     shares = shares_here(settings, selection, writer)
     bank = open_bank(selection, settings, writer, kept)
     use_few_threads()
-    scratch = folder / "scratch"
+    # A worker elsewhere has another current folder.
+    scratch = folder.absolute() / "scratch"
     scratch.mkdir(exist_ok=True)
     with ExitStack() as stack:
         tracer = stack.enter_context(Tracer(trace_settings(settings)))

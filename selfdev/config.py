@@ -155,9 +155,13 @@ class Test(Section):
 
 
 class Cluster(Section):
-    """Numbers of processes. "auto" is a worker for each GPU, or one without GPUs."""
+    """Where workers are, and how many. "auto" is a worker for each GPU, or one without GPUs.
+
+    `address` is that of a Ray cluster's head, HOST:PORT, or "auto" for the cluster of this machine.
+    """
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    address: str | None = None
     tensor_parallel: Literal[1] = 1
 
 

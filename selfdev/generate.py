@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..engine.resident.client import Client
 from ..engine.resident.messages import Sampling
+from ..engine.weights.fingerprint import folder_fingerprint
 from .config import RunConfig
 from .prompts import program_text, stops
 
@@ -28,6 +29,30 @@ class SamplingPlan:
     top_p: float
     max_new_tokens: int
     seed: int  # the seed of the run
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The model that writes the programs of an iteration: where workers find it.
+
+    It is held under `key` as `model`, the given generator, with the weights of `folder`. `files` are those
+    of a folder that this run has made: a worker elsewhere may need copies.
+    """
+
+    key: str
+    model: str
+    folder: str
+    files: tuple[str, ...]
+    fingerprint: str
+
+    @staticmethod
+    def of(key: str, model: str, folder: Path | None) -> Writer:
+        """Return the given generator itself, or with the weights of a trained one's folder."""
+        if folder is None:
+            return Writer(key, model, model, (), folder_fingerprint(model))
+        folder = folder.absolute()
+        files = tuple(sorted(str(file) for file in folder.iterdir() if file.is_file()))
+        return Writer(key, model, str(folder), files, folder_fingerprint(folder))
 
 
 def sampling_plan(config: RunConfig, prompt: str, iteration: int) -> SamplingPlan:
@@ -50,24 +75,23 @@ def waves(total: int, wave: int, done: int) -> Iterator[range]:
 
 
 def sample_wave(
-    key: str,
-    generator: Path,
-    writer: Path,
+    writer: Writer,
     plan: SamplingPlan,
     numbers: Sequence[int],
     client: Client,
 ) -> list[str]:
     """Draw these samples on a worker; their program texts, in order.
 
-    The model `generator` under this key writes them, with the weights of the folder `writer`. TARGET is
-    the base's engine: whoever asks it next finds the base there, or a merge of it.
+    TARGET as the writer's key is the base's engine: whoever asks it next finds the base there, or a
+    merge of it.
     """
     seeds = [seed_of(plan.seed, plan.iteration, number) for number in numbers]
     stop = tuple(stops(plan.prompt))
     sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
     prompts = [plan.prompt] * len(numbers)
-    client.hold_model(key, str(generator))
-    answers = client.sample(key, str(writer), prompts, sampling, seeds)
+    client.hold_model(writer.key, writer.model)
+    place, more = (writer.key, writer.folder), (writer.files, writer.fingerprint)
+    answers = client.sample(*place, prompts, sampling, seeds, *more)
     return [program_text(plan.prompt, answer.text) for answer in answers]
 
 

@@ -145,6 +145,7 @@ def screen_settings(
 ) -> ScreenSettings:
     """The settings of the screening inside a run. `bounds` are bytes of the host, and of each GPU."""
     wanted, workers = config.engine.max_model_len, config.cluster.workers
+    address = config.cluster.address
     return ScreenSettings(
         base=config.base,
         experts=dict(config.experts),
@@ -161,7 +162,8 @@ def screen_settings(
         eager_tier=config.trace.eager_tier,
         replay_limit_s=config.trace.replay_limit_s,
         accept_engine=accept_engine,
-        workers=default_workers() if workers == "auto" else workers,
+        workers=default_workers(address) if workers == "auto" else workers,
+        address=address,
     )
 
 

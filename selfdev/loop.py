@@ -24,15 +24,15 @@ from ..engine.records.store import PRODUCT_VERSION, Store
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
+from ..engine.screening.nodes import place_of
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE
 from ..engine.screening.session import TARGET
 from ..engine.screening.verdicts import Answers
 from ..engine.weights.checkpoint import Checkpoint
-from ..engine.weights.fingerprint import folder_fingerprint
 from .baselines import known_candidates
 from .config import RunConfig, completed
-from .generate import GENERATOR, sample_wave, sampled_rows, sampling_plan, waves
+from .generate import GENERATOR, Writer, sample_wave, sampled_rows, sampling_plan, waves
 from .inputs import RunRequest, run_inputs, writer_of
 from .learning import prefer, train_settings
 from .prompts import in_chat, load_prompt
@@ -87,6 +87,8 @@ class Loop:
         self.screener, self.progress = screener, progress
         self.task = screener.task
         self.generator = Checkpoint.open(config.generator_place).folder
+        place = config.generator_place
+        self.generator_place = place_of(place) if config.cluster.address else str(self.generator)
         # Under which key workers hold it.
         self.writer_key = GENERATOR if writer_of(config) else TARGET
         self.prompt = load_prompt(config.generation.prompt, self.generator)
@@ -145,12 +147,13 @@ class Loop:
     def sample(self, iteration: int) -> str:
         """Draw the samples that the store lacks; returns the fingerprint of the generator."""
         done = len(self.store.candidates(iteration))
-        writer = self.writer_folder(iteration)
-        fingerprint = folder_fingerprint(writer)
+        folder = None if iteration == 1 else self.writer_folder(iteration)
+        writer = Writer.of(self.writer_key, self.generator_place, folder)
+        fingerprint = writer.fingerprint
         plan = sampling_plan(self.config, self.prompt, iteration)
         self.progress.stage(f"iteration {iteration}: sample", plan.samples)
         self.progress.update(done)
-        draw = partial(sample_wave, self.writer_key, self.generator, writer, plan)
+        draw = partial(sample_wave, writer, plan)
         left = list(waves(plan.samples, plan.wave, done))
         session = self.screener.session
         # All workers draw; waves are kept in their order.

@@ -45,8 +45,13 @@ FREE = (
     "unsafe_sandbox",
     "accept_engine",
     "workers",
+    "address",
 )  # may change between resumes
-FREE_IN_RUN = ("cluster.workers", "engine.gpu_memory")  # the same, of a loop's settings
+FREE_IN_RUN = (
+    "cluster.workers",
+    "cluster.address",
+    "engine.gpu_memory",
+)  # the same, of a loop's settings
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]

@@ -22,6 +22,7 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.locate import here
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
+from ..workers.cluster import connect
 from .place import model_places
 from .room import shares_here
 from .settings import ScreenSettings
@@ -62,16 +63,24 @@ def is_on_hub(settings: ScreenSettings) -> bool:
     return settings.task in PUBLISHED and settings.data is None
 
 
-def default_workers() -> int:
-    """Return the number of workers where none is given: one for each GPU, or one without GPUs."""
-    return max(1, len(devices_here()))
+def default_workers(address: str | None = None) -> int:
+    """Return the number of workers where none is given: one for each GPU, or one without GPUs.
+
+    With the address of a cluster it is one for each of its GPUs, or for each of its nodes.
+    """
+    return connect(address).slots.default_workers if address else max(1, len(devices_here()))
 
 
 def check_workers(settings: ScreenSettings, writer: Checkpoint | None) -> None:
     """Raise UsageError where there are more workers than GPUs, or than the memory holds.
 
-    With GPUs it is the plan that says so, for base, experts and `writer`.
+    With GPUs it is the plan that says so, for base, experts and `writer`. In a cluster workers may wait
+    for nodes that join, but some place must be free.
     """
+    if settings.address:
+        connect(settings.address).check_free()
+        shares_here(settings, open_selection(settings), writer)
+        return
     count, num_gpus = settings.workers, len(devices_here())
     if num_gpus and count > num_gpus:
         raise UsageError(f"--workers {count}: each takes a GPU, and this machine has {num_gpus}")

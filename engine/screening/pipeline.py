@@ -67,11 +67,14 @@ class Screener:
     def notes(self) -> list[str]:
         """What is to be said of the settings."""
         race, workers = self.asker.race, self.session.settings.workers
-        if race is None or workers <= race.lag:
-            return []
-        return [
-            f"--workers {workers}: a race asks {race.lag} candidates at a time; the others are idle"
-        ]
+        found = list[str]()
+        if race and workers > race.lag:
+            words = f"a race asks {race.lag} candidates at a time; the others are idle"
+            found.append(f"--workers {workers}: {words}")
+        if self.session.num_waiting:
+            words = f"{self.session.num_waiting} have no place in the cluster yet"
+            found.append(f"--workers {workers}: {words}; they wait for nodes that join")
+        return found
 
     @property
     def num_in_flight(self) -> int:

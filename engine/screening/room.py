@@ -11,6 +11,7 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.machine import Machine, machine_for
 from ..weights.selection import Selection
 from ..weights.shapes import ModelShapes, shapes_of
+from ..workers.cluster import connect
 from .settings import ScreenSettings
 
 # Assumed of a question with its shots, beside its answer.
@@ -46,10 +47,14 @@ def demand_of(
 def shares_here(
     settings: ScreenSettings, selection: Selection, writer: Checkpoint | None
 ) -> Shares | None:
-    """Return what each worker may take of this machine; None without cards. UsageError where it cannot fit.
+    """Return what each worker may take of its machine; None without cards. UsageError where it cannot fit.
 
-    `writer` is the model that writes programs in an engine of its own.
+    That is this machine, or a node of the cluster. `writer` is the model that writes programs in an
+    engine of its own.
     """
+    if settings.address:
+        machine = connect(settings.address).machine
+        return machine and shares_on(machine, settings, selection, writer)
     return shares_on(machine_for(None, Path.cwd()), settings, selection, writer)
 
 

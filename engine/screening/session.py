@@ -22,8 +22,10 @@ from ..weights.bank import Bank
 from ..weights.budget import cache_share
 from ..weights.capacity import Shares
 from ..weights.machine import devices_here
+from ..workers.cluster import connect
 from ..workers.job import Incident
 from ..workers.pool import Pool
+from .nodes import NodeCheck
 from .settings import ScreenSettings
 
 # The key of the model whose weights are swapped.
@@ -104,6 +106,12 @@ class EngineSession:
         self.arch: int | None = None
         self.devices, self.lanes, self.shares = devices_here(), lanes, shares
         self.start_client: Callable[..., Client] = Client.start
+        self.cluster, self.nodes = None, None
+        if settings.address:
+            self.cluster, self.nodes = connect(settings.address), NodeCheck(settings)
+            self.devices, self.start_client = [], self.cluster.start_client
+            slots = self.cluster.slots
+            self.usage.threads = self.usage.threads or slots.threads(settings.workers, os.environ)
         self._pool: Pool[Client] | None = None
         self._counting = Lock()
 
@@ -142,6 +150,8 @@ class EngineSession:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+            if self.cluster:
+                self.cluster.close()
 
     @property
     def sequences(self) -> int | None:
@@ -151,6 +161,14 @@ class EngineSession:
         return min(
             self.limits["max_num_seqs"], self.shares.sequences or self.limits["max_num_seqs"]
         )
+
+    @property
+    def num_waiting(self) -> int:
+        """How many workers have no place in the cluster now."""
+        if self.cluster is None:
+            return 0
+        places = self.cluster.slots.places(self.usage.threads or 1)
+        return max(0, self.settings.workers - places)
 
     # ---- one worker
 
@@ -165,14 +183,19 @@ class EngineSession:
             **self.limits,
         )
         log = self._log.with_stem(f"{self._log.stem}-{number}") if number else self._log
+        if self.cluster:
+            return self.start_client(settings, log, self.usage.threads)
         return self.start_client(settings, log, self.devices[number] if self.devices else None)
 
     def _open(self, client: Client) -> None:
         """Open the base and the bank in a worker, and set its threads."""
         selection = self.bank.selection
         base = str(selection.base.folder)
-        client.open_model(TARGET, base)
         places = {name: str(expert.folder) for name, expert in selection.experts.items()}
+        if self.nodes:
+            self.nodes.check(client)
+            base, places = self.nodes.base, self.nodes.experts
+        client.open_model(TARGET, base)
         self.arch = client.open_bank(
             base,
             places,

@@ -28,6 +28,7 @@ class ScreenSettings:
     race: str = "full"
     top: int | None = None  # K: how many of the best a race is for
     workers: int = 1  # engines at a time, each a process of its own
+    address: str | None = None  # the head of the cluster that has the workers; None: this machine
     engine: str = "auto"
     # Tokens of prompt and answer together; None means 4096, or fewer where the model reads fewer.
     max_model_len: int | None = None

@@ -134,6 +134,11 @@ workers_option = click.option(
     help="Engines at a time, each a process with a GPU of its own. May change when a run goes on. "
     "[default: as many as there are GPUs, else 1]",
 )
+address_option = click.option(
+    "--address",
+    metavar="HOST:PORT|auto",
+    help="Place the workers on the nodes of this Ray cluster. May change when a run goes on.",
+)
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 model_options = stack(

@@ -18,6 +18,7 @@ from .command import Result, command
 from .options import (
     PLACE,
     accept_engine_option,
+    address_option,
     check_gpus,
     data_option,
     gpu_memory_option,
@@ -85,6 +86,7 @@ def render_run(result: Result) -> str:
 )
 @gpus_option
 @workers_option
+@address_option
 @click.option(
     "--seed",
     type=click.IntRange(0, MAX_SEED),
@@ -103,6 +105,7 @@ def run_command(
     plan: bool,
     gpus: str | None,
     workers: int | None,
+    address: str | None,
     seed: int | None,
     accept_engine: bool,
     memory: str | None,
@@ -118,9 +121,10 @@ def run_command(
     settings = load_config(config)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
-    if workers is not None:
-        cluster = settings.cluster.model_copy(update={"workers": workers})
-        settings = settings.model_copy(update={"cluster": cluster})
+    given = {"workers": workers, "address": address}
+    changed = {key: value for key, value in given.items() if value is not None}
+    cluster = settings.cluster.model_copy(update=changed)
+    settings = settings.model_copy(update={"cluster": cluster})
     folder = folder or Path("runs") / config.stem
 
     request = prepare_run(

@@ -16,6 +16,7 @@ from .command import Result, command, counted
 from .options import (
     PLACE,
     accept_engine_option,
+    address_option,
     check_gpus,
     engine_option,
     environment_options,
@@ -176,6 +177,7 @@ def check_race(race: str, top: int | None) -> None:
     help="The K of --race: how many of the best programs it looks for.",
 )
 @workers_option
+@address_option
 @engine_option
 @accept_engine_option
 @click.option(
@@ -200,6 +202,7 @@ def screen_command(
     race: str,
     top: int | None,
     workers: int | None,
+    address: str | None,
     engine: str,
     accept_engine: bool,
     log_samples: bool,
@@ -227,7 +230,8 @@ def screen_command(
         shots=shots,
         race=race,
         top=top,
-        workers=workers or default_count(),
+        workers=workers or default_count(None if plan else address),
+        address=address,
         engine=engine,
         seed=seed,
         data=str(data) if data else None,
@@ -242,11 +246,11 @@ def screen_command(
     return screened(programs, settings, folder)
 
 
-def default_count() -> int:
+def default_count(address: str | None) -> int:
     """Return the number of workers where none is given."""
     from ...engine.screening.inputs import default_workers
 
-    return default_workers()
+    return default_workers(address)
 
 
 def screened(places: tuple[str, ...], settings: ScreenSettings, folder: Path) -> Result:

@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import Completion, Times
 from selfdev_engine.engine.screen import open_screener, run_candidates
-from selfdev_engine.engine.screening.folder import POPULATION, add_programs
+from selfdev_engine.engine.screening.folder import (
+    POPULATION,
+    add_programs,
+    check_same,
+    comparable,
+)
 from selfdev_engine.engine.screening.inputs import check_inputs
 from selfdev_engine.engine.screening.session import EngineSession
 from selfdev_engine.engine.screening.settings import ScreenSettings
@@ -228,6 +234,16 @@ def test_more_workers_than_gpus_or_memory_are_refused(small_models, monkeypatch)
     check(2)
     with pytest.raises(UsageError, match="--workers 3: each takes a GPU, and this machine has 2"):
         check(3)
+
+
+def test_where_workers_are_and_how_many_may_change_between_resumes(small_models, tmp_path):
+    one = ScreenSettings(str(small_models / "base"), {"x": str(small_models / "x")}, "gsm8k")
+    assert comparable(one) == comparable(replace(one, workers=3, address="head:6379"))
+    there = {"cluster": {"workers": 1, "tensor_parallel": 1}}
+    here = {"cluster": {"workers": 3, "address": "head:6379", "tensor_parallel": 1}}
+    check_same(tmp_path, there, here)
+    with pytest.raises(UsageError, match=r"cluster\.tensor_parallel is 1 there and 2 here"):
+        check_same(tmp_path, there, {"cluster": {"tensor_parallel": 2}})
 
 
 def test_each_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path):

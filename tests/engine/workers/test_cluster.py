@@ -1,0 +1,237 @@
+"""Workers on the nodes of a Ray cluster: two nodes on this machine, and what is known without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.resident.messages import PLACES, EngineSettings
+from selfdev_engine.engine.screening.inputs import default_workers
+from selfdev_engine.engine.screening.nodes import NodeCheck
+from selfdev_engine.engine.screening.settings import ScreenSettings
+from selfdev_engine.engine.workers.cluster import Slots
+from selfdev_engine.engine.workers.host import Host
+
+NODES = Path(__file__).with_name("ray_nodes.py")
+SVD = """
+import torch
+def merge_models(model_dict, device):
+    a, b = model_dict.values()
+    u, s, v = torch.linalg.svd(a.float(), full_matrices=False)
+    return {0} * ((u[:, :2] * s[:2]) @ v[:2]) + 0.1 * b
+"""
+PLAIN = "def merge_models(d, device):\n    a, b = d.values()\n    return {0} * a + b\n"
+SETTINGS = EngineSettings(engine="transformers").to_json()
+
+
+# ---- without a cluster
+
+
+@pytest.mark.parametrize(
+    ("slots", "workers", "threads", "places"),
+    [
+        (Slots(16, 8, 128, 2, 64), 16, 8, 16),
+        (Slots(0, 0, 8, 2, 4), 2, 4, 2),
+        (Slots(0, 0, 8, 2, 4), 8, 1, 8),
+        (Slots(0, 0, 8, 2, 4), 1, 4, 2),
+        (Slots(0, 0, 2, 2, 1), 9, 1, 2),
+    ],
+)
+def test_places_are_gpus_or_else_equal_shares_of_the_cores(slots, workers, threads, places):
+    assert slots.threads(workers, {}) == threads
+    assert slots.threads(workers, {"OMP_NUM_THREADS": "3"}) == 3
+    assert slots.places(threads) == places
+    assert slots.default_workers == (slots.gpus or 2)
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path) -> Iterator[Host]:
+    """A host in this process; its worker runs transformers."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    host = Host(SETTINGS)
+    yield host
+    host.close()
+    assert not list(tmp_path.glob("selfdev-copies-*"))
+
+
+def test_a_host_passes_messages_on_and_says_what_was_lost(host, small_models, tmp_path):
+    (tmp_path / "probe").write_text("word")
+    about = host.about(str(tmp_path / "probe"), "word")
+    assert about["shares"] and about["versions"]["torch"]
+    assert not host.about(str(tmp_path / "probe"), "other")["shares"]
+    assert not host.about(str(tmp_path / "absent"), "word")["shares"]
+    words = {"key": "target", "folder": str(small_models / "base")}
+    opened = host.ask({"id": 1, "method": "open_model", "params": words}, b"", ())
+    assert opened["id"] == 1 and opened["value"]["weights_fingerprint"]
+    os.kill(about["pid"], 9)
+    lost = host.ask({"id": 2, "method": "restore", "params": {"key": "target"}}, b"", ())
+    assert lost["lost"].startswith("the engine's process ended; its last words:")
+
+
+def test_files_that_a_call_names_are_copied_once_and_removed_with_the_next(host, monkeypatch):
+    asked = []
+    monkeypatch.setattr(host._process, "send", lambda header, payload: asked.append(header))
+    monkeypatch.setattr(host._process, "receive", lambda timeout_s: {})
+    host.ask({"method": "sample"}, b"", ["/g/a", "/g/b", "/u/c"], b"A", b"B", b"")
+    host.ask({"method": "score"}, b"", ())
+    first = asked[0][PLACES]
+    texts = {name: Path(first[name]).read_text() for name in ("/g/a", "/g/b", "/u/c")}
+    assert texts == {"/g/a": "A", "/g/b": "B", "/u/c": ""} and PLACES not in asked[1]
+    assert Path(first["/g"]) == Path(first["/g/a"]).parent == Path(first["/g/b"]).parent
+    host.ask({"method": "sample"}, b"", ["/v/d", "/g/a"], b"D")
+    assert Path(asked[2][PLACES]["/g/a"]).read_text() == "A"
+    assert not Path(first["/g/b"]).exists() and Path(asked[2][PLACES]["/v/d"]).exists()
+
+
+def test_other_contents_under_the_same_path_are_named(small_models):
+    settings = ScreenSettings(str(small_models / "base"), {"x": str(small_models / "x")}, "t")
+    check, asked = NodeCheck(settings), []
+
+    def node(name: str, **changed: dict[str, str]):
+        def open_contents(places):
+            asked.append(name)
+            return {role: parts | changed.get(role[:4], {}) for role, parts in here.items()}
+
+        return SimpleNamespace(node=name, open_contents=open_contents)
+
+    here = check._read_here()
+    assert set(here) == {"base", "expert x"} and {"config.json", "weights"} <= set(here["base"])
+    check.check(node("one"))  # type: ignore[arg-type]
+    check.check(node("one"))  # type: ignore[arg-type]
+    assert asked == ["one"]
+    with pytest.raises(UsageError, match=r"node two: expert x \(.*\) has other weights there"):
+        check.check(node("two", expe={"weights": "nh-0"}))  # type: ignore[arg-type]
+
+
+def test_an_address_where_nothing_answers_is_one_line():
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:9: nothing answers there"):
+        default_workers("127.0.0.1:9")
+
+
+# ---- two nodes on this machine
+
+
+class Nodes:
+    """A cluster in a process of its own."""
+
+    def __init__(self) -> None:
+        self.process = started([NODES])
+        self.address = said(self.process)
+        self.do("add")
+
+    def do(self, what: str) -> None:
+        tell(self.process, what)
+        while said(self.process) != "done":
+            pass
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(120)
+
+
+def started(words: list[object]) -> subprocess.Popen[str]:
+    """Start a script of this folder, with one thread in each worker."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-P", *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    made = Nodes()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def screen(small_models, tmp_path):
+    """screen(programs, address, workers, stops, apart) -> the process that screens them."""
+
+    def run(programs, address=None, workers=1, stops=(), apart=False):
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        settings = {
+            "base": str(small_models / "base"),
+            "experts": {"x": str(small_models / "x"), "y": str(small_models / "y")},
+            "task": f"jsonl:{small_models / 'task.jsonl'}",
+            "engine": "transformers",
+            "workers": workers,
+            "address": address,
+        }
+        asked = {"settings": settings, "programs": programs, "stops": list(stops), "apart": apart}
+        (folder / "asked.json").write_text(json.dumps({**asked, "folder": str(folder)}))
+        return started([NODES.with_name("ray_screen.py"), folder / "asked.json"])
+
+    return run
+
+
+def result_of(process: subprocess.Popen[str]) -> dict:
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.split("rows ", 1)[1])
+
+
+def mixed(count: int) -> dict[str, str]:
+    """Programs whose updates kernels compute, and every third by torch, into a file."""
+    return {f"p{i}": (SVD if i % 3 == 0 else PLAIN).format(1 + i / 20) for i in range(count)}
+
+
+@pytest.mark.slow
+def test_two_nodes_give_the_counts_of_one_worker_and_a_dead_node_costs_nothing(nodes, screen):
+    """Nodes here get copies of files. One dies under a candidate, and one that joins takes its place."""
+    programs = mixed(18)
+    calm = result_of(screen(programs))
+    assert sum(row[3] == "hybrid" for row in calm["rows"].values()) == 6
+    process = screen(programs, nodes.address, 2, stops=(1, 5, 9), apart=True)
+    assert said(process) == "at 1"
+    tell(process, "wait 2")
+    assert said(process) == "at 5"
+    nodes.do("kill")
+    tell(process, "wait 1")
+    assert said(process) == "at 9"
+    nodes.do("add")
+    tell(process, "wait 2")
+    wild = result_of(process)
+    assert wild["rows"] == calm["rows"]
+    assert len(set(wild["lost"])) == len(wild["lost"])
+
+
+@pytest.mark.slow
+def test_a_lost_head_is_one_line(nodes, screen):
+    process = screen(mixed(6), nodes.address, 2, stops=(1,))
+    assert said(process) == "at 1"
+    nodes.do("behead")
+    began = time.monotonic()
+    tell(process, "pause")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 2, err[-2000:]
+    assert "the cluster's head is lost" in err.strip().split("\n")[-1]
+    assert time.monotonic() - began < 55
