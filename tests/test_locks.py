@@ -13,11 +13,21 @@ REPO = Path(__file__).parents[1]
 LOCKS = ("requirements-cpu.lock", "requirements-cuda.lock")
 # The extras that each lock brings whole.
 EXTRAS = {
-    "requirements-cpu.lock": ("triton", "cpu", "train", "eval", "dev"),
-    "requirements-cuda.lock": ("triton", "cuda", "train", "eval"),
+    "requirements-cpu.lock": ("triton", "cpu", "train", "cluster", "eval", "dev"),
+    "requirements-cuda.lock": ("triton", "cuda", "train", "cluster", "eval"),
 }
 # What decides scores, prompts and training steps.
-ALIKE = ("torch", "numpy", "safetensors", "transformers", "trl", "peft", "datasets", "math-verify")
+ALIKE = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "math-verify",
+    "ray",
+)
 
 
 def pins(lock: str) -> dict[str, str]:
