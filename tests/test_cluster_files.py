@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+import yaml
+from selfdev_engine.selfdev.cli.run import run_command
 
 REPO = Path(__file__).parents[1]
 FOLDER = REPO / "configs" / "cluster"
@@ -37,6 +41,66 @@ def test_the_batch_script_is_bash_and_goes_on_with_a_run(tmp_path):
     ]
     failed = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
     assert failed.returncode != 0 and "which config" in failed.stderr
+
+
+STAND_IN = '#!/bin/sh\necho "$(basename $0) $*" >> calls\n'
+
+
+def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run(tmp_path):
+    script = FOLDER / "slurm-ray.sh"
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    for name in ("srun", ".venv/bin/selfdev-engine", ".venv/bin/ray"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN)
+        path.chmod(0o755)
+    (tmp_path / "hostname").write_text('#!/bin/sh\n[ -z "$1" ] && echo one || echo 10.0.0.1 ::1\n')
+    (tmp_path / "hostname").chmod(0o755)
+    (tmp_path / "r").mkdir()
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path)}
+    environment["SLURM_JOB_NUM_NODES"] = "4"
+    words = ["bash", script, "c.yaml", "r"]
+    for more in ("", " --resume"):
+        assert subprocess.run(words, env=environment, timeout=60).returncode == 0
+        calls = (tmp_path / "calls").read_text().splitlines()
+        (tmp_path / "calls").unlink()
+        assert calls[0] == "ray start --head --port=6379 --disable-usage-stats"
+        assert calls[-1] == "ray stop"
+        joined = "ray start --address=10.0.0.1:6379 --block"
+        placed = f"run c.yaml --run r{more} --address 10.0.0.1:6379 --workers 32"
+        assert sorted(calls[1:-1]) == [
+            f"selfdev-engine {placed}",
+            f"srun --overlap --nodes=3 --ntasks=3 --exclude=one .venv/bin/{joined}",
+        ]
+        (tmp_path / "r" / "run.db").touch()
+    # The driver hears the notice of the end, and its answer is the script's.
+    driver = tmp_path / ".venv/bin/selfdev-engine"
+    driver.write_text("#!/bin/sh\ntrap 'exit 5' INT\ntouch began\nwhile :; do sleep 0.1; done\n")
+    with subprocess.Popen(words, env=environment, cwd=tmp_path) as job:
+        while not (tmp_path / "began").exists():
+            assert job.poll() is None
+            time.sleep(0.05)
+        job.send_signal(signal.SIGINT)
+        assert job.wait(60) == 5
+
+
+def test_the_kubernetes_job_is_yaml_with_a_command_that_we_know():
+    job = yaml.safe_load((FOLDER / "kuberay.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    program, command, config, *options = job["spec"]["entrypoint"].split()
+    assert (program, command) == ("selfdev-engine", "run")
+    assert (REPO / Path(config).relative_to("/work")).is_file()
+    known = {name for option in run_command.params for name in option.opts}
+    assert {word for word in options if word.startswith("--")} <= known
+    cluster = job["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+    cards = int(group["rayStartParams"]["num-gpus"]) * group["replicas"]
+    assert cards == int(options[options.index("--workers") + 1])
+    for part in (cluster["headGroupSpec"], group):
+        spec = part["template"]["spec"]
+        (container,) = spec["containers"]
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
 
 
 def test_the_image_is_built_of_files_that_are_here():
