@@ -12,13 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.errors import EngineGone, UsageError, WorkerLost
 from selfdev_engine.engine.resident.messages import PLACES, EngineSettings
 from selfdev_engine.engine.screening.inputs import default_workers
 from selfdev_engine.engine.screening.nodes import NodeCheck
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.engine.workers.cluster import Slots
-from selfdev_engine.engine.workers.host import Host
+from selfdev_engine.engine.workers.cluster import RayLine, Slots
+from selfdev_engine.engine.workers.host import Host, versions_here
 
 NODES = Path(__file__).with_name("ray_nodes.py")
 SVD = """
@@ -109,6 +109,62 @@ def test_other_contents_under_the_same_path_are_named(small_models):
     assert asked == ["one"]
     with pytest.raises(UsageError, match=r"node two: expert x \(.*\) has other weights there"):
         check.check(node("two", expe={"weights": "nh-0"}))  # type: ignore[arg-type]
+
+
+class Remote:
+    """An actor whose methods answer at once; it notes what it was asked."""
+
+    def __init__(self, versions: dict[str, str], shares: bool, reply: dict) -> None:
+        self.asked = []
+        about = {"node": "n1", "pid": 7, "versions": versions, "shares": shares}
+        self.about = SimpleNamespace(remote=lambda probe, token: about)
+        self.ask = SimpleNamespace(remote=lambda *words: self.asked.append(words) or reply)
+
+
+@pytest.fixture
+def line(tmp_path):
+    """line(shares, reply, ...) -> (the driver's end of a worker on a node, the actor)."""
+    cluster = SimpleNamespace(get=lambda ref: ref, object_of=lambda name: f"contents of {name}")
+
+    def make(shares=False, reply=None, **versions):
+        settings = EngineSettings(engine="transformers")
+        actor = Remote(versions_here("transformers") | versions, shares, reply or {"id": 1})
+        return RayLine(cluster, actor, settings, tmp_path), actor  # type: ignore[arg-type]
+
+    return make
+
+
+def test_a_node_gets_the_files_that_it_has_no_copy_of(line, tmp_path):
+    there, actor = line()
+    for files in (["/g/a", "/g/b"], [], ["/g/a", "/g/b"], ["/g/a", "/u/c"]):
+        there.send({"method": "sample"}, b"plan", files)
+        assert there.receive(1.0) == {"id": 1} and there.node == "n1"
+    sent = [words[2:] for words in actor.asked]
+    first = (["/g/a", "/g/b"], "contents of /g/a", "contents of /g/b")
+    assert sent == [first, ([],), (["/g/a", "/g/b"],), (["/u/c", "/g/a"], "contents of /u/c")]
+    sharing, actor = line(shares=True)
+    sharing.send({"method": "sample"}, b"plan", ["/g/a"])
+    assert actor.asked == [({"method": "sample"}, b"plan", [])]
+    assert sharing.receive(1.0) and not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_is_lost_stays_lost(line):
+    there, actor = line(reply={"lost": "it ended"})
+    there.send({"method": "score"})
+    there.send({"method": "score"})
+    with pytest.raises(WorkerLost, match="on node n1: it ended"):
+        there.receive(1.0)
+    there.send({"method": "score"})
+    with pytest.raises(EngineGone):
+        there.receive(1.0)
+    assert len(actor.asked) == 2 and not there.is_alive
+
+
+def test_a_node_with_another_version_is_named(line):
+    there, _ = line(torch="1.0")
+    there.send({"method": "open_model"})
+    with pytest.raises(UsageError, match=r"node n1: torch is 1\.0 there and .* here; install"):
+        there.receive(1.0)
 
 
 def test_an_address_where_nothing_answers_is_one_line():
