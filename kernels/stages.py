@@ -25,6 +25,11 @@ def structure(plan: KernelPlan) -> tuple[KernelGraph, ...]:
     return tuple(stage.graph for stage in plan.stages)
 
 
+def nodes_of_stages(graph: KernelGraph, plan: KernelPlan) -> int:
+    """Return the nodes that a plan holds, and the graph that it was made of."""
+    return len(graph.nodes) + sum(len(stage.graph.nodes) for stage in plan.stages)
+
+
 def num_passes(plan: KernelPlan) -> int:
     """Return how often a plan reads the weights."""
     return sum(not isinstance(stage, Host) for stage in plan.stages)

@@ -15,13 +15,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import ClassVar, final
 
+from ...kernels.compiler.cache import kept
 from ...kernels.compiler.passes import canonical
 from ...kernels.compiler.staging import stage_merge
 from ...kernels.ir import KernelGraph, Node, Op
-from ...kernels.stages import KernelPlan
+from ...kernels.stages import KernelPlan, nodes_of_stages
 from ...kernels.verify import verify
 from ..program import Program
 from ..trace.graph import TraceGraph
@@ -238,7 +239,7 @@ def rekeyed(node: Node, keys: Keys) -> Node:
     return replace(node, attrs=(kind, keys[seed], draw))
 
 
-@lru_cache(maxsize=256)
+@kept(nodes_of_stages)
 def compiled(graph: KernelGraph) -> KernelPlan:
-    """Return the stages of a canonical graph, such as that of a Fused plan."""
-    return stage_merge(graph)
+    """Return the stages of a canonical graph, such as that of a Fused plan. Raises TooLarge."""
+    return stage_merge(graph, bounded=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
+from ...kernels.compiler.cache import kept
 from ...kernels.compiler.passes import compile_values
 from ...kernels.ir import ELEMENTWISE, Builder, KernelGraph, Op, Space
-from ...kernels.stages import KernelPlan
+from ...kernels.stages import KernelPlan, nodes_of_stages
 
 
-@lru_cache(maxsize=256)
+@kept(nodes_of_stages)
 def rest_plan(graph: KernelGraph, names: tuple[str, ...], guess: tuple[float, ...]) -> KernelPlan:
     """Make a plan for |r|^2 and each <r, t_j> of the rest r = u - sum g_j t_j of an update."""
     builder = Builder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ..ir import COMMUTATIVE, ELEMENTWISE, Builder, KernelGraph, Op
+from .clock import check
 
 
 def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
@@ -15,6 +16,7 @@ def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
     """
     found: list[str] = []
     for node in graph.nodes:
+        check()
         args = [found[a] for a in node.args]
         args = sorted(args) if node.op in COMMUTATIVE else args
         told = node.attrs if constants or node.op is not Op.CONST else ()
@@ -36,6 +38,7 @@ def order(graph: KernelGraph) -> KernelGraph:
     for root in graph.outputs:
         todo = [root]
         while todo:
+            check()
             index = todo[-1]
             node = graph.nodes[index]
             args = list(node.args)

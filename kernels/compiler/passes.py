@@ -40,12 +40,12 @@ def compile_graph(graph: KernelGraph) -> KernelPlan:
     return stage_merge(canonical(graph))
 
 
-def compile_values(graph: KernelGraph) -> KernelPlan:
+def compile_values(graph: KernelGraph, bounded: bool = False) -> KernelPlan:
     """Return a plan for the graph's outputs, none of which may be FULL.
 
-    Raises GraphError where the graph is not legal.
+    Raises GraphError where the graph is not legal, and TooLarge where a `bounded` plan would be.
     """
-    return stage_values(canonical(graph))
+    return stage_values(canonical(graph), bounded)
 
 
 PASSES: tuple[Callable[[KernelGraph], KernelGraph], ...] = (simplify, order)

@@ -14,19 +14,44 @@ import torch
 
 from ..ir import DOUBLE, ELEMENTWISE, Builder, KernelGraph, Node, Op, Space, join
 from ..reference import ELEMENTWISE_FORMS
+from .clock import check
 
 MIN_NORMAL = 2.0**-126  # the smallest normal float32
 
 
 def simplify(graph: KernelGraph) -> KernelGraph:
     """Return the graph rebuilt node by node, each replaced where a rule says so."""
-    builder, new = Builder(), list[int]()
+    builder, new = Simplifier(), list[int]()
     for node in graph.nodes:
+        check()
         new.append(simplified(builder, node, tuple(new[a] for a in node.args)))
     return builder.graph(*(new[output] for output in graph.outputs))
 
 
-def simplified(b: Builder, node: Node, args: tuple[int, ...]) -> int:
+class Simplifier(Builder):
+    """Makes the simplified graph, and knows which of its nodes are 0 or 1 for all inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._truths: list[bool] = []
+
+    def is_truth(self, index: int) -> bool:
+        # In order and not by recursion: nodes are read by many others, and nest deeply.
+        for node in self.nodes[len(self._truths) : index + 1]:
+            self._truths.append(self._truth(node))
+        return self._truths[index]
+
+    def _truth(self, node: Node) -> bool:
+        if node.op in (Op.LT, Op.LE, Op.EQ, Op.NE, Op.IN_RANGE):
+            return True
+        if node.op is Op.CONST:
+            return node.attrs[0] in (0.0, 1.0)
+        if node.op in (Op.MUL, Op.MAX, Op.MIN):
+            return all(self._truths[a] for a in node.args)
+        return node.op is Op.WHERE and all(self._truths[a] for a in node.args[1:])
+
+
+def simplified(b: Simplifier, node: Node, args: tuple[int, ...]) -> int:
     if node.op in ELEMENTWISE:
         numbers = [number(b, a) for a in args]
         if all(n is not None for n in numbers):
@@ -54,7 +79,7 @@ def fold(node: Node, numbers: Sequence[float]) -> float:
 
 
 Numbers = list[float | None]
-Rule = Callable[[Builder, tuple[int, ...], Numbers], int | None]
+Rule = Callable[[Simplifier, tuple[int, ...], Numbers], int | None]
 
 
 def add_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
@@ -145,12 +170,12 @@ def extreme_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | N
     return args[0] if args[0] == args[1] else None
 
 
-def max_rule(b: Builder, args: tuple[int, ...], numbers: Numbers) -> int | None:
+def max_rule(b: Simplifier, args: tuple[int, ...], numbers: Numbers) -> int | None:
     same = extreme_rule(b, args, numbers)
     return chosen_by_truth(b, *args) if same is None else same
 
 
-def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
+def chosen_by_truth(b: Simplifier, x: int, y: int) -> int | None:
     """Make (c and yes) or (not c and no) into `yes if c else no`, where all are truth values.
 
     Truth values are 0 and 1, `and` is their product, `or` their maximum, `not c` is c == 0.
@@ -161,7 +186,7 @@ def chosen_by_truth(b: Builder, x: int, y: int) -> int | None:
             return None
         for c, yes in (first.args, first.args[::-1]):
             for denied, no in (second.args, second.args[::-1]):
-                if is_not(b, denied, c) and all(is_truth(b, v) for v in (c, yes, no)):
+                if is_not(b, denied, c) and all(b.is_truth(v) for v in (c, yes, no)):
                     return b.add(Op.WHERE, c, yes, no)
     return None
 
@@ -170,18 +195,6 @@ def is_not(b: Builder, index: int, of: int) -> bool:
     """Return whether the node is `of == 0`."""
     node = b.nodes[index]
     return node.op is Op.EQ and of in node.args and any(number(b, a) == 0.0 for a in node.args)
-
-
-def is_truth(b: Builder, index: int) -> bool:
-    """Return whether the node is 0 or 1 for all inputs."""
-    node = b.nodes[index]
-    if node.op in (Op.LT, Op.LE, Op.EQ, Op.NE, Op.IN_RANGE):
-        return True
-    if node.op is Op.CONST:
-        return node.attrs[0] in (0.0, 1.0)
-    if node.op in (Op.MUL, Op.MAX, Op.MIN):
-        return all(is_truth(b, a) for a in node.args)
-    return node.op is Op.WHERE and all(is_truth(b, a) for a in node.args[1:])
 
 
 RULES: dict[Op, Rule] = {

@@ -7,32 +7,48 @@ small values that a FULL expression or a deeper stage reads. Every constant beco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..ir import REDUCTIONS, KernelGraph, Op, Space
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep
-from .subgraphs import subgraph
+from .clock import check
+from .numbering import digests
+from .size import MAX_DEPTH, MAX_STAGE_NODES, MOST_REDUCTIONS, TooLarge
+from .subgraphs import needs, subgraph
 
 OWN = "+"  # ends the key of a statistic that depends on a program's own constants
+LONG = "-"  # ends the key of one that does not, but is too long an expression to be met again
+MOST_SHARED = 64  # nodes of an expression that is not LONG, written as a tree
 
 
-def stage_merge(graph: KernelGraph) -> KernelPlan:
-    """Return the plan of an update, which is the canonical graph's only output."""
-    return Stager(graph).plan(merge=True)
+def stage_merge(graph: KernelGraph, bounded: bool = False) -> KernelPlan:
+    """Return the plan of an update, which is the canonical graph's only output.
+
+    A `bounded` plan is refused with TooLarge where it has too many stages or nodes.
+    """
+    return Stager(graph, bounded).plan(merge=True)
 
 
-def stage_values(graph: KernelGraph) -> KernelPlan:
-    """Return the plan of small values, an output slot for each output of the canonical graph."""
+def stage_values(graph: KernelGraph, bounded: bool = False) -> KernelPlan:
+    """Return the plan of small values, an output slot for each output of the canonical graph.
+
+    Raises TooLarge as `stage_merge` does.
+    """
     assert all(graph.nodes[o].space is not Space.FULL for o in graph.outputs), "a FULL answer"
-    return Stager(graph).plan(merge=False)
+    return Stager(graph, bounded).plan(merge=False)
 
 
 class Stager:
     """Makes one graph's plan, stage by stage. `slot` has the small values that are known so far."""
 
-    def __init__(self, graph: KernelGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: KernelGraph, bounded: bool) -> None:
+        self.graph, self.bounded = graph, bounded
         self.depth = depths(graph)
+        self.deepest = max(self.depth, default=0)
+        if bounded and self.deepest > MAX_DEPTH:
+            words = f"{self.deepest} reductions that rest on each other, at most {MAX_DEPTH}"
+            raise TooLarge(words)
+        self.num_stage_nodes = 0
         self.slot: dict[int, int] = {}
         self.params: list[float] = []
         for index, node in enumerate(graph.nodes):
@@ -42,9 +58,16 @@ class Stager:
         self.num_slots = len(self.params)
 
     def plan(self, merge: bool) -> KernelPlan:
+        swept, small = self.by_depth()
+        keys = keys_of(self.graph) if any(swept) else []
         stages: list[Stage] = []
-        for depth in range(max(self.depth, default=0) + 1):
-            stages += self.sweeps(depth) + self.hosts(depth)
+        for found, wanted in zip(swept, small, strict=True):
+            if found:
+                graph = self.extract(found, -(-len(found) // MOST_REDUCTIONS))
+                stages.append(Sweep(graph, self.new_slots(found), tuple(keys[i] for i in found)))
+            if wanted:
+                graph = self.extract(wanted)
+                stages.append(Host(graph, self.new_slots(wanted)))
         outputs = ()
         if merge:
             stages.append(Apply(self.extract(self.graph.outputs)))
@@ -52,45 +75,23 @@ class Stager:
             outputs = tuple(self.slot[o] for o in self.graph.outputs)
         return KernelPlan(tuple(stages), tuple(self.params), self.num_slots, outputs)
 
-    def sweeps(self, depth: int) -> list[Stage]:
-        """Return the sweep of this depth, or no stage."""
-        found = [
-            i for i in range(len(self.graph.nodes)) if self.swept(i) and self.depth[i] == depth
-        ]
-        if not found:
-            return []
-        keys = tuple(key_of(expression(self.graph, i)) for i in found)
-        graph = self.extract(found)
-        return [Sweep(graph, self.new_slots(found), keys)]
+    def by_depth(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Return what each depth's sweep and host step compute, ascending.
 
-    def hosts(self, depth: int) -> list[Stage]:
-        """Return the host step of this depth, or no stage.
-
-        Only small values that something outside the step reads get a slot.
+        Of small values only those get a slot that something outside their host step reads.
         """
-        nodes = self.graph.nodes
-        small = {
-            i
-            for i, node in enumerate(nodes)
-            if self.depth[i] == depth and node.space is not Space.FULL and i not in self.slot
-        }
-        wanted = {
-            a
-            for i, node in enumerate(nodes)
-            for a in node.args
-            if a in small and (node.space is Space.FULL or self.depth[i] > depth)
-        }
-        wanted |= {o for o in self.graph.outputs if o in small}
-        if not wanted:
-            return []
-        found = sorted(wanted)
-        graph = self.extract(found)
-        return [Host(graph, self.new_slots(found))]
-
-    def swept(self, index: int) -> bool:
-        """Return whether a node is a reduction over the weights."""
-        node = self.graph.nodes[index]
-        return node.op in REDUCTIONS and self.graph.nodes[node.args[0]].space is Space.FULL
+        nodes, depth = self.graph.nodes, self.depth
+        read = set(self.graph.outputs)
+        for i, node in enumerate(nodes):
+            read |= {a for a in node.args if node.space is Space.FULL or depth[i] > depth[a]}
+        swept: list[list[int]] = [[] for _ in range(self.deepest + 1)]
+        small: list[list[int]] = [[] for _ in range(self.deepest + 1)]
+        for i, node in enumerate(nodes):
+            if is_swept(self.graph, i):
+                swept[depth[i]].append(i)
+            elif i in read and node.space is not Space.FULL and i not in self.slot:
+                small[depth[i]].append(i)
+        return swept, small
 
     def new_slots(self, indices: Iterable[int]) -> tuple[int, ...]:
         slots = []
@@ -100,27 +101,42 @@ class Stager:
             self.num_slots += 1
         return tuple(slots)
 
-    def extract(self, outputs: Iterable[int]) -> KernelGraph:
+    def extract(self, outputs: Sequence[int], num_passes: int = 1) -> KernelGraph:
         """Return what these nodes need of the graph, cut at values that have a slot."""
-        return subgraph(self.graph, tuple(outputs), self.slot)
+        check()
+        outputs = tuple(outputs)
+        if self.bounded:
+            count = len(needs(self.graph, outputs, self.slot))
+            self.num_stage_nodes += count * num_passes
+            if self.num_stage_nodes > MAX_STAGE_NODES:
+                words = f"its passes over the weights have more than {MAX_STAGE_NODES} operations"
+                raise TooLarge(f"{words} together, as many of them compute the same values")
+        return subgraph(self.graph, outputs, self.slot)
+
+
+def is_swept(graph: KernelGraph, index: int) -> bool:
+    """Return whether a node is a reduction over the weights."""
+    node = graph.nodes[index]
+    return node.op in REDUCTIONS and graph.nodes[node.args[0]].space is Space.FULL
 
 
 def depths(graph: KernelGraph) -> list[int]:
     """Return the number of sweeps on which each node rests."""
     found: list[int] = []
-    for node in graph.nodes:
+    for index, node in enumerate(graph.nodes):
         deepest = max((found[a] for a in node.args), default=0)
-        over_weights = node.op in REDUCTIONS and graph.nodes[node.args[0]].space is Space.FULL
-        found.append(deepest + over_weights)
+        found.append(deepest + is_swept(graph, index))
     return found
 
 
-def expression(graph: KernelGraph, index: int) -> KernelGraph:
-    """Return one value's graph down to the weights, with its constants: it names the statistic."""
-    return subgraph(graph, (index,), {})
+def keys_of(graph: KernelGraph) -> list[str]:
+    """Return a name in a memo of each node's value, which says how it follows from the weights.
 
-
-def key_of(statistic: KernelGraph) -> str:
-    """Return a statistic's name in a memo. OWN ends it where constants are in the expression."""
-    constants = any(node.op is Op.CONST for node in statistic.nodes)
-    return statistic.fingerprint + OWN * constants
+    OWN ends it where constants are in the expression, LONG where nobody else will write that.
+    """
+    owned, size, found = list[bool](), list[int](), list[str]()
+    for node, name in zip(graph.nodes, digests(graph), strict=True):
+        owned.append(node.op is Op.CONST or any(owned[a] for a in node.args))
+        size.append(min(MOST_SHARED, sum(size[a] for a in node.args)) + 1)
+        found.append(name + (OWN if owned[-1] else LONG * (size[-1] > MOST_SHARED)))
+    return found

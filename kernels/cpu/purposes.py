@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import combinations_with_replacement
 
+from ..compiler.cache import kept
 from ..ir import KernelGraph, Op
 from .encode import REDUCTION_KINDS, Code, Encoder, Lanes, Machine
 from .lanes import encode_moments, encode_products, moments_of, products_of
 
 
-@lru_cache(maxsize=512)
+@kept()
 def encode(graph: KernelGraph, purpose: str, bf16: frozenset[str], machine: Machine) -> Code:
     """Return the code of a graph for one of PURPOSES. `bf16` are the experts of that format."""
     return PURPOSES[purpose](Encoder(graph, bf16), machine)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from ..compiler.subgraphs import grouped, needs, part
+from ..compiler.cache import kept
+from ..compiler.size import MOST_REDUCTIONS
+from ..compiler.subgraphs import grouped, part
 from ..ir import KernelGraph, Op, Space
 from ..tensors import Slots, TensorSet
 from .vm import TileVM
 
 ALL, ROW, COL = Space.SCALAR, Space.ROW, Space.COL
-MOST_REDUCTIONS = 16  # reductions in one program, so that their lanes stay in L1
 
 
 def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
@@ -34,28 +34,40 @@ def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) ->
     return [found[output] for output in graph.outputs]
 
 
-@lru_cache(maxsize=512)
-def sweeps_of(graph: KernelGraph) -> list[tuple[str, bool, list[int], KernelGraph]]:
+Groups = list[tuple[str, bool, list[int], KernelGraph]]
+
+
+def nodes_of_groups(graph: KernelGraph, groups: Groups) -> int:
+    return len(graph.nodes) + sum(len(wanted.nodes) for *_, wanted in groups)
+
+
+@kept(nodes_of_groups)
+def sweeps_of(graph: KernelGraph) -> Groups:
     """Group the outputs by what can share a program.
 
     A group says how it is run (a key of RUNS, or ALL), whether by rows, which outputs it has, and
     what graph they are alone.
     """
 
+    reads = reads_vectors(graph)
+
     def kind(output: int) -> tuple[str, bool, tuple[object, ...]]:
         node = graph.nodes[output]
         ranked = node.op is Op.KTH
         shared = "kth" if ranked else node.space
-        return shared, reads_vectors(graph, output), (*node.args, node.space) if ranked else ()
+        return shared, any(reads[a] for a in node.args), (*node.args, node.space) if ranked else ()
 
     groups = grouped(graph, kind, MOST_REDUCTIONS)
     return [(how, rows, outputs, part(graph, outputs)) for (how, rows, _), outputs in groups]
 
 
-def reads_vectors(graph: KernelGraph, output: int) -> bool:
-    """Return whether the expression below this reduction reads a ROW or COL vector."""
-    nodes = (graph.nodes[i] for i in needs(graph, graph.nodes[output].args))
-    return any(n.op is Op.PARAM and n.space is not Space.SCALAR for n in nodes)
+def reads_vectors(graph: KernelGraph) -> list[bool]:
+    """Return whether each value is a ROW or COL vector of a slot, or rests on one."""
+    found = list[bool]()
+    for node in graph.nodes:
+        vector = node.op is Op.PARAM and node.space is not Space.SCALAR
+        found.append(vector or any(found[a] for a in node.args))
+    return found
 
 
 def totals(vm: TileVM, graphs: list[KernelGraph], tensors: TensorSet, slots: Slots) -> list[Tensor]:

@@ -6,8 +6,8 @@ Kernels trust both: a rank above the count reads behind the numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
+from ..compiler.cache import kept
 from ..errors import BackendError
 from ..ir import KernelGraph, Op, Space
 from ..stages import KernelPlan
@@ -28,13 +28,13 @@ def check_one(plan: KernelPlan, tensors: TensorSet) -> None:
             raise BackendError(f"{tensors.name}: {fault}")
 
 
-@lru_cache(maxsize=1024)
+@kept()
 def names_in(graph: KernelGraph) -> frozenset[str]:
     """Return the names of the experts that a graph reads."""
     return frozenset(node.attrs[0] for node in graph.nodes if node.op is Op.INPUT)
 
 
-@lru_cache(maxsize=4096)
+@kept()
 def rank_fault(graph: KernelGraph, rows: int, cols: int) -> str | None:
     """Say which rank is above the count of what is ordered, in a tensor [R, C]; None where none is."""
     sizes = {Space.FULL: rows * cols, Space.ROW: rows, Space.COL: cols, Space.SCALAR: 1}

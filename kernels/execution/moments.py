@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiler.cache import kept
 from ..compiler.subgraphs import needs
 from ..ir import KernelGraph, Node, Op, Space
 from ..tensors import TensorSet
@@ -68,7 +68,6 @@ def keys_of(names: Sequence[str]) -> list[str]:
     return [f"{PREFIX}|{x}|{y}" for x, y in combinations_with_replacement(vectors, 2)]
 
 
-@lru_cache(maxsize=4096)
 def degree(graph: KernelGraph, output: int) -> int | None:
     """Return the degree of a sum over everything of a polynomial in the task vectors.
 
@@ -77,12 +76,18 @@ def degree(graph: KernelGraph, output: int) -> int | None:
     node = graph.nodes[output]
     if node.op is not Op.REDUCE_SUM or node.space is not Space.SCALAR:
         return None
-    found: dict[int, int | None] = {}
-    for index in needs(graph, node.args):
-        args = [found[a] for a in graph.nodes[index].args]
-        found[index] = None if None in args else degree_of(graph.nodes[index], args)  # pyright: ignore
-    whole = found[node.args[0]]
+    whole = degrees(graph)[node.args[0]]
     return whole if whole in (1, 2) else None
+
+
+@kept()
+def degrees(graph: KernelGraph) -> list[int | None]:
+    """Return each node's degree as a polynomial, in one walk: many sums rest on the same values."""
+    found = list[int | None]()
+    for node in graph.nodes:
+        args = [found[a] for a in node.args]
+        found.append(None if None in args else degree_of(node, args))  # pyright: ignore
+    return found
 
 
 def degree_of(node: Node, args: Sequence[int]) -> int | None:

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
+from ..compiler.cache import kept
 from ..ir import KernelGraph, Op, Space
 from .body import Body, Kernel
 from .templates import TEMPLATES
@@ -63,7 +63,7 @@ SPECS = {
 FINISH_BLOCK = 1024  # partial results that are added at a time
 
 
-@lru_cache(maxsize=1024)
+@kept()
 def generate(graph: KernelGraph, kind: str, dtypes: tuple[str, ...], merged: bool = True) -> Kernel:
     """Return the kernel of a graph. `dtypes` are the formats of the base and of `inputs_of(graph)`.
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from selfdev_engine.kernels.compiler.clock import limited
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
 from selfdev_engine.kernels.ir import Builder, KernelGraph, Op
 from selfdev_engine.kernels.reference import evaluate
@@ -59,3 +60,16 @@ def test_a_choice_between_truth_values_is_one_op(truths):
     inputs["a"][0, 0] = inputs["b"][1, 1] = torch.nan
     (wanted,), (value,) = (evaluate(g, inputs, (50, 7)) for g in (graph, found))
     assert torch.equal(wanted.nan_to_num(9.0), value.nan_to_num(9.0))
+
+
+def test_a_choice_by_nested_truths_is_found_without_walking_them_again():
+    """c is 60 products of truths, each of the last one with itself: a walk of all paths never ends."""
+    b = Builder()
+    x, zero = b.input("a"), b.const(0.0)
+    c, p, q = b.add(Op.LT, x, b.input("b")), b.add(Op.LT, x, zero), b.add(Op.LT, zero, x)
+    for _ in range(60):
+        c = b.add(Op.MUL, c, c)
+    denied = b.add(Op.EQ, c, zero)
+    graph = b.graph(b.add(Op.MAX, b.add(Op.MUL, denied, q), b.add(Op.MUL, p, c)))
+    with limited("all paths are walked", cpu_s=10.0):
+        assert Op.WHERE in {node.op for node in canonical(graph).nodes}

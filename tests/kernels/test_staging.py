@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from selfdev_engine.kernels.compiler import numbering, staging
+from selfdev_engine.kernels.compiler.clock import OutOfTime, limited
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
-from selfdev_engine.kernels.compiler.staging import OWN, depths, stage_merge, stage_values
+from selfdev_engine.kernels.compiler.size import MAX_DEPTH, TooLarge
+from selfdev_engine.kernels.compiler.staging import LONG, OWN, depths, stage_merge, stage_values
 from selfdev_engine.kernels.execution.reference import ReferenceBackend
 from selfdev_engine.kernels.ir import ELEMENTWISE, REDUCTIONS, Builder, KernelGraph, Node, Op, Space
 from selfdev_engine.kernels.reference import evaluate
@@ -371,3 +374,53 @@ def test_a_number_written_twice_is_one_slot():
     x, y = b.input("a"), b.input("b")
     half = [b.add(Op.MUL, v, b.const(0.5)) for v in (x, y)]
     assert compile_graph(b.graph(b.add(Op.ADD, *half))).params == (0.5,)
+
+
+# ---- what it costs --------------------------------------------------------------------------------
+
+
+def test_a_statistic_is_named_without_a_copy_of_what_it_rests_on(monkeypatch):
+    """The keys of 400 reductions that rest on each other: each node is hashed once."""
+    hashed = []
+    digest = numbering.hashlib.sha256
+    monkeypatch.setattr(numbering.hashlib, "sha256", lambda text: hashed.append(1) or digest(text))
+    graph = chain(400)
+    plan = stage_merge(graph)
+    assert len(plan.stages) == 401
+    assert len(hashed) == len(graph.nodes)
+
+
+def test_a_plan_has_so_many_sweeps_and_no_more():
+    assert kinds(stage_merge(chain(MAX_DEPTH), bounded=True)) == "S" * MAX_DEPTH + "A"
+    with pytest.raises(TooLarge, match=f"{MAX_DEPTH + 1} reductions that rest on each other"):
+        stage_merge(chain(MAX_DEPTH + 1), bounded=True)
+
+
+def fanned(length: int, count: int) -> KernelGraph:
+    """A long chain, and that many largest elements of its end, each with another factor."""
+    b = Builder()
+    x = b.input("a")
+    for _ in range(length):
+        x = b.add(Op.SIN, x)
+    scaled = (b.add(Op.MUL, x, b.const(1.0 + i)) for i in range(count))
+    return b.graph(*(b.add(Op.REDUCE_MAX, x, space=ALL) for x in scaled))
+
+
+def test_the_nodes_of_all_stages_are_counted_before_they_are_made(monkeypatch):
+    """A sweep counts once for each pass that its reductions need: each walks the chain again."""
+    assert kinds(stage_values(fanned(1000, 100), bounded=True)) == "S"
+    assert kinds(stage_values(fanned(12_000, 1000))) == "S"
+    monkeypatch.setattr(staging, "subgraph", lambda *_: pytest.fail("it was made"))
+    with pytest.raises(TooLarge, match="more than 200000 operations"):
+        stage_values(fanned(12_000, 1000), bounded=True)
+
+
+def test_keys_of_long_expressions_say_so():
+    """They are in no other program, so nobody keeps them."""
+    assert not any(k.endswith(LONG) for k in keys_of(chain(3)))
+    assert any(k.endswith(LONG) for k in keys_of(chain(12)))
+
+
+def test_planning_ends_when_its_time_is_over():
+    with limited("too slow", cpu_s=0.0), pytest.raises(OutOfTime, match="too slow"):
+        compile_graph(chain(3))
