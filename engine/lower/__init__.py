@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...kernels.compiler.clock import check
 from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from ..trace.replay import overload_of
@@ -49,6 +50,7 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
     scope = Scope(trace.shape)
     values: dict[int, object] = {}
     for index in trace.needed(trace.outputs):
+        check()
         node = trace.nodes[index]
         scope.op = node.op
         try:

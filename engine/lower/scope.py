@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from ...kernels.compiler.clock import check
 from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
 from ...kernels.reference import ELEMENTWISE_FORMS
 from .precision import Precision
@@ -70,6 +71,7 @@ class Scope:
     def emit(
         self, op: Op, *args: int, attrs: tuple[Any, ...] = (), space: Space | None = None
     ) -> int:
+        check()
         self._num_emitted += 1
         if self._num_emitted > MAX_EMITTED:
             self.fail(f"more than {MAX_EMITTED} operations on small values")

@@ -7,9 +7,17 @@ torch, and the traceback is kept.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from cachetools import LRUCache
+
+from ...kernels.compiler.cache import MOST_NODES
+from ...kernels.compiler.clock import OutOfTime, limited
 from ...kernels.compiler.passes import canonical, compile_values
+from ...kernels.compiler.size import TooLarge
 from ...kernels.ir import Space
 from ...kernels.stages import KernelPlan
 from ..lower import lower, lower_numbers
@@ -17,7 +25,10 @@ from ..lower.value import NotFusable
 from ..trace.graph import TraceGraph
 from .plan import Fused
 
-MAX_KNOWN = 256  # questions whose plans are kept
+MAX_PLAN_CPU_S = 10.0  # spent on the kernels of one trace or of one question
+ENTRY_NODES = 50  # what a question counts whose plan has no nodes, or is none
+ValuesPlan = tuple[KernelPlan, tuple[int, ...]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,44 +39,61 @@ class NotFused:
     fault: str | None = None
 
 
-_known: dict[str, tuple[KernelPlan, tuple[int, ...]] | NotFused] = {}
+# The plans of questions, those asked last; they weigh as many nodes as their stages have.
+_known: LRUCache[str, tuple[ValuesPlan | NotFused, int]] = LRUCache(MOST_NODES, lambda k: k[1])
 
 
 def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
-    """Return the fused plan of a traced program, its stages compiled."""
-    try:
-        plan = Fused(canonical(lower(graph)), view, len(graph.nodes))
-        _ = plan.kernel
-        return plan
-    except NotFusable as error:
-        return NotFused(str(error))
-    except Exception as error:
-        return faulty(error)
+    """Return the fused plan of a traced program, its stages compiled.
+
+    Raises OutOfTime where a limit of the caller is over.
+    """
+
+    def plan() -> Fused:
+        found = Fused(canonical(lower(graph)), view, len(graph.nodes))
+        _ = found.kernel
+        return found
+
+    return planned(plan)
 
 
-def values_plan(question: TraceGraph) -> tuple[KernelPlan, tuple[int, ...]] | NotFused:
+def values_plan(question: TraceGraph) -> ValuesPlan | NotFused:
     """Return the kernel plan that computes a question's numbers, and how many each output has.
 
-    It is kept, because a program asks the same of each tensor of a shape.
+    It is kept, because a program asks the same of each tensor of a shape. Raises OutOfTime where a
+    limit of the caller is over.
     """
     key = question.question_fingerprint
-    if key not in _known:
-        if len(_known) >= MAX_KNOWN:
-            del _known[next(iter(_known))]
-        _known[key] = _values_plan(question)
-    return _known[key]
+    if (known := _known.get(key)) is not None:
+        return known[0]
+    found = planned(partial(_values_plan, question))
+    stages = () if isinstance(found, NotFused) else found[0].stages
+    weight = ENTRY_NODES + sum(len(stage.graph.nodes) for stage in stages)
+    if weight <= MOST_NODES:
+        _known[key] = found, weight
+    return found
 
 
-def _values_plan(question: TraceGraph) -> tuple[KernelPlan, tuple[int, ...]] | NotFused:
-    try:
-        graph, counts = lower_numbers(question)
-        if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
-            return NotFused("an answer is no number")
-        return compile_values(graph), counts
-    except NotFusable as error:
-        return NotFused(str(error))
-    except Exception as error:
-        return faulty(error)
+def _values_plan(question: TraceGraph) -> ValuesPlan | NotFused:
+    graph, counts = lower_numbers(question)
+    if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
+        return NotFused("an answer is no number")
+    return compile_values(graph, bounded=True), counts
+
+
+def planned(plan: Callable[[], T]) -> T | NotFused:
+    """Return what `plan` does, or why it cannot or takes too long."""
+    with limited(f"takes more than {MAX_PLAN_CPU_S:g} s to plan", MAX_PLAN_CPU_S) as mine:
+        try:
+            return plan()
+        except (NotFusable, TooLarge) as error:
+            return NotFused(str(error))
+        except OutOfTime as error:
+            if error.limit is not mine:
+                raise
+            return NotFused(str(error))
+        except Exception as error:
+            return faulty(error)
 
 
 def faulty(error: Exception) -> NotFused:
