@@ -29,6 +29,17 @@ def test_right_at_a_small_size(judge, path):
     assert found.tier in ("hybrid", "eager"), found.tier
 
 
+@pytest.mark.parametrize("shape", [SIZE, SIZE[::-1]])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_static_limit_refuses_one(judge, path, shape):
+    """No tensor is made. What is unsupported is no graph, and runs as a function."""
+    program = extract(path.read_text())
+    traced = judge.tracer.trace(
+        program, ("a", "b", "c"), shape, seed=0, tensor_name="t", answer=None
+    )
+    assert not isinstance(traced, Rejection) or traced.kind == "unsupported", traced
+
+
 @pytest.fixture(scope="module")
 def tensors() -> TensorSet:
     draw = torch.Generator().manual_seed(0)
