@@ -123,7 +123,18 @@ def bce_with_logits(
         return loss.mean() if reduction == 1 else loss.sum() if reduction == 2 else loss
 
 
+def euclidean(mode: LazyMode, x: Tensor, y: Tensor) -> Tensor:
+    """Rule for the cdist of many rows, which torch makes of one product of matrices."""
+    with mode:
+        sizes = [t.pow(2).sum(-1, keepdim=True) for t in (x, y)]
+        ones = [torch.ones_like(size) for size in sizes]
+        left = torch.cat([x * -2, sizes[0], ones[0]], -1)
+        right = torch.cat([y, ones[1], sizes[1]], -1)
+        return (left @ right.mT).clamp_min(0).sqrt()
+
+
 RULES: dict[Any, Any] = {
+    aten._euclidean_dist.default: euclidean,
     aten._prelu_kernel.default: prelu,
     aten._safe_softmax.default: safe_softmax,
     aten.binary_cross_entropy_with_logits.default: bce_with_logits,
