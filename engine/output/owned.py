@@ -108,13 +108,13 @@ def check_place_for(option: str, place: Path) -> None:
     The present folder would vanish under the shell, a mount point cannot be renamed, and what lies in a
     run or a model of ours is deleted with it.
     """
+    check_not_inside(option, place)
     if holds_cwd(place):
         raise UsageError(
             f"{option}: is the present folder, or holds it, so it cannot be made anew; add a name"
         )
     if place.is_dir() and os.path.ismount(place):
         raise UsageError(f"{option}: is a mount point, which cannot appear whole; add a name")
-    check_not_inside(option, place)
 
 
 def check_not_inside(option: str, place: Path) -> None:

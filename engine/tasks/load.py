@@ -37,5 +37,6 @@ def grading_of(spec: str) -> str:
 def path_of(spec: str) -> Path:
     kind, colon, path = spec.partition(":")
     if kind != "jsonl" or not (colon and path):
-        raise UsageError(f"--task {spec}: no such task; there are {', '.join(KNOWN)}")
+        hint = f"; write jsonl:{spec}" if Path(spec).expanduser().is_file() else ""
+        raise UsageError(f"--task {spec}: no such task{hint}; there are {', '.join(KNOWN)}")
     return Path(path).expanduser()

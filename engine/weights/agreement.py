@@ -30,6 +30,10 @@ def check_agreement(model: Checkpoint) -> None:
     # Code of the model's own, and a second stack, may mean anything.
     if "auto_map" in model.config or model.config.get("is_encoder_decoder") is True:
         return
+    if fault := next(faults_of_sizes(config), ""):
+        raise UsageError(
+            f"{model.folder / 'config.json'}: {fault}, so nothing could load the result"
+        )
     embeddings = [n for n in model.names if EMBEDDING.search(n) and len(model.shape(n)) == 2]
     if not embeddings:
         return
@@ -56,6 +60,19 @@ def size(config: Config, *keys: str) -> tuple[str, int] | None:
         if (value := config.get(key)) is not None:
             return (key, value) if type(value) is int and value >= 0 else None
     return None
+
+
+def faults_of_sizes(config: Config) -> Iterator[str]:
+    """Yield sizes that are no whole numbers from 1."""
+    for key in ("vocab_size", "intermediate_size", "num_key_value_heads", *LAYERS, *HEADS, *WIDTHS):
+        value = config.get(key)
+        # Some families say a list, one for each layer.
+        if (
+            value is not None
+            and not isinstance(value, list)
+            and (type(value) is not int or value < 1)
+        ):
+            yield f"{key} is {shown(repr(value))}, not a whole number from 1"
 
 
 def faults_of_embedding(model: Checkpoint, config: Config, name: str) -> Iterator[str]:
@@ -118,6 +135,8 @@ def faults_of_layers(model: Checkpoint, config: Config, stack: Stack) -> Iterato
 
 def faults_of_blocks(model: Checkpoint, config: Config, stack: Stack) -> Iterator[str]:
     """Yield what a block lacks that others have, and sizes of the first block that are not the config's."""
+    if (norm := f"{stack.start.rpartition('layers.')[0]}norm.weight") not in model.entries:
+        yield f"the weights lack {norm}"
     every = frozenset[str]().union(*stack.layers.values())
     for number, names in stack.layers.items():
         if lacking := sorted(n for n in every - names if "rotary" not in n):

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .disguises import START_BYTES, as_text, disguise
+from .small_file import check_regular
 
 MAX_HEADER_BYTES = 100 << 20
 MAX_RANK, MAX_SIZE = 64, 1 << 63
@@ -92,6 +93,8 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
 
     UsageError where this is not a safetensors file.
     """
+    if not file.exists():
+        check_regular(file)  # says that it is a dangling link
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{file}: not a safetensors file: it is no regular file")

@@ -7,6 +7,7 @@ here they are known from elsewhere; a card with an unknown name has the bytes th
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import shutil
@@ -105,7 +106,7 @@ def gpu_of(name: str, size_bytes: int, free_bytes: int | None = None) -> Gpu:
 
 def parse_size(text: str) -> int | None:
     """Return the bytes of a size such as 24GB or 40GiB; None of any other text."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([TGM]I?B)", text, re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([TGM]I?B)", text, re.IGNORECASE)
     return int(float(found[1]) * UNITS[found[2].upper()]) if found else None
 
 
@@ -140,8 +141,8 @@ def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
     gpu = named_gpu(str(row.get("memory") or row["name"]), where)
     count, rates = row.get("count", 1), (row.get("terabytes_per_s"), row.get("teraflops"))
     numbers = [number for number in rates if number is not None]
-    if not (isinstance(count, int) and 1 <= count <= MOST_GPUS) or not all(
-        isinstance(number, int | float) and number > 0 for number in numbers
+    if not (type(count) is int and 1 <= count <= MOST_GPUS) or not all(
+        type(number) in (int, float) and 0 < number < math.inf for number in numbers
     ):
         raise UsageError(f"{where}: count and rates are numbers above 0; not {row}")
     gpu = gpu_of(str(row.get("name") or gpu.name), gpu.size_bytes)

@@ -55,6 +55,8 @@ def read_program(
 
     Raises UsageError or Rejected.
     """
+    if not place.strip():
+        raise UsageError("an empty name of a program; is a variable unset?")
     path = Path(place).expanduser()
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")

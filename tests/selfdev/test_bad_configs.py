@@ -305,6 +305,8 @@ def test_numbers_as_people_write_them(place):
     ("words", "says"),
     [
         (("--memory", "5"), "--memory 5: write the unit, too, such as 5GiB"),
+        (("--memory", "9" * 400 + "TiB"), "--memory 9999"),
+        (("--memory", "9" * 25 + "TiB"), "no machine has so much"),
         (("--include", ""), "--include: is empty"),
         (("--base", ""), "an empty path to a model"),
         (("--out", "x" * 240), "the name has 240 bytes"),

@@ -354,3 +354,24 @@ def test_an_id_is_the_same_as_a_text_and_as_a_number(tmp_path, one, other):
     rows = ({"id": name, "question": "q", "answer": "1"} for name in (one, other))
     with pytest.raises(UsageError, match=r"t\.jsonl:2: the id .* is that of line 1, too"):
         load_task(f"jsonl:{lines(tmp_path / 't.jsonl', *rows)}")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[{memory: 80GB, count: yes}]", "count and rates are numbers above 0"),
+        ("[{memory: 80GB, teraflops: .inf}]", "count and rates are numbers above 0"),
+        ("[{memory: 80GB, count: -1}]", "count and rates are numbers above 0"),
+        ("[]", "names no card"),
+    ],
+)
+def test_cards_that_are_none(tmp_path, text, says):
+    (tmp_path / "cards.yaml").write_text(text)
+    with pytest.raises(UsageError, match=rf"cards\.yaml: {says}"):
+        parse_machine(str(tmp_path / "cards.yaml"))
+
+
+def test_a_task_that_is_a_file_wants_its_prefix(tmp_path):
+    file = lines(tmp_path / "t.jsonl", {"question": "q", "answer": "1"})
+    with pytest.raises(UsageError, match=rf"no such task; write jsonl:{file}; there are"):
+        load_task(str(file))

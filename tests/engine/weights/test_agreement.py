@@ -67,6 +67,7 @@ CONTRADICTIONS = {
     "heads": (say(num_key_value_heads=1), r"num_key_value_heads \(1\) x head_dim is 8, but .*k_proj"),
     "width of a head": (say(head_dim=16), r"num_attention_heads \(2\) x head_dim is 32, but .*q_proj"),
     "a tensor of a layer": (without(f"{LAST}mlp.up_proj.weight"), r"the weights lack model\.layers\.1\.mlp\.up_proj"),
+    "the last norm": (without("model.norm.weight"), r"the weights lack model\.norm\.weight"),
     "no head": (without(HEAD), "tie_word_embeddings is false, but the weights hold no output head"),
 }  # fmt: skip
 
@@ -81,6 +82,23 @@ def test_a_config_of_another_model_is_refused(base, small_models, name):
     ):
         with pytest.raises(UsageError, match=rf"config\.json: {says}.*do not belong together"):
             check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_size", "16"),
+        ("num_hidden_layers", True),
+        ("vocab_size", -5),
+        ("intermediate_size", 24.0),
+        ("num_attention_heads", 0),
+        ("hidden_size", {}),
+    ],
+)
+def test_a_size_that_is_none_is_refused(base, small_models, key, value):
+    configure(base, **{key: value})
+    with pytest.raises(UsageError, match=rf"config\.json: {key} is .*, not a whole number from 1"):
+        Selection.open(str(base), {"x": str(small_models / "x")}, "mlp")
 
 
 def tied(folder: Path) -> None:

@@ -279,6 +279,10 @@ FOLDERS = {
     "one_folder_deeper": (lambda f: (shards(f), (f / "in").mkdir(), save(f / "in/m.safetensors", "a")), "in/ in it"),
     "no_tensor": (lambda f: write(f / "model.safetensors", {}, 0), "hold no tensor"),
     "a_pipe": (lambda f: (shards(f), os.mkfifo(f / "model.safetensors")), "no regular file"),
+    "a_dangling_link": (
+        lambda f: (shards(f), (f / "model.safetensors").symlink_to("nowhere")),
+        r"model\.safetensors: a link that leads to no file \(nowhere\)",
+    ),
     "an_empty_file": (lambda f: (f / "model.safetensors").write_bytes(b""), "empty"),
     "a_pointer": (disguised(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "a_page": (disguised(b"\n<!DOCTYPE html><html>"), "web page"),
