@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import mmap
 import os
+import re
 import secrets
 import signal
 import socket
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 # GRACE_S later this process ends, if it could not by then.
 LOOK_S, HEAD_S, GRACE_S, CONNECT_S = 5.0, 20.0, 15.0, 5.0
 STOP_S = 2.0
+# Other words mean other things to Ray: "local" is a cluster of its own making.
+ADDRESS = re.compile(r"[\w.-]+:(\d{1,5})")
 # Places that an earlier command had are free a moment after its end.
 FREE_S = 10.0
 
@@ -76,6 +79,9 @@ class Cluster:
     """A connection to a Ray cluster; `connect` makes it, one in a process."""
 
     def __init__(self, address: str) -> None:
+        found = ADDRESS.fullmatch(address)
+        if address != "auto" and not (found and 0 < int(found[1]) < 1 << 16):
+            raise UsageError(f"--address {address}: write HOST:PORT of a cluster's head, or auto")
         self.address, self._module = address, import_ray()
         self._is_lost, self._left = False, threading.Event()
         self._putting = threading.Lock()

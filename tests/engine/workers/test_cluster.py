@@ -17,7 +17,7 @@ from selfdev_engine.engine.resident.messages import PLACES, EngineSettings
 from selfdev_engine.engine.screening.inputs import default_workers
 from selfdev_engine.engine.screening.nodes import NodeCheck
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.engine.workers.cluster import RayLine, Slots
+from selfdev_engine.engine.workers.cluster import RayLine, Slots, connect
 from selfdev_engine.engine.workers.host import Host, versions_here
 
 NODES = Path(__file__).with_name("ray_nodes.py")
@@ -165,6 +165,14 @@ def test_a_node_with_another_version_is_named(line):
     there.send({"method": "open_model"})
     with pytest.raises(UsageError, match=r"node n1: torch is 1\.0 there and .* here; install"):
         there.receive(1.0)
+
+
+@pytest.mark.parametrize(
+    "address", ["local", "head", "head:0", "head:70000", "ray://a:1", " a:1", ""]
+)
+def test_an_address_is_a_host_with_a_port(address):
+    with pytest.raises(UsageError, match=r"write HOST:PORT of a cluster's head, or auto"):
+        connect(address)
 
 
 def test_an_address_where_nothing_answers_is_one_line():
