@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,9 +84,7 @@ class Cluster:
             raise UsageError(f"--address {address}: write HOST:PORT of a cluster's head, or auto")
         self.address, self._module = address, import_ray()
         self._is_lost, self._left = False, threading.Event()
-        self._putting = threading.Lock()
-        # What files hold, as objects of the cluster, by path, size and time.
-        self._objects: dict[tuple[str, int, int], Any] = {}
+        self._objects = Objects()
 
     @property
     def ray(self) -> Any:
@@ -109,8 +107,7 @@ class Cluster:
         if port.isdecimal() and not answers((host, int(port))):
             raise UsageError(f"--address {self.address}: nothing answers there: is `ray start` up?")
         try:
-            words = {"log_to_driver": False, "logging_level": "ERROR"}
-            self._module.init(address=self.address, **words)
+            self._module.init(address=self.address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             said = " ".join(str(error).split())[:300]
             raise UsageError(f"--address {self.address}: no cluster to be had: {said}") from None
@@ -130,8 +127,8 @@ class Cluster:
         cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
         if not gpus and not cores:
             raise UsageError(f"--address {self.address}: its nodes have neither GPUs nor cores")
-        fewest = min(cores, default=0)
-        return Slots(sum(gpus), max(gpus, default=0), sum(cores), len(cores), fewest)
+        most, fewest = max(gpus, default=0), min(cores, default=0)
+        return Slots(sum(gpus), most, sum(cores), len(cores), fewest)
 
     def check_free(self) -> None:
         """Raise UsageError where others use every place, and none becomes free within FREE_S seconds."""
@@ -145,10 +142,7 @@ class Cluster:
 
     @property
     def machine(self) -> Machine | None:
-        """The cards and the memory of a node, as a worker there sees them; None without GPUs.
-
-        Nodes are taken to be alike.
-        """
+        """The cards and memory of a node, which others are taken to be like; None without GPUs."""
         if not self.slots.gpus:
             return None
         look = self.ray.remote(card_here).options(num_gpus=1, num_cpus=0, max_retries=0)
@@ -220,26 +214,41 @@ class Cluster:
             "on with the same command (a run: with --resume)"
         )
 
+    def object_of(self, path: str) -> Any:
+        """Return a file's contents as an object that any node can have."""
+        return self._objects.of(path, self.ray.put)
+
     def end(self, actor: Any) -> None:
         """End an actor with all that it started."""
         if not self._is_lost:
             with contextlib.suppress(Exception):
                 self._module.kill(actor, no_restart=True)
 
-    def object_of(self, path: str) -> Any:
-        """Return a file's contents as an object that any node can have.
 
-        Files of one folder are kept as long as no other folder's is asked for, and they are there.
+class Objects:
+    """What files hold, as objects of the cluster that any node can have."""
+
+    def __init__(self) -> None:
+        # By path, size and time.
+        self._made, self._making = dict[tuple[str, int, int], Any](), threading.Lock()
+
+    def clear(self) -> None:
+        self._made.clear()
+
+    def of(self, path: str, put: Callable[[object], Any]) -> Any:
+        """Return a file's object, made by `put`.
+
+        Those of one folder are kept as long as no other folder's is asked for, and they are there.
         """
         file = Path(path)
         state = file.stat()
         key = path, state.st_size, state.st_mtime_ns
-        with self._putting:
-            for old in [k for k in self._objects if not_beside(k[0], file)]:
-                del self._objects[old]
-            if key not in self._objects:
-                self._objects[key] = self.ray.put(contents_of(file))
-            return self._objects[key]
+        with self._making:
+            for old in [k for k in self._made if not_beside(k[0], file)]:
+                del self._made[old]
+            if key not in self._made:
+                self._made[key] = put(contents_of(file))
+            return self._made[key]
 
 
 class RayLine:

@@ -17,7 +17,7 @@ from selfdev_engine.engine.resident.messages import PLACES, EngineSettings
 from selfdev_engine.engine.screening.inputs import default_workers
 from selfdev_engine.engine.screening.nodes import NodeCheck
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.engine.workers.cluster import RayLine, Slots, connect
+from selfdev_engine.engine.workers.cluster import Objects, RayLine, Slots, connect
 from selfdev_engine.engine.workers.host import Host, versions_here
 
 NODES = Path(__file__).with_name("ray_nodes.py")
@@ -146,6 +146,26 @@ def test_a_node_gets_the_files_that_it_has_no_copy_of(line, tmp_path):
     sharing.send({"method": "sample"}, b"plan", ["/g/a"])
     assert actor.asked == [({"method": "sample"}, b"plan", [])]
     assert sharing.receive(1.0) and not list(tmp_path.iterdir())
+
+
+def test_files_become_objects_once_and_go_with_their_folder(tmp_path):
+    made, objects = [], Objects()
+
+    def put(content):
+        made.append(bytes(memoryview(content)))
+        return len(made)
+
+    def of(name: str) -> int:
+        return objects.of(str(tmp_path / name), put)
+
+    for name in ("a/1", "a/2", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name.replace("a/2", ""))
+    assert [of("a/1"), of("a/2"), of("a/1")] == [1, 2, 1]
+    assert [of("b/1"), of("a/1")] == [3, 4]
+    (tmp_path / "a/1").write_text("other")
+    assert of("a/1") == 5
+    assert made == [b"a/1", b"", b"b/1", b"a/1", b"other"]
 
 
 def test_a_worker_that_is_lost_stays_lost(line):
