@@ -48,6 +48,7 @@ def tensors() -> TensorSet:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_runs_at_a_real_size(judge, run_in_cell, tensors, path):
     program = extract(path.read_text())
