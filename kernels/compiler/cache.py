@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from threading import Lock
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cachetools import LRUCache
 
@@ -22,9 +22,22 @@ def one_graph(graph: KernelGraph, made: object) -> int:
     return len(graph.nodes)
 
 
-def kept(
-    weigh: Callable[[KernelGraph, T], int] = one_graph, most: int = MOST_NODES
-) -> Callable[[Made[P, T]], Made[P, T]]:
+class Keeper(Protocol):
+    """A decorator of a function of a graph."""
+
+    def __call__(self, make: Made[P, T], /) -> Made[P, T]: ...
+
+
+_all: list[LRUCache[object, tuple[object, int]]] = []
+
+
+def forget_all() -> None:
+    """Forget what every function made; a benchmark of new programs begins so."""
+    for found in _all:
+        found.clear()
+
+
+def kept(weigh: Callable[[KernelGraph, Any], int] = one_graph, most: int = MOST_NODES) -> Keeper:
     """Keep a function's results, those used last, while they weigh at most `most` nodes together.
 
     The function takes a graph and other hashable arguments. `weigh` gives the nodes of a
@@ -33,6 +46,7 @@ def kept(
 
     def wrapped(make: Made[P, T]) -> Made[P, T]:
         found: LRUCache[object, tuple[T, int]] = LRUCache(most, lambda item: item[1])
+        _all.append(found)  # type: ignore[arg-type]
         lock = Lock()
 
         @wraps(make)

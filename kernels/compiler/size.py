@@ -5,7 +5,8 @@ from __future__ import annotations
 MAX_DEPTH = 64  # sweeps that rest on each other
 # Of all stages together. A value that many sweeps read is in each of them, and in each pass of a sweep.
 MAX_STAGE_NODES = 200_000
-MOST_REDUCTIONS = 16  # that a backend computes in one pass, so that their lanes stay in L1
+# A backend computes so many in one pass, so that their lanes stay in L1.
+MOST_REDUCTIONS = 16
 
 
 class TooLarge(Exception):

@@ -1,17 +1,21 @@
-"""The plan of a question is kept, and only where the question is the same."""
+"""The plan of a question is kept, and only where the question is the same; planning ends in time."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
+from cachetools import LRUCache
 from selfdev_engine.engine.plans import fuse
-from selfdev_engine.engine.plans.fuse import MAX_KNOWN, values_plan
+from selfdev_engine.engine.plans.fuse import NotFused, fused, values_plan
 from selfdev_engine.engine.trace.graph import Ref, TraceGraph, TraceNode
+from selfdev_engine.kernels.compiler.clock import OutOfTime, limited
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
-    monkeypatch.setattr(fuse, "_known", {})
+    monkeypatch.setattr(fuse, "_known", LRUCache(1000, lambda known: known[1]))
 
 
 def question(factor: float, unneeded: float = 0.0, name: str = "a", length: int = 6):
@@ -39,6 +43,47 @@ def test_another_question_has_a_plan_of_its_own(other):
 
 
 def test_the_oldest_plans_are_forgotten():
-    for number in range(MAX_KNOWN + 3):
+    """They are counted by their nodes."""
+    for number in range(100):
         values_plan(question(float(number)))
-    assert len(fuse._known) == MAX_KNOWN
+    assert 10 <= len(fuse._known) <= 1000 / fuse.ENTRY_NODES
+    assert values_plan(question(99.0)) is values_plan(question(99.0))
+
+
+def sums(rounds: int) -> TraceGraph:
+    """x = x * x.sum(), again and again: sweep k computes all rounds before it."""
+    nodes = [TraceNode("input", ("a",), {}, (6,), torch.float32)]
+    for _ in range(rounds):
+        last = Ref(len(nodes) - 1)
+        nodes.append(TraceNode("aten.sum.default", (last,), {}, (), torch.float32))
+        args = last, Ref(len(nodes) - 1)
+        nodes.append(TraceNode("aten.mul.Tensor", args, {}, (6,), torch.float32))
+    return TraceGraph(("a",), (6,), tuple(nodes), (len(nodes) - 1,))
+
+
+def test_a_program_of_too_many_sweeps_is_not_fused():
+    """Two thousand rounds planned for minutes: this takes a second, and no stage of them is made."""
+    assert isinstance(fused(sums(60), "own"), fuse.Fused)
+    began = time.thread_time()
+    found = fused(sums(2000), "own")
+    assert isinstance(found, NotFused)
+    assert found.reason == "2000 reductions that rest on each other, at most 64"
+    assert found.fault is None
+    assert time.thread_time() - began < 8.0
+
+
+def test_planning_that_takes_too_long_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(fuse, "MAX_PLAN_CPU_S", 0.0)
+    for found in (fused(sums(3), "own"), values_plan(question(2.0))):
+        assert isinstance(found, NotFused)
+        assert (found.reason, found.fault) == ("takes more than 0 s to plan", None)
+
+
+def test_a_callers_own_limit_ends_planning_for_good():
+    for plan in (lambda: fused(sums(3), "own"), lambda: values_plan(question(2.0))):
+        with (
+            limited("the answers' time is over", wall_s=0.0),
+            pytest.raises(OutOfTime, match="over"),
+        ):
+            plan()
+    assert not fuse._known
