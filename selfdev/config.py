@@ -11,10 +11,18 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..engine.errors import UsageError
 from ..engine.screening.settings import MAX_SEED
@@ -62,6 +70,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
+class Expert(Section):
+    """A model that is merged. `about` is what the prompt says of it, in one line."""
+
+    model: Place
+    about: str = ""
+
+    @field_validator("about")
+    @classmethod
+    def check_about(cls, value: str) -> str:
+        """Refuse what is not one line of text: it becomes a comment in the prompt."""
+        if not value.isprintable():
+            raise ValueError("is no single line of text; write one short line about the model")
+        return value.strip()
+
+
+def expert_of(value: Any) -> Any:
+    """Read the short form of an expert, its place alone."""
+    return {"model": value} if isinstance(value, str) else value
+
+
 class Temperature(Section):
     """Sampling temperature of iteration t: initial / (1 + decay (t - 1)); paper, appendix B."""
 
@@ -75,6 +103,8 @@ class Generation(Section):
     # "auto" uses the chat template of the generator, if it has one.
     chat_template: Literal["auto", "none"] = "auto"
     prompt: str = "default"
+    # What the merge shall be good at, in the prompt's words; "auto" knows those of gsm8k and math.
+    goal: str = Field(default="auto", min_length=1)
     wave: int = Field(default=256, ge=1)  # samples per transaction
 
 
@@ -169,7 +199,8 @@ class RunConfig(Section):
     """One run of the loop."""
 
     base: Place
-    experts: dict[str, Place] = Field(min_length=1)
+    # A folder or hub id is short for {model: ...}. Programs see the names, and the prompt tells them.
+    experts: dict[str, Annotated[Expert, BeforeValidator(expert_of)]] = Field(min_length=1)
     generator: str = ""
     task: Place
     # "auto" shows fixed examples in dev questions, and the harness's own draw in test questions.
@@ -192,9 +223,11 @@ class RunConfig(Section):
 
     @field_validator("experts")
     @classmethod
-    def check_names(cls, value: dict[str, str]) -> dict[str, str]:
-        """Refuse names that commands and tables use for something else."""
+    def check_names(cls, value: dict[str, Expert]) -> dict[str, Expert]:
+        """Refuse names that commands and tables use for something else, or that cannot be printed."""
         for name in value:
+            if not name.isprintable():
+                raise ValueError(f"{name!r}: a character of the name cannot be printed")
             if name in TAKEN or SAMPLE_ID.fullmatch(name):
                 raise ValueError(f"{name!r} names something else in a run; choose another name")
         return value
@@ -223,6 +256,11 @@ class RunConfig(Section):
                     f"baselines: {name} merges {wanted} experts; the config has {len(self.experts)}"
                 )
         return self
+
+    @property
+    def expert_places(self) -> dict[str, str]:
+        """Folders or hub ids of the experts, by name."""
+        return {name: expert.model for name, expert in self.experts.items()}
 
     @property
     def generator_place(self) -> str:
@@ -289,8 +327,12 @@ def fault_of(error: ValidationError) -> str:
 def known_keys(place: tuple[int | str, ...]) -> list[str]:
     """Keys of the section at this place of the config."""
     section: type[BaseModel] = RunConfig
-    for word in place:
-        kind = section.model_fields[str(word)].annotation
+    left = list(place)
+    while left:
+        kind = section.model_fields[str(left.pop(0))].annotation
+        if get_origin(kind) is dict:  # the next word is a key of it
+            left.pop(0)
+            kind = get_args(get_args(kind)[1])[0]
         assert isinstance(kind, type) and issubclass(kind, BaseModel), place
         section = kind
     return list(section.model_fields)
@@ -316,7 +358,10 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(
         update={
             "base": place(config.base),
-            "experts": {name: place(text) for name, text in config.experts.items()},
+            "experts": {
+                name: expert.model_copy(update={"model": place(expert.model)})
+                for name, expert in config.experts.items()
+            },
             "generator": place(config.generator),
             "task": task,
             "generation": generation,

@@ -28,7 +28,7 @@ def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
 
     A model that is not on this machine is "not downloaded".
     """
-    models = {"base": config.base, **{f"expert {n}": p for n, p in config.experts.items()}}
+    models = {"base": config.base, **{f"expert {n}": p for n, p in config.expert_places.items()}}
     models["generator"] = config.generator_place
     sizes = {name: weights_bytes(place) for name, place in models.items()}
     known = [size for size in sizes.values() if size is not None]
@@ -94,7 +94,7 @@ def run_request(
     )
     return Request(
         base=config.base,
-        experts=config.experts,
+        experts=config.expert_places,
         generator=config.generator_place,
         include=config.include,
         gpus=gpus,

@@ -112,4 +112,5 @@ def places_of(
         known = ", ".join(config["experts"])
         raise UsageError(f"--expert {unknown[0]}: {folder} has no such expert; it has {known}")
     seen = {n: inputs[f"expert {n}"].place for n in config["experts"] if f"expert {n}" in inputs}
-    return {**config["experts"], **seen, **moved}
+    told = {n: e["model"] if isinstance(e, Mapping) else e for n, e in config["experts"].items()}
+    return {**told, **seen, **moved}

@@ -28,7 +28,7 @@ from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.contents import CHAT_COMPANIONS, COMPANIONS, text_digest
 from ..engine.weights.locate import here
 from .config import RunConfig, completed
-from .prompts import load_prompt
+from .prompts import prompt_of
 from .sizes import parse_bytes
 from .train import check_extra
 
@@ -73,7 +73,7 @@ def prepare_run(
     existing = existing_of(folder, resume, overwrite)
     check_place(folder, config.model_dump(mode="json"), existing, completed)
     check_run_inputs(config, screening, offline, elsewhere)
-    places = [config.base, *config.experts.values(), config.generator_place]
+    places = [config.base, *config.expert_places.values(), config.generator_place]
     if not offline or all(map(here, places)):
         read = {**places_read(screening), **own_places(config), **(also_read or {})}
         check_inputs_apart(folder, read)
@@ -102,9 +102,9 @@ def check_run_inputs(
     if not offline or here(config.generator_place):
         generator = Checkpoint.open(config.generator_place)
         check_model(generator, settings)
-        load_prompt(config.generation.prompt, generator.folder)
+        prompt_of(config, generator.folder)
     elif config.generation.prompt != "default":
-        load_prompt(config.generation.prompt, Path(config.generator_place))
+        prompt_of(config, Path(config.generator_place))
 
 
 def writer_of(config: RunConfig) -> Checkpoint | None:
@@ -122,7 +122,7 @@ def writer_of(config: RunConfig) -> Checkpoint | None:
 def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:
     """What a run belongs to, as it is now: that of its screening, the generator and its prompt."""
     generator = Checkpoint.open(config.generator_place)
-    prompt = load_prompt(config.generation.prompt, generator.folder)
+    prompt = prompt_of(config, generator.folder)
     return [
         *inputs_of(settings, open_selection(settings), open_task(settings)),
         model_input("generator", generator, (*COMPANIONS, *CHAT_COMPANIONS)),
@@ -148,7 +148,7 @@ def screen_settings(
     address = config.cluster.address
     return ScreenSettings(
         base=config.base,
-        experts=dict(config.experts),
+        experts=config.expert_places,
         task=config.task,
         include=config.include,
         max_model_len=None if wanted == "auto" else wanted,

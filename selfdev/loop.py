@@ -35,7 +35,7 @@ from .config import RunConfig, completed
 from .generate import GENERATOR, Writer, sample_wave, sampled_rows, sampling_plan, waves
 from .inputs import RunRequest, run_inputs, writer_of
 from .learning import prefer, train_settings
-from .prompts import in_chat, load_prompt
+from .prompts import in_chat, prompt_of
 from .report import write_report
 from .results import iteration_summary, names_to_test, run_result
 from .train import train
@@ -91,7 +91,7 @@ class Loop:
         self.generator_place = place_of(place) if config.cluster.address else str(self.generator)
         # Under which key workers hold it.
         self.writer_key = GENERATOR if writer_of(config) else TARGET
-        self.prompt = load_prompt(config.generation.prompt, self.generator)
+        self.prompt = prompt_of(config, self.generator)
         if config.generation.chat_template == "auto":
             self.prompt = in_chat(self.prompt, self.generator)
 

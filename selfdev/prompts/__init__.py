@@ -2,22 +2,50 @@
 
 A prompt ends in the middle of a program, and the completion goes on from there: the end of the
 prompt plus the completion is the program. A generator may bring its own prompt in prompt.txt beside
-its weights, as that of the tiny zoo does.
+its weights, as that of the tiny zoo does. In any prompt {{goal}} and {{models}} stand for what the
+merge shall be good at, and for the experts: their names, and a line about each.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...engine.errors import UsageError
 from ...engine.weights.small_file import read_text
+from ..config import Expert, RunConfig
 
 FOLDER = Path(__file__).parent
 PROMPT_FILE = "prompt.txt"
 START = "def merge_models("
 IMPORT = "import torch\n\n"
 FENCE, FENCE_END = "```python\n", "\n```"
+GOALS = {
+    "gsm8k": "word problems of grade-school mathematics",
+    "math": "competition mathematics",
+}
+
+
+def prompt_of(config: RunConfig, generator: Path) -> str:
+    """The prompt of a run, its variables filled in. UsageError where it cannot be read."""
+    text = load_prompt(config.generation.prompt, generator)
+    text = text.replace("{{goal}}", goal_of(config.generation.goal, config.task))
+    return text.replace("{{models}}", lines_about(config.experts))
+
+
+def goal_of(goal: str, task: str) -> str:
+    """What the merge shall be good at: as told, or as the task is known for."""
+    return GOALS.get(task, "the questions of its task") if goal == "auto" else goal
+
+
+def lines_about(experts: Mapping[str, Expert]) -> str:
+    """Lines of a dict in Python: each expert's name, and before it what is said of it."""
+    lines = list[str]()
+    for name, expert in experts.items():
+        lines += [f"    # {expert.about}"] * bool(expert.about)
+        lines.append(f"    {name!r}: torch.rand(shape),")
+    return "\n".join(lines)
 
 
 def load_prompt(name: str, generator: Path) -> str:

@@ -24,7 +24,8 @@ def config(zoo, tmp_path_factory):
     demo = yaml.safe_load((zoo.folder.parents[1] / "configs" / "demo.yaml").read_text())
     demo |= {
         "base": str(zoo.base),
-        "experts": {name: str(path) for name, path in zoo.experts.items()},
+        # Named as on the hub.
+        "experts": {f"zoo/{n}-1.0": {"model": str(p), "about": n} for n, p in zoo.experts.items()},
         "generator": str(zoo.generator),
         "task": "jsonl:task.jsonl",
         "iterations": 2,

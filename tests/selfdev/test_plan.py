@@ -74,7 +74,7 @@ def test_models_that_nobody_knows_are_named(tmp_path):
     code, found = command("run", config, "--plan", "--gpus", "1xH100")
     assert code == 0
     assert found["plan"]["notes"] == [
-        "expert abel (nobody/unknown) is not downloaded, and its shapes are not known: counted as the base"
+        "expert nobody/unknown (nobody/unknown) is not downloaded, and its shapes are not known: counted as the base"
     ]
     config.write_text(PAPER.read_text().replace("openchat/openchat-3.5-1210", "nobody/unknown"))
     code, found = command("run", config, "--plan", "--gpus", "1xH100")

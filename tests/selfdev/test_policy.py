@@ -52,6 +52,15 @@ def test_the_papers_shares():
         ),
         ("base: x\nexperts: {a: y}\ntask: gsm8k\nshots: six\n", "shots: .*'fixed'"),
         ("base: x\nexperts: {a: y}\n", "lacks the key 'task'"),
+        (
+            "base: x\nexperts: {a/b: {model: y, abuot: z}}\ntask: gsm8k\n",
+            "'experts.a/b.abuot'; did you mean 'about'",
+        ),
+        ("base: x\nexperts: {a: {about: z}}\ntask: gsm8k\n", "lacks the key 'experts.a.model'"),
+        (
+            'base: x\nexperts: {a: {model: y, about: "a\\nb"}}\ntask: gsm8k\n',
+            "experts.a.about: is no single line",
+        ),
         ("base: x\nexperts: {a: y}\ntask: gsm8k\nsamples: many\n", "samples"),
         ("base: [\n", "not YAML"),
         ("- 1\n", "not a mapping"),

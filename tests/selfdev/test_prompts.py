@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from selfdev_engine.engine.program import extract
-from selfdev_engine.selfdev.prompts import in_chat, load_prompt, opening, program_text, stops
+from selfdev_engine.selfdev.config import load_config
+from selfdev_engine.selfdev.prompts import (
+    in_chat,
+    load_prompt,
+    opening,
+    program_text,
+    prompt_of,
+    stops,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 BODY = "\n    return sum(model_dict.values())"
@@ -40,6 +48,31 @@ def test_the_default_prompt_opens_a_program_in_a_fence(tmp_path):
         program = extract(program_text(prompt, completion))
         assert program.code.count("def merge_models") == 1
         assert program.code.startswith("import torch")
+
+
+PAPER = Path(__file__).parents[2] / "configs" / "paper-gsm8k.yaml"
+
+
+def test_the_prompt_tells_the_task_and_the_models_by_name(tmp_path):
+    prompt = prompt_of(load_config(PAPER), tmp_path)
+    assert "better at word problems of grade-school mathematics than" in prompt
+    code = prompt.split("```python\n")[1].split("```")[0]
+    names = compile(code, "<prompt>", "exec") and list(load_config(PAPER).experts)
+    assert names[0] == "GAIR/Abel-7B-002"
+    places = [code.index(f"    {name!r}: torch.rand(shape),\n") for name in names]
+    assert places == sorted(places) and "    # fine-tuned for mathematical reasoning" in code
+    assert "{{" not in prompt
+
+
+def test_a_prompt_of_the_users_has_the_variables_too(tmp_path):
+    (tmp_path / "ask.txt").write_text("Be good at {{goal}}:\n{{models}}\n{{other}}\n")
+    (tmp_path / "c.yaml").write_text(
+        "base: org/b\nexperts: {a: org/a, b: {model: org/b, about: knows b}}\ntask: gsm8k\n"
+        "generation: {prompt: ask.txt, goal: sums}\n"
+    )
+    prompt = prompt_of(load_config(tmp_path / "c.yaml"), tmp_path)
+    lines = "    'a': torch.rand(shape),\n    # knows b\n    'b': torch.rand(shape),"
+    assert prompt == "Be good at sums:\n" + lines + "\n{{other}}"
 
 
 @pytest.mark.parametrize(
