@@ -8,7 +8,7 @@ from ..engine.errors import UsageError
 from ..engine.records.candidate import Status
 from ..engine.records.store import Store
 from .config import RunConfig
-from .preferences import Pair, Scored, elites_of, make_pairs
+from .preferences import Pair, Scored, Sets, elites_of, make_pairs, sets_of
 from .prompts import completion_of
 from .train import TrainSettings
 
@@ -22,13 +22,18 @@ def scored_programs(store: Store, iteration: int) -> list[Scored]:
     return found
 
 
+def sets_at(store: Store, config: RunConfig, iteration: int) -> Sets:
+    """What is chosen and what is rejected in an iteration."""
+    earlier = [scored_programs(store, i) for i in range(1, iteration)]
+    elites = elites_of(earlier, config.preferences)
+    return sets_of(scored_programs(store, iteration), elites, config.preferences)
+
+
 def prefer(store: Store, config: RunConfig, iteration: int) -> list[Pair]:
     """Make the preference pairs of an iteration and write them to the store."""
-    scored = scored_programs(store, iteration)
-    earlier = [scored_programs(store, i) for i in range(1, iteration)]
     invalid = [c.id for c in store.candidates(iteration) if c.status is Status.REJECTED]
     settings, seed = config.preferences, config.seed * 1000 + iteration
-    pairs = make_pairs(scored, elites_of(earlier, settings), invalid, settings, seed)
+    pairs = make_pairs(sets_at(store, config, iteration), invalid, settings, seed)
     with store.transaction():
         store.set_preferences(iteration, ((p.chosen, p.rejected, p.held_out) for p in pairs))
     return pairs

@@ -34,6 +34,17 @@ class Pair:
     held_out: bool
 
 
+@dataclass(frozen=True)
+class Sets:
+    """The chosen programs of an iteration, elites of earlier ones included, and the rejected ones.
+
+    Equal scores may make them larger than their percentages say.
+    """
+
+    chosen: Sequence[Scored]
+    rejected: Sequence[Scored]
+
+
 def chosen_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
     """Programs in the best `percent` of the scores, best first; at least one if there are any."""
     ranked = sorted(scored, key=lambda s: (-s.score, s.id))
@@ -52,32 +63,29 @@ def rejected_of(scored: Sequence[Scored], percent: float) -> list[Scored]:
     return [s for s in ranked if s.score <= bar]
 
 
-def make_pairs(
-    scored: Sequence[Scored],
-    elites: Sequence[Scored],
-    invalid: Sequence[str],
-    settings: Preferences,
-    seed: int,
-) -> list[Pair]:
-    """Pairs of ids, shuffled; the same for the same seed.
-
-    `elites` are the best programs of earlier iterations. `invalid` are ids of programs that do not
-    run. Two programs with equal scores make no pair. If a chosen program is held out for
-    validation, all its pairs are.
-    """
-    draw = random.Random(seed)
+def sets_of(scored: Sequence[Scored], elites: Sequence[Scored], settings: Preferences) -> Sets:
+    """Choose and reject. `elites` are the best programs of earlier iterations."""
     best = chosen_of(scored, settings.chosen_percent)
     worst = rejected_of(scored, settings.rejected_percent)
-    pool = list({s.id: s for s in [*best, *elites]}.values())
+    return Sets(list({s.id: s for s in [*best, *elites]}.values()), worst)
+
+
+def make_pairs(sets: Sets, invalid: Sequence[str], settings: Preferences, seed: int) -> list[Pair]:
+    """Pairs of ids, shuffled; the same for the same seed.
+
+    `invalid` are ids of programs that do not run. Two programs with equal scores make no pair. If a
+    chosen program is held out for validation, all its pairs are.
+    """
+    draw = random.Random(seed)
     pairs: list[tuple[str, str]] = []
-    for one in pool:
+    for one in sets.chosen:
         count = settings.rejected_per_chosen
         broken = min(round(count * settings.invalid_share), len(invalid))
-        lower = [w.id for w in worst if w.score < one.score and w.id != one.id]
+        lower = [w.id for w in sets.rejected if w.score < one.score and w.id != one.id]
         picked = draw.sample(lower, min(count - broken, len(lower)))
         picked += draw.sample(list(invalid), broken)
         pairs += [(one.id, other) for other in picked]
-    held = held_out([one.id for one in pool], settings.validation, draw)
+    held = held_out([one.id for one in sets.chosen], settings.validation, draw)
     made = [Pair(chosen, rejected, chosen in held) for chosen, rejected in pairs]
     draw.shuffle(made)
     return made

@@ -10,7 +10,10 @@ from typing import Any
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.store import Store
 from .config import RunConfig
-from .learning import scored_programs
+from .learning import scored_programs, sets_at
+
+# How a sample can end (figure 9 of the paper); every sample ends in one of these.
+CATEGORIES = ("success", "duplicate", "no_function", "not_executable", "timeout")
 
 
 def iteration_summary(
@@ -18,24 +21,38 @@ def iteration_summary(
 ) -> dict[str, Any]:
     """Counts and dev scores of one iteration. `fingerprint` is that of the generator's weights."""
     candidates = store.candidates(iteration)
-    distinct = [c for c in candidates if c.status is not Status.COPY]
     scores = [s.score for s in scored_programs(store, iteration)]
-    ran = {c.id for c in distinct if c.is_valid}
-    valid = sum(c.id in ran or c.duplicate_of in ran for c in candidates)
-    rejected = Counter(c.kind for c in distinct if c.status is Status.REJECTED)
+    sets = sets_at(store, config, iteration)
+    found = Counter(category_of(c) for c in candidates)
+    texts = len(candidates) - found["duplicate"]
+    rejected = Counter(c.kind for c in candidates if c.status is Status.REJECTED)
     return {
         "iteration": iteration,
         "sampled": len(candidates),
-        "unique": len(distinct),
-        "valid": valid,
+        "categories": {name: found[name] for name in CATEGORIES},
+        "unique": texts,
+        "texts": texts,
+        "updates": len({c.duplicate_of or c.id for c in candidates if c.is_valid}),
+        "valid": found["success"],
         "rejected": dict(rejected),
         "best": max(scores, default=None),
         "mean": sum(scores) / len(scores) if scores else None,
+        "chosen": len(sets.chosen),
+        "rejected_size": len(sets.rejected),
         "pairs": 0,
         "dpo_steps": 0,
         "generator_fingerprint": fingerprint,
         "temperature": config.temperature_of(iteration),
     }
+
+
+def category_of(candidate: Candidate) -> str:
+    """How a sample ended. A duplicate has the text of an earlier sample of its iteration."""
+    if candidate.status is Status.COPY:
+        return "duplicate"
+    if candidate.is_valid:
+        return "success"
+    return str(candidate.kind) if candidate.kind in CATEGORIES else "not_executable"
 
 
 def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -66,11 +83,16 @@ def names_to_test(store: Store, config: RunConfig) -> list[str]:
 
 
 def ranked_programs(store: Store) -> list[str]:
-    """Ids of the sampled programs by dev score, best first. The earlier of two equals is first."""
-    sampled = [
-        c for c in store.candidates() if c.iteration is not None and c.status is Status.SCORED
-    ]
-    scores = {c.id: dev_score(store, c.id) for c in sampled}
+    """The sampled updates by dev score, best first; the earlier of two equals is first.
+
+    Programs of one update share an id, that of the first one sampled, also where a baseline or an
+    expert came before it.
+    """
+    first = dict[str, str]()
+    for c in store.candidates():
+        if c.iteration is not None and c.is_valid:
+            first.setdefault(c.duplicate_of or c.id, c.id)
+    scores = {name: dev_score(store, name) for name in first.values()}
     return sorted(scores, key=lambda name: -scores[name])
 
 

@@ -289,14 +289,15 @@ class Store:
     def named(self, name: str) -> str:
         """Return the id that is meant.
 
-        `best` is the best scored program, of those that a loop sampled if there are any. UsageError
-        where nothing was scored yet.
+        `best` is the best scored program, of those that a loop sampled if there are any; one that
+        repeats a known model has its score. UsageError where nothing was scored yet.
         """
         if name != BEST or self.candidate(name):
             return name
         query = (
-            "SELECT c.id FROM scores s JOIN candidates c ON c.id = s.candidate "
-            "WHERE s.split = 'dev' AND c.status = 'scored' AND c.source IS NOT NULL "
+            "SELECT c.id FROM candidates c JOIN scores s ON s.candidate = coalesce(c.duplicate_of, c.id) "
+            "WHERE s.split = 'dev' AND c.source IS NOT NULL AND "
+            "(c.status = 'scored' OR c.status = 'duplicate' AND c.iteration IS NOT NULL) "
             "ORDER BY c.iteration IS NULL, s.score DESC, c.ordinal LIMIT 1"
         )
         row = self._db.execute(query).fetchone()

@@ -38,13 +38,26 @@ def interval(score: dict[str, Any] | None) -> str:
 
 
 def iteration_table(result: Result) -> Table:
-    table = Table(title="iterations")
-    for column in ("iteration", "sampled", "unique", "valid", "best dev", "mean dev", "pairs"):
+    """How the samples of each iteration ended, and how many texts and updates they are."""
+    table = Table(title="samples")
+    endings = ("success", "duplicate", "no_function", "not_executable", "timeout")
+    for column in ("iteration", "sampled", *endings, "texts", "updates"):
+        table.add_column(column.replace("_", " "), justify="right")
+    for turn in result["iterations"]:
+        numbers = (turn["iteration"], turn["sampled"], *(turn["categories"][k] for k in endings))
+        table.add_row(*map(str, (*numbers, turn["texts"], turn["updates"])))
+    return table
+
+
+def learning_table(result: Result) -> Table:
+    """What each iteration scored, and what was learned from it."""
+    table = Table(title="scores and learning")
+    numbers = ("chosen", "rejected_size", "pairs", "dpo_steps")
+    for column in ("iteration", "best dev", "mean dev", "chosen", "rejected", "pairs", "steps"):
         table.add_column(column, justify="right")
     for turn in result["iterations"]:
         best, mean = (f"{turn[k]:.3f}" if turn[k] is not None else "-" for k in ("best", "mean"))
-        numbers = (turn[k] for k in ("iteration", "sampled", "unique", "valid"))
-        table.add_row(*map(str, numbers), best, mean, str(turn["pairs"]))
+        table.add_row(str(turn["iteration"]), best, mean, *(str(turn[k]) for k in numbers))
     return table
 
 
@@ -64,7 +77,8 @@ def render_run(result: Result) -> str:
     if "plan" in result:
         return render_plan(result["plan"])
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(iteration_table(result), model_table(result))
+    tables = iteration_table(result), learning_table(result), model_table(result)
+    console.print(*tables)
     run = Path(result["run"])
     return f"{console.export_text()}run     {run}\nreport  {run / 'report.html'}"
 

@@ -52,6 +52,7 @@ def test_the_writer_is_trained_between_iterations(result):
         assert turn["sampled"] == NUM_SAMPLES
         assert turn["unique"] <= turn["sampled"]
         assert turn["valid"] + sum(turn["rejected"].values()) <= turn["sampled"]
+        assert sum(turn["categories"].values()) == turn["sampled"]
         assert turn["valid"] >= 5
     assert first["pairs"] >= 8
     assert first["dpo_steps"] == 12

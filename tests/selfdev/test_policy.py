@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.score import wilson
 from selfdev_engine.selfdev.config import Preferences, load_config
-from selfdev_engine.selfdev.preferences import Scored, elites_of, make_pairs
+from selfdev_engine.selfdev.preferences import Scored, elites_of, make_pairs, sets_of
 from selfdev_engine.selfdev.zoo.arithmetic import make_pool
 from selfdev_engine.selfdev.zoo.grammar import FAMILIES, HEAD, program
 
@@ -22,20 +22,25 @@ def test_a_pair_prefers_the_better_one(values, invalid_share, seed):
     scored = [Scored(f"c{i}", "", v / 20) for i, v in enumerate(values)]
     by_id = {s.id: s.score for s in scored} | {f"bad{i}": -1.0 for i in range(5)}
     settings = Preferences(chosen_percent=12, rejected_percent=25, invalid_share=invalid_share)
-    pairs = make_pairs(scored, [], [f"bad{i}" for i in range(5)], settings, seed)
+    sets = sets_of(scored, [], settings)
+    pairs = make_pairs(sets, [f"bad{i}" for i in range(5)], settings, seed)
     assert all(by_id[p.chosen] > by_id[p.rejected] for p in pairs)
     assert len({(p.chosen, p.rejected) for p in pairs}) == len(pairs)
     held = {p.chosen for p in pairs if p.held_out}
     assert not held & {p.chosen for p in pairs if not p.held_out}
-    assert pairs == make_pairs(scored, [], [f"bad{i}" for i in range(5)], settings, seed)
+    assert pairs == make_pairs(sets, [f"bad{i}" for i in range(5)], settings, seed)
 
 
 def test_the_papers_shares():
     scored = [Scored(f"c{i:03}", "", i / 100) for i in range(100)]
-    pairs = make_pairs(scored, [], [], Preferences(validation=0), 0)
+    settings = Preferences(validation=0)
+    pairs = make_pairs(sets_of(scored, [], settings), [], settings, 0)
     assert {p.chosen for p in pairs} == {"c097", "c098", "c099"}  # top 3 %
     assert {p.rejected for p in pairs} <= {f"c{i:03}" for i in range(10)}  # bottom 10 %
     assert len(pairs) == 3 * 8
+    tied = sets_of([*scored, Scored("equal", "", 0.97)], [Scored("elite", "", 0.5)], settings)
+    assert [s.id for s in tied.chosen] == ["c099", "c098", "c097", "equal", "elite"]
+    assert len(tied.rejected) == 11
     assert [s.id for s in elites_of([scored], Preferences())] == ["c099", "c098", "c097"]
 
 
