@@ -74,10 +74,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """The answer to one prompt; `num_tokens` is its length."""
+    """The answer to one prompt; `num_tokens` is its length.
+
+    `finish_reason` is "stop" where it ended before a text of `Sampling.stop`, "end" at the model's own
+    end token, "length" where it was cut.
+    """
 
     text: str
-    finish_reason: str  # "stop" or "length"
+    finish_reason: str
     num_tokens: int
 
     def to_json(self) -> Json:

@@ -98,10 +98,9 @@ class TransformersEngine(LiveEngine):
         ended = bool(new) and new[-1] in self.ends
         text = self.tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True)
         cuts = [text.find(stop) for stop in sampling.stop if stop in text]
-        full = len(new) >= most and not cuts and not ended
-        return Completion(
-            text[: min(cuts, default=len(text))], "length" if full else "stop", len(new)
-        )
+        full = len(new) >= most and not ended
+        reason = "stop" if cuts else "length" if full else "end"
+        return Completion(text[: min(cuts, default=len(text))], reason, len(new))
 
     def reset(self) -> None:
         """Do nothing, as nothing is kept between prompts."""

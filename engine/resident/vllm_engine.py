@@ -203,7 +203,8 @@ class VllmEngine(LiveEngine):
             name = output.request_id.split("-")[0]
             if output.finished and name in waiting:
                 one: Any = output.outputs[0]  # pyright: ignore[reportIndexIssue]
-                reason = "length" if one.finish_reason == "length" else "stop"
+                ended = "stop" if isinstance(one.stop_reason, str) else "end"
+                reason = "length" if one.finish_reason == "length" else ended
                 finished.append(
                     (waiting.pop(name), Completion(one.text, reason, len(one.token_ids)))
                 )

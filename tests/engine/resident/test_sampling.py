@@ -32,3 +32,15 @@ def test_seeded_prompts_are_read_whole_and_samples_repeat(zoo, tmp_path):
         other = worker.sample("generator", folder, prompts, sampling, [s + 99 for s in seeds])
     assert len(first) == NUM_PROMPTS and all(one.num_tokens for one in first)
     assert first == second != other
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_an_answer_says_how_it_ended(zoo, tmp_path, engine):
+    """By a text that stops it, by the model's own end, or cut: the greedy writer does all three."""
+    prompt, folder = (zoo.generator / "prompt.txt").read_text(), str(zoo.generator)
+    with Client.start(EngineSettings(engine=engine), tmp_path / "engine.log") as worker:
+        worker.hold_model("generator", folder)
+        ways = (Sampling(160), Sampling(160, stop=("return",)), Sampling(4))
+        found = [worker.sample("generator", folder, [prompt], way, [0])[0] for way in ways]
+    assert [one.finish_reason for one in found] == ["end", "stop", "length"]
+    assert "return" in found[0].text and "return" not in found[1].text
