@@ -18,7 +18,7 @@ from ..engine.weights.machine import GIB, Machine, machine_for
 from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
 
 # Assumed of a prompt and a program.
-PAIR_TOKENS = 820
+PAIR_TOKENS = 1000
 # What `plan_of` returns; all else in a plan are counts.
 FIELDS = (
     *("devices", "host", "disk", "sequences", "kv_tokens", "bank", "stages", "seconds", "assumed"),

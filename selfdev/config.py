@@ -63,6 +63,11 @@ WANTED = {
     "bool_type": "true or false",
 }
 
+# Keys of earlier versions, and what became of them.
+RENAMED = {
+    "preferences.validation": "now preferences.holdout, a share of the programs",
+}
+
 
 class Section(BaseModel):
     """A part of the config. Unknown keys are errors."""
@@ -134,14 +139,16 @@ class Engine(Section):
 class Preferences(Section):
     """How preference pairs are made; paper, section 2.3.
 
-    `invalid_share` is the share of rejected programs that do not run. The paper has none.
+    `holdout` is the share of the distinct programs that ran which no training ever sees; the paper
+    holds out a share of the pairs. `invalid_share` is the share of rejected programs that do not run.
+    The paper has none.
     """
 
     chosen_percent: float = Field(default=3, gt=0, le=100)
     rejected_percent: float = Field(default=10, gt=0, le=100)
     rejected_per_chosen: int = Field(default=8, ge=1)
     elites: int = Field(default=3, ge=0)
-    validation: float = Field(default=0.1, ge=0, lt=1)
+    holdout: float = Field(default=0.2, ge=0, lt=1)
     invalid_share: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
@@ -155,17 +162,23 @@ class Preferences(Section):
 
 
 class Dpo(Section):
-    """Training by DPO.
+    """Training by DPO. It ends after `max_steps` or `max_epochs`, whichever comes first, or earlier.
 
     `sft_weight` is the weight of a likelihood term on the chosen programs. The paper has none.
     """
 
     beta: float = Field(default=0.01, gt=0)
+    forward_kl: bool = False  # TRL's f-divergence of that name, in place of the reverse one
     learning_rate: float = Field(default=1.0e-6, gt=0)
     lora_rank: int = Field(default=256, ge=1)
     lora_alpha: int = Field(default=256, ge=1)
     batch_size: int = Field(default=8, ge=1)
+    accumulation: int = Field(default=1, ge=1)  # batches to a step
     max_steps: int = Field(default=5000, ge=1)
+    max_epochs: float = Field(default=10, gt=0)
+    # Validation on the holdout, and after how many of them without a better loss training ends.
+    eval_steps: int = Field(default=10, ge=1)
+    patience: int = Field(default=3, ge=1)
     warmup_steps: int = Field(default=0, ge=0)
     sft_weight: float = Field(default=0.0, ge=0)
 
@@ -213,6 +226,8 @@ class RunConfig(Section):
     trace: Trace = Field(default_factory=Trace)
     engine: Engine = Engine()
     preferences: Preferences = Field(default_factory=Preferences)
+    # "sft" is the likelihood of the chosen programs alone, on the same pairs and steps.
+    learn: Literal["dpo", "sft", "none"] = "dpo"
     dpo: Dpo = Field(default_factory=Dpo)
     baselines: list[str] = ["task_arithmetic", "ties", "model_stock"]
     arms: list[str] = Field(default=[], max_length=0)
@@ -240,6 +255,12 @@ class RunConfig(Section):
             raise ValueError(
                 f"generation.max_new_tokens: {new} leave no room in engine.max_model_len ({most})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def check_divergence(self) -> RunConfig:
+        if self.dpo.forward_kl and self.learn != "dpo":
+            raise ValueError(f"dpo.forward_kl: is for `learn: dpo`, not for `learn: {self.learn}`")
         return self
 
     @model_validator(mode="after")
@@ -292,12 +313,14 @@ def load_config(path: Path) -> RunConfig:
 def completed(found: Mapping[str, Any]) -> dict[str, Any]:
     """The config of an older run, with the defaults of settings that it did not know.
 
-    UsageError where it has one that this version does not know.
+    UsageError where it has one that this version does not know, and did not know earlier.
     """
+    known = {str(key): value for key, value in found.items()}
+    for section, key in (name.split(".") for name in RENAMED):
+        if isinstance(known.get(section), dict):
+            known[section] = {k: v for k, v in known[section].items() if k != key}
     try:
-        return RunConfig(**{str(key): value for key, value in found.items()}).model_dump(
-            mode="json"
-        )
+        return RunConfig(**known).model_dump(mode="json")
     except ValidationError as error:
         raise UsageError(f"config.yaml of the run: {fault_of(error)}") from None
 
@@ -308,6 +331,8 @@ def fault_of(error: ValidationError) -> str:
     place = ".".join(str(word) for word in first["loc"] if word != "[key]")
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
+        if said := RENAMED.get(place):
+            return f"unknown key {place!r}: {said}"
         near = difflib.get_close_matches(key, known_keys(first["loc"][:-1]), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key {place!r}{hint}"

@@ -48,9 +48,14 @@ def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
         "memory for weights": size_text(sum(known))
         if len(known) == len(sizes)
         else "not downloaded",
-        "dpo steps": config.dpo.max_steps * (config.iterations - 1),
+        "dpo steps": config.dpo.max_steps * stages_of(config),
         "test candidates": config.test.top if tests != 0 else "none: no test questions",
     }
+
+
+def stages_of(config: RunConfig) -> int:
+    """How often a run trains: between its iterations, if it learns."""
+    return 0 if config.learn == "none" else config.iterations - 1
 
 
 def weights_bytes(place: str) -> int | None:
@@ -79,7 +84,7 @@ def run_request(
     """What a run asks of a machine; `screening` has the bounds of memory."""
     known = 1 + len(known_candidates(list(config.experts), config.baselines))
     questions, tests = count_questions(config.task, data)
-    stages = config.iterations - 1
+    stages = stages_of(config)
     training = Training(config.dpo.lora_rank, config.dpo.batch_size, PAIR_TOKENS, stages)
     amounts = Amounts(
         questions=questions,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.records.store import Store
 from ..engine.resident.client import Client
 from ..engine.resident.messages import Sampling
 from ..engine.weights.fingerprint import folder_fingerprint
@@ -15,6 +16,8 @@ from .prompts import program_text, stops
 
 # The key of the model that writes programs, in a worker, where the base's engine cannot hold it.
 GENERATOR = "generator"
+# A program's text and its stop reason (`Completion.finish_reason`).
+Drawn = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def sample_wave(
     plan: SamplingPlan,
     numbers: Sequence[int],
     client: Client,
-) -> list[str]:
-    """Draw these samples on a worker; their program texts, in order.
+) -> list[Drawn]:
+    """Draw these samples on a worker; their program texts and how each ended, in order.
 
     TARGET as the writer's key is the base's engine: whoever asks it next finds the base there, or a
     merge of it.
@@ -92,16 +95,27 @@ def sample_wave(
     client.hold_model(writer.key, writer.model)
     place, more = (writer.key, writer.folder), (writer.files, writer.fingerprint)
     answers = client.sample(*place, prompts, sampling, seeds, *more)
-    return [program_text(plan.prompt, answer.text) for answer in answers]
+    return [(program_text(plan.prompt, answer.text), answer.finish_reason) for answer in answers]
 
 
-def sampled_rows(
-    iteration: int, numbers: Sequence[int], texts: Sequence[str], fingerprint: str
-) -> Iterator[dict[str, object]]:
-    """Rows for the store. `fingerprint` is that of the generator's weights."""
-    for number, text in zip(numbers, texts, strict=True):
-        name = f"i{iteration}-{number}"
-        yield {"id": name, "source": text, "iteration": iteration, "generator": fingerprint}
+def keep_samples(
+    store: Store, iteration: int, numbers: Sequence[int], drawn: Sequence[Drawn], fingerprint: str
+) -> None:
+    """Store these samples in one transaction. `fingerprint` is that of the generator's weights."""
+    names = [f"i{iteration}-{number}" for number in numbers]
+    reasons = stop_reasons(store, iteration)
+    with store.transaction():
+        store.add_candidates(
+            {"id": name, "source": text, "iteration": iteration, "generator": fingerprint}
+            for name, (text, _) in zip(names, drawn, strict=True)
+        )
+        reasons |= {name: reason for name, (_, reason) in zip(names, drawn, strict=True)}
+        store.set_setting(f"stop reasons {iteration}", reasons)
+
+
+def stop_reasons(store: Store, iteration: int) -> dict[str, str]:
+    """How each sample of an iteration ended, by id; empty for a run of an older version."""
+    return store.setting(f"stop reasons {iteration}") or {}
 
 
 def seed_of(run_seed: int, iteration: int, number: int) -> int:

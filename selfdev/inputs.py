@@ -96,7 +96,8 @@ def check_run_inputs(
     config: RunConfig, settings: ScreenSettings, offline: bool = False, elsewhere: bool = False
 ) -> None:
     """UsageError for what extras, engine, models, task, backend, memory or prompt are wrong."""
-    check_extra()
+    if config.learn != "none":
+        check_extra()
     are_here = not offline or models_are_here(settings)
     check_inputs(settings, writer_of(config) if are_here else None, offline, elsewhere)
     if not offline or here(config.generator_place):

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from ..engine.errors import UsageError
 from ..engine.records.candidate import Status
 from ..engine.records.store import Store
 from .config import RunConfig
-from .preferences import Pair, Scored, Sets, elites_of, make_pairs, sets_of
-from .prompts import completion_of
+from .generate import stop_reasons
+from .preferences import (
+    Pair,
+    Scored,
+    Seen,
+    Sets,
+    draw_holdout,
+    elites_of,
+    make_pairs,
+    quarters,
+    sets_of,
+)
+from .prompts import completion_of, stops
 from .train import TrainSettings
 
 
@@ -22,53 +35,135 @@ def scored_programs(store: Store, iteration: int) -> list[Scored]:
     return found
 
 
-def sets_at(store: Store, config: RunConfig, iteration: int) -> Sets:
-    """What is chosen and what is rejected in an iteration."""
-    earlier = [scored_programs(store, i) for i in range(1, iteration)]
-    elites = elites_of(earlier, config.preferences)
-    return sets_of(scored_programs(store, iteration), elites, config.preferences)
+@dataclass(frozen=True)
+class Lesson:
+    """What one iteration teaches: its holdout, its chosen and rejected programs, their pairs.
+
+    A sample that was cut by its length is in none of them: it has no ending to learn.
+    """
+
+    store: Store
+    config: RunConfig
+    iteration: int
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed * 1000 + self.iteration
+
+    def whole(self, iteration: int) -> list[Scored]:
+        """The programs of an iteration that ran and were not cut."""
+        reasons = stop_reasons(self.store, iteration)
+        found = scored_programs(self.store, iteration)
+        return [s for s in found if reasons.get(s.id) != "length"]
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What earlier iterations trained on, and what they held out."""
+        earlier = range(1, self.iteration)
+        texts = {c.id: c.source or "" for i in earlier for c in self.store.candidates(i)}
+        pairs = (pair for i in earlier for pair in self.store.preferences(i))
+        trained = {texts[name] for *names, held in pairs if not held for name in names}
+        held_out = {texts[name] for i in earlier for name in held_at(self.store, i)}
+        return Seen(trained, held_out)
+
+    @cached_property
+    def held_out(self) -> list[Scored]:
+        share = self.config.preferences.holdout
+        return draw_holdout(self.whole(self.iteration), share, self.seen, self.seed)
+
+    @cached_property
+    def sets(self) -> Sets:
+        """What is chosen and what is rejected, without the holdouts."""
+        kept = self.seen.held_out | {s.text for s in self.held_out}
+        *earlier, scored = (
+            [s for s in self.whole(i) if s.text not in kept] for i in range(1, self.iteration + 1)
+        )
+        settings = self.config.preferences
+        return sets_of(scored, elites_of(earlier, settings), settings)
+
+    def pairs(self) -> list[Pair]:
+        reasons = stop_reasons(self.store, self.iteration)
+        invalid = [
+            c.id
+            for c in self.store.candidates(self.iteration)
+            if c.status is Status.REJECTED and reasons.get(c.id) != "length"
+        ]
+        return make_pairs(self.sets, invalid, self.config.preferences, self.seed)
 
 
-def prefer(store: Store, config: RunConfig, iteration: int) -> list[Pair]:
-    """Make the preference pairs of an iteration and write them to the store."""
-    invalid = [c.id for c in store.candidates(iteration) if c.status is Status.REJECTED]
-    settings, seed = config.preferences, config.seed * 1000 + iteration
-    pairs = make_pairs(sets_at(store, config, iteration), invalid, settings, seed)
+def held_at(store: Store, iteration: int) -> list[str]:
+    """Ids of the holdout of an iteration, once it has made its pairs."""
+    return store.setting(f"holdout {iteration}") or []
+
+
+def prefer(lesson: Lesson) -> list[Pair]:
+    """Make the preference pairs of an iteration, and write them and its holdout to the store."""
+    store, iteration, pairs = lesson.store, lesson.iteration, lesson.pairs()
     with store.transaction():
-        store.set_preferences(iteration, ((p.chosen, p.rejected, p.held_out) for p in pairs))
+        store.set_setting(f"holdout {iteration}", [s.id for s in lesson.held_out])
+        store.set_preferences(iteration, ((*pair, False) for pair in pairs))
     return pairs
 
 
-def train_settings(
-    store: Store,
-    config: RunConfig,
-    iteration: int,
-    pairs: list[Pair],
-    prompt: str,
-    generator: Path,
-    out: Path,
-) -> TrainSettings:
-    """Settings of the stage that trains `generator` on these pairs and writes to `out`.
-
-    Raises UsageError where no pair is left to train on.
-    """
-    if all(pair.held_out for pair in pairs):
-        raise UsageError(
-            f"iteration {iteration} gives no preference pairs: too few programs run or all "
-            "score alike; raise `samples`, or widen `preferences`"
+def why_no_pairs(lesson: Lesson) -> str:
+    """What a user is told of an iteration from which nothing was learned."""
+    scored = lesson.whole(lesson.iteration)
+    if not scored:
+        why = "no program ran"
+    elif len({s.score for s in scored}) == 1:
+        why = f"all {len(scored)} programs that ran have the same score"
+    else:
+        why = (
+            f"{len(scored)} programs ran, too few for a better and a worse one besides the holdout"
         )
-    completions = {c.id: completion_of(prompt, c.source or "") for c in store.candidates()}
+    return (
+        f"iteration {lesson.iteration}: nothing was learned: {why}; the same generator goes on. What "
+        "helps: more `samples`, a lower `temperature`, wider `preferences`"
+    )
 
-    def texts(held_out: bool) -> list[tuple[str, str]]:
-        wanted = [pair for pair in pairs if pair.held_out == held_out]
-        return [(completions[pair.chosen], completions[pair.rejected]) for pair in wanted]
 
+def train_settings(
+    lesson: Lesson, pairs: Sequence[Pair], prompt: str, generator: Path, places: Places
+) -> TrainSettings:
+    """Settings of the stage that trains on these pairs. `generator` is the run's first one."""
+    store, config = lesson.store, lesson.config
+    ends = Ends(store, prompt)
+    compared = quarters(lesson.held_out)
     return TrainSettings(
         generator=str(generator),
-        out=str(out),
+        adapter=str(places.adapter or ""),
+        out=str(places.out),
+        adapter_out=str(places.adapter_out),
         prompt=prompt,
-        pairs=texts(False),
-        held_out=texts(True),
+        pairs=[(ends.completion(chosen), ends.completion(rejected)) for chosen, rejected in pairs],
+        best=[ends.completion(s.id) for s in compared.chosen] if compared else [],
+        worst=[ends.completion(s.id) for s in compared.rejected] if compared else [],
+        num_chosen=len(lesson.sets.chosen),
+        learn=config.learn,
         dpo=config.dpo.model_dump(),
-        seed=config.seed + iteration,
+        seed=config.seed + lesson.iteration,
     )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of a stage: the adapter that it goes on from, and what it leaves."""
+
+    adapter: Path | None
+    out: Path
+    adapter_out: Path
+
+
+class Ends:
+    """Completions as they were sampled, with the text that ended them."""
+
+    def __init__(self, store: Store, prompt: str) -> None:
+        self.store, self.prompt = store, prompt
+
+    def completion(self, name: str) -> str:
+        """What the model wrote. Of several texts that may have stopped it, the first is taken."""
+        found = self.store.candidate(name)
+        assert found is not None and found.iteration is not None, name
+        text = completion_of(self.prompt, found.source or "")
+        stopped = stop_reasons(self.store, found.iteration).get(name) == "stop"
+        return text + "".join(stops(self.prompt)[:1]) if stopped else text

@@ -11,14 +11,15 @@ questions only.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import deque
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..engine.errors import keeping
+from ..engine.errors import UsageError, keeping
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.store import PRODUCT_VERSION, Store
 from ..engine.screen import check_machine, open_screener
@@ -32,13 +33,14 @@ from ..engine.screening.verdicts import Answers
 from ..engine.weights.checkpoint import Checkpoint
 from .baselines import known_candidates
 from .config import RunConfig, completed
-from .generate import GENERATOR, Writer, sample_wave, sampled_rows, sampling_plan, waves
+from .generate import GENERATOR, Writer, keep_samples, sample_wave, sampling_plan, waves
 from .inputs import RunRequest, run_inputs, writer_of
-from .learning import prefer, train_settings
+from .learning import Lesson, Places, prefer, train_settings, why_no_pairs
 from .prompts import in_chat, prompt_of
 from .report import write_report
-from .results import iteration_summary, names_to_test, run_result
-from .train import train
+from .results import LOOKS, iteration_summary, names_to_test, run_result
+from .train import log_of, train
+from .writers import Writers
 
 
 class Progress(Protocol):
@@ -58,8 +60,11 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
     check_machine(settings, writer)
     with ExitStack() as stack:
         wanted = config.model_dump(mode="json")
+        looks = looks_at(folder) if request.existing == "replace" else 0
         begun = stack.enter_context(open_folder(folder, wanted, request.existing, completed))
         store = stack.enter_context(Store.open(folder / DATABASE))
+        if looks:
+            store.set_setting(LOOKS, looks)
         record_inputs(store, run_inputs(config, settings), folder, settings.accept_engine)
         screener = stack.enter_context(open_screener(settings, store, folder, writer))
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
@@ -89,6 +94,7 @@ class Loop:
         self.generator = Checkpoint.open(config.generator_place).folder
         place = config.generator_place
         self.generator_place = place_of(place) if config.cluster.address else str(self.generator)
+        self.writers = Writers(folder, self.generator)
         # Under which key workers hold it.
         self.writer_key = GENERATOR if writer_of(config) else TARGET
         self.prompt = prompt_of(config, self.generator)
@@ -131,11 +137,13 @@ class Loop:
         record = self.store.iterations().get(iteration, {})
         if record.get("done"):
             return
+        self.writers.forget_before(iteration)
         fingerprint = self.sample(iteration)
         decide_copies(self.store, iteration)
         unique = [c for c in self.store.candidates(iteration) if c.status is not Status.COPY]
         self.screen(f"iteration {iteration}: score", unique)
-        trained = self.learn(iteration) if iteration < self.config.iterations else {}
+        is_last = iteration == self.config.iterations
+        trained = {} if is_last or self.config.learn == "none" else self.learn(iteration)
         summary = {
             **iteration_summary(self.store, self.config, iteration, fingerprint),
             **trained,
@@ -147,9 +155,9 @@ class Loop:
     def sample(self, iteration: int) -> str:
         """Draw the samples that the store lacks; returns the fingerprint of the generator."""
         done = len(self.store.candidates(iteration))
-        folder = None if iteration == 1 else self.writer_folder(iteration)
-        writer = Writer.of(self.writer_key, self.generator_place, folder)
-        fingerprint = writer.fingerprint
+        folder = self.writers.of(iteration)
+        trained = None if folder == self.generator else folder
+        writer = Writer.of(self.writer_key, self.generator_place, trained)
         plan = sampling_plan(self.config, self.prompt, iteration)
         self.progress.stage(f"iteration {iteration}: sample", plan.samples)
         self.progress.update(done)
@@ -159,40 +167,33 @@ class Loop:
         # All workers draw; waves are kept in their order.
         drawn = [session.submit(f"samples {w[0]} to {w[-1]}", partial(draw, w)) for w in left]
         for numbers, texts in zip(left, drawn, strict=True):
-            rows = sampled_rows(iteration, numbers, texts.result(), fingerprint)
-            with self.store.transaction():
-                self.store.add_candidates(rows)
+            keep_samples(self.store, iteration, numbers, texts.result(), writer.fingerprint)
             self.screener.note_incidents()
             self.progress.update(numbers[-1] + 1)
-        return fingerprint
-
-    def writer_folder(self, iteration: int) -> Path:
-        """Folder of the generator of an iteration: the given one first, then trained ones."""
-        return self.generator if iteration == 1 else self.folder / "generators" / str(iteration)
+        return writer.fingerprint
 
     # ---- learning
 
     def learn(self, iteration: int) -> dict[str, Any]:
         """Make preference pairs, train on them, and leave the next generator on disk.
 
-        Training is skipped if that generator is there already. UsageError if there are no pairs.
+        Training is skipped if that generator is there already. Without pairs nothing is learned, which
+        is noted, and the same generator writes the next iteration.
         """
-        out = self.writer_folder(iteration + 1)
-        pairs = prefer(self.store, self.config, iteration)
-        if out.exists():
-            log = self.store.setting(f"training {iteration}") or {}
-            return {"pairs": len(pairs), "dpo_steps": log.get("steps", 0), "training": log}
-        writer = self.writer_folder(iteration)
-        settings = train_settings(
-            self.store, self.config, iteration, pairs, self.prompt, writer, out
-        )
-        self.progress.stage(f"iteration {iteration}: train", self.config.dpo.max_steps)
-        self.screener.session.stop()
-        log = train(settings, self.progress.update)
-        with self.store.transaction():
-            self.store.set_setting(f"training {iteration}", log)
-        self.screener.session.start()
-        return {"pairs": len(pairs), "dpo_steps": log["steps"], "training": log}
+        lesson = Lesson(self.store, self.config, iteration)
+        pairs = prefer(lesson)
+        if not pairs:
+            return {"note": why_no_pairs(lesson)}
+        out, adapter = self.writers.trained(iteration + 1), self.writers.adapter(iteration + 1)
+        if not out.exists():
+            places = Places(self.writers.adapter_of(iteration), out, adapter)
+            settings = train_settings(lesson, pairs, self.prompt, self.generator, places)
+            self.progress.stage(f"iteration {iteration}: train", self.config.dpo.max_steps)
+            self.screener.session.stop()
+            train(settings, self.progress.update)
+            self.screener.session.start()
+        log = log_of(adapter)
+        return {"pairs": len(pairs), "dpo_steps": log.get("steps", 0), "training": log}
 
     # ---- the end
 
@@ -218,8 +219,17 @@ class Loop:
             with self.store.transaction():
                 score, samples = answers.score, answers.samples
                 self.screener.outcomes.add_score(name, "test", score, samples, made_with)
+                self.store.set_setting(LOOKS, (self.store.setting(LOOKS) or 0) + 1)
             self.screener.preparer.settled(name)
         self.progress.update(len(targets))
+
+
+def looks_at(folder: Path) -> int:
+    """How often the run in this folder, and those before it, scored a model on test."""
+    # What is damaged has no record to keep, and may be replaced.
+    with suppress(UsageError, sqlite3.Error), Store.read(folder / DATABASE) as store:
+        return store.setting(LOOKS) or 0
+    return 0
 
 
 def decide_copies(store: Store, iteration: int) -> None:

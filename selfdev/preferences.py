@@ -3,14 +3,14 @@
 The rule is that of the paper (arXiv 2410.15639, section 2.3). Chosen are the programs at or above
 the (100 - p_w) percentile of this iteration's scores, and the elites of earlier iterations.
 Rejected are those at or below the p_l percentile. Each chosen program makes pairs with S rejected
-programs.
+programs. Programs of the holdout are drawn before, and take no part in this.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from .config import Preferences
@@ -25,13 +25,7 @@ class Scored:
     score: float
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Ids of two programs. A held-out pair is for validation, not for training."""
-
-    chosen: str
-    rejected: str
-    held_out: bool
+Pair = tuple[str, str]  # ids of a chosen and of a rejected program
 
 
 @dataclass(frozen=True)
@@ -73,11 +67,10 @@ def sets_of(scored: Sequence[Scored], elites: Sequence[Scored], settings: Prefer
 def make_pairs(sets: Sets, invalid: Sequence[str], settings: Preferences, seed: int) -> list[Pair]:
     """Pairs of ids, shuffled; the same for the same seed.
 
-    `invalid` are ids of programs that do not run. Two programs with equal scores make no pair. If a
-    chosen program is held out for validation, all its pairs are.
+    `invalid` are ids of programs that do not run. Two programs with equal scores make no pair.
     """
     draw = random.Random(seed)
-    pairs: list[tuple[str, str]] = []
+    pairs = list[Pair]()
     for one in sets.chosen:
         count = settings.rejected_per_chosen
         broken = min(round(count * settings.invalid_share), len(invalid))
@@ -85,17 +78,40 @@ def make_pairs(sets: Sets, invalid: Sequence[str], settings: Preferences, seed: 
         picked = draw.sample(lower, min(count - broken, len(lower)))
         picked += draw.sample(list(invalid), broken)
         pairs += [(one.id, other) for other in picked]
-    held = held_out([one.id for one in sets.chosen], settings.validation, draw)
-    made = [Pair(chosen, rejected, chosen in held) for chosen, rejected in pairs]
-    draw.shuffle(made)
-    return made
+    draw.shuffle(pairs)
+    return pairs
 
 
-def held_out(ids: Sequence[str], share: float, draw: random.Random) -> set[str]:
-    """Draw the chosen programs that are kept for validation."""
-    if share == 0 or len(ids) < 2:
-        return set()
-    return set(draw.sample(list(ids), max(1, round(share * len(ids)))))
+@dataclass(frozen=True)
+class Seen:
+    """Texts of earlier iterations: what training saw, and what is kept from it for good."""
+
+    trained: Set[str] = frozenset()
+    held_out: Set[str] = frozenset()
+
+
+def draw_holdout(scored: Sequence[Scored], share: float, seen: Seen, seed: int) -> list[Scored]:
+    """Draw the programs that no training sees, `share` of them; the same for the same seed.
+
+    A text that was held out before is held out again, and one that was trained on is not.
+    """
+    kept = [s for s in scored if s.text in seen.held_out]
+    free = [s for s in scored if s.text not in seen.held_out and s.text not in seen.trained]
+    count = max(0, round(share * len(scored)) - len(kept))
+    drawn = random.Random(seed).sample(free, min(count, len(free)))
+    names = {s.id for s in (*kept, *drawn)}
+    return [s for s in scored if s.id in names]
+
+
+QUARTER = 25.0
+
+
+def quarters(held_out: Sequence[Scored]) -> Sets | None:
+    """The best and the worst quarter of a holdout; None where they do not differ in their scores."""
+    best, worst = chosen_of(held_out, QUARTER), rejected_of(held_out, QUARTER)
+    if len(held_out) < 2 or best[-1].score <= worst[-1].score:
+        return None
+    return Sets(best, worst)
 
 
 def elites_of(earlier: Sequence[Sequence[Scored]], settings: Preferences) -> list[Scored]:

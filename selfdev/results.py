@@ -10,8 +10,11 @@ from typing import Any
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.store import Store
 from .config import RunConfig
-from .learning import scored_programs, sets_at
+from .learning import Lesson, scored_programs
+from .verdict import comparisons, shrinkage, verdict
 
+# Setting of the store: how often a model was scored on test in this folder, by earlier runs, too.
+LOOKS = "test looks"
 # How a sample can end (figure 9 of the paper); every sample ends in one of these.
 CATEGORIES = ("success", "duplicate", "no_function", "not_executable", "timeout")
 
@@ -22,7 +25,7 @@ def iteration_summary(
     """Counts and dev scores of one iteration. `fingerprint` is that of the generator's weights."""
     candidates = store.candidates(iteration)
     scores = [s.score for s in scored_programs(store, iteration)]
-    sets = sets_at(store, config, iteration)
+    sets = Lesson(store, config, iteration).sets
     found = Counter(category_of(c) for c in candidates)
     texts = len(candidates) - found["duplicate"]
     rejected = Counter(c.kind for c in candidates if c.status is Status.REJECTED)
@@ -59,8 +62,13 @@ def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
     """The object that `run --json` prints: iterations, known models, the best programs."""
     programs = ranked_programs(store)
     baselines = best_baselines(store, config)
+    best = programs[0] if programs else None
+    compared = comparisons(store, best, rivals(store, config)) if best else []
+    tested = [scores_of(store, name) for name in programs[: config.test.top]]
+    shown = scores_of(store, best) if best else None
     return {
         "run": str(folder),
+        "verdict": verdict(shown, compared),
         "iterations": [
             {key: value for key, value in record.items() if key != "done"}
             for record in store.iterations().values()
@@ -68,18 +76,37 @@ def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
         "base": scores_of(store, BASE),
         "experts": {name: scores_of(store, f"expert-{name}") for name in config.experts},
         "baselines": {name: scores_of(store, best) for name, best in baselines.items()},
-        "best": scores_of(store, programs[0]) if programs else None,
-        "tested": [scores_of(store, name) for name in programs[: config.test.top]],
+        "best": shown,
+        "tested": tested,
+        "comparisons": compared,
+        "shrinkage": shrinkage(tested),
+        "test_looks": store.setting(LOOKS) or 0,
     }
 
 
+def rivals(store: Store, config: RunConfig) -> dict[str, str]:
+    """The known models that the best program is compared with, by words: each is the best by dev."""
+    baselines = best_baselines(store, config)
+    experts = {name: f"expert-{name}" for name in config.experts}
+    found = {"the base": BASE}
+    for kind, group in (("the best expert", experts), ("the best baseline", baselines)):
+        if group:
+            name = max(group, key=lambda name: dev_score(store, group[name]))
+            found[f"{kind} {name}"] = group[name]
+    return found
+
+
 def names_to_test(store: Store, config: RunConfig) -> list[str]:
-    """The best sampled programs and the models they are compared with; none if `test.top` is 0."""
+    """The best sampled programs and the models they are compared with; none if `test.top` is 0.
+
+    The best of each iteration is one of them, as in table 2 of the paper.
+    """
     if not config.test.top:
         return []
     known = [BASE, *(f"expert-{name}" for name in config.experts)]
     known += best_baselines(store, config).values()
-    return list(dict.fromkeys([*known, *ranked_programs(store)[: config.test.top]]))
+    turns = [name for _, name in best_by_iteration(store)]
+    return list(dict.fromkeys([*known, *ranked_programs(store)[: config.test.top], *turns]))
 
 
 def ranked_programs(store: Store) -> list[str]:
@@ -94,6 +121,18 @@ def ranked_programs(store: Store) -> list[str]:
             first.setdefault(c.duplicate_of or c.id, c.id)
     scores = {name: dev_score(store, name) for name in first.values()}
     return sorted(scores, key=lambda name: -scores[name])
+
+
+def best_by_iteration(store: Store) -> list[tuple[int, str]]:
+    """(iteration, id) of the best update by dev of all iterations up to each one."""
+    place = {name: rank for rank, name in enumerate(ranked_programs(store))}
+    iterations = {c.id: c.iteration for c in store.candidates()}
+    found = []
+    for i in store.iterations():
+        known = [name for name in place if (at := iterations[name]) is not None and at <= i]
+        if known:
+            found.append((i, min(known, key=lambda name: place[name])))
+    return found
 
 
 def best_baselines(store: Store, config: RunConfig) -> dict[str, str]:

@@ -30,17 +30,31 @@ LOG_LINES = 12
 class TrainSettings:
     """Everything a stage depends on. Equal settings give equal weights on one machine."""
 
-    generator: str  # folder of the current generator
-    out: str  # folder of the new generator
+    generator: str  # folder of the first generator, whose weights no stage changes
+    adapter: str  # folder of the adapter that the stage goes on from; empty for a new one
+    out: str  # folder of the new generator: the first one with the adapter folded in
+    adapter_out: str  # folder of the new adapter, in float32, and of the stage's log
     prompt: str
     pairs: Sequence[tuple[str, str]]  # (chosen, rejected) completions
-    held_out: Sequence[tuple[str, str]]
+    best: Sequence[str]  # completions of the holdout's best quarter; empty if nothing is compared
+    worst: Sequence[str]
+    num_chosen: int
+    learn: str  # "dpo" or "sft"
     dpo: dict[str, float]
     seed: int
 
 
 class TrainingFailed(EngineError):
     """The process of the stage ended without a result."""
+
+
+LOG = "training.json"
+
+
+def log_of(adapter: Path) -> dict[str, Any]:
+    """The log of the stage that left this adapter; empty where it left none."""
+    path = adapter / LOG
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def check_extra() -> None:
@@ -55,6 +69,8 @@ def train(
 ) -> dict[str, Any]:
     """Run the stage and return its log: steps, losses, margins in nats. Raises TrainingFailed.
 
+    The log lies beside the adapter, too, so that a kill after the stage loses nothing.
+
     It runs in `num_ranks` processes with a card each: as many as share a batch evenly, or one
     without a card.
     """
@@ -62,11 +78,12 @@ def train(
     cards = devices_here()
     num_ranks = num_ranks or ranks_of(int(settings.dpo["batch_size"]), len(cards))
     out = Path(settings.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for place in (out, Path(settings.adapter_out)):
+        place.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_suffix(".log")
     with tempfile.TemporaryDirectory(prefix="selfdev-train-") as scratch, log.open("w") as sink:
         request = Path(scratch) / "settings.json"
-        request.write_text(json.dumps(asdict(settings)))
+        request.write_text(json.dumps({**asdict(settings), "ranks": num_ranks}))
         process = subprocess.Popen(
             launch_words(request, num_ranks),
             stdin=subprocess.DEVNULL,
@@ -87,7 +104,7 @@ def train(
             f"the training process ended without a result:\n{last_words(log)}\nAll it said is in {log}"
         )
     log.unlink()
-    return {**result, "ranks": num_ranks}
+    return result
 
 
 def launch_words(request: Path, num_ranks: int) -> list[str]:

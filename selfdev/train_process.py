@@ -9,26 +9,31 @@ short programs of one rank weigh more than long ones of another.
 
 Settings choose where this differs from DPO as published (arXiv 2305.18290): LoRA on all linear
 layers (as in arXiv 2410.15639), a likelihood term on the chosen programs, a constant learning rate
-after a warm-up. The reference model is the generator without the adapter; a single process without a
-card computes its log-probabilities once (with cards TRL would hash all weights for that, and several
-ranks would look for a file that one of them wrote). The checkpoint at `out` has the adapter merged in, and no pickle files.
+after a warm-up. One adapter goes on from stage to stage in float32, on the weights of the first
+generator; the reference model is that generator with the adapter as the stage found it. A single process
+without a card computes its log-probabilities once (with cards TRL would hash all weights for that, and
+several ranks would look for a file that one of them wrote). What is swapped in, the checkpoint at
+`out`, has the adapter folded in and rounded once, by adapter.py. Nothing here leaves pickle files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import datasets
 import torch
 import transformers
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -43,8 +48,13 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from ..engine.sandbox.guard import die_with_parent
+from .adapter import ADAPTER, REFERENCE, dtype_of, fold
+from .holdout import FEWEST_CHOSEN, Watch, margin_of, steps_of
+from .train import LOG
 
 LOG_EVERY = 5
+# Pairs of the holdout that are compared at each evaluation.
+MOST_COMPARED = 64
 # The number of ranks, and which one this is on its machine, as the launcher says.
 NUM_RANKS, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
 
@@ -66,6 +76,48 @@ class Reporter(TrainerCallback):
     ) -> None:
         say({"step": state.global_step, "total": state.max_steps}, self.stream)
 
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **given: Any,
+    ) -> None:
+        """End a training that has gone astray: nothing is learned from what is no number."""
+        if not math.isfinite(given["logs"].get("loss", 0.0)):
+            raise FloatingPointError(
+                f"the loss is no finite number at step {state.global_step}: lower dpo.learning_rate"
+            )
+
+
+class Keeper(TrainerCallback):
+    """Keeps a copy of the best adapter by the loss on the holdout, and ends the training."""
+
+    def __init__(self, patience: int) -> None:
+        self.watch, self.kept = Watch(patience), dict[str, torch.Tensor]()
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **given: Any,
+    ) -> None:
+        if self.watch.add(state.global_step, given["metrics"]["eval_loss"]):
+            self.kept = {name: p.detach().clone() for name, p in trained(given["model"])}
+        control.should_training_stop |= self.watch.is_over
+
+    def put_back(self, model: torch.nn.Module) -> None:
+        """Give the model the adapter that was kept, if one was."""
+        for name, parameter in trained(model):
+            if name in self.kept:
+                parameter.data.copy_(self.kept[name])
+
+
+def trained(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters of the adapter that is trained."""
+    return [(n, p) for n, p in model.named_parameters() if f".{ADAPTER}." in n]
+
 
 def dataset_of(prompt: str, pairs: list[list[str]]) -> datasets.Dataset:
     table = [{"prompt": prompt, "chosen": c, "rejected": r} for c, r in pairs]
@@ -83,27 +135,45 @@ def measure(
     longest = left_out = 0
     for text in {text for pair in pairs for text in pair}:
         whole = tokenizer(prompt + text)["input_ids"]
-        pairwise = enumerate(zip(head, whole, strict=False))
-        shared = next((i for i, (x, y) in pairwise if x != y), len(head))
-        longest, left_out = max(longest, len(whole) + 1), max(left_out, len(head) - shared)
+        longest = max(longest, len(whole) + 1)
+        left_out = max(left_out, len(head) - num_shared(head, whole))
     return longest, left_out
 
 
-def dpo_config(dpo: dict[str, Any], longest: int, seed: int) -> DPOConfig:
+def num_shared(head: list[int], whole: list[int]) -> int:
+    """How many first tokens of a prompt are those of the prompt with a completion."""
+    pairwise = enumerate(zip(head, whole, strict=False))
+    return next((i for i, (x, y) in pairwise if x != y), len(head))
+
+
+def losses_of(settings: dict[str, Any]) -> dict[str, float]:
+    """TRL's losses of a stage with their weights: DPO's, the likelihood of the chosen, or both."""
+    if settings["learn"] == "sft":
+        return {"sft": 1.0}
+    weight = settings["dpo"]["sft_weight"]
+    return {"sigmoid": 1.0, "sft": weight} if weight > 0 else {"sigmoid": 1.0}
+
+
+def dpo_config(settings: dict[str, Any], longest: int, watched: bool) -> DPOConfig:
     """TRL's settings of a stage; `longest` is the number of tokens of the longest pair."""
-    gpu, sft = torch.cuda.is_available(), dpo["sft_weight"] > 0
+    dpo, seed = settings["dpo"], settings["seed"]
+    batch = dpo["batch_size"] * dpo["accumulation"]
+    steps = steps_of(len(settings["pairs"]), batch, dpo["max_epochs"], dpo["max_steps"])
+    gpu, losses = torch.cuda.is_available(), losses_of(settings)
     backend = "nccl" if gpu else "gloo"
     return DPOConfig(
         output_dir=tempfile.mkdtemp(),
         learning_rate=dpo["learning_rate"],
         beta=dpo["beta"],
-        max_steps=dpo["max_steps"],
+        max_steps=steps,
+        gradient_accumulation_steps=dpo["accumulation"],
         per_device_train_batch_size=dpo["batch_size"] // NUM_RANKS,
         per_device_eval_batch_size=dpo["batch_size"] // NUM_RANKS,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=dpo["warmup_steps"],
-        loss_type=["sigmoid", "sft"] if sft else ["sigmoid"],
-        loss_weights=[1.0, dpo["sft_weight"]] if sft else None,
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
+        f_divergence_type="forward_kl" if dpo["forward_kl"] else "reverse_kl",
         max_length=longest,
         precompute_ref_log_probs=not gpu and NUM_RANKS == 1,
         gradient_checkpointing=gpu,
@@ -115,10 +185,11 @@ def dpo_config(dpo: dict[str, Any], longest: int, seed: int) -> DPOConfig:
         logging_steps=LOG_EVERY,
         report_to="none",
         save_strategy="no",
-        eval_strategy="no",
+        eval_strategy="steps" if watched else "no",
+        eval_steps=dpo["eval_steps"],
         # `evaluate` before `train` would leave the ranks without a common gradient: transformers then
         # takes the model as it was prepared for evaluation, without DistributedDataParallel.
-        eval_on_start=True,
+        eval_on_start=watched,
         disable_tqdm=True,
     )
 
@@ -142,62 +213,142 @@ def load_model(folder: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, **words)
 
 
+def adapted(settings: dict[str, Any]) -> Any:
+    """The first generator with the adapter that the stage trains: a new one, or the last stage's."""
+    model = load_model(settings["generator"])
+    if settings["adapter"]:
+        return PeftModel.from_pretrained(model, settings["adapter"], is_trainable=True)
+    return get_peft_model(model, lora_config(settings["dpo"]))
+
+
+def compared(settings: dict[str, Any]) -> list[list[str]]:
+    """Pairs of the holdout's best and worst programs, each program about as often.
+
+    They fill whole batches, with a few of them left out or twice: the ranks' means of a part would not be
+    the mean of all.
+    """
+    best, worst, batch = settings["best"], settings["worst"], settings["dpo"]["batch_size"]
+    every = [
+        [b, worst[(i + j) % len(worst)]] for j in range(len(worst)) for i, b in enumerate(best)
+    ]
+    count = max(batch, min(len(every), MOST_COMPARED) // batch * batch)
+    return list(islice(cycle(every), count))
+
+
 def trainer_of(
     settings: dict[str, Any], stream: TextIO
-) -> tuple[Any, PreTrainedTokenizerBase, int]:
+) -> tuple[Any, Keeper, PreTrainedTokenizerBase, int]:
     torch.manual_seed(settings["seed"])
-    dpo = settings["dpo"]
     tokenizer = AutoTokenizer.from_pretrained(settings["generator"])
-    model = load_model(settings["generator"])
-    prompt, pairs = settings["prompt"], settings["pairs"]
-    held_out = settings["held_out"] or pairs
+    prompt, pairs, held_out = settings["prompt"], settings["pairs"], compared(settings)
     longest, left_out = measure(tokenizer, prompt, pairs + held_out)
+    watched = bool(held_out) and settings["num_chosen"] >= FEWEST_CHOSEN
+    keeper = Keeper(settings["dpo"]["patience"])
     trainer = DPOTrainer(
-        model=model,
-        args=dpo_config(dpo, longest, settings["seed"]),
+        model=adapted(settings),
+        args=dpo_config(settings, longest, watched),
         processing_class=tokenizer,
         train_dataset=dataset_of(prompt, pairs),
-        eval_dataset=dataset_of(prompt, held_out),
-        peft_config=lora_config(dpo),
-        callbacks=[Reporter(stream)],
+        eval_dataset=dataset_of(prompt, held_out) if watched else None,
+        callbacks=[Reporter(stream), *([keeper] if watched else [])],
     )
     # These callbacks write to stdout.
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    return trainer, tokenizer, left_out
+    # TRL copies the adapter as its reference, and leaves the copy open to training.
+    assert trainer.model is not None
+    for name, parameter in trainer.model.named_parameters():
+        parameter.requires_grad_(f".{ADAPTER}." in name)
+    return trainer, keeper, tokenizer, left_out
 
 
 def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
-    """Train, write the new generator, and return the log of the stage."""
-    trainer, tokenizer, left_out = trainer_of(settings, stream)
+    """Train, write the new adapter and the new generator, and return the log of the stage."""
+    trainer, keeper, tokenizer, left_out = trainer_of(settings, stream)
     beta = settings["dpo"]["beta"]
     trainer.train()
-    trainer.evaluate()
-    if RANK == 0:
-        write_generator(trainer.model.merge_and_unload(), tokenizer, settings)
-    history = trainer.state.log_history
-    logged = [e for e in history if e.keys() >= {"loss", "rewards/margins"}]
-    evaluated = [e for e in history if "eval_rewards/margins" in e]
-    return {
+    if RANK != 0:
+        return {}
+    model = trainer.model
+    keeper.put_back(model)
+    logged = [e for e in trainer.state.log_history if e.keys() >= {"loss", "rewards/margins"}]
+    log = {
         "steps": trainer.state.global_step,
+        "kept_step": keeper.watch.kept_step or trainer.state.global_step,
+        "holdout_loss": [[step, round(loss, 4)] for step, loss in keeper.watch.losses],
         "prompt_tokens_left_out": left_out,
         "loss": [round(entry["loss"], 4) for entry in logged],
         "margin_nats": [round(entry["rewards/margins"] / beta, 3) for entry in logged],
-        "held_out_margin_nats": [round(e["eval_rewards/margins"] / beta, 3) for e in evaluated],
+        "holdout_margin_nats": holdout_margin(model, tokenizer, settings),
+        "ranks": settings["ranks"],
     }
+    return write_stage(model, tokenizer, settings, log)
 
 
-def write_generator(
-    merged: Any, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
-) -> None:
-    """Write the trained model under another name, then rename it: it is there whole or not at all."""
-    out, fresh = Path(settings["out"]), Path(settings["out"] + ".partial")
-    # A stage that was killed left it.
+def holdout_margin(
+    model: Any, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+) -> list[float | None]:
+    """[margin, low, high] in nats, of the holdout's best against its worst programs."""
+    sides = []
+    model.eval()
+    for texts in (settings["best"], settings["worst"]):
+        ways = [log_probs(model, name, tokenizer, settings, texts) for name in (ADAPTER, REFERENCE)]
+        sides.append([policy - reference for policy, reference in zip(*ways, strict=True)])
+    return [None if x is None else round(x, 3) for x in margin_of(*sides)]
+
+
+@torch.no_grad()
+def log_probs(
+    model: Any,
+    adapter: str,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: dict[str, Any],
+    texts: list[str],
+) -> list[float]:
+    """Log-probabilities of these completions, end included, with this adapter."""
+    model.set_adapter(adapter)
+    head, found = tokenizer(settings["prompt"])["input_ids"], []
+    for text in texts:
+        ids = [*tokenizer(settings["prompt"] + text)["input_ids"], tokenizer.eos_token_id]
+        start = num_shared(head, ids)
+        row = torch.tensor([ids], device=model.device)
+        logits = model(input_ids=row).logits[0, start - 1 : -1].float()
+        chances = logits.log_softmax(-1).gather(1, row[0, start:, None])
+        found.append(float(chances.sum()))
+    return found
+
+
+def write_stage(
+    model: Any, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any], log: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the adapter with the log, then the generator; returns the log.
+
+    Each is written under another name, then renamed. The generator comes last: where it is, all is.
+    """
+    model.set_adapter(ADAPTER)
+    with fresh_folder(settings["adapter_out"]) as fresh:
+        model.save_pretrained(fresh, selected_adapters=[ADAPTER])
+        (fresh / "README.md").unlink(missing_ok=True)
+        folded, survived = fold(model, dtype_of(settings["generator"]))
+        log["survived"] = round(survived, 4)
+        (fresh / LOG).write_text(json.dumps(log))
+    with fresh_folder(settings["out"]) as fresh:
+        folded.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        keep_companions(Path(settings["generator"]), fresh)
+    return log
+
+
+@contextlib.contextmanager
+def fresh_folder(place: str) -> Iterator[Path]:
+    """A folder under another name that takes its place at the end, in place of an earlier one."""
+    fresh = Path(place + ".partial")
+    # A stage that was killed left them.
     shutil.rmtree(fresh, ignore_errors=True)
-    merged.save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    keep_companions(Path(settings["generator"]), fresh)
-    fresh.rename(out)
+    fresh.mkdir(parents=True)
+    yield fresh
+    shutil.rmtree(place, ignore_errors=True)
+    fresh.rename(place)
 
 
 def keep_companions(source: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 
     a card  =  weights + reserve + key-value cache + its part of the bank (+ another generator)
     host    =  bank that is on no card + processes + tensors in flight + replay
-    disk    =  generators that training leaves
+    disk    =  adapters of all stages, and two generators that they are folded into
 
 Each card has an engine of its own and a part of the bank of its own. What is on no card is pinned once
 for all processes of the node, if it fits there; else it is read from disk at each use. Training comes
@@ -239,7 +239,7 @@ def held_bytes(bank: Mapping[str, int], room: int) -> int:
 def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> Terms:
     """Return what a stage of training takes of a card. UsageError where that is more than it has.
 
-    LoRA in float32 with its gradients and Adam's two moments; activations of one block at a time, since
+    LoRA in float32, once more as the reference, with gradients and Adam's two moments; activations of one block at a time, since
     those of the others are computed anew; the logits of a batch as float32 with their gradients.
     """
     training = demand.training
@@ -252,7 +252,7 @@ def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> T
     kept = (model.number(*LAYERS) or 32) * hidden * 2
     terms = {
         "weights": model.size_bytes,
-        "adapter": adapter,
+        "adapter": 2 * adapter,
         "gradients": adapter,
         "optimizer": 2 * adapter,
         "activations": tokens * (kept + 2 * (8 * hidden + 4 * widest)),
@@ -290,11 +290,16 @@ def flight_terms(bank: Mapping[str, int], num_workers: int) -> Terms:
 
 
 def plan_disk(models: Models, machine: Machine, demand: Demand) -> Device:
-    """Return what training leaves on the disk: the trained weights of each stage."""
+    """Return what training takes of the disk: the float32 adapter of each stage, and the generators.
+
+    Of those there are two at a time: the one that wrote an iteration, and the one trained on it.
+    """
     model, training = models.generator or models.base, demand.training
-    terms = {"trained": model.size_bytes * training.stages if training else 0}
-    most = terms["trained"] if machine.disk_bytes is None else machine.disk_bytes
-    if terms["trained"] > most:
+    stages = training.stages if training else 0
+    terms = {"trained": model.size_bytes * min(stages, 2)}
+    terms["adapters"] = 4 * adapter_elements(model, training.rank) * stages if training else 0
+    most = sum(terms.values()) if machine.disk_bytes is None else machine.disk_bytes
+    if sum(terms.values()) > most:
         help_text = "a larger disk, or fewer iterations"
         raise does_not_fit("the disk", most, terms, help_text, demand)
     return Device("disk", most, terms)

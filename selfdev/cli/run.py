@@ -13,8 +13,9 @@ from rich.text import Text
 from ...engine.errors import UsageError, in_one_line
 from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
+from ..report import margin_text
 from ..sizes import parse_bytes
-from .command import Result, command
+from .command import Result, command, counted
 from .options import (
     PLACE,
     accept_engine_option,
@@ -53,16 +54,28 @@ def learning_table(result: Result) -> Table:
     """What each iteration scored, and what was learned from it."""
     table = Table(title="scores and learning")
     numbers = ("chosen", "rejected_size", "pairs", "dpo_steps")
-    for column in ("iteration", "best dev", "mean dev", "chosen", "rejected", "pairs", "steps"):
+    columns = (
+        "iteration",
+        "best dev",
+        "mean dev",
+        "chosen",
+        "rejected",
+        "pairs",
+        "steps",
+        "margin",
+    )
+    for column in columns:
         table.add_column(column, justify="right")
     for turn in result["iterations"]:
         best, mean = (f"{turn[k]:.3f}" if turn[k] is not None else "-" for k in ("best", "mean"))
-        table.add_row(str(turn["iteration"]), best, mean, *(str(turn[k]) for k in numbers))
+        margin = margin_text(turn.get("training") or {})
+        table.add_row(str(turn["iteration"]), best, mean, *(str(turn[k]) for k in numbers), margin)
     return table
 
 
 def model_table(result: Result) -> Table:
-    table = Table(title="against the known")
+    looks = counted(result["test_looks"], "look")
+    table = Table(title=f"against the known (test: {looks} in this folder)")
     for column in ("model", "dev", "test"):
         table.add_column(column, justify="left" if column == "model" else "right")
     rows = {"base": result["base"], **result["experts"], **result["baselines"]}
@@ -79,8 +92,20 @@ def render_run(result: Result) -> str:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     tables = iteration_table(result), learning_table(result), model_table(result)
     console.print(*tables)
+    for turn in result["iterations"]:
+        if "note" in turn:
+            console.print(Text(in_one_line(turn["note"])))
+    console.print(Text(in_one_line(shrunk(result["shrinkage"]) + result["verdict"])))
     run = Path(result["run"])
     return f"{console.export_text()}run     {run}\nreport  {run / 'report.html'}"
+
+
+def shrunk(found: dict[str, Any] | None) -> str:
+    """A sentence about what the tested programs lost from dev to test; empty where none was tested."""
+    if found is None:
+        return ""
+    programs = counted(found["programs"], "program")
+    return f"From dev to test the best {programs} went from {found['dev']:.3f} to {found['test']:.3f}. "
 
 
 @command("run", render_run)
@@ -170,11 +195,15 @@ def run_command(
 @click.argument("folder", metavar="RUN", type=PLACE)
 @click.option("--out", type=PLACE, help="The page.  [RUN/report.html]")
 def report_command(folder: Path, out: Path | None) -> Result:
-    """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only."""
+    """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only.
+
+    With --json also the data of the tables and figures of the paper (docs/loop.md), of a loop.
+    """
+    from ..figures import figures
     from ..report import write_report
 
     require_run(folder)
-    return {"report": str(write_report(folder, out))}
+    return {"report": str(write_report(folder, out)), "figures": figures(folder)}
 
 
 @command("export", lambda result: result["out"])

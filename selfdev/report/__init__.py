@@ -49,6 +49,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = percent
+    environment.globals["margin"] = margin_text
     template = environment.from_string(TEMPLATE.read_text())
     page = template.render(run=folder.name, config=yaml.safe_load(config), raw=config, **facts)
     write_file("--out", out, page, is_report)
@@ -70,6 +71,9 @@ def facts_of(store: Store) -> dict[str, Any]:
         "histograms": histograms(scores_by_iteration(rows)),
         "known": known_models(result),
         "best": result.get("best"),
+        "verdict": result.get("verdict"),
+        "comparisons": result.get("comparisons") or [],
+        "test_looks": result.get("test_looks"),
         "unsafe": store.setting("unsafe_sandbox"),
     }
 
@@ -145,6 +149,14 @@ def histograms(scores: Mapping[int, Sequence[float]]) -> list[dict[str, Any]]:
         }
         for iteration, counts in counted.items()
     ]
+
+
+def margin_text(training: Mapping[str, Any]) -> str:
+    """The margin of a stage's holdout with its interval; empty where it was not measured."""
+    margin, low, high = training.get("holdout_margin_nats") or (None, None, None)
+    if margin is None:
+        return ""
+    return f"{margin:.2f}" if low is None else f"{margin:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def percent(value: float | None) -> str:

@@ -59,6 +59,24 @@ def test_the_writer_is_trained_between_iterations(result):
     assert first["generator_fingerprint"] != second["generator_fingerprint"]
 
 
+def test_the_stage_leaves_an_adapter_and_what_it_measured(result, config):
+    first, second = result["iterations"]
+    log = first["training"]
+    assert log["kept_step"] >= 10 or log["holdout_loss"] == []
+    assert len(log["holdout_margin_nats"]) == 3 and 0.99 < log["survived"] < 1.01
+    adapter = config.parent / "run" / "adapters" / "2"
+    assert (adapter / "adapter_model.safetensors").is_file()
+    assert json.loads((adapter / "training.json").read_text()) == log
+    assert "training" not in second
+
+
+def test_the_final_test_says_who_won(result):
+    base, _, baseline = result["comparisons"]
+    assert (base["b"], baseline["b"]) == ("base", "model_stock")
+    assert result["verdict"].startswith("On 40 test questions the best program by dev")
+    assert 5 <= result["test_looks"] <= 7  # base, three experts, a baseline, up to two programs
+
+
 def test_scores_have_intervals_and_test_lines(result):
     for row in (result["base"], result["best"], *result["experts"].values()):
         for split in ("dev", "test"):

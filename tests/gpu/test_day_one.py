@@ -133,10 +133,14 @@ def test_one_step_of_training(device, zoo, tmp_path):
     bodies = [f"\n    a, b, c = d.values()\n    return {i / 10} * a\n" for i in range(4)]
     dpo = {"learning_rate": 1e-3, "beta": 0.1, "max_steps": 1, "batch_size": 2, "warmup_steps": 0}
     dpo |= {"lora_rank": 8, "lora_alpha": 8, "sft_weight": 1.0}
+    dpo |= {"accumulation": 1, "max_epochs": 1, "forward_kl": False, "eval_steps": 1, "patience": 1}
     pairs, out = [(bodies[0], bodies[1]), (bodies[2], bodies[3])], tmp_path / "trained"
-    settings = TrainSettings(str(zoo.generator), str(out), prompt, pairs, [], dpo, 0)
+    places = {"adapter": "", "out": str(out), "adapter_out": str(tmp_path / "adapter")}
+    sides = {"best": bodies[:2], "worst": bodies[2:], "num_chosen": 10, "learn": "dpo"}
+    given = {"prompt": prompt, "pairs": pairs, "dpo": dpo, "seed": 0}
+    settings = TrainSettings(generator=str(zoo.generator), **places, **sides, **given)
     log = train(settings, lambda done, total: None)
-    assert log["steps"] == 1 and all(map(math.isfinite, log["held_out_margin_nats"]))
+    assert log["steps"] == 1 and all(map(math.isfinite, log["holdout_margin_nats"]))
     before, after = (load_file(place / "model.safetensors") for place in (zoo.generator, out))
     moved = [name for name in before if (before[name] != after[name]).any()]
     assert moved, json.dumps(log)

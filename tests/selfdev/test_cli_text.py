@@ -90,6 +90,7 @@ def test_names_of_experts_are_no_markup():
         "experts": {HOSTILE: row},
         "baselines": {},
         "best": {"id": HOSTILE, **row},
+        "test_looks": 0,
     }
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(model_table(result))

@@ -24,19 +24,17 @@ def test_a_pair_prefers_the_better_one(values, invalid_share, seed):
     settings = Preferences(chosen_percent=12, rejected_percent=25, invalid_share=invalid_share)
     sets = sets_of(scored, [], settings)
     pairs = make_pairs(sets, [f"bad{i}" for i in range(5)], settings, seed)
-    assert all(by_id[p.chosen] > by_id[p.rejected] for p in pairs)
-    assert len({(p.chosen, p.rejected) for p in pairs}) == len(pairs)
-    held = {p.chosen for p in pairs if p.held_out}
-    assert not held & {p.chosen for p in pairs if not p.held_out}
+    assert all(by_id[chosen] > by_id[rejected] for chosen, rejected in pairs)
+    assert len(set(pairs)) == len(pairs)
     assert pairs == make_pairs(sets, [f"bad{i}" for i in range(5)], settings, seed)
 
 
 def test_the_papers_shares():
     scored = [Scored(f"c{i:03}", "", i / 100) for i in range(100)]
-    settings = Preferences(validation=0)
+    settings = Preferences()
     pairs = make_pairs(sets_of(scored, [], settings), [], settings, 0)
-    assert {p.chosen for p in pairs} == {"c097", "c098", "c099"}  # top 3 %
-    assert {p.rejected for p in pairs} <= {f"c{i:03}" for i in range(10)}  # bottom 10 %
+    assert {chosen for chosen, _ in pairs} == {"c097", "c098", "c099"}  # top 3 %
+    assert {rejected for _, rejected in pairs} <= {f"c{i:03}" for i in range(10)}  # bottom 10 %
     assert len(pairs) == 3 * 8
     tied = sets_of([*scored, Scored("equal", "", 0.97)], [Scored("elite", "", 0.5)], settings)
     assert [s.id for s in tied.chosen] == ["c099", "c098", "c097", "equal", "elite"]
@@ -57,6 +55,10 @@ def test_the_papers_shares():
         ),
         ("base: x\nexperts: {a: y}\ntask: gsm8k\nshots: six\n", "shots: .*'fixed'"),
         ("base: x\nexperts: {a: y}\n", "lacks the key 'task'"),
+        (
+            "base: x\nexperts: {a: y}\ntask: gsm8k\npreferences: {validation: 0.1}\n",
+            "'preferences.validation': now preferences.holdout",
+        ),
         (
             "base: x\nexperts: {a/b: {model: y, abuot: z}}\ntask: gsm8k\n",
             "'experts.a/b.abuot'; did you mean 'about'",

@@ -11,6 +11,7 @@ from selfdev_engine.selfdev.results import iteration_summary, ranked_programs, r
 
 CONFIG = RunConfig.model_validate(
     {"base": "b", "experts": {"x": "x"}, "task": "gsm8k", "baselines": ["model_stock"]}
+    | {"preferences": {"holdout": 0}}
 )
 NUM_QUESTIONS = 10
 # id -> (right answers or None, how it ended)

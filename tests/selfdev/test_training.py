@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 from selfdev_engine.engine.weights.capacity import ranks_of
 from selfdev_engine.selfdev.train import (
     TrainingFailed,
@@ -18,8 +19,10 @@ from selfdev_engine.selfdev.train import (
     environment,
     last_words,
     launch_words,
+    log_of,
     train,
 )
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 NUM_PAIRS, BATCH_SIZE, STEPS = 8, 4, 5
 DPO = {
@@ -31,6 +34,11 @@ DPO = {
     "lora_rank": 8,
     "lora_alpha": 8,
     "sft_weight": 0.0,
+    "forward_kl": False,
+    "accumulation": 1,
+    "max_epochs": 100,
+    "eval_steps": 2,
+    "patience": 1,
 }
 
 
@@ -47,13 +55,28 @@ def stage(zoo, tmp_path_factory):
     pairs = [(program(i), program(20 + i)) for i in range(NUM_PAIRS)]
 
     def run(name: str, num_ranks: int, **changes):
-        given = {"generator": str(zoo.generator), "pairs": pairs, "dpo": DPO} | changes
         settings = TrainSettings(
-            out=str(folder / name), prompt=prompt, held_out=pairs[:2], seed=3, **given
+            **{
+                "generator": str(zoo.generator),
+                "adapter": "",
+                "out": str(folder / name),
+                "adapter_out": str(folder / "adapters" / name),
+                "prompt": prompt,
+                "pairs": pairs,
+                "best": [program(i) for i in (0, 1, 40)],
+                "worst": [program(i) for i in (20, 21, 41)],
+                "num_chosen": 10,
+                "learn": "dpo",
+                "dpo": DPO,
+                "seed": 3,
+                **changes,
+            }
         )
         log = train(settings, lambda done, total: None, num_ranks)
+        assert log == log_of(folder / "adapters" / name)
         return log, load_file(folder / name / "model.safetensors")
 
+    run.folder = folder
     return run
 
 
@@ -62,15 +85,58 @@ def test_two_ranks_train_as_one_process_does(stage, zoo):
     two, theirs = stage("two", 2)
     assert one.pop("ranks") == 1 and two.pop("ranks") == 2
     assert two.keys() == one.keys()
+    losses, others = ([loss for _, loss in log.pop("holdout_loss")] for log in (one, two))
+    assert len(losses) == 4 and others == pytest.approx(losses, abs=2e-3)  # steps 0, 2, 4 and 5
     for key, found in one.items():
         assert two[key] == pytest.approx(found, abs=2e-3), key
     assert one["loss"][-1] < 0.65  # 0.693 where nothing is learned
-    assert one["held_out_margin_nats"][0] == 0 < one["held_out_margin_nats"][1]
+    assert one["kept_step"] == one["steps"] == STEPS  # none of before step 10 is kept
+    margin, low, high = one["holdout_margin_nats"]
+    assert low < 0 < margin < high and one["survived"] == pytest.approx(1, abs=1e-3)
     before = load_file(zoo.generator / "model.safetensors")
     moved = sum(((ours[k] - before[k]) ** 2).sum() for k in ours) ** 0.5
     apart = sum(((ours[k] - theirs[k]) ** 2).sum() for k in ours) ** 0.5
     # Ranks whose gradients are not averaged are apart by a tenth of the way.
     assert moved > 0 and apart < 1e-3 * moved
+
+
+def test_an_adapter_goes_on_in_float32_and_only_what_is_swapped_is_rounded(stage, zoo, tmp_path):
+    """On a bfloat16 generator small steps are lost in the copy, but not in the adapter."""
+    model = AutoModelForCausalLM.from_pretrained(zoo.generator, dtype=torch.bfloat16)
+    half = tmp_path / "half"
+    model.save_pretrained(half)
+    AutoTokenizer.from_pretrained(zoo.generator).save_pretrained(half)
+    slow = {"generator": str(half), "dpo": DPO | {"learning_rate": 1e-5, "eval_steps": 50}}
+    log, first = stage("first", 1, **slow)
+    assert 0.01 < log["survived"] < 0.99 and log["holdout_loss"][0][0] == 0
+    adapter = str(Path(stage.folder) / "adapters" / "first")
+    start = load_file(f"{adapter}/adapter_model.safetensors")
+    assert {tensor.dtype for tensor in start.values()} == {torch.float32}
+    again, second = stage("second", 1, adapter=adapter, **slow)
+    # The reference is the generator with the first adapter, so the loss begins where nothing is gained.
+    assert again["holdout_loss"][0] == [0, 0.6931]
+    end = load_file(Path(stage.folder) / "adapters" / "second" / "adapter_model.safetensors")
+    shifts = [abs(end[k] - start[k]).max() for k in start if "lora_B" in k]
+    assert 0 < max(shifts) < 2 * STEPS * 1e-5
+    assert any((second[k] != first[k]).any() for k in first)
+
+
+@pytest.mark.slow
+def test_likelihood_alone_and_forward_kl_are_other_losses(stage):
+    """The loss of `sft` begins at the likelihood of the holdout's best, that of DPO at log 2."""
+    few = {"num_chosen": 10, "dpo": DPO | {"max_steps": 2}}
+    sft, _ = stage("sft", 1, learn="sft", **few)
+    assert sft["steps"] == 2 and sft["holdout_loss"][0][1] != pytest.approx(0.6931, abs=1e-3)
+    other, theirs = stage("forward", 1, dpo=few["dpo"] | {"forward_kl": True})
+    usual, ours = stage("usual", 1, **few)
+    assert other["holdout_loss"][0] == usual["holdout_loss"][0]
+    assert any((ours[k] != theirs[k]).any() for k in ours)
+
+
+def test_few_chosen_programs_end_at_the_cap(stage):
+    log, _ = stage("few", 1, num_chosen=9, dpo=DPO | {"max_epochs": 1.5, "accumulation": 2})
+    assert log["holdout_loss"] == [] and log["steps"] == 2  # 1.5 times 8 pairs in steps of 8
+    assert log["holdout_margin_nats"][0] is not None
 
 
 def test_a_failure_in_a_rank_is_told_in_its_own_words(stage, tmp_path):
