@@ -132,14 +132,19 @@ class Store:
     # ---- statistics of the task vectors; floats as hexadecimal text, so that NaN survives
 
     def statistics(self, tensor: str) -> dict[str, float]:
-        """Return the kept statistics of a tensor's task vectors, by key."""
-        found = self._db.execute("SELECT key, value FROM statistics WHERE tensor = ?", (tensor,))
+        """Return the kept statistics of a tensor's task vectors, by key, the oldest first."""
+        found = self._db.execute(
+            "SELECT key, value FROM statistics WHERE tensor = ? ORDER BY rowid", (tensor,)
+        )
         return {row["key"]: float.fromhex(row["value"]) for row in found}
 
     def keep_statistic(self, tensor: str, key: str, value: float) -> None:
         """Keep a statistic of a tensor's task vectors, unless its key is known."""
         row = tensor, key, value.hex()
         self._db.execute("INSERT OR IGNORE INTO statistics VALUES (?, ?, ?)", row)
+
+    def drop_statistic(self, tensor: str, key: str) -> None:
+        self._db.execute("DELETE FROM statistics WHERE tensor = ? AND key = ?", (tensor, key))
 
     # ---- candidates
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from selfdev_engine.engine.records.store import Store
-from selfdev_engine.engine.screening.kept_statistics import KeptMemo
+from selfdev_engine.engine.screening.kept_statistics import MOST_KEPT, KeptMemo
 from selfdev_engine.kernels.compiler.passes import compile_values
+from selfdev_engine.kernels.compiler.staging import LONG
 from selfdev_engine.kernels.cpu.backend import CpuBackend
 from selfdev_engine.kernels.ir import Builder, Op, Space
 from selfdev_engine.kernels.stages import KernelPlan
@@ -56,3 +57,36 @@ def test_nan_survives(tmp_path):
     with Store.open(tmp_path / "run.db") as store:
         KeptMemo({}, store, "w")["key"] = torch.tensor(torch.nan)
         assert KeptMemo({}, store, "w")["key"].isnan()
+
+
+def test_a_tensor_keeps_so_many_and_those_that_were_used_last(tmp_path):
+    """A program of hundreds of sums filled memory and store, also where it was rejected."""
+    with Store.open(tmp_path / "run.db") as store:
+        memo = KeptMemo({}, store, "w")
+        memo["moment|1|t b"] = torch.tensor(7.0)
+        for number in range(3 * MOST_KEPT):
+            memo[f"key {number}"] = torch.tensor(float(number))
+            assert memo["key 0"] == 0.0
+        assert len(memo) == len(store.statistics("w")) == MOST_KEPT + 1
+    with Store.open(tmp_path / "run.db") as store:
+        again = KeptMemo({}, store, "w")
+        assert again["moment|1|t b"] == 7.0
+        assert "key 1" not in again
+        for number in (0, 3 * MOST_KEPT - 1):
+            assert again[f"key {number}"] == float(number)
+
+
+def test_what_an_older_version_kept_beyond_the_quota_goes(tmp_path):
+    with Store.open(tmp_path / "run.db") as store:
+        for number in range(MOST_KEPT + 10):
+            store.keep_statistic("w", f"key {number}", 1.0)
+        KeptMemo({}, store, "w")
+        assert list(store.statistics("w")) == [f"key {n}" for n in range(10, MOST_KEPT + 10)]
+
+
+def test_long_expressions_are_not_kept(tmp_path):
+    cache = {}
+    with Store.open(tmp_path / "run.db") as store:
+        KeptMemo(cache, store, "w")["key" + LONG] = torch.tensor(1.0)
+        assert store.statistics("w") == {}
+    assert len(cache) == 1
