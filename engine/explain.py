@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..kernels.backends import get_backend
+from ..kernels.compiler.clock import OutOfTime
 from ..kernels.compiler.printing import describe
 from ..kernels.errors import BackendError
 from ..kernels.tensors import TensorSet
@@ -28,6 +29,7 @@ from .plans.planner import tensor_plan
 from .program import Program
 from .trace.conversation import Trace
 from .trace.graph import TraceGraph
+from .trace.program_clock import ProgramClock
 from .trace.settings import TraceSettings
 from .trace.tracer import Tracer
 
@@ -70,14 +72,14 @@ def describe_program(
 
     Raises Rejected, and UsageError where `show` cannot be shown.
     """
-    names = tuple(f"expert_{i + 1}" for i in range(num_experts))
+    names, clock = tuple(f"expert_{i + 1}" for i in range(num_experts)), ProgramClock()
     with ExitStack() as stack:
         tracer = stack.enter_context(Tracer(TraceSettings(unsafe=unsafe)))
         answers = stack.enter_context(SyntheticAnswers(tracer, names, shape, seed))
         traced = tracer.trace(
-            program, names, shape, seed=seed, tensor_name="", answer=answers.answer
+            program, names, shape, seed=seed, tensor_name="", answer=answers.answer, clock=clock
         )
-    plan = interpret(traced, program, seed)
+    plan = interpret(traced, program, seed, clock)
     cost = cost_of(plan, shape, dict.fromkeys(("base", *names), ITEMSIZE_BYTES))
     graph = None if isinstance(traced, Rejection) else traced.graph
     return {
@@ -126,13 +128,19 @@ class SyntheticAnswers:
         self._stack.close()
 
 
-def interpret(traced: Trace | Rejection, program: Program, seed: int) -> TensorPlan:
+def interpret(
+    traced: Trace | Rejection, program: Program, seed: int, clock: ProgramClock
+) -> TensorPlan:
     """Return the plan of one tensor; an unsupported program is left to the eager tier.
 
     Raises Rejected.
     """
     if isinstance(traced, Trace):
-        return tensor_plan(traced)
+        try:
+            with clock.running():
+                return tensor_plan(traced)
+        except OutOfTime as error:
+            raise Rejected(Rejection("timeout", str(error))) from None
     if traced.kind == "unsupported":
         return Eager(program, seed, traced.detail)
     raise Rejected(traced)

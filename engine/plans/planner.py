@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ...kernels.compiler.clock import OutOfTime
 from ...kernels.execution.backend import Backend
 from ..errors import Rejection
 from ..program import Program
 from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
+from ..trace.program_clock import ProgramClock
 from ..trace.together import Work
 from ..trace.tracer import Tracer
 from ..weights.bank import Bank
@@ -91,9 +93,13 @@ class PlanWork:
     program: Program
     torch: Torch
     faults: list[str] = field(default_factory=list)
+    clock: ProgramClock = field(default_factory=ProgramClock)
 
     def planned(self) -> Work[Planned]:
-        plan = yield from self._plan()
+        try:
+            plan = yield from self._plan()
+        except OutOfTime as error:
+            plan = Rejection("timeout", str(error))
         return Planned(plan, list(dict.fromkeys(self.faults)))
 
     def _plan(self) -> Work[Plan | Rejection]:
@@ -111,7 +117,8 @@ class PlanWork:
             alike = first.draw_keys is not None and not first.num_asks
             for name in names[1:] if alike else []:
                 keys = planner.keys_of(name, first.draw_keys or ())
-                plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
+                with self.clock.running():
+                    plans[name] = unified(shared.with_keys(keys), distinct) if keys else shared
             others = [] if alike else names[1:]
             traces = yield self.requests(others)
             for name, traced in zip(others, traces, strict=False):
@@ -137,10 +144,12 @@ class PlanWork:
             return answer_question(question, tensors, backend, memo, by_torch, self.faults.append)
 
         shape, names = bank.selection.base.shape(name), tuple(bank.selection.experts)
-        return TraceRequest(self.program, names, shape, self.planner.seed, name, answer)
+        seed, clock = self.planner.seed, self.clock
+        return TraceRequest(self.program, names, shape, seed, name, answer, clock=clock)
 
     def noted(self, trace: Trace) -> Fused | Hybrid:
-        plan = tensor_plan(trace)
+        with self.clock.running():
+            plan = tensor_plan(trace)
         if isinstance(plan, Hybrid) and plan.fault:
             self.faults.append(plan.fault)
         return plan

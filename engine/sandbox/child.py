@@ -10,13 +10,15 @@ import signal
 import time
 from dataclasses import dataclass, field
 
+from ...kernels.compiler.clock import limited
 from ..errors import Rejected, Rejection
 from .job import Job
 from .mailbox import Mailbox
 from .protocol import MAX_ASKS, BadFrame, Json, decode, how_it_ended
 
+MAX_ANSWERS_S = 30.0  # the driver's own time for one trace's value questions
+TOO_LONG = f"its questions took more than {MAX_ANSWERS_S:g} s to answer: ask for less"
 TRACEBACK_S = 0.05  # between SIGUSR1, which asks for the line, and SIGKILL
-MAX_ANSWERS_S = 30.0  # the driver's own time for one program's value questions
 MAX_TAIL_BYTES = 64 << 10  # read of a late child, in search of its line
 LINE = re.compile(rb'"<program>", line (\d{1,6}) in')
 MAX_LINE_BYTES = 32  # more than LINE ever matches
@@ -133,13 +135,13 @@ class Child:
             return self._finish(Rejection("unsupported", detail))
         began = time.monotonic()
         try:
-            answer = self.job.answer(question)
+            with limited(TOO_LONG, wall_s=MAX_ANSWERS_S - self.job.answers_s):
+                answer = self.job.answer(question)
         except Rejected as refused:
             return self._finish(refused.rejection)
         self.job.answers_s += time.monotonic() - began
         if self.job.answers_s > MAX_ANSWERS_S:
-            detail = f"its questions took more than {MAX_ANSWERS_S:g} s to answer: ask for less"
-            return self._finish(Rejection("timeout", detail))
+            return self._finish(Rejection("timeout", TOO_LONG))
         self.mail.send({"answer": answer})
 
     # ---- its end

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ...kernels.compiler.clock import OutOfTime
 from ...kernels.errors import BackendError
 from ..errors import Rejected, Rejection, printable
 from ..program import Program
@@ -19,6 +21,7 @@ from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
 from .graph import TraceGraph
+from .program_clock import ProgramClock
 from .replay import TORCH_ERRORS, first_line
 from .verify import GraphReader
 from .wire import dtype_name, pack_tensor
@@ -46,7 +49,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """One program for one tensor. `answer` computes the outputs of a value question, on the CPU."""
+    """One program for one tensor. `answer` computes the outputs of a value question, on the CPU.
+
+    All tensors of a program have its `clock`.
+    """
 
     program: Program
     names: tuple[str, ...]
@@ -55,6 +61,7 @@ class TraceRequest:
     tensor_name: str
     answer: Answer | None = None
     tag: Any = None
+    clock: ProgramClock = field(default_factory=ProgramClock, compare=False, repr=False)
 
 
 class Conversation:
@@ -63,6 +70,7 @@ class Conversation:
     def __init__(self, job: TraceRequest) -> None:
         self.job = job
         self.reader: GraphReader | None = None
+        job.clock.begin_tensor(4 * math.prod(job.shape) * len(job.names))
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one value question. Raises Rejected, which ends the child.
@@ -71,7 +79,10 @@ class Conversation:
         would get it, and may catch it.
         """
         try:
-            return self._answer(self._reader(question.get("shape")), question)
+            with self.job.clock.running():
+                return self._answer(self._reader(question.get("shape")), question)
+        except OutOfTime as error:
+            raise Rejected(Rejection("timeout", str(error))) from None
         except BackendError:
             raise
         except TORCH_ERRORS as error:
@@ -89,7 +100,9 @@ class Conversation:
         if self.reader is None or self.reader.shape != wanted:
             if self.reader is not None and wanted == own:
                 raise malformed("from the flat view back to its own")
+            spent_s = self.reader.cpu_s if self.reader else 0.0
             self.reader = GraphReader(self.job.names, wanted)
+            self.reader.cpu_s = spent_s
         return self.reader
 
     def _answer(self, reader: GraphReader, question: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +139,10 @@ class Conversation:
         reply = done.result
         assert isinstance(reply, dict)
         try:
-            graph = self._final(reply)
+            with self.job.clock.running():
+                graph = self._final(reply)
+        except OutOfTime as error:
+            return Rejection("timeout", str(error))
         except Rejected as refused:
             return refused.rejection
         except RecursionError:

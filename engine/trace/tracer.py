@@ -20,6 +20,7 @@ from .conversation import (
     TraceRequest,
     request_of,
 )
+from .program_clock import ProgramClock
 from .settings import TraceSettings, open_sandbox
 from .together import Chain, Queue, T, Traces, Work
 
@@ -41,9 +42,13 @@ class Tracer:
         seed: int,
         tensor_name: str,
         answer: Answer | None,
+        clock: ProgramClock | None = None,
     ) -> Trace | Rejection:
         """The program's graph for a tensor of this shape, or its rejection."""
-        job = TraceRequest(program, tuple(names), tuple(shape), seed, tensor_name, answer)
+        own = clock or ProgramClock()
+        job = TraceRequest(
+            program, tuple(names), tuple(shape), seed, tensor_name, answer, clock=own
+        )
         ((_, result),) = self.trace_many([job])
         return result
 

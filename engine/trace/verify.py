@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...kernels.compiler.clock import check
 from ..errors import Rejected, Rejection
 from .allowed import ALLOWED, DRAWS, unsupported
 from .answered import Answered
@@ -45,7 +46,7 @@ class GraphReader:
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
 
     def extend(self, raw: Any) -> None:
-        """Verifies and appends nodes. Raises Rejected."""
+        """Verifies and appends nodes. Raises Rejected, and OutOfTime where a limit of the caller is over."""
         if not isinstance(raw, list) or len(self.nodes) + len(raw) > MAX_NODES:
             raise malformed("not a list of nodes, or too many")
         for item in raw:
@@ -61,6 +62,7 @@ class GraphReader:
                 words = f"{item[0][:80]}: {type(error).__name__}: {first_line(error)}"
                 raise malformed(words) from None
             self.cpu_s += time.thread_time() - began
+            check()
             if self.cpu_s > MAX_VERIFY_CPU_S:
                 detail = f"{len(self.nodes)} nodes took more than {MAX_VERIFY_CPU_S:g} s to verify"
                 detail += ": use fewer operations on whole tensors"
