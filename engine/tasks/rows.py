@@ -46,10 +46,12 @@ def parse(place: str, line: str) -> dict[str, object]:
         raise UsageError(f"{place}: {word} is no JSON and no answer: write a number or text")
 
     def pairs(found: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in found]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise UsageError(f"{place}: has the key {twice!r} twice")
-        return dict(found)
+        keys: dict[str, object] = {}
+        for key, item in found:
+            if key in keys:
+                raise UsageError(f"{place}: has the key {in_one_line(key[:60])!r} twice")
+            keys[key] = item
+        return keys
 
     try:
         row = json.loads(line, parse_constant=constant, object_pairs_hook=pairs)

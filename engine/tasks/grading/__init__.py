@@ -27,9 +27,11 @@ RULES = "rules 3"
 MARK = re.compile(r"####[^\w\n.$#-]{0,8}")
 # What follows the number of a heading such as "#### 1. So".
 HEADING = re.compile(r"[.):]\s+\w")
-CALLED = re.compile(r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=([^\n]+))")
+CALLED = re.compile(r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=[^\n])")
 # Characters at the end of a response in which an unmarked answer is looked for.
 TAIL = 4000
+# What is called the answer is looked at so many times, from the end.
+MOST_CALLED = 16
 # The end of a sentence; "5! = 120" has none in it.
 SENTENCE = re.compile(r"(?:[.?]|!(?!\s?=))(?:\s|$)")
 
@@ -121,7 +123,9 @@ def marked_number(text: str) -> str | None:
 
 def called_answers(response: str) -> list[str]:
     """The rest of the sentence after each "the answer is", the last first."""
-    return [SENTENCE.split(rest)[0] for rest in reversed(CALLED.findall(response))]
+    ends = [called.end() for called in CALLED.finditer(response)][-MOST_CALLED:]
+    lines = (response[end:].split("\n", 1)[0] for end in reversed(ends))
+    return [SENTENCE.split(line, 1)[0] for line in lines]
 
 
 def result_of(text: str) -> str | None:

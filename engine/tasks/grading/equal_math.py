@@ -29,7 +29,7 @@ SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\qquad|\\quad|~|(?<!\d)\s+|\s+(?!\d)")
 DROPPED = re.compile(
     r"\\(?:left|right|big|Big|bigg|displaystyle)(?![a-z])|\^\{?\s?\\circ\s?\}?|\\degree|°"
 )
-UNIT = re.compile(r"(?<=[\d}])\s*\\(?:text|mbox|mathrm)\s*\{\s*[^{}\d]*\}(?:\^\{?[23]\}?)?\s*$")
+UNIT = re.compile(r"(?<=[\d}])\s*+\\(?:text|mbox|mathrm)\s*+\{[^{}\d]*+\}(?:\^\{?[23]\}?)?\s*$")
 # A unit without \text: 5 cm^2, 60 km/h.
 WORDS = re.compile(
     r"(?<=[\d}])\s+(?!pi\b|and\b|or\b)[a-zA-Z]{2,}[a-zA-Z\s/]{0,40}(?:\^\{?-?[23]\}?)?$"

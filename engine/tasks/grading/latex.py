@@ -6,13 +6,17 @@ import re
 
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 JOINT = re.compile(
-    r"[\s$.;:]*(?:,|and|or|\\text\s?\{\s*(?:and|or)\s*\})[\s$]*(?:[a-zA-Z]\s?=\s?)?[\s$]*"
+    r"[\s$.;:]*+(?:,|and|or|\\text\s?\{\s*(?:and|or)\s*\})[\s$]*+(?:[a-zA-Z]\s?=[\s$]*+)?"
 )
 # Boxes that are looked at, from the end.
 MOST_BOXES = 8
-FORMULA = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
+OPENING = re.compile(r"\$|\\[(\[]")
+CLOSING = {
+    "$$": re.compile(r"\$\$"),
+    "$": re.compile(r"(?<!\\)\$"),
+    "\\(": re.compile(r"\\\)"),
+    "\\[": re.compile(r"\\\]"),
+}
 
 
 def within_braces(text: str, first: int) -> str | None:
@@ -55,4 +59,24 @@ def boxed(text: str) -> str | None:
 
 def formulas(text: str) -> list[str]:
     """Contents of $...$, $$...$$, \\(...\\) and \\[...\\]."""
-    return [next(filter(None, parts)).strip() for parts in FORMULA.findall(text)]
+    found, at = list[str](), 0
+    # What does not close here closes nowhere later, so no text is searched twice.
+    closing = dict(CLOSING)
+    while opening := OPENING.search(text, at):
+        at = opening.end()
+        for mark in marks_of(text, opening):
+            start = opening.start() + len(mark)
+            if mark in closing and (end := closing[mark].search(text, start + 1)):
+                found.append(text[start : end.start()].strip())
+                at = end.end()
+                break
+            closing.pop(mark, None)
+    return found
+
+
+def marks_of(text: str, opening: re.Match[str]) -> list[str]:
+    """The marks that may open a formula here."""
+    if opening[0] != "$":
+        return [opening[0]]
+    marks = ["$$"] if text.startswith("$$", opening.start()) else []
+    return marks if text.startswith("\\", max(0, opening.start() - 1)) else [*marks, "$"]

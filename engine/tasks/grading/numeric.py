@@ -15,7 +15,8 @@ from .plain import plain
 
 __all__ = ["SCALED", "last_number", "number_at", "numbers_in", "plain", "same", "value"]
 CURRENCY = "[$€£¥₹]"
-DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]{0,40}\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!,?\d)|\d+)"
+# No number has 33 groups: from each comma so many are looked at, and not all that follow.
+DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,33}+(?![\d,]{0,40}\d)|\d{1,2}(?:,\d{2}(?!\d)){1,33}+,\d{3}(?!,?\d)|\d+)"
 DECIMAL = rf"(?:{DIGITS}(?:\.\d+)?|(?<![\w.])\.\d+)"
 EXPONENT = r"\^\s?(?:\{\s?[+-]?\d{1,4}\s?\}|\([+-]?\d{1,4}\)|[+-]?\d{1,4}(?!\d))"
 FRACTION = rf"\\frac\s?(?:\{{\s?-?{DECIMAL}\s?\}}\s?\{{\s?-?{DECIMAL}\s?\}}|\d(?:\{{\d+\}}|\s?\d))"
@@ -44,10 +45,10 @@ PATTERN = (
 NUMBER = re.compile(rf"(?<![A-Za-z_^\d.])(?<![_^]\{{)(?!(?<=%)-)(?>{PATTERN})")
 # A number anywhere, also within words.
 ANY_NUMBER = re.compile(rf"(?<![_^])(?<![_^]\{{)(?>{PATTERN})")
-BULLET = re.compile(r"(?m)^(\s*)- (?=\d)")
+BULLET = re.compile(r"(?m)^([^\S\n]*+)- (?=\d)")
 WHOLE = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<money>{CURRENCY}?)\s?(?P<inner>-?)(?:{CORE}|(?P<factorial>\d{{1,4}}!{{1,2}}))"
-    rf"(?P<scale>{SCALE}|{LETTER})?\s*(?:%|{CURRENCY}|\^?\{{?\s?(?:\\circ|°)\s?\}}?|\\degree)?\s*\.?"
+    rf"(?P<scale>{SCALE}|{LETTER})?\s*+(?:%|{CURRENCY}|\^?\{{?\s?(?:\\circ|°)\s?\}}?|\\degree)?\s*+\.?"
 )
 SCALED = re.compile(rf"(?:{SCALE}|{LETTER})$")
 # The most digits of an answer; Python refuses to read more than a few thousand.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -29,7 +30,7 @@ THOUSANDS = re.compile(
     r"(?<=\d)(?:\{,\}|\\,|\\;|\\ |~|_|['\u2019\u2009\u202f\u00a0])(?=\d{3}(?!\d))"
 )
 # A negative space, as in 30,\!240.
-TIGHT = re.compile(r"\s*\\!\s*")
+TIGHT = re.compile(r"(?:(?<!\s)\s++)?\\!\s*+")
 # A plain space separates thousands only before zeros, as in 70 000: "3 100 pound bags" are three.
 SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3}){0,5} 000(?![\d,.]?\d)")
 EN_DASH = re.compile(
@@ -41,6 +42,8 @@ POINTED = re.compile(
 )
 # What takes no room: joiners, marks of direction, the box of a keycap.
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufe0f\u20e3\ufeff"))
+# More marks on one character are no text; Unicode calls it stream-safe.
+MOST_MARKS = 30
 POWER = re.compile(r"(?<=\d)\*\*(?=[\d({-])")
 
 
@@ -55,7 +58,7 @@ def plain(text: str) -> str:
     text = SUBSCRIPT.sub(lambda found: f"_{{{found[0].translate(LOWERED)}}}", text)
     text = VULGAR.sub(fraction, text)
     text = THOUSANDS.sub(",", EN_DASH.sub("-", text))
-    text = unicodedata.normalize("NFKC", text.replace("\\,", " "))
+    text = composed(text.replace("\\,", " "))
     text = SPACED.sub(lambda found: found[0].replace(" ", ","), POWER.sub("^", text))
     return POINTED.sub(with_commas, text)
 
@@ -64,6 +67,23 @@ def with_commas(found: re.Match[str]) -> str:
     """Write 1.234,50 as 1,234.50."""
     whole, cents = (found[1] or found[3]).replace(".", ","), found[2]
     return f"{whole}.{cents}" if cents else whole
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's form NFKC. Marks are sorted for it, in quadratic time: only 30 in a row stay."""
+    if text.isascii():
+        return text
+    kept, marks = list[str](), 0
+    for character in text:
+        marks = marks + 1 if is_mark(character) else 0
+        if marks <= MOST_MARKS:
+            kept.append(character)
+    return unicodedata.normalize("NFKC", "".join(kept))
+
+
+@functools.lru_cache(1024)
+def is_mark(character: str) -> bool:
+    return unicodedata.combining(unicodedata.normalize("NFKD", character)[-1]) != 0
 
 
 def fraction(found: re.Match[str]) -> str:

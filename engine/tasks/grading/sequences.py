@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 AND = re.compile(
-    r"\s*(?:\\(?:text|mbox|mathrm)\s*\{\s*)(?:,?\s*and|,?\s*or)\s*\}\s*|,?\s+(?:and|or)\s+"
+    r"(?:(?<!\s)\s++)?\\(?:text|mbox|mathrm)\s*+\{\s*+(?:,\s*+)?(?:and|or)\s*+\}\s*+"
+    r"|(?:,|(?<!\s)(?=\s))\s++(?:and|or)\s++"
 )
 OPEN, CLOSE = "([{", ")]}"
 Same = Callable[[str, str], bool]
@@ -56,13 +57,13 @@ def closes_at_end(text: str) -> bool:
 
 def split(text: str) -> list[str]:
     """The parts between those commas and semicolons that stand in no brackets."""
-    parts, depth = [""], 0
-    for character in text:
+    parts, depth, start = list[str](), 0, 0
+    for i, character in enumerate(text):
         depth += (character in OPEN) - (character in CLOSE)
         if character in ",;" and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += character
+            parts.append(text[start:i])
+            start = i + 1
+    parts.append(text[start:])
     return [part.strip() for part in parts if part.strip()]
 
 

@@ -30,7 +30,7 @@ def strict_gsm8k(response: str, answer: str) -> bool:
 def bare(text: str) -> str:
     """A GSM8K answer in the form in which the harness compares it."""
     text = text.replace(",", "").replace("$", "")
-    text = re.sub(r"(?s).*#### ", "", text)
+    text = text.rpartition("#### ")[2]
     return re.sub(r"\.$", "", text).lower()
 
 
