@@ -8,10 +8,12 @@ from pathlib import Path
 from ..errors import UsageError
 from ..records.candidate import BASE
 from ..tasks.rows import check_text, rows_of, text_of
-from ..weights.small_file import read_text
+from ..weights.small_file import check_inside, read_text
 
 SUFFIXES = (".py", ".md", ".txt")
 MAX_ID = 255  # characters
+# A program has at most so many bytes.
+MAX_BYTES = 1 << 20
 
 
 def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
@@ -52,7 +54,8 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in SUFFIXES:
-                yield str(file), file.stem, read_text(file, "surrogateescape")
+                check_inside(file, path, "the link")
+                yield str(file), file.stem, read_text(file, "surrogateescape", MAX_BYTES)
     elif path.suffix == ".jsonl":
         for where, row in rows_of(path, "programs"):
             source = row.get("source")
@@ -60,4 +63,4 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
                 raise UsageError(f'{where}: not a line {{"id", "source"}}: "source" is no text')
             yield where, text_of(where, row, "id"), source
     else:
-        yield str(path), path.stem, read_text(path, "surrogateescape")
+        yield str(path), path.stem, read_text(path, "surrogateescape", MAX_BYTES)

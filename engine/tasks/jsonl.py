@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
-from ..weights.small_file import read_text
+from ..weights.small_file import check_inside, read_text
 from ..weights.strict_yaml import in_yaml, load_yaml
 from .rows import Row, rows_of, text_of
 from .task import MAX_NEW_TOKENS, Question, Task
@@ -47,7 +47,11 @@ def is_yaml(path: Path) -> bool:
 
 def load_jsonl(spec: str, path: Path) -> Task:
     file = read_task_file(path) if is_yaml(path) else TaskFile(path=path.name)
-    questions = questions_of(rows_of(path.parent / Path(file.path).expanduser()), file.template)
+    place = path.parent / Path(file.path).expanduser()
+    if is_yaml(path):
+        # Whoever wrote the task chose this path, and not whoever runs it.
+        check_inside(place, path.parent, "`path`")
+    questions = questions_of(rows_of(place), file.template)
     stop = (file.stop,) if isinstance(file.stop, str) else tuple(file.stop)
     if "" in stop:
         raise UsageError(f"{path}: an empty stop string would end every answer at once")

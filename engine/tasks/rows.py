@@ -13,6 +13,8 @@ from typing import NoReturn
 from ..errors import UsageError
 from ..weights.small_file import read_text
 
+# The most bytes of a task, or of a file of programs or answers.
+MOST_BYTES = 1 << 30
 # "FILE:LINE" of a line, and its JSON object.
 Row = tuple[str, dict[str, object]]
 # Control characters that are no white space, and lone surrogates.
@@ -27,7 +29,7 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
     """
     ids: dict[str, int] = {}
     empty = True
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path, most_bytes=MOST_BYTES).split("\n"), 1):
         if not line.strip():
             continue
         place = f"{path}:{number}"
@@ -49,7 +51,7 @@ def parse(place: str, line: str) -> dict[str, object]:
         keys: dict[str, object] = {}
         for key, item in found:
             if key in keys:
-                raise UsageError(f"{place}: has the key {in_one_line(key[:60])!r} twice")
+                raise UsageError(f"{place}: has the key {key[:60]!r} twice")
             keys[key] = item
         return keys
 

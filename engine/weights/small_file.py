@@ -21,8 +21,8 @@ OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "U
 MOST_BYTES = 4 << 30
 
 
-def check_regular(path: Path) -> None:
-    """Raise UsageError where there is no regular file: it says what is there instead."""
+def check_regular(path: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Raise UsageError where there is no regular file of a fitting size: it says what is there instead."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -35,28 +35,43 @@ def check_regular(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
         raise UsageError(f"{path}: is {kind}; a regular file is wanted")
-    if found.st_size > MOST_BYTES:
-        raise UsageError(f"{path}: has {found.st_size} bytes, which is too much for such a file")
+    if found.st_size > most_bytes:
+        raise too_large(path, f"has {found.st_size} bytes", most_bytes)
+
+
+def too_large(path: Path, has: str, most_bytes: int) -> UsageError:
+    return UsageError(f"{path}: {has}, which is too much: such a file has {most_bytes} at most")
 
 
 def reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     """Return the contents of a regular file. UsageError names it where it cannot be read."""
-    check_regular(path)
+    check_regular(path, most_bytes)
     try:
-        return path.read_bytes()
+        # It may grow meanwhile, and files of /proc have no size.
+        with path.open("rb") as stream:
+            data = stream.read(most_bytes + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {reason(error)}") from None
+    if len(data) > most_bytes:
+        raise too_large(path, "grows while it is read", most_bytes)
+    return data
 
 
-def read_text(path: Path, errors: str = "strict") -> str:
+def check_inside(path: Path, folder: Path, what: str) -> None:
+    """Raise UsageError where `path` leads out of `folder`, by a link or by its name."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{path}: {what} leads out of the folder {folder}; copy the file into it")
+
+
+def read_text(path: Path, errors: str = "strict", most_bytes: int = MOST_BYTES) -> str:
     """Return a text in UTF-8, without a byte order mark and with plain ends of lines.
 
     UsageError names the line that is no UTF-8."""
-    data = read_bytes(path)
+    data = read_bytes(path, most_bytes)
     for mark, encoding in OTHER_MARKS.items():
         if data.startswith(mark):
             raise UsageError(f"{path}: is {encoding}; save the file as UTF-8")

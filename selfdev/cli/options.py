@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,14 @@ def parse_params(words: tuple[str, ...]) -> dict[str, bool | int | float | str]:
         if key in params:
             raise UsageError(f"--param {key}: the parameter is given twice")
         params[key] = parse_value(value)
+        if not is_sendable(params[key]):
+            raise UsageError(f"--param {word[:80]}: the program wants a number that is finite")
     return params
+
+
+def is_sendable(value: bool | int | float | str) -> bool:
+    """Whether a child can be told this value: NaN, infinity and what no float can hold are no JSON."""
+    return isinstance(value, str) or abs(value) <= sys.float_info.max
 
 
 def parse_value(text: str) -> bool | int | float | str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...engine.errors import UsageError
 from ...engine.program import Program, extract
+from ...engine.screening.read_programs import MAX_BYTES
 from ...engine.weights.small_file import read_text
 from ..parameters import Value, fitted, signature_of
 
@@ -61,7 +62,7 @@ def read_program(
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
     is_ours = not os.path.lexists(path)
-    program = extract(load_method(place) if is_ours else read_text(path))
+    program = extract(load_method(place) if is_ours else read_text(path, most_bytes=MAX_BYTES))
     return replace(program, params=fitted(path.name, program.code, params, num_experts, is_ours))
 
 

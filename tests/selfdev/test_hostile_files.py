@@ -19,8 +19,9 @@ from selfdev_engine.engine.screening.read_programs import read_programs
 from selfdev_engine.engine.tasks.load import grading_of, load_task
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.engine.weights.machine import parse_machine
+from selfdev_engine.engine.weights.small_file import read_bytes
 from selfdev_engine.selfdev.cli.evaluate import grade_command, read_responses
-from selfdev_engine.selfdev.cli.options import parse_experts
+from selfdev_engine.selfdev.cli.options import parse_experts, parse_params
 from selfdev_engine.selfdev.cli.screen import screen_command
 from selfdev_engine.selfdev.cli.trace import trace_command
 from selfdev_engine.selfdev.config import load_config
@@ -375,3 +376,63 @@ def test_a_task_that_is_a_file_wants_its_prefix(tmp_path):
     file = lines(tmp_path / "t.jsonl", {"question": "q", "answer": "1"})
     with pytest.raises(UsageError, match=rf"no such task; write jsonl:{file}; there are"):
         load_task(str(file))
+
+
+# ---- files that are too large, or elsewhere, and values that no program can be told
+
+
+def test_a_link_out_of_a_folder_of_programs_is_not_followed(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("word\n")
+    folder = tmp_path / "programs"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "good.py").write_text(GOOD)
+    (folder / "a.py").symlink_to("inner/good.py")
+    assert read_programs([str(folder)]) == [("a", GOOD)]
+    (folder / "leak.py").symlink_to(secret)
+    with pytest.raises(UsageError, match=r"leak\.py: the link leads out of the folder"):
+        read_programs([str(folder)])
+    assert read_programs([str(folder / "leak.py")]) == [("leak", "word\n")]
+
+
+@pytest.mark.parametrize("path", ["../t.jsonl", "link.jsonl", "/proc/self/environ"])
+def test_a_task_reads_its_own_folder_only(tmp_path, path):
+    folder = tmp_path / "task"
+    folder.mkdir()
+    lines(tmp_path / "t.jsonl", {"question": "q", "answer": "1"})
+    (folder / "link.jsonl").symlink_to("../t.jsonl")
+    (folder / "t.yaml").write_text(f"path: {path}\n")
+    with pytest.raises(UsageError, match="`path` leads out of the folder"):
+        load_task(f"jsonl:{folder / 't.yaml'}")
+
+
+def test_a_file_that_is_too_large_is_named(tmp_path):
+    for name, size in (("p.py", 1 << 20), ("t.jsonl", 1 << 30)):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(size + 1)
+        with pytest.raises(UsageError, match=rf"{name}: has {size + 1} bytes, .*{size} at most"):
+            read_programs([str(tmp_path / name)])
+    with pytest.raises(UsageError, match=r"p\.py: has 1048577 bytes"):
+        read_program(str(tmp_path / "p.py"), {})
+
+
+def test_a_file_that_grows_is_not_read_for_ever(tmp_path):
+    with pytest.raises(UsageError, match="grows while it is read"):
+        read_bytes(Path("/proc/self/maps"), 10)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "9" * 400, "9" * 5000, "NaN"])
+def test_a_parameter_is_finite(value):
+    with pytest.raises(
+        UsageError, match=r"--param x=.*: the program wants a number that is finite"
+    ):
+        parse_params((f"x={value}",))
+    assert parse_params(("x=1e-6", "y=info")) == {"x": 1e-6, "y": "info"}
+
+
+def test_a_line_with_many_keys_is_read_at_once(tmp_path):
+    row = {f"k{i}": 0 for i in range(100_000)}
+    text = json.dumps({**row, "question": "q", "answer": "1"})
+    (tmp_path / "t.jsonl").write_text(text[:-1] + ', "k99999": 1}')
+    with pytest.raises(UsageError, match=r"t\.jsonl:1: has the key 'k99999' twice"):
+        load_task(f"jsonl:{tmp_path / 't.jsonl'}")
