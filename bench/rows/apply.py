@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from ...kernels.backends import get_backend
-from ...kernels.compiler.cache import forget_all
+from ...kernels.cpu.purposes import encode
 from ...kernels.compiler.passes import canonical, compile_graph
 from ...kernels.compiler.staging import stage_merge
 from ...kernels.cpu.backend import CpuBackend
@@ -111,7 +111,7 @@ def new_structure_ms(device: str) -> dict[str, float]:
     graph, tensors, backend = canonical(source_graph()), make_small(), CpuBackend()
     best = math.inf
     for _ in range(20):
-        forget_all()
+        encode.cache_clear()
         began = time.perf_counter()
         backend.prepare(stage_merge(graph), tensors)
         best = min(best, 1e3 * (time.perf_counter() - began))

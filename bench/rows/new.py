@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 from ...kernels.backends import get_backend
-from ...kernels.compiler.cache import forget_all
+from ...kernels.cpu.purposes import encode
 from ...kernels.compiler.passes import canonical, compile_graph
 from ...kernels.ir import Builder, KernelGraph, Op
 from ...kernels.tensors import TensorSet
@@ -72,7 +72,7 @@ def seconds_once(steps: tuple[str, ...], tensors: TensorSet) -> dict[str, float]
     """Seconds of one new program in each way; checks that the results agree."""
     from torch._inductor.utils import fresh_cache
 
-    forget_all()
+    encode.cache_clear()
     torch.compiler.reset()
     run = eager_of(steps)
     spent, found = dict[str, float](), dict[str, torch.Tensor]()

@@ -57,16 +57,10 @@ class GraphReader:
                 self._append(*item)
             except Rejected:
                 raise
-            # Torch's checks may raise anything: a child wrote these arguments.
             except Exception as error:
-                words = f"{item[0][:80]}: {type(error).__name__}: {first_line(error)}"
-                raise malformed(words) from None
+                raise refused_by_torch(item[0], error) from None
             self.cpu_s += time.thread_time() - began
-            check()
-            if self.cpu_s > MAX_VERIFY_CPU_S:
-                detail = f"{len(self.nodes)} nodes took more than {MAX_VERIFY_CPU_S:g} s to verify"
-                detail += ": use fewer operations on whole tensors"
-                raise Rejected(Rejection("timeout", detail))
+            check_time(self.cpu_s, len(self.nodes))
 
     def graph(self, outputs: Sequence[Any]) -> TraceGraph:
         """A graph of all nodes so far with these outputs. Raises Rejected."""
@@ -192,6 +186,19 @@ def item_of(metas: Any, position: Any) -> Any:
     if not isinstance(metas, (list, tuple)) or type(position) is not int or position < 0:
         raise malformed("item of a single result")
     return metas[position]
+
+
+def check_time(cpu_s: float, num_nodes: int) -> None:
+    """Raises Rejected where verifying took too long, and OutOfTime where a limit of the caller is over."""
+    if cpu_s > MAX_VERIFY_CPU_S:
+        what = f"{num_nodes} nodes took more than {MAX_VERIFY_CPU_S:g} s to verify"
+        raise Rejected(Rejection("timeout", f"{what}: use fewer operations on whole tensors"))
+    check()
+
+
+def refused_by_torch(op: str, error: Exception) -> Rejected:
+    """Torch's checks may raise anything: a child wrote the arguments."""
+    return malformed(f"{op[:80]}: {type(error).__name__}: {first_line(error)}")
 
 
 def allowed_overload(op: str) -> Any:

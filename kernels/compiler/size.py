@@ -5,8 +5,7 @@ from __future__ import annotations
 MAX_DEPTH = 64  # sweeps that rest on each other
 # Of all stages together. A value that many sweeps read is in each of them, and in each pass of a sweep.
 MAX_STAGE_NODES = 200_000
-# A backend computes so many in one pass, so that their lanes stay in L1.
-MOST_REDUCTIONS = 16
+MOST_REDUCTIONS = 16  # in one pass of a backend, so that their lanes stay in L1
 
 
 class TooLarge(Exception):
