@@ -28,6 +28,7 @@ class Kept(Generic[P, T]):
     ) -> None:
         update_wrapper(self, make)
         self._make, self._weigh = make, weigh
+        self.misses = 0  # how often the function was called
         self._found: LRUCache[object, tuple[T, int]] = LRUCache(most, lambda item: item[1])
         self._lock = Lock()
 
@@ -36,6 +37,7 @@ class Kept(Generic[P, T]):
         with self._lock:
             if (known := self._found.get(key)) is not None:
                 return known[0]
+            self.misses += 1
         made = self._make(graph, *args, **kwargs)
         weight = max(1, self._weigh(graph, made))
         if weight <= self._found.maxsize:
@@ -47,6 +49,7 @@ class Kept(Generic[P, T]):
         """Forget all results."""
         with self._lock:
             self._found.clear()
+            self.misses = 0
 
 
 def one_graph(graph: KernelGraph, made: object) -> int:
