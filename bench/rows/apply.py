@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from ...kernels.backends import get_backend
-from ...kernels.cpu.purposes import encode
 from ...kernels.compiler.passes import canonical, compile_graph
 from ...kernels.compiler.staging import stage_merge
 from ...kernels.cpu.backend import CpuBackend
+from ...kernels.cpu.purposes import encode
 from ...kernels.ir import Builder, KernelGraph, Op
 from ...kernels.stages import KernelPlan, plan_bytes
 from ...kernels.tensors import Job, TensorSet

@@ -14,8 +14,8 @@ from statistics import median
 import torch
 
 from ...kernels.backends import get_backend
-from ...kernels.cpu.purposes import encode
 from ...kernels.compiler.passes import canonical, compile_graph
+from ...kernels.cpu.purposes import encode
 from ...kernels.ir import Builder, KernelGraph, Op
 from ...kernels.tensors import TensorSet
 from ..registry import Row

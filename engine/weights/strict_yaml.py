@@ -44,9 +44,10 @@ def load_yaml(text: str, path: Path) -> object:
     try:
         loader = DistinctLoader(text)
     except yaml.reader.ReaderError as error:
-        error.name = str(path)
+        error.name = path.name
         raise
-    loader.name = str(path)
+    # Who shows the error names the whole path.
+    loader.name = path.name
     try:
         return loader.get_single_data()
     finally:

@@ -322,7 +322,7 @@ NOT_FUSED = {
     "a.roll(1, 0) + b": "aten.roll.default",
     "x = a.clone(); x[..., 1:] += b[..., :-1]; x": "aten.add.Tensor",
     "((a > 0).long() ^ (b > 0).long()).float() * c": "aten.bitwise_xor.Tensor",
-    "((a > 0).int() & 1).float() * c": "aten.bitwise_and.Scalar",
+    "((a > 0).int() & (b > 0).int()).float() * c": "aten.bitwise_and.Tensor",
     "((a > 0).byte() - (b > 0).byte()).float() * c": "aten.sub.Tensor",
     "a.sort(-1).values.sum(0, keepdim=True) * b": "aten.sum.dim_IntList",
     "(a.unsqueeze(0) * b.unsqueeze(1)).sum() * c": "aten.mul.Tensor",

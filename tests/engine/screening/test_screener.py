@@ -281,7 +281,7 @@ def test_a_log_that_nobody_asked_for_stays_only_of_a_lost_engine(small_models):
     for lost in (False, True):
         with Client.start(EngineSettings(engine="transformers")) as worker:
             worker.open_model("target", str(small_models / "base"))
-            logs.append(worker._process.log)
+            logs.append(worker._line.log)
             if lost:
                 os.kill(worker.pid, signal.SIGKILL)
                 with pytest.raises(WorkerLost):

@@ -141,7 +141,7 @@ def test_equal_plans_are_one():
     first = unified(plan(0.5), distinct)
     assert unified(plan(0.5), distinct) is first
     assert unified(plan(0.25), distinct) is not first
-    assert tensor_plan_of(first.to_json()) == first
+    assert tensor_plan_of(first.to_json(), {}) == first
 
 
 def test_answers_are_not_computed_again(judge):

@@ -31,7 +31,7 @@ PROGRAMS = sorted(FOLDER.glob("*.py"))
 GOOD = [p for p in PROGRAMS if not p.stem.startswith("reject_")]
 BAD = [p for p in PROGRAMS if p.stem.startswith("reject_")]
 NAMES, SHAPE = ("x", "y", "z"), (24, 40)
-HYBRID = {"svd_rank_one", "matmul_gram", "empty_part", "bits_of_counts"}
+HYBRID = {"svd_rank_one", "matmul_gram", "empty_part"}
 
 
 @pytest.fixture(scope="module")
