@@ -17,6 +17,7 @@ from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace import allowed
 from selfdev_engine.engine.trace.conversation import TraceRequest
 from selfdev_engine.engine.trace.ops import ASKED
+from selfdev_engine.engine.trace.program_clock import ProgramClock
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
 
@@ -207,7 +208,7 @@ def measured(tracer: Tracer, texts: list[str]) -> list[tuple[str, str]]:
         ]
         for job, result in tracer.trace_many(jobs):
             try:
-                meaning = interpret(result, job.program, 0)
+                meaning = interpret(result, job.program, 0, ProgramClock())
                 found[job.tag] = meaning.tier, meaning.reason or ""
             except Rejected as error:
                 found[job.tag] = "rejected", str(error)
