@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cachetools import LRUCache
 from torch import Tensor
 
 from .ops import meta_run
@@ -17,7 +18,7 @@ MAX_TENSORS = 16  # A call with a longer list is worked out each time.
 # Base names of ops that accept every float, and whose result has the same layout for each.
 ANY_FLOAT = frozenset("add sub rsub mul div eq ne lt le gt ge clamp clamp_min clamp_max".split())
 
-_known: dict[Any, Any] = {}
+_known: LRUCache[Any, Any] = LRUCache(MAX_ENTRIES)
 
 
 def meta_of(overload: Any, args: Any, kwargs: Any) -> Any:
@@ -30,8 +31,6 @@ def meta_of(overload: Any, args: Any, kwargs: Any) -> Any:
         return meta_run(overload, args, kwargs)
     if found is None:
         found = meta_run(overload, args, kwargs)
-        if len(_known) >= MAX_ENTRIES:
-            del _known[next(iter(_known))]
         _known[key] = found
     return found
 

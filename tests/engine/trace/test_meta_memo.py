@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cachetools import LRUCache
 from selfdev_engine.engine.trace import meta_memo
 from selfdev_engine.engine.trace.meta_memo import MAX_ENTRIES, meta_of
 
@@ -12,7 +13,7 @@ aten = torch.ops.aten
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
-    monkeypatch.setattr(meta_memo, "_known", {})
+    monkeypatch.setattr(meta_memo, "_known", LRUCache(MAX_ENTRIES))
 
 
 def meta(*shape, dtype=torch.float32):
