@@ -15,23 +15,34 @@ def nothing_more(reply: Json) -> Job | None:
     return None
 
 
+def nothing() -> None:
+    """The default of `forget`: the job's owner keeps nothing of what a child said."""
+
+
 @dataclass(eq=False)
 class Job:
     """One request to a child and, once it has ended, its result: the child's reply or a Rejection.
 
     `answer` answers the child's value questions. It may raise Rejected, which ends the child.
-    `follow` is given the reply and returns the next job for the same child, or None.
+    `follow` is given the reply and returns the next job for the same child, or None. `forget` is
+    called before the job is tried once more: what the first child said no longer counts.
     """
 
     request: Json
     answer: Callable[[Json], Json]
     tag: Any = None  # for the caller's own use
     follow: Callable[[Json], Job | None] = nothing_more
+    forget: Callable[[], None] = nothing
     result: Json | Rejection | None = None
     seconds: float = 0.0
     cpu_s: float = 0.0  # used by the child, for all of its jobs
     num_asks: int = 0
     answers_s: float = 0.0  # the driver's time for the answers
+
+    def begin_again(self) -> None:
+        """Make the job as if no child had begun it."""
+        self.num_asks = 0
+        self.forget()
 
 
 class Backlog:
@@ -50,7 +61,10 @@ class Backlog:
         failed = [job for job in jobs if id(job) in self._retried]
         for job in failed:
             job.result = Rejection("runtime", "the sandbox died twice under this program")
-        self._again += [job for job in jobs if id(job) not in self._retried]
+        again = [job for job in jobs if id(job) not in self._retried]
+        for job in again:
+            job.begin_again()
+        self._again += again
         self._retried |= {id(job) for job in jobs}
         return failed
 

@@ -72,6 +72,10 @@ class Conversation:
         self.reader: GraphReader | None = None
         job.clock.begin_tensor(4 * math.prod(job.shape) * len(job.names))
 
+    def forget(self) -> None:
+        """Forget what the child said: another one begins the same trace."""
+        self.reader = None
+
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one value question. Raises Rejected, which ends the child.
 
@@ -181,7 +185,7 @@ def closed() -> Iterator[None]:
     """Turn whatever a child's words make the verifier raise into a rejection of them."""
     try:
         yield
-    except Rejected:
+    except (Rejected, OutOfTime):
         raise
     except Exception as error:
         raise malformed(f"{type(error).__name__}: {first_line(error)}") from None

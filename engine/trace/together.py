@@ -68,7 +68,8 @@ class Chain(Generic[T]):
             return self._job(number + 1) if has_more and not reply_rejection(reply) else None
 
         request = request_of(wanted[number]) | {"more": has_more}
-        return Job(request, conversation.answer, tag=(self, wanted, conversation), follow=follow)
+        tag = (self, wanted, conversation)
+        return Job(request, conversation.answer, tag, follow, conversation.forget)
 
     def take(self, wanted: Sequence[TraceRequest], result: Trace | Rejection) -> None:
         """Take the result of a job; of one that was begun for an earlier wish there is no use."""

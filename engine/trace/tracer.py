@@ -89,7 +89,8 @@ class Tracer:
 
     def _job(self, job: TraceRequest) -> Job:
         conversation = Conversation(job)
-        return Job(request_of(job), conversation.answer, tag=(job, conversation))
+        tag, forget = (job, conversation), conversation.forget
+        return Job(request_of(job), conversation.answer, tag, forget=forget)
 
     def close(self) -> None:
         if self._owns:

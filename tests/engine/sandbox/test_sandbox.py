@@ -478,6 +478,25 @@ def test_a_dead_zygote_is_replaced_and_its_programs_tried_again():
         assert tracer.sandbox._zygote.process.pid != before.pid
 
 
+def test_what_a_child_said_is_forgotten_when_its_zygote_dies():
+    asking = HEAD + "    return x * y.sum().item() + y * x.amax().item()\n"
+    killed = []
+    with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:
+
+        def answer(graph):
+            if not killed:
+                killed.append(tracer.sandbox._zygote.process)
+                killed[0].kill()
+                killed[0].wait()
+            return [torch.ones(())]
+
+        jobs = [TraceRequest(extract(asking), NAMES, SHAPE, 0, "t", answer)]
+        results = [tracer.trace_in_turn(jobs)[0], *(found for _, found in tracer.trace_many(jobs))]
+    assert killed
+    assert not any(isinstance(result, Rejection) for result in results), results
+    assert results[0].graph == results[1].graph and results[0].num_asks == 2
+
+
 def test_a_result_is_kept_if_the_zygote_dies_under_the_next_job():
     shapes = ((4, 6), (6, 4), (5, 5))
     with Tracer(TraceSettings(timeout_s=5.0, memory_bytes=64 << 20)) as tracer:

@@ -10,7 +10,7 @@ from selfdev_engine.engine.errors import Rejected, Rejection
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox.job import Job
 from selfdev_engine.engine.trace import program_clock
-from selfdev_engine.engine.trace.conversation import Conversation, TraceRequest
+from selfdev_engine.engine.trace.conversation import Conversation, TraceRequest, closed
 from selfdev_engine.engine.trace.program_clock import TENSOR_S, ProgramClock
 from selfdev_engine.kernels.compiler.clock import OutOfTime, check, limited
 
@@ -85,6 +85,14 @@ def test_answers_of_all_tensors_share_the_clock(short):
     assert caught.value.rejection.kind == "timeout"
     assert "verifying, answering and planning" in caught.value.rejection.detail
     assert len(spent) < 10
+
+
+def test_a_clock_that_runs_out_is_no_fault_of_the_words():
+    with pytest.raises(OutOfTime), limited("over", wall_s=0.01), closed():
+        time.sleep(0.02)
+        check()
+    with pytest.raises(Rejected, match="malformed"), closed():
+        raise KeyError("in this test")
 
 
 def test_what_a_result_costs_to_verify_is_counted(short):
