@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..errors import Rejection
+from ..errors import Rejection, UsageError
 
 # The id of the base, which is scored first.
 BASE = "base"
 # This name stands for the best candidate, where no candidate has it as its id.
 BEST = "best"
+
+
+def stored(text: str) -> Any:
+    """Return the value of a JSON text of run.db. UsageError where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"run.db is damaged: a value in it is not JSON ({error}); "
+            "restore the folder from a copy, or start the run again"
+        ) from None
 
 
 class Status(StrEnum):
@@ -89,8 +100,8 @@ class Candidate:
 def candidate_of(row: sqlite3.Row) -> Candidate:
     """Make a Candidate of a row of run.db."""
     values = dict(zip(row.keys(), row, strict=True))
-    values["params"] = json.loads(values["params"])
-    values["linear"] = json.loads(values["linear"]) if values["linear"] else None
+    values["params"] = stored(values["params"])
+    values["linear"] = stored(values["linear"]) if values["linear"] else None
     values["status"] = Status(values["status"]) if values["status"] else None
     return Candidate(**values)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..weights.contents import FileFacts
 from ..weights.fingerprint import is_comparable
-from .candidate import clean
+from .candidate import clean, stored
 
 WEIGHTS = "weights"  # the part that is all tensors of a model; absent until they were read
 
@@ -38,5 +38,5 @@ class Input:
 
 
 def input_of(row: sqlite3.Row) -> Input:
-    files = tuple(FileFacts(**facts) for facts in json.loads(row["files"]))
-    return Input(row["role"], row["place"], files, json.loads(row["parts"]))
+    files = tuple(FileFacts(**facts) for facts in stored(row["files"]))
+    return Input(row["role"], row["place"], files, stored(row["parts"]))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .candidate import BEST, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of
+from .candidate import BEST, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of, stored
 from .database import check_version, connect, connect_to_read, naming
 from .inputs import Input, input_of
 from .schema import VERSION, create, migrate, version_of
@@ -98,7 +98,7 @@ class Store:
     def setting(self, key: str) -> Any:
         """Return a stored setting, or None where it was not set."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-        return json.loads(row["value"]) if row else None
+        return stored(row["value"]) if row else None
 
     def set_setting(self, key: str, value: object) -> None:
         """Store a setting, as JSON, in place of an earlier value."""
@@ -113,7 +113,7 @@ class Store:
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (kind, detail) of all events, in the order in which they happened."""
         rows = self._db.execute("SELECT kind, detail FROM events ORDER BY rowid").fetchall()
-        return [(row["kind"], json.loads(row["detail"])) for row in rows]
+        return [(row["kind"], stored(row["detail"])) for row in rows]
 
     # ---- what the run belongs to
 
@@ -227,7 +227,7 @@ class Store:
         """
         query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY c.ordinal"
         rows = self._db.execute(query, (low, high)).fetchall()
-        return [(row["id"], json.loads(row["sketch"])) for row in rows]
+        return [(row["id"], stored(row["sketch"])) for row in rows]
 
     def decide(
         self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: object
@@ -314,7 +314,7 @@ class Store:
         """Return engine, task version and grader of a candidate's own score, or None."""
         query = "SELECT made_with FROM scores WHERE split = ? AND candidate = ?"
         row = self._db.execute(query, (split, name)).fetchone()
-        return json.loads(row["made_with"]) if row else None
+        return stored(row["made_with"]) if row else None
 
     def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
         """Return right or wrong by question; a duplicate has those of the one it points to."""
@@ -354,7 +354,7 @@ class Store:
     def iterations(self) -> dict[int, dict[str, Any]]:
         """Return the records of a loop's iterations, by number."""
         rows = self._db.execute("SELECT * FROM iterations ORDER BY iteration").fetchall()
-        return {row["iteration"]: json.loads(row["data"]) for row in rows}
+        return {row["iteration"]: stored(row["data"]) for row in rows}
 
     def set_preferences(self, iteration: int, pairs: Iterable[tuple[str, str, bool]]) -> None:
         """Store the preferences of an iteration, in place of earlier ones.

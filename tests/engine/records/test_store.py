@@ -216,6 +216,19 @@ def test_a_full_disk_is_said_also_at_the_commit(path):
         assert [c.id for c in store.candidates()] == ["kept", "later"]
 
 
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
+def test_a_value_that_is_no_json_is_said(path, text):
+    with Store.open(path) as store:
+        store.set_setting("seed", 1)
+        store.add_candidates([{"id": "a", "source": "x"}])
+        store._db.execute("UPDATE settings SET value = ?", (text,))
+        store._db.execute("UPDATE candidates SET params = ?", (text,))
+    with Store.read(path) as store:
+        for read in (lambda: store.setting("seed"), store.candidates):
+            with pytest.raises(UsageError, match=r"run\.db is damaged"):
+                read()
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
