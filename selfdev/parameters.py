@@ -53,7 +53,7 @@ class Parameter:
     def wanted(self) -> str:
         """Say in words what a value must be."""
         if self.is_list:
-            return "numbers, with commas, such as 0.5,0.3"
+            return f"numbers {self.range}".strip() + ", with commas, such as 0.5,0.3"
         return f"a number {self.range}".strip() if self.kind == "number" else self.kind
 
     def to_json(self) -> dict[str, Any]:
@@ -206,7 +206,8 @@ def fit(program: str, parameter: Parameter, value: Value, num_experts: int | Non
 def fit_list(program: str, parameter: Parameter, value: Value, num_experts: int | None) -> str:
     """Return the numbers as text: one for each expert, or none."""
     words = str(value).split(",") if value != "" else []
-    if isinstance(value, bool) or not all(is_finite(word) for word in words):
+    are_finite = not isinstance(value, bool) and all(is_finite(word) for word in words)
+    if not are_finite or not all(within(parameter.bounds, float(word)) for word in words):
         raise unfit(program, parameter, value)
     if words and num_experts and len(words) != num_experts:
         raise UsageError(

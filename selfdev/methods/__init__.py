@@ -61,9 +61,17 @@ def read_program(
     path = Path(place).expanduser()
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
-    is_ours = not os.path.lexists(path)
-    program = extract(load_method(place) if is_ours else read_text(path, most_bytes=MAX_BYTES))
-    return replace(program, params=fitted(path.name, program.code, params, num_experts, is_ours))
+    if not os.path.lexists(path):
+        return built_in(place, params, num_experts)
+    program = extract(read_text(path, most_bytes=MAX_BYTES))
+    return replace(program, params=fitted(path.name, program.code, params, num_experts))
+
+
+def built_in(name: str, params: Mapping[str, Value], num_experts: int | None = None) -> Program:
+    """A built-in method; its parameters are known and fit. Raises UsageError."""
+    program = extract(load_method(name))
+    params = fitted(Path(name).name, program.code, params, num_experts, is_ours=True)
+    return replace(program, params=params)
 
 
 def describe_methods() -> list[dict[str, Any]]:
