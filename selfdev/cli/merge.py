@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from ...engine.errors import UsageError
 from ..sizes import parse_bytes
 from .command import Result, command, counted, importing
-from .options import PLACE, environment_options, model_options, parse_experts, parse_params
+from .options import PLACE, environment_options, merge_options, parse_experts, parse_params
 from .progress import Bar
 
 if TYPE_CHECKING:
+    from ...engine.program import Program
     from ...engine.weights.selection import Selection
+    from ..mergekit_yaml import Recipe
 
 
 def render(result: Result) -> str:
@@ -39,9 +44,21 @@ def load_torch() -> None:
         leave_compiler_out()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What to merge: a program and its models; `recipe` is the mergekit configuration that said it."""
+
+    program: Program
+    base: str
+    experts: dict[str, str]
+    include: str
+    also_read: dict[str, Path]
+    recipe: Recipe | None = None
+
+
 @command("merge", render)
 @click.argument("program", metavar="PROGRAM")
-@model_options
+@merge_options
 @click.option(
     "--out",
     required=True,
@@ -60,7 +77,7 @@ def load_torch() -> None:
 @environment_options
 def merge_command(
     program: str,
-    base: str,
+    base: str | None,
     experts: tuple[str, ...],
     include: str,
     backend: str,
@@ -76,29 +93,27 @@ def merge_command(
 ) -> Result:
     """Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.
 
-    PROGRAM is a .py file, a text file with a fenced code block, or the name of a built-in method
-    (for example `merge ties --param density=0.3 ...`).
+    PROGRAM is a .py file, a text file with a fenced code block, the name of a built-in method
+    (for example `merge ties --param density=0.3 ...`), or a mergekit configuration (config.yml),
+    which names its models itself.
     """
     from ...engine.trace.settings import TraceSettings, open_sandbox
-    from ..methods import read_program
 
-    models = parse_experts(experts)
-    source = read_program(program, parse_params(params), len(models))
+    wanted = wanted_of(program, base, experts, params, include)
     memory_bytes = parse_bytes(memory)
-    also_read = program_file(program)
-    selection = selected(base, models, include, backend, check)
-    check_destination(selection, out, overwrite, also_read, trust_remote_code)
+    selection = selected(wanted, backend, check)
+    check_destination(selection, out, overwrite, wanted.also_read, trust_remote_code)
     selection.check_slot(selection.names, memory_bytes)
     with open_sandbox(TraceSettings(unsafe=unsafe_sandbox)) as sandbox, Bar() as bar:
         bar.stage("merge")
         load_torch()  # while the sandbox loads its own
         from ...engine.merge import merge_to_folder
 
-        return merge_to_folder(
-            source,
-            base=base,
-            experts=models,
-            include=include,
+        report: Result = merge_to_folder(
+            wanted.program,
+            base=wanted.base,
+            experts=wanted.experts,
+            include=wanted.include,
             backend=backend,
             out=out,
             overwrite=overwrite,
@@ -107,10 +122,40 @@ def merge_command(
             memory_bytes=memory_bytes,
             progress=bar.update,
             sandbox=sandbox,
-            also_read=also_read,
+            also_read=wanted.also_read,
             check=check,
             trust_remote_code=trust_remote_code,
         ).to_json()
+    notes = wanted.recipe.notes if wanted.recipe else ()
+    return {**report, "notes": [*notes, *report["notes"]]}
+
+
+def wanted_of(
+    program: str, base: str | None, experts: tuple[str, ...], params: tuple[str, ...], include: str
+) -> Wanted:
+    """Read the program, or the mergekit configuration. Raises UsageError or Rejected."""
+    from ..mergekit_yaml import is_configuration, read_configuration
+    from ..methods import built_in, read_program
+
+    if not is_configuration(program):
+        if base is None:
+            raise UsageError(
+                "--base is missing: add --base DIR, the model that the experts come from"
+            )
+        models = parse_experts(experts)
+        source = read_program(program, parse_params(params), len(models))
+        return Wanted(source, base, models, include, program_file(program))
+    beside = {"--base": base, "--expert": experts, "--param": params}
+    for option, given in beside.items():
+        if given:
+            raise UsageError(
+                f"{option}: {program} names models and parameters itself; leave it out"
+            )
+    recipe = read_configuration(Path(program).expanduser())
+    source = built_in(recipe.method, recipe.params, len(recipe.experts))
+    chosen = click.get_current_context().get_parameter_source("include")
+    include = "all" if chosen is ParameterSource.DEFAULT else include
+    return Wanted(source, recipe.base, recipe.experts, include, program_file(program), recipe)
 
 
 def program_file(program: str) -> dict[str, Path]:
@@ -119,16 +164,16 @@ def program_file(program: str) -> dict[str, Path]:
     return {"the program": file} if file.exists() else {}
 
 
-def selected(
-    base: str, experts: dict[str, str], include: str, backend: str, check: bool
-) -> Selection:
+def selected(wanted: Wanted, backend: str, check: bool) -> Selection:
     """Read the headers of base and experts. UsageError says what is wrong with them; no torch is loaded."""
     from ...engine.resident.check import check_askable
     from ...engine.screening.inputs import check_backend
     from ...engine.weights.selection import Selection
 
     check_backend(backend)
-    selection = Selection.open(base, experts, include)
+    selection = Selection.open(wanted.base, wanted.experts, wanted.include)
+    if wanted.recipe:
+        wanted.recipe.check(selection)
     if check:
         check_askable(selection.base)
     return selection

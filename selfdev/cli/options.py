@@ -142,10 +142,8 @@ address_option = click.option(
 )
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
-model_options = stack(
-    click.option(
-        "--base", required=True, metavar="DIR", help="The base model: a folder or hub id."
-    ),
+BASE_HELP = "The base model: a folder or hub id."
+selection_options = stack(
     experts_option,
     click.option(
         *("--include", "include"),
@@ -163,6 +161,11 @@ model_options = stack(
     ),
     params_option,
 )
+model_options = stack(
+    click.option("--base", required=True, metavar="DIR", help=BASE_HELP), selection_options
+)
+# A configuration of mergekit names its base itself.
+merge_options = stack(click.option("--base", metavar="DIR", help=BASE_HELP), selection_options)
 
 
 def check_gpus(gpus: str | None, plan: bool) -> None:
