@@ -26,7 +26,8 @@ from selfdev_engine.engine.merge import merge_to_folder
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox.box import Sandbox
 from selfdev_engine.engine.trace.settings import TraceSettings, open_sandbox
-from selfdev_engine.selfdev.methods import load_method, method_names
+from selfdev_engine.selfdev.mergekit_yaml import read_configuration
+from selfdev_engine.selfdev.methods import built_in, load_method, method_names
 from torch import Tensor
 
 pytestmark = pytest.mark.skipif(not mergekit.installed(), reason=mergekit.MISSING)
@@ -108,6 +109,10 @@ CASES = {
     "ties, all equal weights": Case(
         "ties", {"density": 0.2}, {"density": 0.2}, weights=(1.0, 1.0, 1.0)
     ),
+    "ties, a density for each and no division": Case(
+        "ties", {"weights": WORDS, "densities": "0.3,0.3,0.3", "normalize": False},
+        {"density": 0.3}, {"normalize": False, "int8_mask": True},
+    ),
     "breadcrumbs": Case(
         "breadcrumbs", {"weights": WORDS, "density": 0.8, "gamma": 0.02}, {"density": 0.8, "gamma": 0.02}
     ),
@@ -157,6 +162,18 @@ class Bench:
         )  # fmt: skip
         return updates(out, models)
 
+    def configured(self, case: Case) -> Updates:
+        """Our merge of the configuration that mergekit is given."""
+        models, file, out = self.models[case.spread], self.folder / "case.yml", self.folder / "ours"
+        file.write_text(json.dumps(case.recipe(models)))
+        recipe = read_configuration(file)
+        merge_to_folder(
+            built_in(recipe.method, recipe.params, len(recipe.experts)),
+            base=recipe.base, experts=recipe.experts,
+            include="all", out=out, overwrite=True, sandbox=self.sandbox,
+        )  # fmt: skip
+        return updates(out, models)
+
 
 def updates(folder: Path, models: Models) -> Updates:
     """Merged minus base for each tensor, in float64."""
@@ -192,6 +209,12 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
 def error(found: Updates, wanted: Updates) -> float:
     """The largest distance of a tensor, relative to the norm of its wanted update."""
     return max(float((found[n] - wanted[n]).norm() / wanted[n].norm()) for n in wanted)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_configuration_gives_mergekits_update(bench, name):
+    wanted = bench.theirs(folder_of(name))
+    assert error(bench.configured(CASES[name]), wanted) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", CASES)
