@@ -1,6 +1,6 @@
 """The command line: `selfdev-engine COMMAND`.
 
-Exit codes: 0 done, 1 our bug, 2 usage, 3 rejected, 130 interrupted. A command is a function that
+Exit codes: 0 done, 1 our bug, 2 usage, 3 rejected, 130 interrupted, 143 ended by SIGTERM. A command is a function that
 returns its JSON object; `command.py` adds --json, error messages and exit codes. The module of a
 command is imported only when the command is called, so that --help is quick.
 """

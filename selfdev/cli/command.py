@@ -8,6 +8,7 @@ import functools
 import gc
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,11 +19,31 @@ import click
 from ...engine.errors import PartlyDone, Rejected, UsageError, in_one_line, visible
 
 Result = dict[str, Any]
-DONE, BUG, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, BUG, USAGE, REJECTED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 # Errors of the operating system that the user can mend; they are not bugs.
 ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 ENVIRONMENT |= {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+
+
+class Terminated(KeyboardInterrupt):
+    """A scheduler, or `kill`, asks this process to end. It ends as Ctrl-C ends it."""
+
+
+def terminate(number: int, frame: object) -> NoReturn:
+    """End the command in order. The second SIGTERM ends it at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+
+@contextlib.contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Let a command that is interrupted inside say how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(how)
+        raise
 
 
 class Output:
@@ -93,8 +114,8 @@ def report_error(error: BaseException, output: Output | None) -> int:
     if isinstance(error, SystemExit):
         return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("interrupted")
-        return INTERRUPTED
+        say(": ".join(["interrupted", *getattr(error, "__notes__", [])]))
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     if isinstance(error, Rejected):
         return say_rejected(error, output)
     if line := usage_line(error):
@@ -152,6 +173,7 @@ def say(line: str) -> None:
 
 def run_cli(cli: click.Group) -> NoReturn:
     """Run the command line. Usage errors that click finds end like ours, with exit code 2."""
+    signal.signal(signal.SIGTERM, terminate)
     try:
         cli.main(standalone_mode=False)
     except (click.ClickException, click.Abort, KeyboardInterrupt) as error:

@@ -15,7 +15,7 @@ from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text
 from ..sizes import parse_bytes
-from .command import Result, command, counted
+from .command import Result, command, counted, resumable
 from .options import (
     PLACE,
     accept_engine_option,
@@ -187,7 +187,7 @@ def run_command(
         return {"plan": {**plan_run(settings, data), **plan_of(asked)}}
     from ..loop import run_loop  # torch: only once the input is known to be good
 
-    with Bar() as bar:
+    with resumable("what was done is kept; the same command with --resume goes on"), Bar() as bar:
         return run_loop(request, bar)
 
 

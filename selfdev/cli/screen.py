@@ -12,7 +12,7 @@ from ...engine.errors import UsageError, in_one_line
 from ...engine.screening.settings import ScreenSettings
 from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
-from .command import Result, command, counted
+from .command import Result, command, counted, resumable
 from .options import (
     PLACE,
     accept_engine_option,
@@ -259,5 +259,5 @@ def screened(places: tuple[str, ...], settings: ScreenSettings, folder: Path) ->
     texts = read_checked(places, settings, folder, also_read)
     from ...engine.screen import screen_programs
 
-    with Bar() as bar:
+    with resumable("what was scored is kept; the same command goes on"), Bar() as bar:
         return screen_programs(texts, settings, folder, bar, also_read)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
+import subprocess
 import sys
 
 import click
@@ -107,3 +109,34 @@ def test_a_number_agrees_with_its_noun(number, word, text):
 
 def test_a_candidate_may_be_undecided():
     assert line(row(status=None)).split() == ["p", "not", "decided"]
+
+
+WAITING = """
+import sys, time
+import click
+from selfdev_engine.selfdev.cli.command import command, resumable, run_cli
+@command("wait", str)
+def wait():
+    with resumable("the same command goes on"):
+        try:
+            print("begun", file=sys.stderr, flush=True)
+            time.sleep(60)
+        finally:
+            print("cleaned", file=sys.stderr)
+cli = click.Group("cli", {"wait": wait})
+sys.argv[1:] = ["wait"]
+run_cli(cli)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_ended_cleans_up_and_says_how_to_go_on(number, code):
+    # A test that runs in the background of a shell inherits that SIGINT is ignored.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    words = [sys.executable, "-c", listen + WAITING]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr and child.stderr.readline() == "begun\n"
+        child.send_signal(number)
+        said = child.stderr.read()
+    assert child.returncode == code
+    assert said == "cleaned\ninterrupted: the same command goes on\n"
