@@ -52,7 +52,8 @@ class Seat(Generic[W]):
 
     def _failed(self) -> None:
         self._num_failed += 1
-        self.is_given_up = self._num_failed >= MAX_TRIES
+        # A seat that was killed stays given up: its other lane must not open another worker.
+        self.is_given_up = self.is_given_up or self._num_failed >= MAX_TRIES
         self._end()
         if not self.is_given_up:
             self._starting = self._starter.submit(self._start, self.number)

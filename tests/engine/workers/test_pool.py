@@ -280,6 +280,22 @@ def test_a_seat_where_workers_die_at_once_is_given_up_and_the_last_one_ends_all(
     assert [one.job for one in pool.incidents] == [""] * 2 * num_bad
 
 
+def test_closing_while_a_worker_opens_starts_no_other_one(pools):
+    begun = Event()
+
+    def opens(worker):
+        begun.set()
+        until = time.monotonic() + LIMIT_S
+        while worker.is_alive and time.monotonic() < until:
+            time.sleep(0.01)
+        raise WorkerLost("it was killed")
+
+    pool, factory = pools(1, 2, opens)
+    assert begun.wait(LIMIT_S)
+    pool.close()
+    assert len(factory.made) == 1
+
+
 def test_closing_cancels_what_waits_and_ends_what_runs(pools):
     pool, factory = pools(1)
     begun = Event()
