@@ -102,20 +102,12 @@ def keep_samples(
     store: Store, iteration: int, numbers: Sequence[int], drawn: Sequence[Drawn], fingerprint: str
 ) -> None:
     """Store these samples in one transaction. `fingerprint` is that of the generator's weights."""
-    names = [f"i{iteration}-{number}" for number in numbers]
-    reasons = stop_reasons(store, iteration)
+    same = {"iteration": iteration, "generator": fingerprint}
     with store.transaction():
         store.add_candidates(
-            {"id": name, "source": text, "iteration": iteration, "generator": fingerprint}
-            for name, (text, _) in zip(names, drawn, strict=True)
+            {"id": f"i{iteration}-{number}", "source": text, "stop_reason": reason, **same}
+            for number, (text, reason) in zip(numbers, drawn, strict=True)
         )
-        reasons |= {name: reason for name, (_, reason) in zip(names, drawn, strict=True)}
-        store.set_setting(f"stop reasons {iteration}", reasons)
-
-
-def stop_reasons(store: Store, iteration: int) -> dict[str, str]:
-    """How each sample of an iteration ended, by id; empty for a run of an older version."""
-    return store.setting(f"stop reasons {iteration}") or {}
 
 
 def seed_of(run_seed: int, iteration: int, number: int) -> int:

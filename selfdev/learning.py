@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..engine.records.candidate import Status
+from ..engine.records.candidate import Candidate, Status
 from ..engine.records.store import Store
 from .config import RunConfig
-from .generate import stop_reasons
 from .preferences import (
     Pair,
     Scored,
@@ -28,11 +27,13 @@ from .train import TrainSettings
 
 def scored_programs(store: Store, iteration: int) -> list[Scored]:
     """The distinct programs of an iteration that ran, with their dev scores."""
-    found = []
-    for c in store.candidates(iteration):
-        if c.is_valid and (score := store.score(c.id)):
-            found.append(Scored(c.id, c.source or "", score.score))
-    return found
+    return [one for c in store.candidates(iteration) if (one := scored(store, c))]
+
+
+def scored(store: Store, candidate: Candidate) -> Scored | None:
+    """A candidate with its dev score; None where it did not run."""
+    score = store.score(candidate.id) if candidate.is_valid else None
+    return Scored(candidate.id, candidate.source or "", score.score) if score else None
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,18 @@ class Lesson:
 
     def whole(self, iteration: int) -> list[Scored]:
         """The programs of an iteration that ran and were not cut."""
-        reasons = stop_reasons(self.store, iteration)
-        found = scored_programs(self.store, iteration)
-        return [s for s in found if reasons.get(s.id) != "length"]
+        found = [c for c in self.store.candidates(iteration) if c.stop_reason != "length"]
+        return [one for c in found if (one := scored(self.store, c))]
 
     @cached_property
     def seen(self) -> Seen:
         """What earlier iterations trained on, and what they held out."""
         earlier = range(1, self.iteration)
-        texts = {c.id: c.source or "" for i in earlier for c in self.store.candidates(i)}
+        found = [c for i in earlier for c in self.store.candidates(i)]
+        texts = {c.id: c.source or "" for c in found}
         pairs = (pair for i in earlier for pair in self.store.preferences(i))
         trained = {texts[name] for *names, held in pairs if not held for name in names}
-        held_out = {texts[name] for i in earlier for name in held_at(self.store, i)}
-        return Seen(trained, held_out)
+        return Seen(trained, {texts[c.id] for c in found if c.held_out})
 
     @cached_property
     def held_out(self) -> list[Scored]:
@@ -75,32 +75,26 @@ class Lesson:
     def sets(self) -> Sets:
         """What is chosen and what is rejected, without the holdouts."""
         kept = self.seen.held_out | {s.text for s in self.held_out}
-        *earlier, scored = (
+        *earlier, latest = (
             [s for s in self.whole(i) if s.text not in kept] for i in range(1, self.iteration + 1)
         )
         settings = self.config.preferences
-        return sets_of(scored, elites_of(earlier, settings), settings)
+        return sets_of(latest, elites_of(earlier, settings), settings)
 
     def pairs(self) -> list[Pair]:
-        reasons = stop_reasons(self.store, self.iteration)
         invalid = [
             c.id
             for c in self.store.candidates(self.iteration)
-            if c.status is Status.REJECTED and reasons.get(c.id) != "length"
+            if c.status is Status.REJECTED and c.stop_reason != "length"
         ]
         return make_pairs(self.sets, invalid, self.config.preferences, self.seed)
-
-
-def held_at(store: Store, iteration: int) -> list[str]:
-    """Ids of the holdout of an iteration, once it has made its pairs."""
-    return store.setting(f"holdout {iteration}") or []
 
 
 def prefer(lesson: Lesson) -> list[Pair]:
     """Make the preference pairs of an iteration, and write them and its holdout to the store."""
     store, iteration, pairs = lesson.store, lesson.iteration, lesson.pairs()
     with store.transaction():
-        store.set_setting(f"holdout {iteration}", [s.id for s in lesson.held_out])
+        store.hold_out(iteration, [s.id for s in lesson.held_out])
         store.set_preferences(iteration, ((*pair, False) for pair in pairs))
     return pairs
 
@@ -163,7 +157,6 @@ class Ends:
     def completion(self, name: str) -> str:
         """What the model wrote. Of several texts that may have stopped it, the first is taken."""
         found = self.store.candidate(name)
-        assert found is not None and found.iteration is not None, name
+        assert found is not None, name
         text = completion_of(self.prompt, found.source or "")
-        stopped = stop_reasons(self.store, found.iteration).get(name) == "stop"
-        return text + "".join(stops(self.prompt)[:1]) if stopped else text
+        return text + "".join(stops(self.prompt)[:1]) if found.stop_reason == "stop" else text

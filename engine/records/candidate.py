@@ -16,6 +16,8 @@ from ..errors import Rejection, UsageError
 BASE = "base"
 # This name stands for the best candidate, where no candidate has it as its id.
 BEST = "best"
+# The arm of a run that its own settings describe; known models count to it, too.
+MAIN = "main"
 
 
 def stored(text: str) -> Any:
@@ -67,6 +69,9 @@ class Candidate:
     weights_fingerprint: str | None
     seconds: float | None
     failed_by: str | None  # the version of this product under which it failed
+    arm: str
+    stop_reason: str | None  # how the sampling of its text ended (`Completion.finish_reason`)
+    held_out: bool  # whether training never sees it
     tier: str | None
     fingerprint: str | None
 
@@ -102,6 +107,7 @@ def candidate_of(row: sqlite3.Row) -> Candidate:
     values = dict(zip(row.keys(), row, strict=True))
     values["params"] = stored(values["params"])
     values["linear"] = stored(values["linear"]) if values["linear"] else None
+    values["held_out"] = bool(values["held_out"])
     values["status"] = Status(values["status"]) if values["status"] else None
     return Candidate(**values)
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import sqlite3
 
 # The format that is written, and the oldest one that can be read.
-VERSION = 5
+VERSION = 6
 FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE candidates (
   id TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, source TEXT, params TEXT NOT NULL,
   text TEXT NOT NULL, iteration INTEGER, generator TEXT, status TEXT, kind TEXT, detail TEXT, line INTEGER,
-  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL, failed_by TEXT);
+  duplicate_of TEXT, linear TEXT, weights_fingerprint TEXT, seconds REAL, failed_by TEXT,
+  arm TEXT NOT NULL DEFAULT 'main', stop_reason TEXT, held_out INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX by_text ON candidates (text, ordinal);
-CREATE INDEX by_iteration ON candidates (iteration, ordinal);
+CREATE INDEX by_iteration ON candidates (arm, iteration, ordinal);
 CREATE TABLE traces (
   candidate TEXT PRIMARY KEY REFERENCES candidates, tier TEXT NOT NULL, reason TEXT,
   fingerprint TEXT NOT NULL, asks INTEGER NOT NULL, norm REAL NOT NULL, sketch TEXT NOT NULL,
@@ -37,25 +38,50 @@ CREATE TABLE answers (
   flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
 CREATE TABLE statistics (
   tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
-CREATE TABLE iterations (iteration INTEGER PRIMARY KEY, data TEXT NOT NULL);
 CREATE TABLE preferences (
-  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL);
+  iteration INTEGER NOT NULL, chosen TEXT NOT NULL, rejected TEXT NOT NULL, held_out INTEGER NOT NULL,
+  arm TEXT NOT NULL DEFAULT 'main');
 CREATE TABLE events (at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
 """
 INPUTS = (
     "CREATE TABLE inputs (role TEXT PRIMARY KEY, place TEXT NOT NULL, files TEXT NOT NULL, "
     "parts TEXT NOT NULL)"
 )
+ITERATIONS = (
+    "CREATE TABLE iterations (arm TEXT NOT NULL, iteration INTEGER NOT NULL, data TEXT NOT NULL, "
+    "PRIMARY KEY (arm, iteration))"
+)
+# How samples ended and which were held out were settings of each iteration; there was one arm.
+TO_ARMS = (
+    "ALTER TABLE candidates ADD COLUMN arm TEXT NOT NULL DEFAULT 'main'",
+    "ALTER TABLE candidates ADD COLUMN stop_reason TEXT",
+    "ALTER TABLE candidates ADD COLUMN held_out INTEGER NOT NULL DEFAULT 0",
+    "UPDATE candidates SET stop_reason = j.value FROM settings s, json_each(s.value) j "
+    "WHERE s.key LIKE 'stop reasons %' AND j.key = candidates.id",
+    "UPDATE candidates SET held_out = 1 FROM settings s, json_each(s.value) j "
+    "WHERE s.key LIKE 'holdout %' AND j.value = candidates.id",
+    "DELETE FROM settings WHERE key LIKE 'stop reasons %' OR key LIKE 'holdout %'",
+    "DROP INDEX by_iteration",
+    "CREATE INDEX by_iteration ON candidates (arm, iteration, ordinal)",
+    "ALTER TABLE preferences ADD COLUMN arm TEXT NOT NULL DEFAULT 'main'",
+    "ALTER TABLE iterations RENAME TO iterations_5",
+    ITERATIONS,
+    "INSERT INTO iterations SELECT 'main', iteration, data FROM iterations_5",
+    "DROP TABLE iterations_5",
+)
 # By version: the statements that make it the next version.
 MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
     4: (INPUTS,),
+    5: TO_ARMS,
 }
 
 
 def create(db: sqlite3.Connection) -> None:
     """Make all tables in an empty database."""
-    db.executescript(f"BEGIN; {SCHEMA} {INPUTS}; PRAGMA user_version={VERSION}; COMMIT;")
+    db.executescript(
+        f"BEGIN; {SCHEMA} {INPUTS}; {ITERATIONS}; PRAGMA user_version={VERSION}; COMMIT;"
+    )
 
 
 def version_of(db: sqlite3.Connection) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .candidate import BEST, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of, stored
+from .candidate import BEST, MAIN, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of, stored
 from .database import check_version, connect, connect_to_read, naming
 from .inputs import Input, input_of
 from .schema import VERSION, create, migrate, version_of
@@ -31,6 +31,8 @@ CANDIDATE = (
 SCORED = (
     "SELECT c.id, t.sketch FROM traces t JOIN candidates c ON c.id = t.candidate WHERE t.scored = 1"
 )
+# An arm finds its own candidates and the known models before those of other arms, as if it were alone.
+OWN = "(c.arm = ? OR c.iteration IS NULL)"
 # The columns that `decide` may set besides `linear`.
 OUTCOME = (
     *("status", "kind", "detail", "line", "duplicate_of", "weights_fingerprint", "seconds"),
@@ -39,10 +41,9 @@ OUTCOME = (
 
 
 class Store:
-    """One run's database; a context manager.
+    """One run's database; a context manager. A write outside of `transaction` is kept at once.
 
-    Screenings and loops write it, one process at a time; reports and exports read it. A write
-    outside of `transaction` is kept at once.
+    Screenings and loops write it, one process at a time; reports and exports read it.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -151,22 +152,22 @@ class Store:
     def add_candidates(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add new candidates, in the order given.
 
-        A row has id and source, and optionally params, iteration, generator.
+        A row has id and source, and optionally params, arm, iteration, generator, stop_reason.
         """
         (count,) = self._db.execute("SELECT count(*) FROM candidates").fetchone()
-        columns = "id, ordinal, source, params, text, iteration, generator"
+        columns = "id, ordinal, source, params, text, iteration, generator, stop_reason, arm"
         for i, row in enumerate(rows):
             source, params = clean(row["source"]), json.dumps(dict(row.get("params") or {}))
-            values = (row["id"], count + i, source, params, digest_of(source, params))
-            values += (row.get("iteration"), row.get("generator"))
-            self._db.execute(
-                f"INSERT INTO candidates ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
-            )
+            values = [row["id"], count + i, source, params, digest_of(source, params)]
+            values += [row.get(key) for key in ("iteration", "generator", "stop_reason")]
+            marks = ", ".join("?" * (len(values) + 1))
+            insert = f"INSERT INTO candidates ({columns}) VALUES ({marks})"
+            self._db.execute(insert, (*values, row.get("arm", MAIN)))
 
-    def candidates(self, iteration: int | None = None) -> list[Candidate]:
-        """Return the candidates, or those of one iteration, in the order in which they came."""
-        where = "" if iteration is None else "WHERE iteration = ?"
-        values = () if iteration is None else (iteration,)
+    def candidates(self, iteration: int | None = None, arm: str = MAIN) -> list[Candidate]:
+        """Return all candidates, or those of one iteration of an arm, in the order in which they came."""
+        where = "" if iteration is None else "WHERE arm = ? AND iteration = ?"
+        values = () if iteration is None else (arm, iteration)
         rows = self._db.execute(f"{CANDIDATE} {where} ORDER BY ordinal", values).fetchall()
         return [candidate_of(row) for row in rows]
 
@@ -194,14 +195,22 @@ class Store:
         row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
         self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def decided_as(self, name: str) -> Candidate | None:
+    def decided_as(self, candidate: Candidate) -> Candidate | None:
         """Return the first other candidate with this one's text whose outcome can be reused."""
         query = (
-            f"{CANDIDATE} WHERE c.text = (SELECT text FROM candidates WHERE id = ?) AND c.id != ? "
-            f"AND c.status IN ({', '.join('?' * len(OF_THE_TEXT))}) ORDER BY c.ordinal LIMIT 1"
+            f"{CANDIDATE} WHERE c.text = ? AND c.id != ? "
+            f"AND c.status IN ({', '.join('?' * len(OF_THE_TEXT))})"
         )
-        row = self._db.execute(query, (name, name, *OF_THE_TEXT)).fetchone()
+        row = self._first(query, (candidate.text, candidate.id, *OF_THE_TEXT), candidate.arm)
         return candidate_of(row) if row else None
+
+    def _first(self, query: str, values: Sequence[object], arm: str) -> sqlite3.Row | None:
+        """Return the first candidate of a query, by preference one of this arm or a known model."""
+        for mine, more in ((f" AND {OWN}", (arm,)), ("", ())):
+            words = f"{query}{mine} ORDER BY c.ordinal LIMIT 1"
+            if row := self._db.execute(words, (*values, *more)).fetchone():
+                return row
+        return None
 
     def decide_like(self, known: str, name: str, **outcome: object) -> None:
         """Decide a candidate like a known one: all that was found out about that one holds too."""
@@ -214,19 +223,20 @@ class Store:
         same = self.candidate(known)
         self.decide(name, linear=same.linear if same else None, **outcome)
 
-    def scored_as(self, fingerprint: str) -> str | None:
+    def scored_as(self, fingerprint: str, arm: str = MAIN) -> str | None:
         """Return the id of the first scored candidate with this fingerprint of a plan, or None."""
-        query = f"{SCORED} AND t.fingerprint = ? ORDER BY c.ordinal LIMIT 1"
-        row = self._db.execute(query, (fingerprint,)).fetchone()
+        row = self._first(f"{SCORED} AND t.fingerprint = ?", (fingerprint,), arm)
         return row["id"] if row else None
 
-    def scored_near(self, low: float, high: float) -> list[tuple[str, list[float]]]:
+    def scored_near(
+        self, low: float, high: float, arm: str = MAIN
+    ) -> list[tuple[str, list[float]]]:
         """Return (id, sketch) of the scored candidates whose update's norm lies in [low, high].
 
-        They come in the order of the candidates.
+        They come in the order of the candidates, those of the arm and the known models first.
         """
-        query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY c.ordinal"
-        rows = self._db.execute(query, (low, high)).fetchall()
+        query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY NOT {OWN}, c.ordinal"
+        rows = self._db.execute(query, (low, high, arm)).fetchall()
         return [(row["id"], stored(row["sketch"])) for row in rows]
 
     def decide(
@@ -275,11 +285,8 @@ class Store:
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
         )
         row = self._db.execute(query, (split, name, name)).fetchone()
-        if row is None:
-            return None
-        return Score(
-            *(row[k] for k in ("correct", "n", "score", "low", "high", "strict", "flexible"))
-        )
+        counts = ("correct", "n", "score", "low", "high", "strict", "flexible")
+        return Score(*map(row.__getitem__, counts)) if row else None
 
     def leaders(self, count: int) -> list[tuple[str, Score]]:
         """Return (id, score) of the best scored candidates on dev; of equals the earliest first."""
@@ -294,18 +301,18 @@ class Store:
     def named(self, name: str) -> str:
         """Return the id that is meant.
 
-        `best` is the best scored program, of those that a loop sampled if there are any; one that
-        repeats a known model has its score. UsageError where nothing was scored yet.
+        `best` is the best scored program, of those that a loop's own arm sampled if there are any; one
+        that repeats a known model has its score. UsageError where nothing was scored yet.
         """
         if name != BEST or self.candidate(name):
             return name
         query = (
             "SELECT c.id FROM candidates c JOIN scores s ON s.candidate = coalesce(c.duplicate_of, c.id) "
-            "WHERE s.split = 'dev' AND c.source IS NOT NULL AND "
+            "WHERE s.split = 'dev' AND c.source IS NOT NULL AND c.arm = ? AND "
             "(c.status = 'scored' OR c.status = 'duplicate' AND c.iteration IS NOT NULL) "
             "ORDER BY c.iteration IS NULL, s.score DESC, c.ordinal LIMIT 1"
         )
-        row = self._db.execute(query).fetchone()
+        row = self._db.execute(query, (MAIN,)).fetchone()
         if row is None:
             raise UsageError(f"{self.path}: no program was scored yet, so none is the best")
         return row["id"]
@@ -346,31 +353,36 @@ class Store:
 
     # ---- the loop's records
 
-    def set_iteration(self, iteration: int, data: Mapping[str, Any]) -> None:
-        """Store the record of a loop's iteration, in place of an earlier one."""
-        row = (iteration, json.dumps(dict(data)))
-        self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?)", row)
+    def set_iteration(self, iteration: int, data: Mapping[str, Any], arm: str = MAIN) -> None:
+        """Store the record of an iteration of an arm, in place of an earlier one."""
+        row = (arm, iteration, json.dumps(dict(data)))
+        self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?, ?)", row)
 
-    def iterations(self) -> dict[int, dict[str, Any]]:
-        """Return the records of a loop's iterations, by number."""
-        rows = self._db.execute("SELECT * FROM iterations ORDER BY iteration").fetchall()
-        return {row["iteration"]: stored(row["data"]) for row in rows}
+    def iterations(self, arm: str = MAIN) -> dict[int, dict[str, Any]]:
+        """Return the records of an arm's iterations, by number."""
+        query = "SELECT iteration, data FROM iterations WHERE arm = ? ORDER BY iteration"
+        return {i: stored(data) for i, data in self._db.execute(query, (arm,))}
 
-    def set_preferences(self, iteration: int, pairs: Iterable[tuple[str, str, bool]]) -> None:
-        """Store the preferences of an iteration, in place of earlier ones.
+    def set_preferences(
+        self, iteration: int, pairs: Iterable[tuple[str, str, bool]], arm: str = MAIN
+    ) -> None:
+        """Store preferences (chosen id, rejected id, held out) of an arm, in place of earlier ones."""
+        delete = "DELETE FROM preferences WHERE iteration = ? AND arm = ?"
+        self._db.execute(delete, (iteration, arm))
+        rows = [(iteration, *pair, arm) for pair in pairs]
+        self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?, ?)", rows)
 
-        A preference is (chosen id, rejected id, held out).
-        """
-        self._db.execute("DELETE FROM preferences WHERE iteration = ?", (iteration,))
-        rows = [(iteration, *pair) for pair in pairs]
-        self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?)", rows)
+    def preferences(self, iteration: int, arm: str = MAIN) -> list[tuple[str, str, bool]]:
+        """Return (chosen id, rejected id, held out) of an iteration of an arm, in the order stored."""
+        query = "SELECT * FROM preferences WHERE iteration = ? AND arm = ? ORDER BY rowid"
+        rows = self._db.execute(query, (iteration, arm))
+        return [(row["chosen"], row["rejected"], bool(row["held_out"])) for row in rows]
 
-    def preferences(self, iteration: int) -> list[tuple[str, str, bool]]:
-        """Return (chosen id, rejected id, held out) of an iteration, in the order stored."""
-        query = (
-            "SELECT chosen, rejected, held_out FROM preferences WHERE iteration = ? ORDER BY rowid"
-        )
-        return [(r[0], r[1], bool(r[2])) for r in self._db.execute(query, (iteration,))]
+    def hold_out(self, iteration: int, names: Iterable[str], arm: str = MAIN) -> None:
+        """Mark these candidates of an iteration as held out, and no others of it."""
+        update = "UPDATE candidates SET held_out = id IN (SELECT value FROM json_each(?))"
+        values = (json.dumps(list(names)), arm, iteration)
+        self._db.execute(f"{update} WHERE arm = ? AND iteration = ?", values)
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
         """Yield those of these candidates that are still to be decided, read one at a time."""

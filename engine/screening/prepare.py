@@ -113,8 +113,8 @@ class Preparer:
         programs = {name: one for name, one in begun.items() if isinstance(one, Program)}
         planned = dict(zip(programs, self._traced(list(programs.values())), strict=True))
         return [
-            guarded(partial(self._noted, name, planned[name])) if isinstance(one, Program) else one
-            for name, one in begun.items()
+            guarded(partial(self._noted, c, planned[c.id])) if isinstance(one, Program) else one
+            for c, one in zip(candidates, begun.values(), strict=True)
         ]
 
     def _begun(self, candidate: Candidate) -> Rejection | Duplicate | Program:
@@ -136,17 +136,17 @@ class Preparer:
         return planned
 
     def _noted(
-        self, name: str, planned: Planned | Failure
+        self, candidate: Candidate, planned: Planned | Failure
     ) -> Rejection | Failure | Duplicate | Plan:
         """Keep what went wrong in planning, and compute what torch must compute of a plan that is new."""
         if isinstance(planned, Failure):
             return planned
         for fault in planned.faults:
-            self.store.add_event("bug", candidate=name, detail=fault[-MAX_DETAIL:])
+            self.store.add_event("bug", candidate=candidate.id, detail=fault[-MAX_DETAIL:])
         plan = planned.plan
         if isinstance(plan, Rejection):
             return plan
-        return self.twins.same_plan(plan) or self.updates.computed(plan)
+        return self.twins.same_plan(plan, candidate.arm) or self.updates.computed(plan)
 
     def _compared(
         self,
@@ -159,7 +159,8 @@ class Preparer:
         if not isinstance(survey, Survey):
             return survey
         # A candidate that was prepared together with this one may have the same plan.
-        if known := self.twins.same_plan(plan) or self.twins.same_update(survey):
+        arm = candidate.arm
+        if known := self.twins.same_plan(plan, arm) or self.twins.same_update(survey, arm):
             return known
         self.twins.recent[candidate.id] = survey
         return survey

@@ -41,34 +41,37 @@ class Twins:
         One that was stopped for its time or memory does not count: those depend on the machine's
         other work.
         """
-        known = self.store.decided_as(candidate.id)
+        known = self.store.decided_as(candidate)
         return None if known is None or known.kind in ("timeout", "memory") else known
 
-    def same_plan(self, plan: Plan) -> Duplicate | None:
-        """Return the first candidate of the very same plan, or None."""
-        if found := self.store.scored_as(plan.fingerprint):
+    def same_plan(self, plan: Plan, arm: str) -> Duplicate | None:
+        """Return the first candidate of the very same plan, or None; the arm's own before others."""
+        if found := self.store.scored_as(plan.fingerprint, arm):
             return Duplicate(found, found, None)
         for name, survey in self.recent.items():
             if survey.plan.fingerprint == plan.fingerprint:
                 return Duplicate(name, name, survey)
         return None
 
-    def same_update(self, survey: Survey) -> Duplicate | None:
-        """Return the first candidate with the same updates, confirmed over all tensors, or None."""
+    def same_update(self, survey: Survey, arm: str) -> Duplicate | None:
+        """Return the first candidate with the same updates, confirmed over all tensors, or None.
+
+        Those of the arm come before others.
+        """
         if survey.norm == 0.0:
             return Duplicate(BASE, None, survey)
-        for name, theirs in self.alike(survey):
+        for name, theirs in self.alike(survey, arm):
             known = self.recent.get(name)
             other = known.plan if known else self.plan_of(name)
             if theirs and other is not None and self.confirmed(other, survey.plan, survey.norm):
                 return Duplicate(name, None, survey)
         return None
 
-    def alike(self, survey: Survey) -> Iterable[tuple[str, Sequence[float]]]:
+    def alike(self, survey: Survey, arm: str) -> Iterable[tuple[str, Sequence[float]]]:
         """Return (id, sketch) of the candidates of like norm and sketch, the earliest first."""
         room = 2 * TOLERANCE * survey.norm
         low, high = survey.norm - room, survey.norm + room
-        found = self.store.scored_near(low, high)
+        found = self.store.scored_near(low, high, arm)
         found += [
             (name, list(known.sketch))
             for name, known in self.recent.items()

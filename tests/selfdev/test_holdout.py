@@ -74,11 +74,11 @@ def store(tmp_path):
             for iteration in (1, 2):
                 for i in range(20):
                     name, text = f"i{iteration}-{i}", f"    body {i if iteration == 1 else i + 10}"
-                    store.add_candidates([{"id": name, "source": text, "iteration": iteration}])
+                    row = {"id": name, "source": text, "iteration": iteration}
+                    store.add_candidates([row | {"stop_reason": "end" if i < 19 else "length"}])
                     answers = [Sample(q, f"q{q}", "p", "r", "r", *[q < i] * 3) for q in range(20)]
                     store.add_score(name, "t", "dev", score_of(answers, "flexible"), answers, {})
                     store.decide(name, status="scored")
-                store.set_setting(f"stop reasons {iteration}", {f"i{iteration}-19": "length"})
         yield store
 
 
@@ -101,9 +101,9 @@ def test_the_ending_that_was_sampled_is_trained(store):
     prompt = "```python\nimport torch\n\ndef merge_models(d, device):\n    #"
     with store.transaction():
         text = prompt + " sum\n    return 1"
-        rows = ({"id": f"i3-{i}", "source": text, "iteration": 3} for i in range(2))
-        store.add_candidates(rows)
-        store.set_setting("stop reasons 3", {"i3-0": "stop", "i3-1": "end"})
+        row = {"source": text, "iteration": 3}
+        reasons = {"i3-0": "stop", "i3-1": "end"}
+        store.add_candidates({"id": n, "stop_reason": r, **row} for n, r in reasons.items())
     ends = Ends(store, prompt)
     assert ends.completion("i3-0") == " sum\n    return 1\n```"
     assert ends.completion("i3-1") == " sum\n    return 1"

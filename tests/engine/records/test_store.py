@@ -130,6 +130,38 @@ def test_preferences_of_an_iteration_replace_those_of_a_cut_off_try(path):
         assert store.iterations() == {1: {"n": 2}}
 
 
+def test_an_arm_has_its_own_iterations_and_finds_its_own_candidates_first(path):
+    with Store.open(path) as store:
+        rows = [{"id": "known", "source": "known"}]
+        rows += [
+            {"id": f"i1-{i}{at}", "source": f"text {i}", "iteration": 1, "arm": arm}
+            for arm, at in (("main", ""), ("other", "@other"))
+            for i in range(3)
+        ]
+        store.add_candidates(rows)
+        for row in rows:
+            store.decide(row["id"], status="scored")
+            store.add_trace(row["id"], "fused", None, row["source"], 0, 1.0, [])
+        assert [c.id for c in store.candidates(1)] == ["i1-0", "i1-1", "i1-2"]
+        mine = store.candidates(1, "other")
+        assert [(c.id, c.arm) for c in mine] == [(f"i1-{i}@other", "other") for i in range(3)]
+        assert store.scored_as("text 1", "other") == "i1-1@other"
+        assert store.scored_as("text 1", "third") == store.scored_as("text 1") == "i1-1"
+        assert store.scored_as("known", "other") == "known"
+        near = [name for name, _ in store.scored_near(1, 1, "other")]
+        assert near[:4] == ["known", "i1-0@other", "i1-1@other", "i1-2@other"]
+        assert store.decided_as(replace(mine[0], id="new")).id == "i1-0@other"
+        assert store.decided_as(mine[0]).id == "i1-0"
+        store.set_iteration(1, {"n": 1}, "other")
+        store.set_preferences(1, [("a", "b", False)], "other")
+        assert store.iterations() == {} and store.iterations("other") == {1: {"n": 1}}
+        assert store.preferences(1) == [] and len(store.preferences(1, "other")) == 1
+        store.hold_out(1, ["i1-0", "i1-1@other"], "other")
+        assert [c.id for c in store.candidates() if c.held_out] == ["i1-1@other"]
+        store.hold_out(1, ["i1-2@other"], "other")
+        assert [c.id for c in store.candidates() if c.held_out] == ["i1-2@other"]
+
+
 @pytest.mark.parametrize(
     "text", ["a\0b", "\ud800 alone", "'; DROP TABLE candidates; --", "é\u2028"]
 )
@@ -158,7 +190,7 @@ def test_files_that_are_no_runs_are_named(path):
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 5"):
+    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 6"):
         Store.open(path)
 
 
@@ -183,7 +215,7 @@ def test_look_ups_are_by_index_at_100_000_candidates(path):
         assert [name for name, _ in store.scored_near(0.5, 0.500025)] == ["c50000", "c50002"]
         assert [name for name, _ in store.leaders(3)] == ["c99", "c199", "c299"]
         assert store.candidate("c77777") is not None
-        assert store.decided_as("c77777").id == "c0"  # all have one text
+        assert store.decided_as(store.candidate("c77777")).id == "c0"  # all have one text
         db.set_trace_callback(None)
         plans = {q: [row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {q}")] for q in sent}
     assert len(plans) >= 5

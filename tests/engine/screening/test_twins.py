@@ -82,7 +82,9 @@ def twin(request, plan_of, surveyor, tmp_path):
                 trace = (plan.tier, None, plan.fingerprint, 0, survey.norm, survey.sketch)
                 store.add_trace("known", *trace)
                 store.decide("known", status="scored")
-            found = twins.same_plan(mine) or twins.same_update(surveyor.survey(mine))
+            found = twins.same_plan(mine, "main") or twins.same_update(
+                surveyor.survey(mine), "main"
+            )
             return found and found.of
 
     return of
