@@ -37,6 +37,8 @@ RUN_FILES = (
     *(CONFIG, f"{CONFIG}.*", DATABASE, f"{DATABASE}-*", RUN_LOCK, "engine*.log"),
     *("samples.jsonl", "samples.[0-9]*", "report.html", ".report.html.*"),
     *("scratch", "scratch/updates-*.safetensors", "generators", "generators/[0-9]*"),
+    *("adapters", "adapters/[0-9]*", "arms", "arms/*/generators", "arms/*/generators/[0-9]*"),
+    *("arms/*/adapters", "arms/*/adapters/[0-9]*"),
 )
 
 

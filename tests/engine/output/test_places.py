@@ -128,7 +128,7 @@ def test_a_disk_without_room_is_said_before_anything_is_merged(tmp_path, selecti
 
 def put(name: str, text: str = "mine"):
     def change(out: Path) -> None:
-        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text)
 
     return change
@@ -239,8 +239,16 @@ def test_what_others_put_into_a_run_is_not_deleted_with_it(tmp_path):
     put("scratch/updates-ab.safetensors")(run)
     for name in ("2/model.safetensors", "3.partial/x", "4.log"):
         put(f"generators/{name}")(run / ".") if "/" not in name else None
+    for name in ("adapters/2/training.json", "arms/sft/adapters/2/x", "arms/sft/generators/2/x"):
+        put(name)(run)
     opened(run, "replace", seed=1)
-    for name in ("thesis.tex", "scratch/plot.png", "generators/notes", "best/model.safetensors"):
+    for name in (
+        "thesis.tex",
+        "scratch/plot.png",
+        "generators/notes",
+        "arms/notes",
+        "best/model.safetensors",
+    ):
         put(name)(run)
         with pytest.raises(UsageError, match=f"holds {name}, which no run wrote"):
             opened(run, "replace", seed=2)
