@@ -13,8 +13,8 @@ REPO = Path(__file__).parents[1]
 LOCKS = ("requirements-cpu.lock", "requirements-cuda.lock")
 # The extras that each lock brings whole.
 EXTRAS = {
-    "requirements-cpu.lock": ("triton", "cpu", "train", "cluster", "eval", "dev"),
-    "requirements-cuda.lock": ("triton", "cuda", "train", "cluster", "eval"),
+    "requirements-cpu.lock": ("triton", "cpu", "train", "cluster", "arms", "eval", "dev"),
+    "requirements-cuda.lock": ("triton", "cuda", "train", "cluster", "arms", "eval"),
 }
 # What decides scores, prompts and training steps.
 ALIKE = (
