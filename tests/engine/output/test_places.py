@@ -237,9 +237,11 @@ def test_what_others_put_into_a_run_is_not_deleted_with_it(tmp_path):
     for name in ("samples.jsonl", "report.html", "engine.log", "config.yaml.77", "run.db-wal"):
         put(name)(run)
     put("scratch/updates-ab.safetensors")(run)
-    for name in ("2/model.safetensors", "3.partial/x", "4.log"):
-        put(f"generators/{name}")(run / ".") if "/" not in name else None
-    for name in ("adapters/2/training.json", "arms/sft/adapters/2/x", "arms/sft/generators/2/x"):
+    for name in ("generators/2/model.safetensors", "generators/3.partial/x", "generators/4.log"):
+        put(name)(run)
+    for name in ("adapters/2/adapter_model.safetensors", "adapters/3.partial/training.json"):
+        put(name)(run)
+    for name in ("arms/sft/adapters/2/x", "arms/sft/generators/2/x"):
         put(name)(run)
     opened(run, "replace", seed=1)
     for name in (
