@@ -12,15 +12,13 @@ questions only.
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..engine.errors import UsageError, keeping
-from ..engine.records.candidate import BASE, Candidate, Status
+from ..engine.records.candidate import Candidate, Status
 from ..engine.records.store import PRODUCT_VERSION, Store
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
@@ -29,10 +27,10 @@ from ..engine.screening.nodes import place_of
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE
 from ..engine.screening.session import TARGET
-from ..engine.screening.verdicts import Answers
 from ..engine.weights.checkpoint import Checkpoint
 from .baselines import known_candidates
 from .config import RunConfig, completed
+from .final_test import Progress, score_on_test
 from .generate import GENERATOR, Writer, keep_samples, sample_wave, sampling_plan, waves
 from .inputs import RunRequest, run_inputs, writer_of
 from .learning import Lesson, Places, prefer, train_settings, why_no_pairs
@@ -41,13 +39,6 @@ from .report import write_report
 from .results import LOOKS, iteration_summary, names_to_test, run_result
 from .train import log_of, train
 from .writers import Writers
-
-
-class Progress(Protocol):
-    """Shows progress: `stage(label, total)`, then `update(done)`."""
-
-    def stage(self, label: str, total: int | None = None) -> object: ...
-    def update(self, done: int, total: int | None = None) -> None: ...
 
 
 def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
@@ -201,27 +192,8 @@ class Loop:
         """Score the best programs and the known models on test; the result of the run."""
         names = names_to_test(self.store, self.config)
         if names and self.task.has_test:
-            self.test(names)
+            score_on_test(self.screener, names, self.progress)
         return run_result(self.store, self.config, self.folder)
-
-    def test(self, names: list[str]) -> None:
-        """Score each of these on the test split, once. Only this method reads test questions."""
-        targets = dict.fromkeys(original_of(self.store, name) for name in names)
-        left = [name for name in targets if self.store.score(name, "test") is None]
-        asked = deque[tuple[str, Future[Answers]]]()
-        self.progress.stage("test", len(targets))
-        for done in range(len(targets) - len(left), len(targets)):
-            self.progress.update(done)
-            while left and len(asked) <= self.screener.num_in_flight:
-                asked.append((left[0], ask_test(self.screener, left.pop(0))))
-            name, future = asked.popleft()
-            answers, made_with = self.screener.answers_of(future), self.screener.made_with
-            with self.store.transaction():
-                score, samples = answers.score, answers.samples
-                self.screener.outcomes.add_score(name, "test", score, samples, made_with)
-                self.store.set_setting(LOOKS, (self.store.setting(LOOKS) or 0) + 1)
-            self.screener.preparer.settled(name)
-        self.progress.update(len(targets))
 
 
 def looks_at(folder: Path) -> int:
@@ -240,21 +212,3 @@ def decide_copies(store: Store, iteration: int) -> None:
             original = first.setdefault(candidate.source or "", candidate.id)
             if original != candidate.id and candidate.status is None:
                 store.decide(candidate.id, status=Status.COPY, duplicate_of=original)
-
-
-def original_of(store: Store, name: str) -> str:
-    """The candidate whose answers are those of this one."""
-    candidate = store.candidate(name)
-    return (candidate and candidate.duplicate_of) or name
-
-
-def ask_test(screener: Screener, name: str) -> Future[Answers]:
-    """Have all test questions asked of a scored candidate, or of the base."""
-    plan = b""
-    if name != BASE:
-        found = screener.preparer.stored_plan(name)
-        assert found is not None, f"{name} was scored before: it has a plan"
-        # What torch computed for it stays until it is settled.
-        screener.preparer.held[name] = found
-        plan = found.to_bytes()
-    return screener.asker.ask_all(name, plan, screener.task.unsealed(), "test")

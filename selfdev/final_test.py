@@ -1,0 +1,69 @@
+"""Scores models on the test split, once each. Only this module reads test questions for a search."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Protocol
+
+from ..engine.records.candidate import BASE
+from ..engine.records.store import Store
+from ..engine.screening.pipeline import Screener
+from ..engine.screening.verdicts import Answers
+from .results import LOOKS
+
+
+class Progress(Protocol):
+    """Shows progress: `stage(label, total)`, then `update(done)`."""
+
+    def stage(self, label: str, total: int | None = None) -> object: ...
+    def update(self, done: int, total: int | None = None) -> None: ...
+
+
+def score_on_test(
+    screener: Screener,
+    names: Iterable[str],
+    progress: Progress,
+    looked: Callable[[], None] = lambda: None,
+) -> None:
+    """Score each of these candidates on test, unless it was; a duplicate has the score of its original.
+
+    Each score is a look, which is counted in the store with it. `looked` is called after each one.
+    """
+    store = screener.store
+    targets = dict.fromkeys(original_of(store, name) for name in names)
+    left = [name for name in targets if store.score(name, "test") is None]
+    asked = deque[tuple[str, Future[Answers]]]()
+    progress.stage("test", len(targets))
+    for done in range(len(targets) - len(left), len(targets)):
+        progress.update(done)
+        while left and len(asked) <= screener.num_in_flight:
+            asked.append((left[0], ask_test(screener, left.pop(0))))
+        name, future = asked.popleft()
+        answers, made_with = screener.answers_of(future), screener.made_with
+        with store.transaction():
+            score, samples = answers.score, answers.samples
+            screener.outcomes.add_score(name, "test", score, samples, made_with)
+            store.set_setting(LOOKS, (store.setting(LOOKS) or 0) + 1)
+        looked()
+        screener.preparer.settled(name)
+    progress.update(len(targets))
+
+
+def original_of(store: Store, name: str) -> str:
+    """The candidate whose answers are those of this one."""
+    candidate = store.candidate(name)
+    return (candidate and candidate.duplicate_of) or name
+
+
+def ask_test(screener: Screener, name: str) -> Future[Answers]:
+    """Have all test questions asked of a scored candidate, or of the base."""
+    plan = b""
+    if name != BASE:
+        found = screener.preparer.stored_plan(name)
+        assert found is not None, f"{name} was scored before: it has a plan"
+        # What torch computed for it stays until it is settled.
+        screener.preparer.held[name] = found
+        plan = found.to_bytes()
+    return screener.asker.ask_all(name, plan, screener.task.unsealed(), "test")
