@@ -9,6 +9,8 @@ from .methods import load_method
 
 # The paper tries these weights for each expert; zero is not among them.
 RATIOS = (0.2, 0.4, 0.6)
+# The method that is tuned again for other experts.
+TUNED = "task_arithmetic"
 
 
 def baseline_candidates(name: str, num_experts: int) -> list[dict[str, object]]:

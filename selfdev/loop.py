@@ -36,7 +36,7 @@ from .inputs import RunRequest, run_inputs, writer_of
 from .learning import Lesson, Places, prefer, train_settings, why_no_pairs
 from .prompts import in_chat, prompt_of
 from .report import write_report
-from .results import LOOKS, iteration_summary, names_to_test, run_result
+from .results import LOOKS, iteration_summary, looks_of, names_to_test, run_result
 from .train import log_of, train
 from .writers import Writers
 
@@ -200,7 +200,7 @@ def looks_at(folder: Path) -> int:
     """How often the run in this folder, and those before it, scored a model on test."""
     # What is damaged has no record to keep, and may be replaced.
     with suppress(UsageError, sqlite3.Error), Store.read(folder / DATABASE) as store:
-        return store.setting(LOOKS) or 0
+        return looks_of(store)
     return 0
 
 

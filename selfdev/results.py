@@ -15,6 +15,8 @@ from .verdict import comparisons, shrinkage, verdict
 
 # Setting of the store: how often a model was scored on test in this folder, by earlier runs, too.
 LOOKS = "test looks"
+# Setting: how often each transfer of the run's programs (its folder's name) scored a model on test.
+LOOKS_OF_TRANSFERS = "test looks of transfers"
 # How a sample can end (figure 9 of the paper); every sample ends in one of these.
 CATEGORIES = ("success", "duplicate", "no_function", "not_executable", "timeout")
 
@@ -80,8 +82,13 @@ def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
         "tested": tested,
         "comparisons": compared,
         "shrinkage": shrinkage(tested),
-        "test_looks": store.setting(LOOKS) or 0,
+        "test_looks": looks_of(store),
     }
+
+
+def looks_of(store: Store) -> int:
+    """How often a model was scored on test in this folder, by earlier runs and by transfers, too."""
+    return (store.setting(LOOKS) or 0) + sum((store.setting(LOOKS_OF_TRANSFERS) or {}).values())
 
 
 def rivals(store: Store, config: RunConfig) -> dict[str, str]:

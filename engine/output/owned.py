@@ -23,6 +23,8 @@ SCRATCH, ASIDE = ".selfdev-scratch-", ".selfdev-replaced-"
 MOST_NAME_BYTES = 220
 # Files of a run.
 CONFIG, DATABASE, RUN_LOCK = "config.yaml", "run.db", "selfdev-engine.lock"
+# The folder in a run that holds a folder, itself a run, for each transfer of its programs: a digest.
+TRANSFERS, TRANSFER = "transfers", "[0-9a-f]" * 12
 # The one folder that a model has.
 TEMPLATES = "additional_chat_templates"
 MODEL_FILES = (
@@ -38,7 +40,7 @@ RUN_FILES = (
     *("samples.jsonl", "samples.[0-9]*", "report.html", ".report.html.*"),
     *("scratch", "scratch/updates-*.safetensors", "generators", "generators/[0-9]*"),
     *("adapters", "adapters/[0-9]*", "arms", "arms/*/generators", "arms/*/generators/[0-9]*"),
-    *("arms/*/adapters", "arms/*/adapters/[0-9]*"),
+    *("arms/*/adapters", "arms/*/adapters/[0-9]*", TRANSFERS),
 )
 
 
@@ -84,7 +86,9 @@ def foreign_in_model(folder: Path) -> str:
 
 def foreign_in_run(folder: Path) -> str:
     """Return in words what a run's folder holds beside the run; "" where nothing else is there."""
-    strange = next((n for n in names_in(folder) if not is_one_of(n, RUN_FILES)), None)
+    inner = f"{TRANSFERS}/{TRANSFER}"
+    patterns = (*RUN_FILES, inner, *(f"{inner}/{p}" for p in RUN_FILES))
+    strange = next((n for n in names_in(folder) if not is_one_of(n, patterns)), None)
     return "" if strange is None else f"{in_one_line(strange)}, which no run wrote"
 
 
@@ -129,6 +133,8 @@ def check_not_inside(option: str, place: Path) -> None:
     if (count := len(os.fsencode(place.name))) > MOST_NAME_BYTES:
         raise UsageError(f"{option}: the name has {count} bytes; {MOST_NAME_BYTES} are the most")
     for above in place.parents:
+        if place.parent == above / TRANSFERS and fnmatch(place.name, TRANSFER):
+            return
         if (above / MARKER).is_file():
             raise UsageError(f"{option}: lies in a merged model ({above}); name another place")
         if (above / RUN_LOCK).is_file() or all((above / n).is_file() for n in (CONFIG, DATABASE)):

@@ -52,6 +52,7 @@ FREE_IN_RUN = (
     "cluster.address",
     "engine.gpu_memory",
 )  # the same, of a loop's settings
+TRANSFER = "transfer"  # key of the settings that tells a transfer from a screening
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]
@@ -120,6 +121,8 @@ def check_earlier(
 
 def command_of(settings: Settings) -> str:
     """Name the command that makes runs with such settings."""
+    if TRANSFER in settings:
+        return "transfer"
     return "run" if "iterations" in settings else "screen"
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "run",
     "report": "run",
     "export": "run",
+    "transfer": "transfer",
     "bench": "bench",
 }
 

@@ -15,6 +15,7 @@ from ...engine.records.candidate import BASE, Candidate
 from ...engine.records.compare import Comparison, compare
 from ...engine.records.score import Score
 from ...engine.records.store import Store
+from ..results import looks_of
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 BINS = 20
@@ -73,7 +74,7 @@ def facts_of(store: Store) -> dict[str, Any]:
         "best": result.get("best"),
         "verdict": result.get("verdict"),
         "comparisons": result.get("comparisons") or [],
-        "test_looks": result.get("test_looks"),
+        "test_looks": looks_of(store) if result else None,
         "unsafe": store.setting("unsafe_sandbox"),
     }
 

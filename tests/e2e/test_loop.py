@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shutil
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.selfdev.results import looks_of
 
 pytestmark = pytest.mark.engine
 
@@ -113,6 +118,41 @@ def test_resume_of_a_complete_run_repeats_nothing(selfdev, result, config):
     assert answer.code == 0, answer.stderr
     assert answer.json["iterations"] == result["iterations"]
     assert answer.json["best"] == result["best"]
+
+
+@pytest.fixture(scope="module")
+def others(zoo, tmp_path_factory):
+    """--expert words of three other experts of the base: each is halfway between two of the zoo's."""
+    folder, words = tmp_path_factory.mktemp("others"), []
+    weights = {n: load_file(p / "model.safetensors") for n, p in zoo.experts.items()}
+    for one, two in itertools.combinations(weights, 2):
+        out = shutil.copytree(zoo.experts[one], folder / f"{one}-{two}")
+        mixed = {k: (weights[one][k] + weights[two][k]) / 2 for k in weights[one]}
+        save_file(mixed, out / "model.safetensors", {"format": "pt"})
+        words += ["--expert", f"{out.name}={out}"]
+    return words
+
+
+def test_found_programs_are_scored_on_other_experts(selfdev, result, config, others):
+    run = config.parent / "run"
+    answer = selfdev("transfer", run, *others, "--top", "1", "--json", timeout_s=300)
+    assert answer.code == 0, answer.stderr
+    found = answer.json
+    (first,) = found["candidates"]
+    assert first["id"] == result["best"]["id"]
+    assert first["dev_of_run"] == result["best"]["dev"]["score"]
+    rows = [found["base"], *found["experts"].values(), found["task_arithmetic"], first]
+    assert len(rows) == 6 and all(row["n"] == 40 and row["dev"]["n"] == 40 for row in rows)
+    assert found["base"]["correct"] == result["base"]["test"]["correct"]
+    assert found["verdict"].startswith("On 40 test questions")
+    # More programs cost only their own looks, and nothing is asked again.
+    more = selfdev("transfer", run, *others, "--top", "2", "--json", timeout_s=300).json
+    assert more["candidates"][0] | {"made_with": 0} == first | {"made_with": 0}
+    new = more["test_looks"] - found["test_looks"]
+    assert new == (more["candidates"][1]["status"] == "scored")
+    assert 4 <= found["test_looks"] - result["test_looks"] <= 6
+    with Store.read(run / "run.db") as store:
+        assert looks_of(store) == more["test_looks"]
 
 
 def test_a_run_is_not_overwritten_by_accident(selfdev, result, config):

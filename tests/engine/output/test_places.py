@@ -243,21 +243,19 @@ def test_what_others_put_into_a_run_is_not_deleted_with_it(tmp_path):
         put(name)(run)
     for name in ("arms/sft/adapters/2/x", "arms/sft/generators/2/x"):
         put(name)(run)
+    put("transfers/0123456789ab/run.db")(run)
     opened(run, "replace", seed=1)
     for name in (
-        "thesis.tex",
-        "scratch/plot.png",
-        "generators/notes",
-        "arms/notes",
-        "best/model.safetensors",
+        *("thesis.tex", "scratch/plot.png", "generators/notes", "best/model.safetensors"),
+        *("transfers/0123456789ab/mine", "transfers/mine/run.db", "arms/notes"),
     ):
         put(name)(run)
         with pytest.raises(UsageError, match=f"holds {name}, which no run wrote"):
             opened(run, "replace", seed=2)
         assert (run / name).read_text() == "mine" and seed_of(run) == 1
         (run / name).unlink()
-        if name.startswith("best"):
-            (run / "best").rmdir()
+        for left in {run / "best", run / "transfers" / "mine"} & {(run / name).parent}:
+            left.rmdir()
 
 
 def test_a_readme_alone_is_no_model(tmp_path, selection):
