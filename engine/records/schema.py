@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 # The format that is written, and the oldest one that can be read.
-VERSION = 6
+VERSION = 7
 FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -51,6 +51,8 @@ ITERATIONS = (
     "CREATE TABLE iterations (arm TEXT NOT NULL, iteration INTEGER NOT NULL, data TEXT NOT NULL, "
     "PRIMARY KEY (arm, iteration))"
 )
+# What was scored, by the fingerprint of its plan: no program is run again to learn it.
+PLANS = "CREATE TABLE plans (fingerprint TEXT PRIMARY KEY, data BLOB NOT NULL)"
 # How samples ended and which were held out were settings of each iteration; there was one arm.
 TO_ARMS = (
     "ALTER TABLE candidates ADD COLUMN arm TEXT NOT NULL DEFAULT 'main'",
@@ -74,13 +76,14 @@ MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
     4: (INPUTS,),
     5: TO_ARMS,
+    6: (PLANS,),
 }
 
 
 def create(db: sqlite3.Connection) -> None:
     """Make all tables in an empty database."""
     db.executescript(
-        f"BEGIN; {SCHEMA} {INPUTS}; {ITERATIONS}; PRAGMA user_version={VERSION}; COMMIT;"
+        f"BEGIN; {SCHEMA} {INPUTS}; {ITERATIONS}; {PLANS}; PRAGMA user_version={VERSION}; COMMIT;"
     )
 
 

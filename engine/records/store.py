@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import sqlite3
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -194,6 +195,17 @@ class Store:
         """
         row = (name, tier, clean(reason), fingerprint, asks, norm, json.dumps(list(sketch)), scored)
         self._db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def add_plan(self, fingerprint: str, data: bytes) -> None:
+        """Store a plan that is scored, as its bytes, unless it is stored."""
+        row = (fingerprint, zlib.compress(data))
+        self._db.execute("INSERT OR IGNORE INTO plans VALUES (?, ?)", row)
+
+    def plan(self, fingerprint: str) -> bytes | None:
+        """Return a stored plan's bytes; None where it was not stored."""
+        query = "SELECT data FROM plans WHERE fingerprint = ?"
+        row = self._db.execute(query, (fingerprint,)).fetchone()
+        return zlib.decompress(row["data"]) if row else None
 
     def decided_as(self, candidate: Candidate) -> Candidate | None:
         """Return the first other candidate with this one's text whose outcome can be reused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import Failure, Rejection
+from ..plans.plan import Plan
 from ..plans.survey import Survey
 from ..records.candidate import BASE, Candidate, Status
 from ..records.score import Sample, Score
@@ -12,6 +13,7 @@ from ..records.store import PRODUCT_VERSION, Store
 from .verdicts import Answers, Duplicate
 
 MAX_DETAIL, MAX_LINE = 4_000, 400  # characters that are kept of a traceback, and of its last line
+MAX_PLAN_BYTES = 16 << 20  # of a plan that is kept; nothing is compared with a larger one
 
 
 class Outcomes:
@@ -49,6 +51,7 @@ class Outcomes:
         with self.store.transaction():
             self.add_score(candidate.id, "dev", answers.score, answers.samples, made_with)
             self._add_trace(candidate, survey, scored=True)
+            self._add_plan(survey.plan)
             self.store.decide(
                 candidate.id,
                 status=Status.SCORED if is_whole else Status.STOPPED,
@@ -118,6 +121,11 @@ class Outcomes:
         plan = survey.plan
         trace = (plan.tier, plan.reason, plan.fingerprint, plan.num_asks)
         self.store.add_trace(candidate.id, *trace, survey.norm, survey.sketch, scored)
+
+    def _add_plan(self, plan: Plan) -> None:
+        """Store what was scored, where kernels compute all of it."""
+        if plan.tier == "fused" and len(data := plan.to_bytes()) <= MAX_PLAN_BYTES:
+            self.store.add_plan(plan.fingerprint, data)
 
     def _linear(self, survey: Survey) -> dict[str, object]:
         return survey.linear.to_json(self.experts)

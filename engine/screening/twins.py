@@ -8,7 +8,7 @@ copied. A program that changes nothing is a duplicate of the base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..plans.plan import Plan
@@ -20,13 +20,15 @@ from .verdicts import Duplicate
 TOLERANCE = 1e-5
 # A random direction may show a difference as up to this many times its length.
 SPREAD = 6.0
+# A candidate is compared with so many: each comparison is a pass over the weights.
+MOST_COMPARED = 8
 
 
 @dataclass
 class Twins:
     """Looks for the candidate that a new one repeats. Preparer asks it.
 
-    `plan_of` makes the plan of a stored candidate again, by id.
+    `plan_of` has the plan of a scored candidate, by id, as it was scored.
     """
 
     store: Store
@@ -60,14 +62,14 @@ class Twins:
         """
         if survey.norm == 0.0:
             return Duplicate(BASE, None, survey)
-        for name, theirs in self.alike(survey, arm):
+        for name, theirs in self.alike(survey, arm)[:MOST_COMPARED]:
             known = self.recent.get(name)
             other = known.plan if known else self.plan_of(name)
             if theirs and other is not None and self.confirmed(other, survey.plan, survey.norm):
                 return Duplicate(name, None, survey)
         return None
 
-    def alike(self, survey: Survey, arm: str) -> Iterable[tuple[str, Sequence[float]]]:
+    def alike(self, survey: Survey, arm: str) -> list[tuple[str, Sequence[float]]]:
         """Return (id, sketch) of the candidates of like norm and sketch, the earliest first."""
         room = 2 * TOLERANCE * survey.norm
         low, high = survey.norm - room, survey.norm + room

@@ -14,6 +14,7 @@ from threading import Lock
 import pytest
 import torch
 from selfdev_engine.engine.errors import EngineGone, WorkerBug, WorkerLost
+from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
@@ -315,3 +316,25 @@ def test_a_prompt_longer_than_the_context_keeps_its_end(small_models):
         long, end = worker.generate("target", prompts, Sampling(2))
         assert long == end
         assert worker.times.busy_s > 0
+
+
+def test_no_program_is_run_again_to_speak_for_what_was_scored(screen, monkeypatch):
+    """It could give another update than the one that was scored, and its score to another program."""
+    monkeypatch.setattr(Preparer, "stored_plan", None)
+    found, _ = screen({"reads": "torch.linalg.svd(a)[0] @ torch.linalg.svd(a)[0].T @ a"})
+    again, _ = screen(
+        {"reads": "torch.linalg.svd(a)[0] @ torch.linalg.svd(a)[0].T @ a", "like": "a + 0"}
+    )
+    assert found["reads"].tier == "hybrid" and again["like"].status == "scored"
+
+
+def test_a_plan_is_kept_as_it_was_scored(screen, tmp_path):
+    """Later twins are compared with the stored plan; the program is not traced again."""
+    screen({"first": "3 * a + b"})
+    with Store.read(tmp_path / "run.db") as store:
+        candidate = store.candidate("first")
+        assert candidate and candidate.fingerprint
+        data = store.plan(candidate.fingerprint)
+    assert data and Plan.from_bytes(data).fingerprint == candidate.fingerprint
+    found, _ = screen({"first": "3 * a + b", "twin": "b + 3.000000001 * a"})
+    assert found["twin"].duplicate_of == "first"
