@@ -27,6 +27,7 @@ from .plans.cost import cost_of
 from .plans.plan import Eager, Fused, TensorPlan
 from .plans.planner import tensor_plan
 from .program import Program
+from .sandbox.zygote_process import ZygoteLost
 from .trace.conversation import Trace
 from .trace.graph import TraceGraph
 from .trace.program_clock import ProgramClock
@@ -119,7 +120,12 @@ class SyntheticAnswers:
             parts = {"": parts_in_memory(self.tensors, descriptor)}
             cells = Cells.on(parts, self._tracer, available_bytes() // 2)
             self._cell = self._stack.enter_context(cells.open([""], cells.question_s))
-        return self._cell.answer("", question)
+        try:
+            return self._cell.answer("", question)
+        except ZygoteLost:
+            # The trace is tried once more, with another zygote's cell.
+            self._cell = None
+            raise
 
     def __enter__(self) -> SyntheticAnswers:
         return self

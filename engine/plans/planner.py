@@ -18,6 +18,7 @@ from ...kernels.compiler.clock import OutOfTime
 from ...kernels.execution.backend import Backend
 from ..errors import Rejection
 from ..program import Program
+from ..sandbox.zygote_process import ZygoteLost
 from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
@@ -137,7 +138,12 @@ class PlanWork:
         bank, backend = self.planner.bank, self.planner.backend
 
         def by_torch(question: TraceGraph) -> list[Tensor]:
-            return self.torch.cell.answer(name, question)
+            try:
+                return self.torch.cell.answer(name, question)
+            except ZygoteLost:
+                # The trace is tried once more, with another zygote's cell.
+                self.torch.close()
+                raise
 
         def answer(question: TraceGraph) -> list[Tensor]:
             tensors, memo = bank.tensors(name), bank.memo(name)
@@ -168,20 +174,26 @@ class Torch:
 
     def __init__(self, cells: Cells, names: Sequence[str]) -> None:
         self._cells, self._names = cells, names
-        self._stack, self._cell = ExitStack(), None
+        self._stack = ExitStack()
+        self._cell: TensorCell | None = None
 
     @property
     def cell(self) -> TensorCell:
         if self._cell is None:
             opening = self._cells.open(self._names, self._cells.question_s)
-            self._cell: TensorCell | None = self._stack.enter_context(opening)
+            self._cell = self._stack.enter_context(opening)
         return self._cell
 
     def __enter__(self) -> Torch:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the cell; the next question opens another one."""
         self._stack.close()
+        self._cell = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def tensor_plan(trace: Trace) -> Fused | Hybrid:

@@ -51,21 +51,21 @@ class Backlog:
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting = iter(jobs)
         self._again: list[Job] = []
-        self._retried = set[int]()
+        self._retried = set[Job]()
 
     def next(self) -> Job | None:
         return self._again.pop() if self._again else next(self._waiting, None)
 
     def put_back(self, jobs: list[Job]) -> list[Job]:
         """Takes jobs back whose zygote died. Returns those to which it happened before: they fail."""
-        failed = [job for job in jobs if id(job) in self._retried]
+        failed = [job for job in jobs if job in self._retried]
         for job in failed:
             job.result = Rejection("runtime", "the sandbox died twice under this program")
-        again = [job for job in jobs if id(job) not in self._retried]
+        again = [job for job in jobs if job not in self._retried]
         for job in again:
             job.begin_again()
         self._again += again
-        self._retried |= {id(job) for job in jobs}
+        self._retried |= set(jobs)
         return failed
 
     @property

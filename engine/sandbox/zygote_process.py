@@ -20,7 +20,7 @@ START_S = 120.0  # limit of the start, most of which is the import of torch
 STOP_S = 5.0  # limit of the end, once the socket is closed
 
 
-class ZygoteLost(RuntimeError):
+class ZygoteLost(Exception):
     """The zygote has died."""
 
 

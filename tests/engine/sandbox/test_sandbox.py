@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from selfdev_engine.engine.errors import Rejection, UsageError
+from selfdev_engine.engine.explain import SyntheticAnswers
 from selfdev_engine.engine.plans.plan import Eager
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.sandbox import box, guard, layers, protocol
@@ -495,6 +496,31 @@ def test_what_a_child_said_is_forgotten_when_its_zygote_dies():
     assert killed
     assert not any(isinstance(result, Rejection) for result in results), results
     assert results[0].graph == results[1].graph and results[0].num_asks == 2
+
+
+def test_a_cell_whose_zygote_died_is_no_error_of_torch():
+    """The program would be told of it, and may take the branch of a failure that torch never saw."""
+    asking = HEAD + (
+        "    sizes = [torch.linalg.svdvals(v)[0].item() for v in (x, y)]\n"
+        "    return x * sizes[0] / sizes[1]\n"
+    )
+    killed = []
+    with (
+        Tracer(TraceSettings(timeout_s=5.0)) as tracer,
+        SyntheticAnswers(tracer, NAMES, SHAPE, 0) as answers,
+    ):
+
+        def answer(graph):
+            found = answers.answer(graph)
+            if not killed:
+                killed.append(tracer.sandbox._zygote.process)
+                killed[0].kill()
+                killed[0].wait()
+            return found
+
+        jobs = [TraceRequest(extract(asking), NAMES, SHAPE, 0, "t", answer)]
+        once, again = (next(tracer.trace_many(jobs))[1] for _ in range(2))
+    assert killed and once.graph == again.graph
 
 
 def test_a_result_is_kept_if_the_zygote_dies_under_the_next_job():
