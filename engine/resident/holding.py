@@ -43,8 +43,12 @@ class Holding:
         device_bytes: int | None = None,
         pinned_bytes: int | None = None,
     ) -> Holding:
-        """Place a bank and make its slots. UsageError where not even tensors in flight fit."""
+        """Place a bank and make its slots. UsageError where not even tensors in flight fit.
+
+        What a card holds is brought there now, as the limit of a swap is no limit for reading files.
+        """
         bank = placed(selection, backend, memory_bytes, device_bytes, pinned_bytes)
+        bank.residency.bring()
         on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
         room_bytes = SETS // PROCESSES * bank.selection.slot_bytes(on_disk)
         return Holding(bank, backend, make_slots(bank.residency, on_disk, room_bytes))

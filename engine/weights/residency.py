@@ -43,6 +43,17 @@ class Residency:
         self._held[name] = self._each(name, self._placed(name))
         return self._held[name]
 
+    def bring(self) -> None:
+        """Bring all tensors to the device, and to pinned memory, where they have a place there.
+
+        It takes as long as the files take to be read. Without a device there is nothing to bring: a tensor is
+        mapped when it is used.
+        """
+        if self.device is not None:
+            for name, home in self.homes.items():
+                if home is not Home.DISK:
+                    self.tensors(name)
+
     def _placed(self, name: str) -> Callable[[Checkpoint], Tensor]:
         """Return the function that brings one model's tensor to its home."""
         if self.device is None:

@@ -17,7 +17,12 @@ from selfdev_engine.engine.resident import holding
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.model import Model
 from selfdev_engine.engine.resident.worker import Worker
+from selfdev_engine.engine.weights.bank import Bank
+from selfdev_engine.engine.weights.budget import Home
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.memos import Memos
+from selfdev_engine.engine.weights.residency import Residency
+from selfdev_engine.engine.weights.selection import Selection
 from selfdev_engine.kernels.compiler.passes import canonical
 from selfdev_engine.kernels.execution.backend import Backend
 from selfdev_engine.kernels.ir import Builder, Op
@@ -134,3 +139,23 @@ def test_time_is_looked_at_between_calls(models, monkeypatch):
     selected = worker.banks["target"].bank.selection.names
     with pytest.raises(Rejected, match=f"{selected[3]} was reached"):
         apply(worker, plans(selected)[0])
+
+
+def test_what_a_card_holds_is_there_once_the_bank_is_open(models, monkeypatch):
+    """The first swap would read all of it in its own time, 42 GiB of a 7B run, and have the timeout."""
+    experts = {name: str(path) for name, path in models.experts.items()}
+    selection = Selection.open(str(models.base), experts, "mlp")
+    # The processor stands for the card: a part has its place there, the rest stays on disk.
+    homes = dict.fromkeys(selection.names[:4], Home.DEVICE) | {selection.names[4]: Home.DISK}
+    with_card, without = (
+        Bank(selection, Residency(selection, homes, device), Memos(len(homes)))
+        for device in (torch.device("cpu"), None)
+    )
+    backend = open_worker(models).banks["target"].backend
+    monkeypatch.setattr(holding, "placed", lambda *words: words[0])
+    for bank in (with_card, without):
+        holding.Holding.of(cast(Any, bank), backend)
+    monkeypatch.setattr(Checkpoint, "tensor", lambda *words: pytest.fail("reads a file"))
+    assert list(with_card.residency._held) == [n for n in homes if homes[n] is Home.DEVICE]
+    assert all(with_card.tensors(name).name == name for name in selection.names[:4])
+    assert not without.residency._held
