@@ -91,16 +91,20 @@ def placed(
 
     On a GPU tensors take `device_bytes` of it, as the plan of the machine says, and never more than is
     free now less a reserve. The rest takes `pinned_bytes` of pinned memory; without a plan at most half
-    of the machine's. UsageError where not even tensors in flight fit.
+    of the machine's. Sets in flight come on top: a plan that has all on the card pins nothing, and an engine
+    that took a little more than was planned must not end the run. UsageError where not even they fit.
     """
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)
     free_bytes = torch.cuda.mem_get_info()[0] - RESERVE_BYTES
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    largest = max((s.in_flight for s in selection.sizes(selection.names).values()), default=0)
     return Bank.within(
         selection,
         memory_bytes,
         device=torch.device("cuda", torch.cuda.current_device()),
         device_bytes=free_bytes if device_bytes is None else min(device_bytes, free_bytes),
-        host_bytes=machine_bytes / PINNED_SHARE if pinned_bytes is None else pinned_bytes,
+        host_bytes=machine_bytes / PINNED_SHARE
+        if pinned_bytes is None
+        else pinned_bytes + SETS * largest,
     )

@@ -159,3 +159,19 @@ def test_what_a_card_holds_is_there_once_the_bank_is_open(models, monkeypatch):
     assert list(with_card.residency._held) == [n for n in homes if homes[n] is Home.DEVICE]
     assert all(with_card.tensors(name).name == name for name in selection.names[:4])
     assert not without.residency._held
+
+
+def test_a_card_with_less_room_than_planned_leaves_the_rest_on_the_host(models, monkeypatch):
+    """The plan had all on the card and pinned nothing; an engine took 60 MiB more than was assumed."""
+    experts = {name: str(path) for name, path in models.experts.items()}
+    selection = Selection.open(str(models.base), experts, "mlp")
+    sizes = list(selection.sizes(selection.names).values())
+    planned, least = sum(size.held for size in sizes), sizes[0].held
+    monkeypatch.setattr(holding, "on_gpu", lambda backend: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for lacking, wanted in ((0, 0), (1, 1), (least + 1, 2), (planned, len(sizes))):
+        free = holding.RESERVE_BYTES + planned - lacking
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 2 * free))
+        bank = holding.placed(selection, cast(Any, None), None, planned, 0)
+        homes = list(bank.residency.homes.values())
+        assert len(homes) - homes.count(Home.DEVICE) == wanted
