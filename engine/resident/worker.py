@@ -14,6 +14,7 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -63,7 +64,7 @@ class Worker:
         """Load a model, and return its fingerprint and the engine's name."""
         assert key not in self.models, f"{key}: vLLM's end would take the other models with it"
         checkpoint = Checkpoint.open(folder)
-        engine = open_engine(checkpoint, self.settings)
+        engine = open_engine(checkpoint, settings_of_next(self.settings, len(self.engines)))
         self.engines.append(engine)
         model = Model(engine, checkpoint)
         try_out_model(model)
@@ -190,6 +191,13 @@ class Worker:
         chosen = Sampling.from_json(sampling)
         answers = engine.generate(prompts, chosen, seeds, self.channel.progress, feed)
         return {"completions": [answer and answer.to_json() for answer in answers]}
+
+
+def settings_of_next(settings: EngineSettings, num_open: int) -> EngineSettings:
+    """Return the settings of the next engine: the first has the cache that is planned for the base."""
+    if not num_open or settings.second_cache_bytes is None:
+        return settings
+    return replace(settings, cache_bytes=settings.second_cache_bytes)
 
 
 def open_engine(checkpoint: Checkpoint, settings: EngineSettings) -> LiveEngine:

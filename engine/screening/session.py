@@ -178,6 +178,7 @@ class EngineSession:
         settings = EngineSettings(
             engine=choose_engine(self.settings.engine),
             cache_bytes=self.shares.cache if self.shares else share,
+            second_cache_bytes=self.shares and self.shares.writer_cache,
             max_model_len=self.settings.max_model_len,
             seed=self.settings.seed,
             **self.limits,

@@ -22,6 +22,8 @@ from .shapes import ModelShapes, adapter_elements
 
 # Assumed, since no engine is open: the driver's context; graphs; tokens of a batch that is prefilled.
 CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192
+# Samples that a generator with an engine of its own writes at once, where there is room.
+WRITER_SEQUENCES = 32
 # Kernels of a merge: results of one call, and a float32 copy of a tensor (engine/resident/holding.py).
 KERNEL_BYTES = 1 << 30
 # Assumed: a process with torch and an engine; the driver with torch and its sandbox.
@@ -102,13 +104,15 @@ class Shares:
     """What each of a machine's workers may take, in bytes.
 
     A worker has a card: `cache` and `bank` are there, and `pinned` is its part of the host's memory. It
-    answers `sequences` at once, where that is known.
+    answers `sequences` at once, where that is known. `writer_cache` is that of a generator with an engine of
+    its own, if there is one.
     """
 
     cache: int
     bank: int
     pinned: int
     sequences: int | None = None
+    writer_cache: int | None = None
 
     @staticmethod
     def of(capacity: Capacity) -> Shares:
@@ -116,7 +120,9 @@ class Shares:
         devices = capacity.devices
         cache = min(device.terms["kv_cache"] for device in devices)
         pinned = capacity.bank["pinned"] // len(devices)
-        return Shares(cache, capacity.bank["device"], pinned, capacity.sequences)
+        writers = [d.terms["generator_cache"] for d in devices if "generator_cache" in d.terms]
+        bank, sequences = capacity.bank["device"], capacity.sequences
+        return Shares(cache, bank, pinned, sequences, min(writers, default=None))
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ def plan_card(
     terms = {"weights": engine_bytes(models.base), "reserve": reserve_bytes(models.base, demand)}
     shape = cache_shape(models.base)
     if models.generator is not None:
-        terms["generator"] = engine_bytes(models.generator) + one_sequence(models.generator, demand)
+        terms |= generator_terms(models, demand, most - sum(terms.values()))
     left, least = most - sum(terms.values()), one_sequence(models.base, demand)
     if left < least:
         wanted = {**terms, "kv_cache": least}
@@ -196,6 +202,19 @@ def plan_card(
     training = training_terms(models, demand, gpu, num_gpus)
     at_once = shape and min(demand.sequences, shape.sequences_in(cache, demand.tokens))
     return Device(gpu.name, most, terms, training), at_once
+
+
+def generator_terms(models: Models, demand: Demand, room: int) -> Terms:
+    """Return what a generator's own engine takes: weights with graphs, and a cache for some samples at once.
+
+    The cache is a quarter of what the weights leave at most, and one full context at least.
+    """
+    assert models.generator is not None
+    model, weights = models.generator, engine_bytes(models.generator) + GRAPH_BYTES
+    shape = cache_shape(model)
+    least = one_sequence(model, demand) or one_sequence(models.base, demand)
+    wanted = shape.bytes_for(WRITER_SEQUENCES, demand.tokens) if shape else least
+    return {"generator": weights, "generator_cache": max(least, min(wanted, (room - weights) // 4))}
 
 
 def engine_bytes(model: ModelShapes) -> int:

@@ -11,6 +11,7 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.alike import are_alike
 from selfdev_engine.engine.resident.client import Client
 from selfdev_engine.engine.resident.messages import EngineSettings, Sampling
+from selfdev_engine.engine.resident.worker import settings_of_next
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.engine.weights.fingerprint import folder_fingerprint
 
@@ -73,3 +74,11 @@ def test_models_that_differ_in_more_than_weights_are_not_alike(small_models, wri
     (writer / "tokenizer.json").write_text(kept)
     (writer / "generation_config.json").write_text('{"eos_token_id": 5}')
     assert not alike()
+
+
+def test_a_second_engine_has_the_cache_that_is_planned_for_it():
+    """The base's, 20 GiB on a card of 80, would not be there again."""
+    settings = EngineSettings(cache_bytes=20, second_cache_bytes=5)
+    assert settings_of_next(settings, 0).cache_bytes == 20
+    assert settings_of_next(settings, 1).cache_bytes == 5
+    assert settings_of_next(EngineSettings(cache_bytes=20), 1).cache_bytes == 20

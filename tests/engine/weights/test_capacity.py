@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights import machine as machines
 from selfdev_engine.engine.weights.cache import BLOCK_TOKENS, cache_shape
-from selfdev_engine.engine.weights.capacity import Demand, Models, Training, plan_capacity
+from selfdev_engine.engine.weights.capacity import (
+    Demand,
+    Models,
+    Shares,
+    Training,
+    plan_capacity,
+)
 from selfdev_engine.engine.weights.durations import Amounts, estimate
 from selfdev_engine.engine.weights.known_models import KNOWN
 from selfdev_engine.engine.weights.machine import GIB, Machine, gpu_of, parse_machine
@@ -233,6 +239,12 @@ def test_a_generator_of_its_own_has_an_engine_of_its_own():
     models = replace(paper(), generator=shapes(QWEN))
     (device,) = plan_capacity(models, parse_machine("1xH200"), Demand()).devices
     assert device.terms["generator"] > shapes(QWEN).size_bytes
+    cache = device.terms["generator_cache"]
+    assert 0 < cache < device.terms["kv_cache"] and sum(device.terms.values()) <= device.size_bytes
+    # Its engine is told so: that of the base has another share.
+    shares = Shares.of(plan_capacity(models, parse_machine("2xH200"), Demand()))
+    assert (shares.cache, shares.writer_cache) == (device.terms["kv_cache"], cache)
+    assert Shares.of(plan_capacity(paper(), parse_machine("1xH200"), Demand())).writer_cache is None
 
 
 def test_without_a_card_all_is_in_the_machines_memory():
