@@ -36,9 +36,9 @@ def test_the_batch_script_is_bash_and_goes_on_with_a_run(tmp_path):
     run = "selfdev-engine run c.yaml --run r"
     assert (tmp_path / "calls").read_text().splitlines() == [
         f"{run} --plan",
-        f"srun --ntasks=1 .venv/bin/{run}",
+        f"srun --ntasks=1 --cpus-per-task=64 .venv/bin/{run}",
         f"{run} --resume --plan",
-        f"srun --ntasks=1 .venv/bin/{run} --resume",
+        f"srun --ntasks=1 --cpus-per-task=64 .venv/bin/{run} --resume",
     ]
     failed = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
     assert failed.returncode != 0 and "which config" in failed.stderr
@@ -59,7 +59,7 @@ def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run
     (tmp_path / "hostname").chmod(0o755)
     (tmp_path / "r").mkdir()
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path)}
-    environment["SLURM_JOB_NUM_NODES"] = "4"
+    environment |= {"SLURM_JOB_NUM_NODES": "4", "SLURM_CPUS_PER_TASK": "16", "SLURMD_NODENAME": "n1"}
     words = ["bash", script, "c.yaml", "r"]
     for more in ("", " --resume"):
         assert subprocess.run(words, env=environment, timeout=60).returncode == 0
@@ -76,7 +76,7 @@ def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run
         assert sorted(calls[1:]) == [
             "ray stop",
             f"selfdev-engine {placed}",
-            f"srun --overlap --nodes=3 --ntasks=3 --exclude=one .venv/bin/{joined}",
+            f"srun --overlap --nodes=3 --ntasks=3 --cpus-per-task=16 --exclude=n1 .venv/bin/{joined}",
         ]
         (tmp_path / "r" / "run.db").touch()
     # The driver hears the notice of the end, and its answer is the script's.

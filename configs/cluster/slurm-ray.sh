@@ -30,7 +30,9 @@ export RAY_USAGE_STATS_ENABLED=0
 trap '.venv/bin/ray stop' EXIT
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
     others=$((SLURM_JOB_NUM_NODES - 1))
-    srun --overlap --nodes="$others" --ntasks="$others" --exclude="$(hostname)" \
+    # A step does not inherit --cpus-per-task (SLURM 22.05), and knows nodes by SLURM's names for them.
+    srun --overlap --nodes="$others" --ntasks="$others" --cpus-per-task="${SLURM_CPUS_PER_TASK:-64}" \
+        --exclude="${SLURMD_NODENAME:-$(hostname)}" \
         .venv/bin/ray start --address="$address" --block &
 fi
 

@@ -21,4 +21,5 @@ resume=()
 
 # What cannot fit is said here, before anything is loaded.
 .venv/bin/selfdev-engine run "$config" --run "$run" "${resume[@]}" --plan
-srun --ntasks=1 .venv/bin/selfdev-engine run "$config" --run "$run" "${resume[@]}"
+# Since SLURM 22.05 a step does not inherit --cpus-per-task: without it, it would be bound to one core.
+srun --ntasks=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-64}" .venv/bin/selfdev-engine run "$config" --run "$run" "${resume[@]}"
