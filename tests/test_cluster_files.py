@@ -59,7 +59,11 @@ def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run
     (tmp_path / "hostname").chmod(0o755)
     (tmp_path / "r").mkdir()
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path)}
-    environment |= {"SLURM_JOB_NUM_NODES": "4", "SLURM_CPUS_PER_TASK": "16", "SLURMD_NODENAME": "n1"}
+    environment |= {
+        "SLURM_JOB_NUM_NODES": "4",
+        "SLURM_CPUS_PER_TASK": "16",
+        "SLURMD_NODENAME": "n1",
+    }
     words = ["bash", script, "c.yaml", "r"]
     for more in ("", " --resume"):
         assert subprocess.run(words, env=environment, timeout=60).returncode == 0
@@ -105,11 +109,16 @@ def test_the_kubernetes_job_is_yaml_with_a_command_that_we_know():
     assert {word for word in options if word.startswith("--")} <= known
     cluster = job["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
-    cards = int(group["rayStartParams"]["num-gpus"]) * group["replicas"]
-    assert cards == int(options[options.index("--workers") + 1])
-    for part in (cluster["headGroupSpec"], group):
+    head, replicas = cluster["headGroupSpec"], group["replicas"]
+    each = int(group["rayStartParams"]["num-gpus"])
+    # The driver trains on cards of the pod where it is.
+    assert (on_head := int(head["rayStartParams"]["num-gpus"])) > 0
+    assert each * replicas + on_head == int(options[options.index("--workers") + 1])
+    for part in (head, group):
         spec = part["template"]["spec"]
         (container,) = spec["containers"]
+        limits = container["resources"]["limits"]
+        assert limits["nvidia.com/gpu"] == part["rayStartParams"]["num-gpus"]
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in spec["volumes"]}
 
