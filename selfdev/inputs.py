@@ -27,6 +27,8 @@ from ..engine.screening.settings import ScreenSettings
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.contents import CHAT_COMPANIONS, COMPANIONS, text_digest
 from ..engine.weights.locate import here
+from ..engine.weights.machine import devices_here
+from ..engine.workers.cluster import connect
 from .config import RunConfig, completed
 from .prompts import prompt_of
 from .sizes import parse_bytes
@@ -98,6 +100,8 @@ def check_run_inputs(
     """UsageError for what extras, engine, models, task, backend, memory or prompt are wrong."""
     if config.learn != "none":
         check_extra()
+        if not (offline or elsewhere):
+            check_cards_to_train_on(config)
     are_here = not offline or models_are_here(settings)
     check_inputs(settings, writer_of(config) if are_here else None, offline, elsewhere)
     if not offline or here(config.generator_place):
@@ -106,6 +110,20 @@ def check_run_inputs(
         prompt_of(config, generator.folder)
     elif config.generation.prompt != "default":
         prompt_of(config, Path(config.generator_place))
+
+
+def check_cards_to_train_on(config: RunConfig) -> None:
+    """Raise UsageError where a cluster has GPUs and the driver's machine, which trains, has none.
+
+    A stage would take weeks on a processor, and nothing would say so.
+    """
+    address = config.cluster.address
+    trains = config.iterations > 1
+    if address and trains and connect(address).slots.gpus and not devices_here():
+        raise UsageError(
+            f"--address {address}: training runs on the driver's machine, which has no GPU that this "
+            "process sees; start the command on a node with GPUs, or set learn: none"
+        )
 
 
 def writer_of(config: RunConfig) -> Checkpoint | None:

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights.capacity import ranks_of
+from selfdev_engine.selfdev import inputs
+from selfdev_engine.selfdev.config import RunConfig
 from selfdev_engine.selfdev.train import (
     TrainingFailed,
     TrainSettings,
@@ -148,6 +152,23 @@ def test_a_failure_in_a_rank_is_told_in_its_own_words(stage, tmp_path):
 def test_as_many_ranks_as_share_a_batch_evenly():
     assert [ranks_of(16, cards) for cards in (0, 1, 2, 3, 6, 8, 64)] == [1, 1, 2, 2, 4, 8, 16]
     assert ranks_of(7, 8) == 7 and ranks_of(7, 6) == 1
+
+
+def test_a_driver_without_cards_does_not_train_for_a_cluster_that_has_some(monkeypatch):
+    cards, slots = [], SimpleNamespace(gpus=8)
+    monkeypatch.setattr(inputs, "devices_here", lambda: cards)
+    monkeypatch.setattr(inputs, "connect", lambda address: SimpleNamespace(slots=slots))
+    words = {"base": "b", "experts": {"x": "e", "y": "f"}, "task": "gsm8k"}
+    config = RunConfig(**words, cluster={"address": "head:6379"})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"which has no GPU .* or set learn: none"):
+        inputs.check_cards_to_train_on(config)
+    inputs.check_cards_to_train_on(config.model_copy(update={"iterations": 1}))
+    inputs.check_cards_to_train_on(RunConfig(**words))  # type: ignore[arg-type]
+    cards.append("0")
+    inputs.check_cards_to_train_on(config)
+    cards.clear()
+    slots.gpus = 0
+    inputs.check_cards_to_train_on(config)
 
 
 def test_one_rank_needs_no_launcher_and_sees_one_card(tmp_path):
