@@ -258,24 +258,27 @@ def held_bytes(bank: Mapping[str, int], room: int) -> int:
 def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> Terms:
     """Return what a stage of training takes of a card. UsageError where that is more than it has.
 
-    LoRA in float32, once more as the reference, with gradients and Adam's two moments; activations of one block at a time, since
-    those of the others are computed anew; the logits of a batch as float32 with their gradients.
+    LoRA in float32, with a copy as the reference and one of the best step so far; gradients, of which several
+    ranks have another copy in buckets to be averaged (`gradient_as_bucket_view` is off); Adam's two moments;
+    activations of one block at a time, since those of the others are computed anew. TRL computes log-probabilities
+    in tiles; logits of one program are there when the margin is measured.
     """
     training = demand.training
     if training is None:
         return {}
     model = models.generator or models.base
     adapter = 4 * adapter_elements(model, training.rank)
-    tokens = 2 * training.batch_size // training.ranks(num_gpus) * training.tokens
+    ranks = training.ranks(num_gpus)
+    tokens = 2 * training.batch_size // ranks * training.tokens
     hidden, widest = widths(model)
     kept = (model.number(*LAYERS) or 32) * hidden * 2
     terms = {
         "weights": model.size_bytes,
-        "adapter": 2 * adapter,
-        "gradients": adapter,
+        "adapter": 3 * adapter,
+        "gradients": adapter * (2 if ranks > 1 else 1),
         "optimizer": 2 * adapter,
         "activations": tokens * (kept + 2 * (8 * hidden + 4 * widest)),
-        "logits": 3 * 4 * tokens * (model.number("vocab_size") or 0),
+        "logits": 3 * 4 * training.tokens * (model.number("vocab_size") or 0),
         "reserve": CONTEXT_BYTES,
     }
     if sum(terms.values()) > gpu.free_bytes:

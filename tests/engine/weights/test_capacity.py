@@ -164,6 +164,19 @@ def test_the_papers_run_on_one_card_of_80_gb():
     assert capacity.disk.terms["adapters"] == pytest.approx(2 * 2.68e9, rel=0.01)
 
 
+def test_training_keeps_three_adapters_and_several_ranks_a_bucket_of_gradients():
+    one, eight = (
+        plan_capacity(paper(), parse_machine(gpus), Demand(training=TRAINING)).devices[0].training
+        for gpus in ("1xH100-80GB", "8xH100-80GB")
+    )
+    adapter = 4 * adapter_elements(paper().base, TRAINING.rank)
+    # The one that is trained, TRL's reference, and the best so far, all in float32.
+    assert one["adapter"] == eight["adapter"] == 3 * adapter
+    assert (one["gradients"], eight["gradients"]) == (adapter, 2 * adapter)
+    # Nothing of vocabulary size is there for a whole batch.
+    assert one["logits"] == eight["logits"] < GIB
+
+
 def test_eight_cards_share_the_work_and_each_has_its_bank():
     machine = parse_machine("8xH100-80GB")
     one, eight = (
