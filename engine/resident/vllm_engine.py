@@ -69,7 +69,10 @@ def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
         "enforce_eager": not on_gpu,
         "max_model_len": context,
         "max_num_seqs": num_seqs,
-        "max_num_batched_tokens": max(settings.max_num_batched_tokens, context),
+        # A card reads a longer prompt in pieces: activations of more tokens at once are in no plan.
+        "max_num_batched_tokens": settings.max_num_batched_tokens
+        if on_gpu
+        else max(settings.max_num_batched_tokens, context),
         # A prompt that is read in pieces takes back what its own generator drew for each piece, which
         # vLLM does by an offset, and the CPU's generators have none. So it is read whole there.
         "enable_chunked_prefill": on_gpu,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.sizes import cache_bytes
-from selfdev_engine.engine.resident.vllm_engine import card_options
+from selfdev_engine.engine.resident.vllm_engine import card_options, options
 from selfdev_engine.engine.screening.inputs import check_workers, open_selection
 from selfdev_engine.engine.screening.room import cache_alone, shares_on
 from selfdev_engine.engine.screening.settings import ScreenSettings
@@ -64,6 +65,17 @@ def test_vllm_is_told_of_what_is_free_now(monkeypatch):
     """With 20 of 80 GB free its default, 0.92 of the card, would refuse to start."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 80 * GIB))
     assert card_options() == {"gpu_memory_utilization": pytest.approx(0.2375)}
+
+
+def test_a_card_reads_a_long_prompt_in_pieces(settings, monkeypatch):
+    """Activations of more tokens at once than the plan counts would have no room."""
+    base, wanted = open_selection(settings).base, EngineSettings(max_num_batched_tokens=16)
+    on_cpu = options(base, wanted)
+    assert on_cpu["max_num_batched_tokens"] == on_cpu["max_model_len"] > 16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 80 * GIB))
+    on_gpu = options(base, wanted)
+    assert on_gpu["max_num_batched_tokens"] == 16 and on_gpu["enable_chunked_prefill"]
 
 
 def test_a_model_that_is_asked_alone_has_the_card_for_itself(settings, monkeypatch):
