@@ -20,7 +20,8 @@ from ..errors import UsageError
 
 MIB, GIB = 1 << 20, 1 << 30
 EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
-SMI = ("nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
+QUERY = "--query-gpu=name,memory.total,memory.free,uuid"
+SMI = ("nvidia-smi", QUERY, "--format=csv,noheader,nounits")
 UNITS = {"TB": 10**12, "TIB": 1 << 40, "GB": 10**9, "GIB": GIB, "MB": 10**6, "MIB": MIB}
 MOST_GPUS = 1 << 16
 # CUDA_VISIBLE_DEVICES as a list of numbers; it may name cards otherwise.
@@ -159,12 +160,13 @@ def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
 
 def gpus_here() -> tuple[Gpu, ...]:
     """Return the cards that this process may use, as the driver reports them; none without a driver."""
-    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in smi_rows()]
-    return tuple(gpus[number] for number in visible(len(gpus)))
+    rows = smi_rows()
+    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free, _ in rows]
+    return tuple(gpus[number] for number in visible([row[3] for row in rows]))
 
 
 def smi_rows() -> list[list[str]]:
-    """Return name, MiB and free MiB of each card of the machine; none without a driver."""
+    """Return name, MiB, free MiB and UUID of each card of the machine; none without a driver."""
     if not shutil.which(SMI[0]):
         return []
     try:
@@ -173,7 +175,7 @@ def smi_rows() -> list[list[str]]:
         return []
     rows = list(csv.reader(found.stdout.splitlines(), skipinitialspace=True))
     # A card that shares the machine's memory has no number there.
-    known = all(len(row) == 3 and row[1].isdigit() and row[2].isdigit() for row in rows)
+    known = all(len(row) == 4 and row[1].isdigit() and row[2].isdigit() for row in rows)
     return rows if known else []
 
 
@@ -185,13 +187,18 @@ def devices_here() -> list[str]:
     return words[:count] or [str(number) for number in range(count)]
 
 
-def visible(count: int) -> list[int]:
-    """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists; all where it names them otherwise."""
+def visible(uuids: Sequence[str]) -> list[int]:
+    """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists, by number or by the start of a UUID.
+
+    All where it names them otherwise: parts of cards (MIG) are not known here.
+    """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = [word.strip() for word in (named or "").split(",") if word.strip()]
+    if words and all(word.startswith("GPU-") for word in words):
+        return [n for word in words for n, uuid in enumerate(uuids) if uuid.startswith(word)]
     if named is None or (named.strip() and not NUMBERS.fullmatch(named.strip())):
-        return list(range(count))
-    numbers = [int(word) for word in named.split(",") if word.strip()]
-    return [number for number in numbers if 0 <= number < count]
+        return list(range(len(uuids)))
+    return [number for number in map(int, words) if 0 <= number < len(uuids)]
 
 
 def host_bytes() -> int:

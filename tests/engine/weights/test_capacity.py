@@ -325,7 +325,8 @@ def test_a_file_of_ones_own(tmp_path):
 def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
-        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007'\necho 'NVIDIA L4, 23034, 100'\n"
+        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007, GPU-1a2b'\n"
+        "echo 'NVIDIA L4, 23034, 100, GPU-3c4d'\n"
     )
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -342,9 +343,12 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
         assert machines.gpus_here() == ()
         assert machines.devices_here() == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1a2b,GPU-3c4d")
-    assert len(machines.gpus_here()) == 2
-    assert machines.devices_here() == ["GPU-1a2b", "GPU-3c4d"]
-    for script in ("exit 9", "echo 'Orin, [N/A], [N/A]'"):
+    # A scheduler may name one card of several, or all, in its own order.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-3c4d")
+    assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-3c,GPU-1a2b")
+    assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4", "NVIDIA H100 80GB HBM3"]
+    assert machines.devices_here() == ["GPU-3c", "GPU-1a2b"]
+    for script in ("exit 9", "echo 'Orin, [N/A], [N/A], GPU-1'"):
         smi.write_text(f"#!/bin/sh\n{script}\n")
         assert machines.gpus_here() == ()
