@@ -9,7 +9,7 @@ import torch
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.sizes import cache_bytes
-from selfdev_engine.engine.resident.vllm_engine import card_options, options
+from selfdev_engine.engine.resident.vllm_engine import VLLM_ENVIRONMENT, card_options, options
 from selfdev_engine.engine.screening.inputs import check_workers, open_selection
 from selfdev_engine.engine.screening.room import cache_alone, shares_on
 from selfdev_engine.engine.screening.settings import ScreenSettings
@@ -65,6 +65,11 @@ def test_vllm_is_told_of_what_is_free_now(monkeypatch):
     """With 20 of 80 GB free its default, 0.92 of the card, would refuse to start."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * GIB, 80 * GIB))
     assert card_options() == {"gpu_memory_utilization": pytest.approx(0.2375)}
+
+
+def test_vllm_compiles_no_sampler_that_no_request_uses():
+    """On Hopper and later FlashInfer's would be built when an engine opens, where nvcc may be absent."""
+    assert VLLM_ENVIRONMENT["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
 def test_a_card_reads_a_long_prompt_in_pieces(settings, monkeypatch):
