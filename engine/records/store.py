@@ -1,6 +1,6 @@
 """run.db: every candidate, score and answer of a run, in SQLite, with a transaction for each step.
 
-All SQL is here and in schema.py. What was written survives a kill at any time; readers may look
+All SQL is here, in iterations.py and in schema.py. What was written survives a kill at any time; readers may look
 while a run writes.
 """
 
@@ -18,9 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .candidate import BEST, MAIN, OF_THE_TEXT, Candidate, candidate_of, clean, digest_of, stored
+from .candidate import (
+    BEST,
+    MAIN,
+    OF_THE_TEXT,
+    Candidate,
+    candidate_of,
+    clean,
+    digest_of,
+    stored,
+)
 from .database import check_version, connect, connect_to_read, naming
 from .inputs import Input, input_of
+from .iterations import Iterations
 from .schema import VERSION, create, migrate, version_of
 from .score import Sample, Score
 
@@ -41,7 +51,7 @@ OUTCOME = (
 )
 
 
-class Store:
+class Store(Iterations):
     """One run's database; a context manager. A write outside of `transaction` is kept at once.
 
     Screenings and loops write it, one process at a time; reports and exports read it.
@@ -362,39 +372,6 @@ class Store:
             sample = {key: row[key] for key in row.keys() if key not in ("task", "idx")}  # noqa: SIM118
             truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
             yield {**sample, "index": row["idx"], **truths}
-
-    # ---- the loop's records
-
-    def set_iteration(self, iteration: int, data: Mapping[str, Any], arm: str = MAIN) -> None:
-        """Store the record of an iteration of an arm, in place of an earlier one."""
-        row = (arm, iteration, json.dumps(dict(data)))
-        self._db.execute("INSERT OR REPLACE INTO iterations VALUES (?, ?, ?)", row)
-
-    def iterations(self, arm: str = MAIN) -> dict[int, dict[str, Any]]:
-        """Return the records of an arm's iterations, by number."""
-        query = "SELECT iteration, data FROM iterations WHERE arm = ? ORDER BY iteration"
-        return {i: stored(data) for i, data in self._db.execute(query, (arm,))}
-
-    def set_preferences(
-        self, iteration: int, pairs: Iterable[tuple[str, str, bool]], arm: str = MAIN
-    ) -> None:
-        """Store preferences (chosen id, rejected id, held out) of an arm, in place of earlier ones."""
-        delete = "DELETE FROM preferences WHERE iteration = ? AND arm = ?"
-        self._db.execute(delete, (iteration, arm))
-        rows = [(iteration, *pair, arm) for pair in pairs]
-        self._db.executemany("INSERT INTO preferences VALUES (?, ?, ?, ?, ?)", rows)
-
-    def preferences(self, iteration: int, arm: str = MAIN) -> list[tuple[str, str, bool]]:
-        """Return (chosen id, rejected id, held out) of an iteration of an arm, in the order stored."""
-        query = "SELECT * FROM preferences WHERE iteration = ? AND arm = ? ORDER BY rowid"
-        rows = self._db.execute(query, (iteration, arm))
-        return [(row["chosen"], row["rejected"], bool(row["held_out"])) for row in rows]
-
-    def hold_out(self, iteration: int, names: Iterable[str], arm: str = MAIN) -> None:
-        """Mark these candidates of an iteration as held out, and no others of it."""
-        update = "UPDATE candidates SET held_out = id IN (SELECT value FROM json_each(?))"
-        values = (json.dumps(list(names)), arm, iteration)
-        self._db.execute(f"{update} WHERE arm = ? AND iteration = ?", values)
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
         """Yield those of these candidates that are still to be decided, read one at a time."""
