@@ -17,7 +17,6 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -28,8 +27,10 @@ from ..engine.errors import UsageError
 from ..engine.screening.settings import MAX_SEED
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import in_yaml, load_yaml
+from .arms import MAIN, Arm, Arms, arm_of, check_arm
 from .methods import load_method
 from .parameters import signature_of
+from .section import Section, Temperature
 from .sizes import parse_bytes
 
 
@@ -44,7 +45,7 @@ def as_value_error(prefix: str = "") -> Iterator[None]:
 
 # What `compare` and `export` call the base model and the best program; the ids of sampled programs.
 TAKEN = ("", "base", "best")
-SAMPLE_ID = re.compile(r"i\d+-\d+")
+SAMPLE_ID = re.compile(r"i\d+-\d+(@.*)?")
 
 
 # A text that says something.
@@ -69,12 +70,6 @@ RENAMED = {
 }
 
 
-class Section(BaseModel):
-    """A part of the config. Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
 class Expert(Section):
     """A model that is merged. `about` is what the prompt says of it, in one line."""
 
@@ -93,13 +88,6 @@ class Expert(Section):
 def expert_of(value: Any) -> Any:
     """Read the short form of an expert, its place alone."""
     return {"model": value} if isinstance(value, str) else value
-
-
-class Temperature(Section):
-    """Sampling temperature of iteration t: initial / (1 + decay (t - 1)); paper, appendix B."""
-
-    initial: float = Field(default=1.2, gt=0)
-    decay: float = Field(default=0.2, ge=0)
 
 
 class Generation(Section):
@@ -229,8 +217,9 @@ class RunConfig(Section):
     # "sft" is the likelihood of the chosen programs alone, on the same pairs and steps.
     learn: Literal["dpo", "sft", "none"] = "dpo"
     dpo: Dpo = Field(default_factory=Dpo)
-    baselines: list[str] = ["task_arithmetic", "ties", "model_stock"]
-    arms: list[str] = Field(default=[], max_length=0)
+    baselines: list[str] = Field(default=["task_arithmetic", "ties", "model_stock"])
+    # Controls beside the run's own arm: a list of presets, or their settings by name.
+    arms: Arms = Field(default={})
     race: Literal["full"] = "full"
     test: Test = Field(default_factory=Test)
     cluster: Cluster = Cluster()
@@ -259,7 +248,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def check_divergence(self) -> RunConfig:
-        if self.dpo.forward_kl and self.learn != "dpo":
+        if self.dpo.forward_kl and all(arm.learn != "dpo" for arm in self.all_arms):
             raise ValueError(f"dpo.forward_kl: is for `learn: dpo`, not for `learn: {self.learn}`")
         return self
 
@@ -278,6 +267,24 @@ class RunConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def check_arms(self) -> RunConfig:
+        for name, settings in self.arms.items():
+            check_arm(name, settings, self.main, len(self.experts))
+        if self.preferences.elites == 0 and any(arm.writer == "elites" for arm in self.all_arms):
+            raise ValueError("preferences.elites: 0 leave an arm with `writer: elites` no programs")
+        return self
+
+    @property
+    def main(self) -> Arm:
+        """The run's own arm."""
+        return Arm(MAIN, "model", self.learn, False, self.temperature, self.seed)
+
+    @property
+    def all_arms(self) -> list[Arm]:
+        """The run's own arm and its controls, in the order given."""
+        return [self.main, *(arm_of(name, s, self.main) for name, s in self.arms.items())]
+
     @property
     def expert_places(self) -> dict[str, str]:
         """Folders or hub ids of the experts, by name."""
@@ -287,10 +294,6 @@ class RunConfig(Section):
     def generator_place(self) -> str:
         """Folder or hub id of the model that writes programs: the base unless another is given."""
         return self.generator or self.base
-
-    def temperature_of(self, iteration: int) -> float:
-        """Sampling temperature of an iteration; the first one is 1."""
-        return self.temperature.initial / (1 + self.temperature.decay * (iteration - 1))
 
 
 def load_config(path: Path) -> RunConfig:
@@ -326,7 +329,7 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(error: ValidationError) -> str:
-    """The first fault in one line; for an unknown key also the known key that is most like it."""
+    """The first fault in one line, with the known key or word that is most like an unknown one."""
     first = error.errors()[0]
     place = ".".join(str(word) for word in first["loc"] if word != "[key]")
     if first["type"] == "extra_forbidden":
@@ -346,6 +349,8 @@ def fault_of(error: ValidationError) -> str:
         if place.endswith(UNION):
             place, wanted = place.removesuffix(UNION), f"{wanted} or a whole number from 1"
         words = f"write {wanted}, not {in_yaml(repr(first['input']))}"
+        near = difflib.get_close_matches(str(first["input"]), re.findall("'([^']+)'", wanted), 1)
+        words += f"; did you mean {near[0]!r}?" if near else ""
     return f"{place}: {words}" if place else words
 
 
@@ -358,8 +363,8 @@ def known_keys(place: tuple[int | str, ...]) -> list[str]:
         if get_origin(kind) is dict:  # the next word is a key of it
             left.pop(0)
             kind = get_args(get_args(kind)[1])[0]
-        assert isinstance(kind, type) and issubclass(kind, BaseModel), place
-        section = kind
+        kinds = (kind, *get_args(kind))  # it may be X | None
+        section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
     return list(section.model_fields)
 
 

@@ -32,14 +32,15 @@ def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
     models["generator"] = config.generator_place
     sizes = {name: weights_bytes(place) for name, place in models.items()}
     known = [size for size in sizes.values() if size is not None]
-    sampled = config.iterations * config.samples
+    sampled = samples_of(config)
     fixed = 1 + len(known_candidates(list(config.experts), config.baselines))
     questions, tests = count_questions(config.task, data)
     candidates = sampled + fixed
     return {
         "iterations": config.iterations,
+        "arms": len(config.all_arms),
         "samples": sampled,
-        "temperatures": [round(config.temperature_of(t + 1), 3) for t in range(config.iterations)],
+        "temperatures": [round(config.temperature.at(t + 1), 3) for t in range(config.iterations)],
         "base, experts, baselines": fixed,
         "candidates at most": candidates,
         "questions per candidate": questions,
@@ -49,13 +50,20 @@ def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:
         if len(known) == len(sizes)
         else "not downloaded",
         "dpo steps": config.dpo.max_steps * stages_of(config),
-        "test candidates": config.test.top if tests != 0 else "none: no test questions",
+        "test candidates": len(config.all_arms) * config.test.top
+        if tests != 0
+        else "none: no test questions",
     }
 
 
+def samples_of(config: RunConfig) -> int:
+    """How many programs the arms of a run draw together."""
+    return len(config.all_arms) * config.iterations * config.samples
+
+
 def stages_of(config: RunConfig) -> int:
-    """How often a run trains: between its iterations, if it learns."""
-    return 0 if config.learn == "none" else config.iterations - 1
+    """How often a run trains: between its iterations, in each arm that learns."""
+    return (config.iterations - 1) * sum(arm.learns for arm in config.all_arms)
 
 
 def weights_bytes(place: str) -> int | None:
@@ -88,13 +96,16 @@ def run_request(
     training = Training(config.dpo.lora_rank, config.dpo.batch_size, PAIR_TOKENS, stages)
     amounts = Amounts(
         questions=questions,
-        programs=config.iterations * config.samples,
+        programs=samples_of(config),
         candidates=known,
         iterations=config.iterations,
         training_steps=stages * config.dpo.max_steps,
         batch_size=config.dpo.batch_size,
         pair_tokens=2 * config.dpo.batch_size * PAIR_TOKENS,
-        tests=config.test.top + 1 + len(config.experts) + len(config.baselines),
+        tests=len(config.all_arms) * config.test.top
+        + 1
+        + len(config.experts)
+        + len(config.baselines),
         test_questions=PAPER_TEST.get(config.task, 0) if tests is None else tests,
     )
     return Request(

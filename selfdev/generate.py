@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from ..engine.records.store import Store
 from ..engine.resident.client import Client
 from ..engine.resident.messages import Sampling
 from ..engine.weights.fingerprint import folder_fingerprint
+from .arms import Arm
 from .config import RunConfig
 from .prompts import program_text, stops
 
+# Reads all weights, once: a run changes no generator after it has made it.
+fingerprint_of = cache(folder_fingerprint)
 # The key of the model that writes programs, in a worker, where the base's engine cannot hold it.
 GENERATOR = "generator"
 # A program's text and its stop reason (`Completion.finish_reason`).
-Drawn = tuple[str, str]
+Answer = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,10 @@ class SamplingPlan:
 
     prompt: str
     iteration: int
-    samples: int
-    wave: int  # samples per transaction
     temperature: float
     top_p: float
     max_new_tokens: int
-    seed: int  # the seed of the run
+    seed: int  # the seed of the arm
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,27 @@ class Writer:
     def of(key: str, model: str, folder: Path | None) -> Writer:
         """Return the given generator itself, or with the weights of a trained one's folder."""
         if folder is None:
-            return Writer(key, model, model, (), folder_fingerprint(model))
+            return Writer(key, model, model, (), fingerprint_of(model))
         folder = folder.absolute()
         files = tuple(sorted(str(file) for file in folder.iterdir() if file.is_file()))
-        return Writer(key, model, str(folder), files, folder_fingerprint(folder))
+        return Writer(key, model, str(folder), files, fingerprint_of(str(folder)))
 
 
-def sampling_plan(config: RunConfig, prompt: str, iteration: int) -> SamplingPlan:
+def sampling_plan(config: RunConfig, arm: Arm, prompt: str, iteration: int) -> SamplingPlan:
     return SamplingPlan(
         prompt=prompt,
         iteration=iteration,
-        samples=config.samples,
-        wave=config.generation.wave,
-        temperature=config.temperature_of(iteration),
+        temperature=arm.temperature.at(iteration),
         top_p=config.generation.top_p,
         max_new_tokens=config.generation.max_new_tokens,
-        seed=config.seed,
+        seed=arm.seed,
     )
 
 
-def waves(total: int, wave: int, done: int) -> Iterator[range]:
-    """Ranges of sample numbers that are still to be drawn, `wave` numbers in each."""
-    for start in range(done, total, wave):
-        yield range(start, min(start + wave, total))
+def waves(numbers: range, wave: int) -> Iterator[range]:
+    """These sample numbers, `wave` of them at a time."""
+    for start in range(0, len(numbers), wave):
+        yield numbers[start : start + wave]
 
 
 def sample_wave(
@@ -82,7 +81,7 @@ def sample_wave(
     plan: SamplingPlan,
     numbers: Sequence[int],
     client: Client,
-) -> list[Drawn]:
+) -> list[Answer]:
     """Draw these samples on a worker; their program texts and how each ended, in order.
 
     TARGET as the writer's key is the base's engine: whoever asks it next finds the base there, or a
@@ -96,18 +95,6 @@ def sample_wave(
     place, more = (writer.key, writer.folder), (writer.files, writer.fingerprint)
     answers = client.sample(*place, prompts, sampling, seeds, *more)
     return [(program_text(plan.prompt, answer.text), answer.finish_reason) for answer in answers]
-
-
-def keep_samples(
-    store: Store, iteration: int, numbers: Sequence[int], drawn: Sequence[Drawn], fingerprint: str
-) -> None:
-    """Store these samples in one transaction. `fingerprint` is that of the generator's weights."""
-    same = {"iteration": iteration, "generator": fingerprint}
-    with store.transaction():
-        store.add_candidates(
-            {"id": f"i{iteration}-{number}", "source": text, "stop_reason": reason, **same}
-            for number, (text, reason) in zip(numbers, drawn, strict=True)
-        )
 
 
 def seed_of(run_seed: int, iteration: int, number: int) -> int:

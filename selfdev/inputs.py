@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from ..engine.errors import UsageError
+from ..engine.errors import MissingExtra, UsageError
 from ..engine.output.folder import real
 from ..engine.records.inputs import Input
 from ..engine.resident.alike import are_alike
@@ -98,10 +99,12 @@ def check_run_inputs(
     config: RunConfig, settings: ScreenSettings, offline: bool = False, elsewhere: bool = False
 ) -> None:
     """UsageError for what extras, engine, models, task, backend, memory or prompt are wrong."""
-    if config.learn != "none":
+    if any(arm.learns for arm in config.all_arms):
         check_extra()
         if not (offline or elsewhere):
             check_cards_to_train_on(config)
+    if any(arm.writer == "cma_es" for arm in config.all_arms) and find_spec("cma") is None:
+        raise MissingExtra("cma", "arms")
     are_here = not offline or models_are_here(settings)
     check_inputs(settings, writer_of(config) if are_here else None, offline, elsewhere)
     if not offline or here(config.generator_place):

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from ..engine.records.candidate import Candidate, Status
+from ..engine.records.candidate import MAIN, Candidate, Status
 from ..engine.records.store import Store
+from .arms import Arm
 from .config import RunConfig
 from .preferences import (
     Pair,
@@ -18,16 +20,17 @@ from .preferences import (
     draw_holdout,
     elites_of,
     make_pairs,
+    permuted,
     quarters,
     sets_of,
 )
 from .prompts import completion_of, stops
-from .train import TrainSettings
+from .train import TrainSettings, log_of
 
 
-def scored_programs(store: Store, iteration: int) -> list[Scored]:
+def scored_programs(store: Store, iteration: int, arm: str = MAIN) -> list[Scored]:
     """The distinct programs of an iteration that ran, with their dev scores."""
-    return [one for c in store.candidates(iteration) if (one := scored(store, c))]
+    return [one for c in store.candidates(iteration, arm) if (one := scored(store, c))]
 
 
 def scored(store: Store, candidate: Candidate) -> Scored | None:
@@ -45,24 +48,31 @@ class Lesson:
 
     store: Store
     config: RunConfig
+    arm: Arm
     iteration: int
 
     @property
     def seed(self) -> int:
-        return self.config.seed * 1000 + self.iteration
+        return self.arm.seed * 1000 + self.iteration
+
+    def candidates(self, iteration: int) -> list[Candidate]:
+        """The samples of an iteration that were not cut."""
+        found = self.store.candidates(iteration, self.arm.name)
+        return [c for c in found if c.stop_reason != "length"]
 
     def whole(self, iteration: int) -> list[Scored]:
-        """The programs of an iteration that ran and were not cut."""
-        found = [c for c in self.store.candidates(iteration) if c.stop_reason != "length"]
-        return [one for c in found if (one := scored(self.store, c))]
+        """The programs of an iteration that ran and were not cut, with the scores that are learned."""
+        found = [one for c in self.candidates(iteration) if (one := scored(self.store, c))]
+        return permuted(found, f"{self.arm.seed}/{iteration}") if self.arm.is_permuted else found
 
     @cached_property
     def seen(self) -> Seen:
         """What earlier iterations trained on, and what they held out."""
         earlier = range(1, self.iteration)
-        found = [c for i in earlier for c in self.store.candidates(i)]
+        name = self.arm.name
+        found = [c for i in earlier for c in self.store.candidates(i, name)]
         texts = {c.id: c.source or "" for c in found}
-        pairs = (pair for i in earlier for pair in self.store.preferences(i))
+        pairs = (pair for i in earlier for pair in self.store.preferences(i, name))
         trained = {texts[name] for *names, held in pairs if not held for name in names}
         return Seen(trained, {texts[c.id] for c in found if c.held_out})
 
@@ -82,20 +92,17 @@ class Lesson:
         return sets_of(latest, elites_of(earlier, settings), settings)
 
     def pairs(self) -> list[Pair]:
-        invalid = [
-            c.id
-            for c in self.store.candidates(self.iteration)
-            if c.status is Status.REJECTED and c.stop_reason != "length"
-        ]
+        found = self.candidates(self.iteration)
+        invalid = [c.id for c in found if c.status is Status.REJECTED]
         return make_pairs(self.sets, invalid, self.config.preferences, self.seed)
 
 
 def prefer(lesson: Lesson) -> list[Pair]:
     """Make the preference pairs of an iteration, and write them and its holdout to the store."""
-    store, iteration, pairs = lesson.store, lesson.iteration, lesson.pairs()
+    store, arm, pairs = lesson.store, lesson.arm.name, lesson.pairs()
     with store.transaction():
-        store.hold_out(iteration, [s.id for s in lesson.held_out])
-        store.set_preferences(iteration, ((*pair, False) for pair in pairs))
+        store.hold_out(lesson.iteration, [s.id for s in lesson.held_out], arm)
+        store.set_preferences(lesson.iteration, ((*pair, False) for pair in pairs), arm)
     return pairs
 
 
@@ -111,7 +118,7 @@ def why_no_pairs(lesson: Lesson) -> str:
             f"{len(scored)} programs ran, too few for a better and a worse one besides the holdout"
         )
     return (
-        f"iteration {lesson.iteration}: nothing was learned: {why}; the same generator goes on. What "
+        f"iteration {lesson.iteration}{lesson.arm.in_words}: nothing was learned: {why}; the same generator goes on. What "
         "helps: more `samples`, a lower `temperature`, wider `preferences`"
     )
 
@@ -133,9 +140,9 @@ def train_settings(
         best=[ends.completion(s.id) for s in compared.chosen] if compared else [],
         worst=[ends.completion(s.id) for s in compared.rejected] if compared else [],
         num_chosen=len(lesson.sets.chosen),
-        learn=config.learn,
+        learn=lesson.arm.learn,
         dpo=config.dpo.model_dump(),
-        seed=config.seed + lesson.iteration,
+        seed=lesson.arm.seed + lesson.iteration,
     )
 
 
@@ -146,6 +153,30 @@ class Places:
     adapter: Path | None
     out: Path
     adapter_out: Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The training of one arm after an iteration: its pairs, and where the generator goes."""
+
+    lesson: Lesson
+    pairs: Sequence[Pair]
+    places: Places
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the generator is still to be trained."""
+        return bool(self.pairs) and not self.places.out.exists()
+
+    def settings(self, prompt: str, generator: Path) -> TrainSettings:
+        return train_settings(self.lesson, self.pairs, prompt, generator, self.places)
+
+    def told(self) -> dict[str, Any]:
+        """What the record of the iteration says of it."""
+        if not self.pairs:
+            return {"note": why_no_pairs(self.lesson)}
+        log = log_of(self.places.adapter_out)
+        return {"pairs": len(self.pairs), "dpo_steps": log.get("steps", 0), "training": log}
 
 
 class Ends:

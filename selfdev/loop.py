@@ -3,6 +3,7 @@
 1. Score the base, the experts and the baselines on dev.
 2. For each iteration: sample programs; extract, trace, deduplicate and score them; make preference
    pairs; train the generator on them by DPO. The result writes the programs of the next iteration.
+   Control arms (arms.py) do the same beside it, in one store and one engine.
 3. Score the best programs on test, once.
 
 Every step is a transaction in run.db, and `resume` goes on after the last one. The search reads dev
@@ -12,33 +13,27 @@ questions only.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..engine.errors import UsageError, keeping
-from ..engine.records.candidate import Candidate, Status
-from ..engine.records.store import PRODUCT_VERSION, Store
+from ..engine.records.store import Store
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import open_folder, write_samples
 from ..engine.screening.identity import record_inputs
-from ..engine.screening.nodes import place_of
-from ..engine.screening.pipeline import Screener, score_base
+from ..engine.screening.pipeline import score_base
 from ..engine.screening.place import DATABASE
-from ..engine.screening.session import TARGET
-from ..engine.weights.checkpoint import Checkpoint
+from .arm_run import ArmRun
 from .baselines import known_candidates
-from .config import RunConfig, completed
+from .config import completed
 from .final_test import Progress, score_on_test
-from .generate import GENERATOR, Writer, keep_samples, sample_wave, sampling_plan, waves
 from .inputs import RunRequest, run_inputs, writer_of
-from .learning import Lesson, Places, prefer, train_settings, why_no_pairs
-from .prompts import in_chat, prompt_of
 from .report import write_report
 from .results import LOOKS, iteration_summary, looks_of, names_to_test, run_result
-from .train import log_of, train
-from .writers import Writers
+from .run_context import RunContext
+from .train import train
 
 
 def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
@@ -64,7 +59,8 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
         score_base(screener)
         begun()
         with keeping(lambda: run_result(store, config, folder)):
-            result = Loop(config, folder, store, screener, progress).run()
+            context = RunContext.of(config, folder, store, screener, progress)
+            result = Loop(context).run()
             store.set_setting("result", result)
             screener.reader.finish()
             write_samples(store, folder / "samples.jsonl")
@@ -74,23 +70,11 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
 
 
 class Loop:
-    """Runs the steps of one run in order. The state of the run is in the store."""
+    """Runs the steps of one run in order, its arms side by side. The state of the run is in the store."""
 
-    def __init__(
-        self, config: RunConfig, folder: Path, store: Store, screener: Screener, progress: Progress
-    ) -> None:
-        self.config, self.folder, self.store = config, folder, store
-        self.screener, self.progress = screener, progress
-        self.task = screener.task
-        self.generator = Checkpoint.open(config.generator_place).folder
-        place = config.generator_place
-        self.generator_place = place_of(place) if config.cluster.address else str(self.generator)
-        self.writers = Writers(folder, self.generator)
-        # Under which key workers hold it.
-        self.writer_key = GENERATOR if writer_of(config) else TARGET
-        self.prompt = prompt_of(config, self.generator)
-        if config.generation.chat_template == "auto":
-            self.prompt = in_chat(self.prompt, self.generator)
+    def __init__(self, context: RunContext) -> None:
+        self.context, self.config, self.store = context, context.config, context.store
+        self.arms = [ArmRun(context, arm) for arm in self.config.all_arms]
 
     def run(self) -> dict[str, Any]:
         self.score_known()
@@ -98,102 +82,67 @@ class Loop:
             self.iterate(iteration)
         return self.finish()
 
-    # ---- what is known: experts and baselines
-
     def score_known(self) -> None:
+        """Score the experts, and all settings of the baselines."""
         rows = known_candidates(list(self.config.experts), self.config.baselines)
         known = {c.id for c in self.store.candidates()}
         with self.store.transaction():
             self.store.add_candidates(row for row in rows if row["id"] not in known)
         wanted = {row["id"] for row in rows}
-        self.screen("experts and baselines", [c for c in self.store.candidates() if c.id in wanted])
-
-    def screen(self, label: str, candidates: list[Candidate]) -> None:
-        """Decide those of these candidates that are not yet decided."""
-        waiting = [c for c in candidates if c.is_open(PRODUCT_VERSION)]
-        self.progress.stage(label, len(candidates))
-        done = len(candidates) - len(waiting)
-
-        def decided() -> None:
-            nonlocal done
-            done += 1
-            self.progress.update(done)
-
-        self.progress.update(done)
-        self.screener.screen(waiting, decided)
-
-    # ---- one iteration
+        found = [c for c in self.store.candidates() if c.id in wanted]
+        self.context.screen("experts and baselines", found)
 
     def iterate(self, iteration: int) -> None:
-        record = self.store.iterations().get(iteration, {})
-        if record.get("done"):
-            return
-        self.writers.forget_before(iteration)
-        fingerprint = self.sample(iteration)
-        decide_copies(self.store, iteration)
-        unique = [c for c in self.store.candidates(iteration) if c.status is not Status.COPY]
-        self.screen(f"iteration {iteration}: score", unique)
-        is_last = iteration == self.config.iterations
-        trained = {} if is_last or self.config.learn == "none" else self.learn(iteration)
-        summary = {
-            **iteration_summary(self.store, self.config, iteration, fingerprint),
-            **trained,
-            "done": True,
+        """Sample, score and learn in all arms. Samples come first where they need no scores."""
+        left = [arm for arm in self.arms if not arm.is_done(iteration)]
+        for arm in left:
+            arm.writers.forget_before(iteration)
+        together = [arm for arm in left if not arm.is_sequential]
+        for arm in together:
+            arm.sample(iteration, self.arms[: self.arms.index(arm)])
+        found = [c for arm in together for c in arm.texts(iteration)]
+        self.context.screen(f"iteration {iteration}: score", found)
+        for arm in left:
+            if arm.is_sequential:
+                arm.search(iteration)
+        # The generator that wrote is told, not the one that is trained now.
+        summaries = {
+            arm: iteration_summary(self.store, self.config, arm.arm, iteration) for arm in left
         }
+        is_last = iteration == self.config.iterations
+        learners = [] if is_last else [arm for arm in left if arm.arm.learns]
+        for arm, learned in self.learn(iteration, learners).items():
+            summaries[arm] |= learned
         with self.store.transaction():
-            self.store.set_iteration(iteration, summary)
+            for arm, summary in summaries.items():
+                self.store.set_iteration(iteration, {**summary, "done": True}, arm.arm.name)
 
-    def sample(self, iteration: int) -> str:
-        """Draw the samples that the store lacks; returns the fingerprint of the generator."""
-        done = len(self.store.candidates(iteration))
-        folder = self.writers.of(iteration)
-        trained = None if folder == self.generator else folder
-        writer = Writer.of(self.writer_key, self.generator_place, trained)
-        plan = sampling_plan(self.config, self.prompt, iteration)
-        self.progress.stage(f"iteration {iteration}: sample", plan.samples)
-        self.progress.update(done)
-        draw = partial(sample_wave, writer, plan)
-        left = list(waves(plan.samples, plan.wave, done))
-        session = self.screener.session
-        # All workers draw; waves are kept in their order.
-        drawn = [session.submit(f"samples {w[0]} to {w[-1]}", partial(draw, w)) for w in left]
-        for numbers, texts in zip(left, drawn, strict=True):
-            keep_samples(self.store, iteration, numbers, texts.result(), writer.fingerprint)
-            self.screener.note_incidents()
-            self.progress.update(numbers[-1] + 1)
-        return writer.fingerprint
-
-    # ---- learning
-
-    def learn(self, iteration: int) -> dict[str, Any]:
-        """Make preference pairs, train on them, and leave the next generator on disk.
+    def learn(self, iteration: int, arms: Sequence[ArmRun]) -> dict[ArmRun, dict[str, Any]]:
+        """Make preference pairs, train on them, and leave the next generator of each arm on disk.
 
         Training is skipped if that generator is there already. Without pairs nothing is learned, which
         is noted, and the same generator writes the next iteration.
         """
-        lesson = Lesson(self.store, self.config, iteration)
-        pairs = prefer(lesson)
-        if not pairs:
-            return {"note": why_no_pairs(lesson)}
-        out, adapter = self.writers.trained(iteration + 1), self.writers.adapter(iteration + 1)
-        if not out.exists():
-            places = Places(self.writers.adapter_of(iteration), out, adapter)
-            settings = train_settings(lesson, pairs, self.prompt, self.generator, places)
-            self.progress.stage(f"iteration {iteration}: train", self.config.dpo.max_steps)
-            self.screener.session.stop()
-            train(settings, self.progress.update)
-            self.screener.session.start()
-        log = log_of(adapter)
-        return {"pairs": len(pairs), "dpo_steps": log.get("steps", 0), "training": log}
-
-    # ---- the end
+        stages = {arm: arm.stage(iteration) for arm in arms}
+        waiting = [stage for stage in stages.values() if stage.is_open]
+        session = self.context.screener.session
+        if waiting:
+            session.stop()
+        for stage in waiting:
+            label = f"iteration {iteration}: train{stage.lesson.arm.in_words}"
+            self.context.progress.stage(label, self.config.dpo.max_steps)
+            prompt, generator = self.context.prompt(), self.context.generator
+            train(stage.settings(prompt, generator), self.context.progress.update)
+        if waiting:
+            session.start()
+        return {arm: stage.told() for arm, stage in stages.items()}
 
     def finish(self) -> dict[str, Any]:
         """Score the best programs and the known models on test; the result of the run."""
         names = names_to_test(self.store, self.config)
-        if names and self.task.has_test:
-            score_on_test(self.screener, names, self.progress)
-        return run_result(self.store, self.config, self.folder)
+        if names and self.context.screener.task.has_test:
+            score_on_test(self.context.screener, names, self.context.progress)
+        return run_result(self.store, self.config, self.context.folder)
 
 
 def looks_at(folder: Path) -> int:
@@ -202,13 +151,3 @@ def looks_at(folder: Path) -> int:
     with suppress(UsageError, sqlite3.Error), Store.read(folder / DATABASE) as store:
         return looks_of(store)
     return 0
-
-
-def decide_copies(store: Store, iteration: int) -> None:
-    """Mark every later program with exactly the same text as a copy of the first one."""
-    first: dict[str, str] = {}
-    with store.transaction():
-        for candidate in store.candidates(iteration):
-            original = first.setdefault(candidate.source or "", candidate.id)
-            if original != candidate.id and candidate.status is None:
-                store.decide(candidate.id, status=Status.COPY, duplicate_of=original)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .config import Preferences
 
@@ -80,6 +80,13 @@ def make_pairs(sets: Sets, invalid: Sequence[str], settings: Preferences, seed: 
         pairs += [(one.id, other) for other in picked]
     draw.shuffle(pairs)
     return pairs
+
+
+def permuted(scored: Sequence[Scored], seed: str) -> list[Scored]:
+    """The same programs with their scores shuffled among them; the same for the same seed."""
+    scores = [s.score for s in scored]
+    random.Random(seed).shuffle(scores)
+    return [replace(s, score=score) for s, score in zip(scored, scores, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..engine.records.candidate import BASE, Candidate, Status
+from ..engine.records.candidate import BASE, MAIN, Candidate, Status
 from ..engine.records.store import Store
+from .arm_results import Reached, arm_comparisons, arm_verdict, budget
+from .arms import MODELS, Arm
 from .config import RunConfig
 from .learning import Lesson, scored_programs
 from .verdict import comparisons, shrinkage, verdict
@@ -21,13 +24,11 @@ LOOKS_OF_TRANSFERS = "test looks of transfers"
 CATEGORIES = ("success", "duplicate", "no_function", "not_executable", "timeout")
 
 
-def iteration_summary(
-    store: Store, config: RunConfig, iteration: int, fingerprint: str
-) -> dict[str, Any]:
-    """Counts and dev scores of one iteration. `fingerprint` is that of the generator's weights."""
-    candidates = store.candidates(iteration)
-    scores = [s.score for s in scored_programs(store, iteration)]
-    sets = Lesson(store, config, iteration).sets
+def iteration_summary(store: Store, config: RunConfig, arm: Arm, iteration: int) -> dict[str, Any]:
+    """Counts and dev scores of one iteration of an arm."""
+    candidates = store.candidates(iteration, arm.name)
+    scores = [s.score for s in scored_programs(store, iteration, arm.name)]
+    sets = Lesson(store, config, arm, iteration).sets
     found = Counter(category_of(c) for c in candidates)
     texts = len(candidates) - found["duplicate"]
     rejected = Counter(c.kind for c in candidates if c.status is Status.REJECTED)
@@ -46,8 +47,8 @@ def iteration_summary(
         "rejected_size": len(sets.rejected),
         "pairs": 0,
         "dpo_steps": 0,
-        "generator_fingerprint": fingerprint,
-        "temperature": config.temperature_of(iteration),
+        "generator_fingerprint": candidates[0].generator if candidates else None,
+        "temperature": arm.temperature.at(iteration) if arm.writer in MODELS else None,
     }
 
 
@@ -67,14 +68,16 @@ def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
     best = programs[0] if programs else None
     compared = comparisons(store, best, rivals(store, config)) if best else []
     tested = [scores_of(store, name) for name in programs[: config.test.top]]
+    arms = arm_comparisons(store, config)
     shown = scores_of(store, best) if best else None
     return {
         "run": str(folder),
         "verdict": verdict(shown, compared),
-        "iterations": [
-            {key: value for key, value in record.items() if key != "done"}
-            for record in store.iterations().values()
-        ],
+        "iterations": records(store, MAIN),
+        "arms": {name: arm_result(store, config, name) for name in config.arms},
+        "budget": budget(store, config) if config.arms else None,
+        "arm_comparisons": arms,
+        "arm_verdict": arm_verdict(arms),
         "base": scores_of(store, BASE),
         "experts": {name: scores_of(store, f"expert-{name}") for name in config.experts},
         "baselines": {name: scores_of(store, best) for name, best in baselines.items()},
@@ -91,6 +94,24 @@ def looks_of(store: Store) -> int:
     return (store.setting(LOOKS) or 0) + sum((store.setting(LOOKS_OF_TRANSFERS) or {}).values())
 
 
+def records(store: Store, arm: str) -> list[dict[str, Any]]:
+    """What is told of the iterations of an arm."""
+    found = store.iterations(arm).values()
+    return [{key: value for key, value in one.items() if key != "done"} for one in found]
+
+
+def arm_result(store: Store, config: RunConfig, arm: str) -> dict[str, Any]:
+    """What a control did. `scored` counts its distinct updates, also where another arm had the score."""
+    programs, reached = ranked_programs(store, arm), Reached.of(store, arm)
+    return {
+        "iterations": records(store, arm),
+        "best": scores_of(store, programs[0]) if programs else None,
+        "scored": len(reached.scores),
+        "samples": reached.samples,
+        "tested": [scores_of(store, name) for name in programs[: config.test.top]],
+    }
+
+
 def rivals(store: Store, config: RunConfig) -> dict[str, str]:
     """The known models that the best program is compared with, by words: each is the best by dev."""
     baselines = best_baselines(store, config)
@@ -104,27 +125,28 @@ def rivals(store: Store, config: RunConfig) -> dict[str, str]:
 
 
 def names_to_test(store: Store, config: RunConfig) -> list[str]:
-    """The best sampled programs and the models they are compared with; none if `test.top` is 0.
+    """The best programs of each arm and the models they are compared with; none if `test.top` is 0.
 
-    The best of each iteration is one of them, as in table 2 of the paper.
+    The best of each iteration of `main` is one of them, as in table 2 of the paper.
     """
     if not config.test.top:
         return []
     known = [BASE, *(f"expert-{name}" for name in config.experts)]
     known += best_baselines(store, config).values()
     turns = [name for _, name in best_by_iteration(store)]
-    return list(dict.fromkeys([*known, *ranked_programs(store)[: config.test.top], *turns]))
+    arms = [ranked_programs(store, arm.name)[: config.test.top] for arm in config.all_arms]
+    return list(dict.fromkeys([*known, *chain(*arms), *turns]))
 
 
-def ranked_programs(store: Store) -> list[str]:
-    """The sampled updates by dev score, best first; the earlier of two equals is first.
+def ranked_programs(store: Store, arm: str = MAIN) -> list[str]:
+    """The sampled updates of an arm by dev score, best first; the earlier of two equals is first.
 
     Programs of one update share an id, that of the first one sampled, also where a baseline or an
     expert came before it.
     """
     first = dict[str, str]()
     for c in store.candidates():
-        if c.iteration is not None and c.is_valid:
+        if c.iteration is not None and c.is_valid and c.arm == arm:
             first.setdefault(c.duplicate_of or c.id, c.id)
     scores = {name: dev_score(store, name) for name in first.values()}
     return sorted(scores, key=lambda name: -scores[name])

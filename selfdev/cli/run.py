@@ -73,6 +73,28 @@ def learning_table(result: Result) -> Table:
     return table
 
 
+def arm_table(result: Result) -> Table:
+    """All arms at equal numbers of scored updates, and what else they drew and scored."""
+    found = result["budget"]
+    table = Table(title=f"arms, compared at {counted(found['scored'], 'scored update')}")
+    columns = ("best dev", "mean dev", "samples for it", "samples", "scored", "last mean dev")
+    for column in ("arm", *columns):
+        table.add_column(column, justify="left" if column == "arm" else "right")
+    turns = {"main": result["iterations"]}
+    turns |= {name: arm["iterations"] for name, arm in result["arms"].items()}
+    for name, arm in found["arms"].items():
+        last = turns[name][-1]["mean"] if turns[name] else None
+        numbers = (arm["best"], arm["mean"], arm["samples"], arm["all_samples"], arm["all_scored"])
+        table.add_row(Text(name), *map(number_text, (*numbers, last)))
+    return table
+
+
+def number_text(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 def model_table(result: Result) -> Table:
     looks = counted(result["test_looks"], "look")
     table = Table(title=f"against the known (test: {looks} in this folder)")
@@ -90,11 +112,15 @@ def render_run(result: Result) -> str:
     if "plan" in result:
         return render_plan(result["plan"])
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    tables = iteration_table(result), learning_table(result), model_table(result)
+    tables = [iteration_table(result), learning_table(result), model_table(result)]
+    if result["arms"]:
+        tables.append(arm_table(result))
     console.print(*tables)
-    for turn in result["iterations"]:
-        if "note" in turn:
-            console.print(Text(in_one_line(turn["note"])))
+    arms = (result, *result["arms"].values())
+    for note in (turn["note"] for arm in arms for turn in arm["iterations"] if "note" in turn):
+        console.print(Text(in_one_line(note)))
+    if result["arm_verdict"]:
+        console.print(Text(in_one_line(result["arm_verdict"])))
     console.print(Text(in_one_line(shrunk(result["shrinkage"]) + result["verdict"])))
     run = Path(result["run"])
     return f"{console.export_text()}run     {run}\nreport  {run / 'report.html'}"

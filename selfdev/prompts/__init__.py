@@ -3,16 +3,18 @@
 A prompt ends in the middle of a program, and the completion goes on from there: the end of the
 prompt plus the completion is the program. A generator may bring its own prompt in prompt.txt beside
 its weights, as that of the tiny zoo does. In any prompt {{goal}} and {{models}} stand for what the
-merge shall be good at, and for the experts: their names, and a line about each.
+merge shall be good at, and for the experts: their names, and a line about each. {{elites}} stands for
+the best programs so far, in an arm that shows them, and for nothing in others.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...engine.errors import UsageError
+from ...engine.program import extract
 from ...engine.weights.small_file import read_text
 from ..config import Expert, RunConfig
 
@@ -20,6 +22,7 @@ FOLDER = Path(__file__).parent
 PROMPT_FILE = "prompt.txt"
 START = "def merge_models("
 IMPORT = "import torch\n\n"
+ELITES = "{{elites}}"
 FENCE, FENCE_END = "```python\n", "\n```"
 GOALS = {
     "gsm8k": "word problems of grade-school mathematics",
@@ -27,11 +30,29 @@ GOALS = {
 }
 
 
-def prompt_of(config: RunConfig, generator: Path) -> str:
-    """The prompt of a run, its variables filled in. UsageError where it cannot be read."""
+def prompt_of(config: RunConfig, generator: Path, elites: Sequence[str] = ()) -> str:
+    """The prompt of a run, its variables filled in. UsageError where it cannot be read.
+
+    `elites` are texts of good programs; a prompt that has no place for them is refused, if an arm
+    shows them.
+    """
     text = load_prompt(config.generation.prompt, generator)
+    shows = [arm.name for arm in config.all_arms if arm.writer == "elites"]
+    if shows and ELITES not in text:
+        raise UsageError(
+            f"arms.{shows[0]}: the prompt has no place for good programs: write {ELITES} where they "
+            "shall stand"
+        )
+    text = text.replace(ELITES, shown(elites))
     text = text.replace("{{goal}}", goal_of(config.generation.goal, config.task))
     return text.replace("{{models}}", lines_about(config.experts))
+
+
+def shown(elites: Sequence[str]) -> str:
+    """A part of the prompt with these programs, the best first; empty without any."""
+    codes = [extract(text).code.strip() for text in elites]
+    blocks = "".join(f"{FENCE}{code}{FENCE_END}\n\n" for code in codes)
+    return f"## The best programs so far, the best first\n\n{blocks}" if elites else ""
 
 
 def goal_of(goal: str, task: str) -> str:

@@ -37,6 +37,7 @@ def config(zoo, tmp_path_factory):
         "samples": NUM_SAMPLES,
         "test": {"top": 2},
         "baselines": ["model_stock"],
+        "arms": ["no_learning", "linear"],
     }
     demo["dpo"] |= {"max_steps": 12}
     path = folder / "small.yaml"
@@ -79,7 +80,29 @@ def test_the_final_test_says_who_won(result):
     base, _, baseline = result["comparisons"]
     assert (base["b"], baseline["b"]) == ("base", "model_stock")
     assert result["verdict"].startswith("On 40 test questions the best program by dev")
-    assert 5 <= result["test_looks"] <= 7  # base, three experts, a baseline, up to two programs
+    # Base, three experts, a baseline, up to two programs of each arm, the best of each iteration.
+    assert 5 <= result["test_looks"] <= 12
+
+
+def test_control_arms_have_the_same_samples_and_no_training(result, config):
+    control, linear = result["arms"]["no_learning"], result["arms"]["linear"]
+    assert control["samples"] == linear["samples"] == 2 * NUM_SAMPLES
+    first, second = control["iterations"]
+    mine = result["iterations"]
+    same = ("categories", "mean", "best", "generator_fingerprint")
+    assert [first[key] for key in same] == [mine[0][key] for key in same]
+    assert second["generator_fingerprint"] == first["generator_fingerprint"]
+    assert first["pairs"] == 0 and "training" not in first
+    assert linear["iterations"][0]["valid"] == NUM_SAMPLES
+    with Store.read(config.parent / "run" / "run.db") as store:
+        copied = store.candidates(1, "no_learning")
+        assert all(c.status != "scored" for c in copied)  # each score was known from main
+        assert [c.source for c in copied] == [c.source for c in store.candidates(1)]
+    budget = result["budget"]["arms"]
+    assert set(budget) == {"main", "no_learning", "linear"}
+    assert all(arm["best"] > 0 and arm["all_samples"] == 2 * NUM_SAMPLES for arm in budget.values())
+    assert [row["b"] for row in result["arm_comparisons"]] == ["no_learning", "linear"]
+    assert linear["best"]["test"] and result["arm_verdict"]
 
 
 def test_scores_have_intervals_and_test_lines(result):
@@ -118,6 +141,7 @@ def test_resume_of_a_complete_run_repeats_nothing(selfdev, result, config):
     assert answer.code == 0, answer.stderr
     assert answer.json["iterations"] == result["iterations"]
     assert answer.json["best"] == result["best"]
+    assert answer.json["arms"] == result["arms"]
 
 
 @pytest.fixture(scope="module")

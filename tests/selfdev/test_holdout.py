@@ -83,7 +83,7 @@ def store(tmp_path):
 
 
 def test_what_is_held_out_is_never_trained_on(store):
-    first, second = (Lesson(store, CONFIG, i) for i in (1, 2))
+    first, second = (Lesson(store, CONFIG, CONFIG.main, i) for i in (1, 2))
     texts = {c.id: c.source for c in store.candidates()}
     trained, held = set(), set()
     for lesson in (first, second):
@@ -110,7 +110,7 @@ def test_the_ending_that_was_sampled_is_trained(store):
 
 
 def test_an_iteration_without_pairs_says_why(store):
-    lesson = Lesson(store, CONFIG, 3)
+    lesson = Lesson(store, CONFIG, CONFIG.main, 3)
     assert prefer(lesson) == [] and "iteration 3: nothing was learned: no program ran" in (
         why_no_pairs(lesson)
     )

@@ -89,7 +89,7 @@ def test_defaults_are_the_papers(tmp_path):
         0.01,
         256,
     )
-    assert [round(config.temperature_of(t), 2) for t in (1, 2, 3)] == [1.2, 1.0, 0.86]
+    assert [round(config.temperature.at(t), 2) for t in (1, 2, 3)] == [1.2, 1.0, 0.86]
     assert config.base == "org/b"
 
 

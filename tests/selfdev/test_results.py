@@ -47,7 +47,7 @@ def store(tmp_path):
                     ]
                     score = score_of(answers, "flexible")
                     store.add_score(name, "jsonl:t", "dev", score, answers, {})
-            store.set_iteration(1, iteration_summary(store, CONFIG, 1, "f" * 8))
+            store.set_iteration(1, iteration_summary(store, CONFIG, CONFIG.main, 1))
         yield store
 
 
