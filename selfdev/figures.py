@@ -1,20 +1,21 @@
 """The data of the paper's tables and figures, read from run.db. Nothing here draws or loads torch.
 
 Table 2 (the best program of each iteration), table 5 (words of the strategies), figure 4 (dev scores),
-figures 7 and 8 (dev against test), figure 9 (how samples ended).
+figures 7 and 8 (dev against test), figure 9 (how samples ended): of the arm `main`. And what each arm reached.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.records.candidate import Candidate
+from ..engine.records.candidate import MAIN, Candidate
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
+from .arm_results import Reached
 from .results import best_by_iteration, scores_of
 
 COMMENT = re.compile(r"#+(.*)$", re.MULTILINE)
@@ -26,6 +27,8 @@ COMMON = frozenset(
     "is it on by as or an be we if at so".split()
 )
 NUM_WORDS = 100
+# An update is linear whose distance from the best weighted sum is at most this share of its norm.
+LINEAR = 0.01
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -45,7 +48,33 @@ def figures(folder: Path) -> dict[str, Any]:
                 "known": {name: pairs_of(store, settings_of(store, name)) for name in known},
             },
             "figure_9": {i: turn.get("categories") for i, turn in store.iterations().items()},
+            "arms": {name: of_arm(store, name, known) for name in (MAIN, *config.get("arms", ()))},
         }
+
+
+def of_arm(store: Store, arm: str, known: Sequence[str]) -> dict[str, Any]:
+    """What an arm reached: its scored updates in the order drawn, and what kind they are.
+
+    `samples` are how many were drawn for each update, `scores` its dev score. `linear` is the share that
+    is a weighted sum to within 1 %, `above_best_baseline` the share with a better dev score.
+    """
+    reached = Reached.of(store, arm)
+    settings = [c for method in known for c in settings_of(store, method)]
+    bar = max(dev_scores(store, settings), default=None)
+    turns = {i: store.candidates(i, arm) for i in store.iterations(arm)}
+    found = {c.duplicate_of or c.id: c for turn in turns.values() for c in turn if c.is_valid}
+    linear = [c.linear["residual"] <= LINEAR for c in found.values() if c.linear]
+    return {
+        "samples": reached.places,
+        "scores": reached.scores,
+        "dev_scores": {i: dev_scores(store, turn) for i, turn in turns.items()},
+        "linear": share(linear),
+        "above_best_baseline": share([bar is not None and s > bar for s in reached.scores]),
+    }
+
+
+def share(truths: Sequence[bool]) -> float | None:
+    return sum(truths) / len(truths) if truths else None
 
 
 def words_of(candidates: list[Candidate]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import yaml
 
 from ...engine.errors import visible
 from ...engine.output.file import check_file, write_file
-from ...engine.records.candidate import BASE, Candidate
+from ...engine.records.candidate import BASE, MAIN, Candidate
 from ...engine.records.compare import Comparison, compare
 from ...engine.records.score import Score
 from ...engine.records.store import Store
@@ -42,9 +42,10 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     import jinja2
 
     check_file("--out", out, is_report)
-    with Store.read(folder / "run.db") as store:
-        facts = facts_of(store)
     config = (folder / "config.yaml").read_text()
+    arms = [MAIN, *(yaml.safe_load(config).get("arms") or ())]
+    with Store.read(folder / "run.db") as store:
+        facts = facts_of(store, arms)
     # What the run says goes through `shown`, then jinja2 escapes its markup.
     environment = jinja2.Environment(
         autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True
@@ -61,15 +62,18 @@ def is_report(start: str) -> bool:
     return "selfdev-engine report</title>" in start
 
 
-def facts_of(store: Store) -> dict[str, Any]:
+def facts_of(store: Store, arms: Sequence[str]) -> dict[str, Any]:
     """Everything that the template shows, apart from the config."""
     rows = [row_of(store, candidate) for candidate in store.candidates()]
-    iterations = list(store.iterations().values())
+    turns = [(arm, turn) for arm in arms for turn in store.iterations(arm).values()]
     result = store.setting("result") or {}
     return {
         "rows": sorted(rows, key=place),
-        "iterations": iterations,
+        "turns": turns,
         "histograms": histograms(scores_by_iteration(rows)),
+        "budget": result.get("budget"),
+        "arm_verdict": result.get("arm_verdict"),
+        "arm_comparisons": result.get("arm_comparisons") or [],
         "known": known_models(result),
         "best": result.get("best"),
         "verdict": result.get("verdict"),
@@ -119,36 +123,38 @@ def known_models(result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def scores_by_iteration(rows: Sequence[ReportRow]) -> dict[int, list[float]]:
-    """Dev scores of the sampled programs that ran."""
-    scores: dict[int, list[float]] = {}
-    for row in rows:
+def scores_by_iteration(rows: Sequence[ReportRow]) -> dict[tuple[str, int], list[float]]:
+    """Dev scores of the sampled programs that ran, by arm and iteration; those of main come first."""
+    scores: dict[tuple[str, int], list[float]] = {}
+    for row in sorted(rows, key=lambda row: (row.candidate.arm != MAIN, row.candidate.arm)):
         if row.dev and row.candidate.iteration is not None:
-            scores.setdefault(row.candidate.iteration, []).append(row.dev.score)
+            place = row.candidate.arm, row.candidate.iteration
+            scores.setdefault(place, []).append(row.dev.score)
     return scores
 
 
-def histograms(scores: Mapping[int, Sequence[float]]) -> list[dict[str, Any]]:
-    """For each iteration, the bars of its dev scores in SVG coordinates; all have one scale."""
+def histograms(scores: Mapping[tuple[str, int], Sequence[float]]) -> list[dict[str, Any]]:
+    """For each iteration of an arm, the bars of its dev scores in SVG coordinates; all have one scale."""
     tallest = 1
     counted = {}
-    for iteration, values in sorted(scores.items()):
+    for place, values in scores.items():
         counts = [0] * BINS
         for value in values:
             counts[min(BINS - 1, int(value * BINS))] += 1
-        counted[iteration] = counts
+        counted[place] = counts
         tallest = max(tallest, *counts)
     step = WIDTH / BINS
     return [
         {
             "iteration": iteration,
+            "arm": arm,
             "count": sum(counts),
             "bars": [
                 {"x": i * step, "width": step - 2, "height": HEIGHT * n / tallest, "n": n}
                 for i, n in enumerate(counts)
             ],
         }
-        for iteration, counts in counted.items()
+        for (arm, iteration), counts in sorted(counted.items(), key=lambda item: item[0][0] != MAIN)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +16,10 @@ from selfdev_engine.selfdev.arms import PRESETS
 from selfdev_engine.selfdev.cli.run import render_run
 from selfdev_engine.selfdev.config import RunConfig, load_config
 from selfdev_engine.selfdev.estimate import samples_of, stages_of
+from selfdev_engine.selfdev.figures import figures
 from selfdev_engine.selfdev.learning import Lesson, scored_programs
 from selfdev_engine.selfdev.prompts import opening, prompt_of
+from selfdev_engine.selfdev.report import write_report
 from selfdev_engine.selfdev.results import iteration_summary, names_to_test, run_result
 
 PLAIN = {"base": "b", "experts": {"x": "x", "y": "y", "z": "z"}, "task": "gsm8k"}
@@ -174,6 +177,22 @@ def test_the_stated_comparisons_are_of_the_last_iterations_means(store, config, 
     page = render_run(result)
     row = next(line for line in page.splitlines() if line.startswith("│ no_learning "))
     assert row.strip("│").split("│")[3:5] == ["             10 ", "      10 "]
+
+
+def test_the_report_shows_arms_and_their_budget(store, config, tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    result = run_result(store, config, tmp_path)
+    store.set_setting("result", result)
+    page = write_report(tmp_path).read_text()
+    assert "<h2>Arms at equal budget</h2>" in page and result["arm_verdict"] in unescape(page)
+    assert "<tr><td>no_learning</td><td>2</td>" in page  # its second iteration
+    assert "Iteration 2, permuted: 6 programs" in page
+    assert "its first 8 scored updates" in page
+    found = figures(tmp_path)
+    assert found["figure_4"][2] == [0.8, 0.8, 0.9, 0.7, 0.8, 0.9]  # of main alone
+    control = found["arms"]["no_learning"]
+    assert control["samples"] == [1, 2, 3, 5, 6, 8, 9, 10]
+    assert control["scores"][:3] == control["dev_scores"][1] == [0.3, 0.4, 0.5]
 
 
 def test_permuted_scores_are_the_same_ones_and_only_learned_from(store, config):

@@ -130,7 +130,7 @@ def test_an_unsafe_run_says_so(run):
 
 
 def test_histogram_counts_every_score_once():
-    (found,) = histograms({2: [0.0, 0.35, 0.35, 1.0]})
+    (found,) = histograms({("main", 2): [0.0, 0.35, 0.35, 1.0]})
     counts = [bar["n"] for bar in found["bars"]]
     assert (found["iteration"], found["count"], sum(counts)) == (2, 4, 4)
     assert (counts[0], counts[7], counts[BINS - 1]) == (1, 2, 1)
