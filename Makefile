@@ -1,11 +1,11 @@
-# make setup | demo | demo-real | test | test-all | test-gpu | check | bench | peers   (a few lines each; read them)
+# make setup | demo | demo-real | test | test-all | test-gpu | check | bench | evidence | peers   (a few lines each; read them)
 PYTHON ?= python3
 BIN := .venv/bin
 # GPU=1 takes the CUDA stack: make setup GPU=1
 LOCK := $(if $(GPU),requirements-cuda.lock,requirements-cpu.lock)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-real test test-all test-gpu check bench peers clean
+.PHONY: setup demo demo-real test test-all test-gpu check bench evidence peers clean
 
 setup: .venv/.ready
 
@@ -50,6 +50,10 @@ check: setup
 
 bench: setup
 	$(BIN)/selfdev-engine bench
+
+# Hours on two cores; the same command goes on after it was cut off.
+evidence: setup
+	$(BIN)/python -m selfdev_engine.bench.evidence runs/evidence
 
 # The .pth lends the peers torch and the rest from .venv: a second torch would cost minutes and disk.
 peers: setup .venv-peers/.ready
