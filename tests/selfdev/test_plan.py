@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selfdev_engine.selfdev.config import load_config
 
 REPO = Path(__file__).parents[2]
 PAPER = REPO / "configs" / "paper-gsm8k.yaml"
@@ -24,6 +25,18 @@ def command(*words: object) -> tuple[int, dict[str, Any]]:
     said = subprocess.run(line, capture_output=True, text=True, cwd=REPO, timeout=100, check=False)
     assert "AssertionError" not in said.stderr, said.stderr
     return said.returncode, json.loads(said.stdout)
+
+
+@pytest.mark.parametrize("name", [p.name for p in (REPO / "configs").glob("*.yaml")])
+def test_the_configs_of_the_repository_are_read(name):
+    assert load_config(REPO / "configs" / name).samples
+
+
+def test_a_writer_from_the_hub_has_its_own_engine_and_no_task_names():
+    """The code model is asked in words of the config, and is not the base."""
+    config = load_config(REPO / "configs" / "coder.yaml")
+    assert config.generator_place.count("/") == 1 and config.generator_place != config.base
+    assert config.generation.prompt == "default" and all(e.about for e in config.experts.values())
 
 
 def test_the_papers_run_on_a_machine_that_is_not_here():
