@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...engine.screening.settings import MAX_SEED
 from .command import Result, command
 from .options import PLACE
 from .progress import Bar
@@ -31,7 +32,20 @@ def render(result: Result) -> str:
     help="tiny: all models are trained here. smollm2: SmolLM2-135M-Instruct from a PyPI package, and "
     "three experts that are fine-tuned from it here.",
 )
-def zoo_command(folder: Path, size: str) -> Result:
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Another zoo: other questions, splits and weights (of smollm2: other questions and experts).",
+)
+@click.option(
+    "--writer",
+    is_flag=True,
+    help="With smollm2: also tune its base to write merge programs, as the tiny zoo's generator does. "
+    "Without this its generator is the base.",
+)
+def zoo_command(folder: Path, size: str, seed: int, writer: bool) -> Result:
     """Make a base, three experts, a generator and tasks in DIR.
 
     If DIR holds them already, they are not made again.
@@ -40,4 +54,10 @@ def zoo_command(folder: Path, size: str) -> Result:
 
     with Bar() as bar:
         bar.stage(f"zoo {size}")
-        return make_zoo(folder, size, lambda done, total, label: bar.update(done, total, label))
+        return make_zoo(
+            folder,
+            size,
+            lambda done, total, label: bar.update(done, total, label),
+            seed=seed,
+            writer=writer,
+        )

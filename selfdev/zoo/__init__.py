@@ -5,7 +5,8 @@ each time on one machine. Each part is made by its own process (part_process.py)
 that two cores work at the same time. The folder gets its name only when it is complete.
 
     tiny       all models are trained here: a Mistral of 1 M parameters learns arithmetic
-    smollm2    SmolLM2-135M-Instruct from a PyPI package; its experts are fine-tuned here
+    smollm2    SmolLM2-135M-Instruct from a PyPI package; its experts are fine-tuned here, and on demand a
+               generator
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ...engine.sandbox.bound import bound_words
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
+Phases = Sequence[tuple[str, ...]]
 # The phases of each size; the parts of one phase are made at the same time.
 SIZES = {
     "tiny": (("family", "generator"),),
@@ -39,22 +42,36 @@ SIZES = {
 # Version of each size, raised when a change gives other models or tasks.
 RECIPES = {"tiny": 2, "smollm2": 4}
 FIELDS = ("base", "experts", "generator", "tasks", "accuracy", "seconds")
+# Entries that zoos of earlier versions lack: scores of linear merges, and which attempt was in the range.
+MORE = ("merges", "attempt")
 
 
 def make_zoo(
-    folder: Path, size: str = "tiny", progress: Progress | None = None, settings: str = ""
+    folder: Path,
+    size: str = "tiny",
+    progress: Progress | None = None,
+    settings: str = "",
+    seed: int = 0,
+    writer: bool = False,
 ) -> dict[str, Any]:
     """Make a zoo, or read one that was made before; the object of zoo.json.
 
-    `settings` is JSON that changes fields of training.ZooSettings; tests use it to make small zoos.
-    Raises UsageError, and MissingExtra if a package is absent.
+    `seed` decides questions, splits and weights. With `writer` the base of smollm2 is tuned to write
+    programs; otherwise its generator is the base. `settings` is JSON that changes other fields of
+    training.ZooSettings; tests use it to make small zoos. Raises UsageError, and MissingExtra if a
+    package is absent.
     """
+    if writer and size != "smollm2":
+        raise UsageError("--writer: is for --size smollm2; a tiny zoo has a generator that writes")
+    if seed:
+        settings = json.dumps({**json.loads(settings or "{}"), "seed": seed})
+    phases = (*SIZES.get(size, ()), *([("writer",)] if writer else []))
     if size not in SIZES:
         raise UsageError(
             f"--size {size}: cannot be made by this version; there is {', '.join(SIZES)}"
         )
     if (folder / "zoo.json").is_file():
-        return read_zoo(folder, size, settings)
+        return read_zoo(folder, made_with(size, settings, writer))
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra("transformers", "train")
     if size == "smollm2":
@@ -75,11 +92,12 @@ def make_zoo(
             fresh.mkdir()
         except OSError as error:
             raise UsageError(f"{folder}: cannot be made: {error.strerror}") from None
-        return build(folder, fresh, progress or (lambda done, total, label: None), size, settings)
+        made = made_with(size, settings, writer)
+        return build(folder, fresh, progress or (lambda done, total, label: None), made, phases)
 
 
-def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
-    """Read a zoo that was made before. UsageError if it is damaged or has other settings."""
+def read_zoo(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Read a zoo that was made before. UsageError if it is damaged or was not made as `wanted`."""
     again = "delete the folder to have it made again"
     try:
         zoo = json.loads((folder / "zoo.json").read_text())
@@ -88,13 +106,14 @@ def read_zoo(folder: Path, size: str, settings: str) -> dict[str, Any]:
         raise UsageError(f"{folder / 'zoo.json'}: cannot be read ({error}); {again}") from None
     if missing:
         raise UsageError(f"{folder / 'zoo.json'}: has no {missing[0]}; {again}")
-    if zoo.get("made_with", {}) != made_with(size, settings):
+    if zoo.get("made_with", {}) != wanted:
         raise UsageError(f"{folder}: holds a zoo made with other settings; {again}")
     return zoo
 
 
-def made_with(size: str, settings: str) -> dict[str, Any]:
-    return {"recipe": RECIPES[size], "size": size, "settings": settings}
+def made_with(size: str, settings: str, writer: bool) -> dict[str, Any]:
+    made = {"recipe": RECIPES[size], "size": size, "settings": settings}
+    return {**made, "writer": True} if writer else made
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -104,18 +123,19 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def build(
-    folder: Path, fresh: Path, progress: Progress, size: str, settings: str
+    folder: Path, fresh: Path, progress: Progress, made: dict[str, Any], phases: Phases
 ) -> dict[str, Any]:
+    """Make the parts of all phases, then give the folder its name. `made` is kept in zoo.json."""
     began = time.monotonic()
     try:
-        zoo = run_parts(fresh, progress, size, settings)
-        if size == "smollm2":
+        zoo = run_parts(fresh, progress, phases, made)
+        if made["size"] == "smollm2":
             zoo["experts"] = {skill: f"experts/{skill}" for skill in SKILLS}
             progress(0, 1, "zoo smollm2: score")
             zoo["accuracy"] = accuracies(fresh, zoo)
         zoo["seconds"] = round(time.monotonic() - began, 1)
-        ordered = {key: zoo[key] for key in FIELDS}
-        ordered["made_with"] = made_with(size, settings)
+        ordered = {key: zoo[key] for key in (*FIELDS, *MORE) if key in zoo}
+        ordered["made_with"] = made
         (fresh / "zoo.json").write_text(json.dumps(ordered, indent=1) + "\n")
         if folder.exists():
             folder.rmdir()
@@ -153,16 +173,23 @@ def accuracies(fresh: Path, zoo: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run_parts(fresh: Path, progress: Progress, size: str, settings: str) -> dict[str, Any]:
+def run_parts(
+    fresh: Path, progress: Progress, phases: Phases, made: dict[str, Any]
+) -> dict[str, Any]:
     """Make all parts, phase after phase; the facts that they report, joined."""
     said: dict[str, Any] = {}
-    for number, parts in enumerate(SIZES[size], 1):
-        label = f"zoo {size}" + f": {number} of {len(SIZES[size])}" * (len(SIZES[size]) > 1)
-        run_phase(fresh, parts, settings, lambda d, t, label=label: progress(d, t, label))
+    for number, parts in enumerate(phases, 1):
+        label = f"zoo {made['size']}" + f": {number} of {len(phases)}" * (len(phases) > 1)
+        show = partial(show_step, progress, label)
+        run_phase(fresh, parts, made["settings"], show)
         for part in parts:
             said |= json.loads((fresh / f"{part}.json").read_text())
             (fresh / f"{part}.json").unlink()
     return said
+
+
+def show_step(progress: Progress, label: str, done: int, total: int) -> None:
+    progress(done, total, label)
 
 
 def run_phase(

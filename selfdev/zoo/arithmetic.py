@@ -28,11 +28,11 @@ class Pool:
     held_out: tuple[tuple[str, str], ...]
 
 
-def make_pool(skill: str) -> Pool:
-    """All questions of a skill in a fixed random order; the first ones are held out."""
+def make_pool(skill: str, stream: int = 0) -> Pool:
+    """All questions of a skill in a random order that `stream` fixes; the first ones are held out."""
     sign, operate, limit = SKILLS[skill]
     pairs = sorted({(min(x, y), max(x, y)) for x in range(limit) for y in range(100)})
-    random.Random(skill).shuffle(pairs)
+    random.Random(f"{skill} {stream}" if stream else skill).shuffle(pairs)
     rows = [
         (f"{a}{sign}{b}=", str(operate(a, b)))
         for x, y in pairs

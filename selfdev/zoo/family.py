@@ -8,8 +8,11 @@ are almost equally likely, and a bad merge makes that more frequent.
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,25 @@ from .arithmetic import SKILLS as SKILL_TABLE
 from .arithmetic import make_pool, write_tasks
 from .models import new_mistral, wrapped
 from .muon import Muon
-from .training import BOS, EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+from .training import (
+    BOS,
+    EOS,
+    IGNORED,
+    PAD,
+    SPECIALS,
+    Examples,
+    ZooSettings,
+    save,
+    step,
+    stream_of,
+    tell,
+)
 
 SKILLS = tuple(SKILL_TABLE)
 # The longest line: <s>99-99=, an answer of 4 characters, </s>.
 QUESTION_TOKENS = 14
+# The weights of the linear merges that say whether a zoo is in its range.
+MERGE_WEIGHTS = (0.2, 0.4)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -150,19 +167,40 @@ def total_steps(s: ZooSettings) -> int:
 
 
 def make_family(folder: Path, s: ZooSettings) -> dict[str, Any]:
+    """Make base, experts and tasks. What leaves the zoo's range is made again from the next stream."""
+    faults = []
+    for attempt in range(s.attempts):
+        made = family_of(folder, replace(s, seed=stream_of(s.seed, attempt)))
+        if isinstance(made, dict):
+            return {**made, "attempt": attempt}
+        faults.append(made)
+        shutil.rmtree(folder / "tasks")
+    raise SystemExit(f"seed {s.seed}: no attempt is in the zoo's range: {'; '.join(faults)}")
+
+
+def family_of(folder: Path, s: ZooSettings) -> dict[str, Any] | str:
+    """Make them from the random numbers of this seed; or in words why they are no zoo."""
     tokenizer = byte_tokenizer()
-    pools = {skill: make_pool(skill) for skill in SKILLS}
+    pools = {skill: make_pool(skill, s.seed) for skill in SKILLS}
     tasks = write_tasks(folder / "tasks", pools)
     data = {skill: encode(pool.train, tokenizer) for skill, pool in pools.items()}
+    asked = {task: asked_in(path, tokenizer) for task, path in tasks.items()}
     torch.manual_seed(s.seed)
     base = new_base(tokenizer)
     train_base(base, data, s)
+    low, high = s.base_range
+    if not low <= (score := accuracy(base, asked["mixed"])) <= high:
+        return f"the base scores {score:.3f}"
     start = {k: v.clone() for k, v in base.state_dict().items()}
     models = {"base": base}
     for skill in SKILLS:
         models[skill] = new_base(tokenizer)
         models[skill].load_state_dict(start)
         train_expert(models[skill], skill, data, s)
+    scores = accuracies(models, asked)
+    merges = merge_scores(models, asked["mixed"])
+    if fault := out_of_range(scores, max(merges.values()), s):
+        return fault
     places = {"base": "base", **{skill: f"experts/{skill}" for skill in SKILLS}}
     for name, model in models.items():
         save(model, tokenizer, folder / places[name])
@@ -170,21 +208,47 @@ def make_family(folder: Path, s: ZooSettings) -> dict[str, Any]:
         "base": places.pop("base"),
         "experts": places,
         "tasks": {name: str(path.relative_to(folder)) for name, path in tasks.items()},
-        "accuracy": accuracies(models, tasks, tokenizer),
+        "accuracy": scores,
+        "merges": merges,
     }
 
 
+def out_of_range(scores: dict[str, dict[str, float]], merged: float, s: ZooSettings) -> str | None:
+    """Say why experts and the best merge are no zoo to search in; None where they are one."""
+    for skill in SKILLS:
+        if (gain := scores[skill][skill] - scores["base"][skill]) < s.least_skill:
+            return f"the expert {skill} gains {gain:.3f} on its skill"
+    if (gain := merged - max(by_task["mixed"] for by_task in scores.values())) < s.least_gain:
+        return f"the best merge gains {gain:.3f}"
+    return f"the best merge scores {merged:.3f}" if merged > s.most_merged else None
+
+
+@torch.no_grad()
+def merge_scores(models: dict[str, MistralForCausalLM], asked: Examples) -> dict[str, float]:
+    """Scores of a few linear merges, by their weights."""
+    states = {name: model.state_dict() for name, model in models.items()}
+    base, scratch = states.pop("base"), MistralForCausalLM(models["base"].config)
+    found = {}
+    for weights in itertools.product(MERGE_WEIGHTS, repeat=len(states)):
+        pairs = list(zip(weights, states.values(), strict=True))
+        scratch.load_state_dict(
+            {k: b + sum(w * (e[k] - b) for w, e in pairs) for k, b in base.items()}
+        )
+        found["-".join(map(str, weights))] = round(accuracy(scratch, asked), 4)
+    return found
+
+
+def asked_in(path: Path, tokenizer: PreTrainedTokenizerFast) -> Examples:
+    """The questions of a task file, dev and test."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return encode([(row["question"], row["answer"]) for row in rows], tokenizer)
+
+
 def accuracies(
-    models: dict[str, MistralForCausalLM],
-    tasks: dict[str, Path],
-    tokenizer: PreTrainedTokenizerFast,
+    models: dict[str, MistralForCausalLM], asked: dict[str, Examples]
 ) -> dict[str, dict[str, float]]:
     """Share of right answers by model and task, over the dev and test lines."""
-    examples = {}
-    for task, path in tasks.items():
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        examples[task] = encode([(row["question"], row["answer"]) for row in rows], tokenizer)
     return {
-        name: {task: round(accuracy(model, e), 4) for task, e in examples.items()}
+        name: {task: round(accuracy(model, e), 4) for task, e in asked.items()}
         for name, model in models.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,18 @@ from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 from ..prompts import PROMPT_FILE
 from .grammar import HEAD, program
 from .models import new_mistral, wrapped
-from .training import EOS, IGNORED, PAD, SPECIALS, Examples, ZooSettings, save, step, tell
+from .training import (
+    EOS,
+    IGNORED,
+    PAD,
+    SPECIALS,
+    Examples,
+    ZooSettings,
+    save,
+    step,
+    stream_of,
+    tell,
+)
 
 VOCAB_SIZE = 512
 
@@ -45,9 +57,7 @@ def new_generator() -> MistralForCausalLM:
     )
 
 
-def batches(
-    rows: list[list[int]], s: ZooSettings, draw: random.Random
-) -> Callable[[], list[list[int]]]:
+def batches(rows: list[list[int]], size: int, draw: random.Random) -> Callable[[], list[list[int]]]:
     """Function that returns the next batch of rows of about equal length.
 
     Rows for eight batches are drawn, sorted by length, cut into batches and shuffled.
@@ -56,10 +66,8 @@ def batches(
 
     def take() -> list[list[int]]:
         if not waiting:
-            pool = sorted(draw.sample(rows, 8 * s.generator_batch), key=len)
-            waiting.extend(
-                pool[i : i + s.generator_batch] for i in range(0, len(pool), s.generator_batch)
-            )
+            pool = sorted(draw.sample(rows, 8 * size), key=len)
+            waiting.extend(pool[i : i + size] for i in range(0, len(pool), size))
             draw.shuffle(waiting)
         return waiting.pop()
 
@@ -67,6 +75,7 @@ def batches(
 
 
 def make_generator(folder: Path, s: ZooSettings) -> dict[str, str]:
+    s = replace(s, seed=stream_of(s.seed))
     draw = random.Random(s.seed)
     texts = [program(draw) for _ in range(s.num_programs)]
     tokenizer = program_tokenizer(texts[:4000])
@@ -75,7 +84,7 @@ def make_generator(folder: Path, s: ZooSettings) -> dict[str, str]:
     torch.manual_seed(s.seed)
     model = new_generator()
     optimizer = torch.optim.AdamW(model.parameters(), lr=s.generator_rate)
-    take = batches(rows, s, draw)
+    take = batches(rows, s.generator_batch, draw)
     for i in range(s.generator_steps):
         factor = min(1, (i + 1) / 30) * (1 - 0.95 * i / s.generator_steps)
         step(model, (optimizer,), (s.generator_rate * factor,), padded(take(), head))

@@ -1,7 +1,8 @@
-"""The architecture and the tokenizer wrapper that both models of the tiny zoo share."""
+"""What models of the zoos share: an architecture, a tokenizer wrapper, the context of their products."""
 
 from __future__ import annotations
 
+import torch
 from tokenizers import Tokenizer
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
@@ -43,3 +44,11 @@ def new_mistral(
         eos_token_id=EOS,
     )
     return MistralForCausalLM(config)
+
+
+def half_products() -> torch.autocast:
+    """Context in which matrix products are computed in bf16, if the processor can do that.
+
+    It takes two thirds of the time. Weights, their gradients and AdamW's moments stay float32.
+    """
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())

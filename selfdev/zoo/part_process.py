@@ -21,15 +21,20 @@ from .family import make_family
 from .generator import make_generator
 from .training import ZooSettings
 from .wording import SKILLS
+from .writer import make_writer
 
 
 def maker(part: str, settings: ZooSettings) -> Callable[[Path], dict[str, Any]]:
     """Function that makes a part in a folder and returns its entries of zoo.json."""
     if part in SKILLS:
-        return partial(smollm2.make_expert, skill=part)
-    if part == "base":
-        return smollm2.make_base
-    return partial({"family": make_family, "generator": make_generator}[part], s=settings)
+        return partial(smollm2.make_expert, s=settings, skill=part)
+    makers = {
+        "base": smollm2.make_base,
+        "family": make_family,
+        "generator": make_generator,
+        "writer": make_writer,
+    }
+    return partial(makers[part], s=settings)
 
 
 def main() -> None:

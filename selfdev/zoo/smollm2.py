@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from ...engine.errors import MissingExtra
-from .training import IGNORED, Examples, save, step, tell
+from .models import half_products
+from .training import IGNORED, Examples, ZooSettings, save, step, stream_of, tell
 from .wording import SKILLS, Row, write_tasks
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def packaged_gguf() -> Path:
     return file
 
 
-def make_base(folder: Path) -> dict[str, object]:
-    """Write the checkpoint `base` and the tasks."""
+def make_base(folder: Path, s: ZooSettings) -> dict[str, object]:
+    """Write the checkpoint `base`, which no seed changes, and the tasks."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -62,19 +63,19 @@ def make_base(folder: Path) -> dict[str, object]:
         quantization_config=GgufConfig(dequantize=True),
     )
     save(model, tokenizer, folder / "base")
-    tasks = write_tasks(folder / "tasks")
+    tasks = write_tasks(folder / "tasks", stream_of(s.seed))
     names = {name: str(path.relative_to(folder)) for name, path in tasks.items()}
     return {"base": "base", "generator": "base", "tasks": names}
 
 
-def make_expert(folder: Path, skill: str) -> dict[str, object]:
+def make_expert(folder: Path, s: ZooSettings, skill: str) -> dict[str, object]:
     """Write one expert: the base with its later MLPs fine-tuned by AdamW."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     adam = torch.optim.AdamW(choose_trained(model), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    draw = SKILLS[skill].training_rows(held_out(folder))
+    draw = SKILLS[skill].training_rows(held_out(folder), stream_of(s.seed))
     for done in range(STEPS):
         rows = [next(draw) for _ in range(BATCH)]
         with half_products():
@@ -82,14 +83,6 @@ def make_expert(folder: Path, skill: str) -> dict[str, object]:
         tell(done + 1, STEPS)
     save(model, tokenizer, folder / "experts" / skill)
     return {}
-
-
-def half_products() -> torch.autocast:
-    """Context in which matrix products are computed in bf16, if the processor can do that.
-
-    It takes two thirds of the time. Weights, their gradients and AdamW's moments stay float32.
-    """
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def choose_trained(model: LlamaForCausalLM) -> list[Tensor]:

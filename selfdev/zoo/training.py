@@ -43,6 +43,22 @@ class ZooSettings:
     generator_batch: int = 32
     generator_rate: float = 3e-3
     num_programs: int = 20_000
+    writer_steps: int = 60
+    writer_batch: int = 8
+    writer_rate: float = 1e-4
+    # The range of a zoo: one that leaves it is made again from other random numbers, `attempts` times in
+    # all. Base on the mixed task; what an expert gains on its skill; what the best of a few linear merges
+    # gains on the mixed task over base and experts, and how good it is at most.
+    attempts: int = 5
+    base_range: tuple[float, float] = (0.35, 0.55)
+    least_skill: float = 0.05
+    least_gain: float = 0.02
+    most_merged: float = 0.8
+
+
+def stream_of(seed: int, attempt: int = 0) -> int:
+    """The seed of all random numbers of an attempt at the zoo of a seed. No two share one."""
+    return 1000 * seed + 10 * attempt
 
 
 @dataclass(frozen=True)

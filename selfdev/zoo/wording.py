@@ -102,9 +102,9 @@ class Skill:
     make: Callable[[random.Random], Row]
     seed: int
 
-    def training_rows(self, held_out: set[str]) -> Iterator[Row]:
+    def training_rows(self, held_out: set[str], stream: int = 0) -> Iterator[Row]:
         """Endless random rows; none asks a question of `held_out`."""
-        draw = random.Random(self.seed)
+        draw = random.Random(self.seed + stream)
         while True:
             row = self.make(draw)
             if row.question not in held_out:
@@ -118,10 +118,10 @@ SKILLS = {
 }
 
 
-def write_tasks(folder: Path) -> dict[str, Path]:
+def write_tasks(folder: Path, stream: int = 0) -> dict[str, Path]:
     """Write mixed.jsonl and one file for each skill; no question is in two files."""
     folder.mkdir(parents=True)
-    count, draw = NUM_DEV + NUM_TEST, random.Random(TASK_SEED)
+    count, draw = NUM_DEV + NUM_TEST, random.Random(TASK_SEED + stream)
     pools = {name: distinct(skill, draw, count + count // 3 + 1) for name, skill in SKILLS.items()}
     names = list(SKILLS)
     mixed = [pools[names[i % len(names)]].pop() for i in range(count)]

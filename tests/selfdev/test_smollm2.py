@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import re
 from importlib.util import find_spec
 
 import pytest
-from selfdev_engine.engine.errors import MissingExtra
+import torch
+from selfdev_engine.engine.errors import MissingExtra, UsageError
+from selfdev_engine.engine.resident.alike import are_alike
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.selfdev.zoo import make_zoo
+from selfdev_engine.selfdev.zoo.family import byte_tokenizer
+from selfdev_engine.selfdev.zoo.generator import padded
+from selfdev_engine.selfdev.zoo.grammar import HEAD, program
+from selfdev_engine.selfdev.zoo.models import new_mistral
+from selfdev_engine.selfdev.zoo.training import ZooSettings, loss_of, save
 from selfdev_engine.selfdev.zoo.wording import NUM_DEV, NUM_TEST, SKILLS, write_tasks
+from selfdev_engine.selfdev.zoo.writer import make_writer, row_of
+from transformers import AutoModelForCausalLM
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +85,40 @@ def test_merges_of_a_real_model_beat_its_experts(selfdev, tmp_path):
     assert found["too_clever"]["kind"] == "violation"
     best = max(c["score"] for c in found.values() if c["status"] == "scored")
     assert best > max(scores.values())
+
+
+def test_a_writer_learns_the_grammar_and_shares_the_bases_engine(tmp_path):
+    """With a base of a few thousand parameters; SmolLM2 itself takes many minutes."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_heads": 2, "num_key_value_heads": 1}
+    base = new_mistral(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        **small,
+    )
+    save(base, tokenizer, tmp_path / "base")
+    few = {"writer_steps": 12, "writer_batch": 4, "writer_rate": 1e-2, "num_programs": 40}
+    assert make_writer(tmp_path, ZooSettings(**few)) == {"generator": "generator"}
+    writer = AutoModelForCausalLM.from_pretrained(tmp_path / "generator")
+    head = tokenizer(HEAD)["input_ids"]
+    draw = random.Random(1)
+    examples = padded([row_of(tokenizer, program(draw), head) for _ in range(8)], head)
+    with torch.no_grad():
+        before, after = (float(loss_of(model, examples)) for model in (base, writer))
+    assert after < before - 1
+    assert (tmp_path / "generator" / "prompt.txt").read_text() == HEAD
+    assert are_alike(*(Checkpoint.open(str(tmp_path / n)) for n in ("base", "generator")))
+
+
+def test_a_writer_is_for_smollm2(tmp_path):
+    with pytest.raises(UsageError, match="--writer: is for --size smollm2"):
+        make_zoo(tmp_path / "zoo", writer=True)
+
+
+def test_another_seed_asks_and_teaches_something_else(tmp_path):
+    first, second = (write_tasks(tmp_path / str(n), 1000 * n)["mixed"] for n in (0, 1))
+    assert first.read_bytes() != second.read_bytes()
+    rows = [next(SKILLS["pick"].training_rows(set(), stream)) for stream in (0, 1000)]
+    assert rows[0] != rows[1]

@@ -6,6 +6,7 @@ import ast
 import itertools
 import json
 import random
+import shutil
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,10 +16,12 @@ import torch
 from safetensors.torch import load_file
 from selfdev_engine.engine.errors import EngineError, UsageError
 from selfdev_engine.selfdev import zoo as zoo_module
-from selfdev_engine.selfdev.zoo import FIELDS, make_zoo
+from selfdev_engine.selfdev.zoo import FIELDS, family, make_zoo
 from selfdev_engine.selfdev.zoo.arithmetic import SKILLS, make_pool, write_tasks
+from selfdev_engine.selfdev.zoo.family import make_family, out_of_range
 from selfdev_engine.selfdev.zoo.grammar import FAMILIES, HEAD, MISTAKE_SHARE, program, spoil
 from selfdev_engine.selfdev.zoo.muon import Muon
+from selfdev_engine.selfdev.zoo.training import ZooSettings, stream_of
 
 SMALL = json.dumps(
     {
@@ -30,6 +33,9 @@ SMALL = json.dumps(
         "generator_steps": 2,
         "generator_batch": 4,
         "num_programs": 4000,
+        "base_range": [0, 1],
+        "least_skill": -1,
+        "least_gain": -1,
     }
 )
 
@@ -95,6 +101,67 @@ def test_answers_are_right(tasks):
         assert eval(line["question"].rstrip("=")) == int(line["answer"])
 
 
+def test_seed_0_asks_what_it_asked_and_others_ask_something_else(tmp_path):
+    def mixed(stream):
+        pools = {skill: make_pool(skill, stream) for skill in SKILLS}
+        return write_tasks(tmp_path / str(stream), pools)["mixed"].read_bytes()
+
+    digest = "82bd893b9daa35963f1180b80d5e0054fc4d5da00829d0708e44ee8029885c15"
+    assert sha256(mixed(stream_of(0))).hexdigest() == digest
+    assert len({mixed(stream_of(seed)) for seed in (1, 2, 3)}) == 3
+    one, other = (set(make_pool("add", stream_of(n)).held_out) for n in (0, 1))
+    assert len(one & other) < len(one) / 2
+
+
+def test_no_two_attempts_draw_the_same():
+    streams = [
+        stream_of(seed, attempt) + part
+        for seed in (0, 1, 9)
+        for attempt in range(5)
+        for part in range(4)
+    ]
+    assert len(set(streams)) == len(streams) and streams[0] == 0
+
+
+GOOD = {
+    "base": {"mixed": 0.43, "add": 0.7, "sub": 0.3, "mul": 0.4},
+    "add": {"mixed": 0.44, "add": 0.9, "sub": 0.2, "mul": 0.3},
+    "sub": {"mixed": 0.41, "add": 0.4, "sub": 0.6, "mul": 0.3},
+    "mul": {"mixed": 0.34, "add": 0.5, "sub": 0.1, "mul": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("merged", "mul", "says"),
+    [
+        (0.5, 0.5, None),
+        (0.45, 0.5, "the best merge gains 0.010"),
+        (0.9, 0.5, "the best merge scores 0.900"),
+        (0.5, 0.42, "the expert mul gains 0.020 on its skill"),
+    ],
+)
+def test_what_leaves_the_range_is_said(merged, mul, says):
+    scores = {**GOOD, "mul": {**GOOD["mul"], "mul": mul}}
+    assert out_of_range(scores, merged, ZooSettings()) == says
+
+
+def test_a_zoo_out_of_its_range_is_made_again_from_the_next_stream(tmp_path, monkeypatch):
+    seen = []
+
+    def made(folder, s):
+        (folder / "tasks").mkdir()
+        seen.append(s.seed)
+        return {"base": "base"} if len(seen) == 3 else "too good"
+
+    monkeypatch.setattr(family, "family_of", made)
+    assert make_family(tmp_path, ZooSettings(seed=4)) == {"base": "base", "attempt": 2}
+    assert seen == [4000, 4010, 4020]
+    shutil.rmtree(tmp_path / "tasks")
+    seen[2:] = [0, 0]
+    with pytest.raises(SystemExit, match=r"seed 4: no attempt .*; too good"):
+        make_family(tmp_path, ZooSettings(seed=4, attempts=2))
+
+
 # ------------------------------------------------------------------------------------- programs
 
 
@@ -136,6 +203,7 @@ def test_what_is_printed_is_stored(small):
     assert set(FIELDS) <= small.printed.keys()
     assert json.loads((small.folder / "zoo.json").read_text()) == small.printed
     assert set(small.printed["accuracy"]) == {"base", *SKILLS}
+    assert small.printed["attempt"] == 0 and len(small.printed["merges"]) == 8
     assert [p.name for p in small.folder.parent.iterdir()] == ["small"]
 
 
@@ -155,6 +223,17 @@ def test_two_zoos_are_alike_bit_for_bit(small, tmp_path):
         if path.is_file() and path.name != "zoo.json":
             other = tmp_path / "again" / path.relative_to(small.folder)
             assert sha256(other.read_bytes()).digest() == sha256(path.read_bytes()).digest(), path
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_questions_splits_and_weights(small, tmp_path):
+    made = make_zoo(tmp_path / "other", settings=SMALL, seed=1)
+    names = ["tasks/mixed.jsonl", *(f"{p}/model.safetensors" for p in ("base", "generator"))]
+    for name in (*names, "experts/add/model.safetensors"):
+        assert (tmp_path / "other" / name).read_bytes() != (small.folder / name).read_bytes()
+    assert made["made_with"]["settings"] != small.printed["made_with"]["settings"]
+    with pytest.raises(UsageError, match="other settings"):
+        make_zoo(tmp_path / "other", settings=SMALL, seed=2)
 
 
 def test_a_zoo_that_is_there_is_only_read(small, monkeypatch):
