@@ -10,6 +10,7 @@ from pathlib import Path
 from ..engine.errors import MissingExtra, UsageError
 from ..engine.output.folder import real
 from ..engine.records.inputs import Input
+from ..engine.records.store import Store
 from ..engine.resident.alike import are_alike
 from ..engine.sandbox.layers import check_layers
 from ..engine.screening.folder import DATABASE, Existing, check_place, holds_run
@@ -34,6 +35,7 @@ from .config import RunConfig, completed
 from .prompts import prompt_of
 from .sizes import parse_bytes
 from .train import check_extra
+from .writers import Writers
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,16 @@ def check_existing_run(config: RunConfig, settings: ScreenSettings, run: Path) -
     """UsageError where the run that is there belongs to something else."""
     if (run / DATABASE).is_file():
         check_existing(run_inputs(config, settings), run, settings.accept_engine)
+        check_adapter(config, run)
+
+
+def check_adapter(config: RunConfig, run: Path) -> None:
+    """UsageError where a run has iterations to train after, and lacks the adapter to go on from."""
+    with Store.read(run / DATABASE) as store:
+        turns = store.iterations()
+    left = [i for i in range(1, config.iterations) if not turns.get(i, {}).get("done")]
+    if config.learn != "none" and left:
+        Writers(run, run).check_trainable(left[0])
 
 
 def screen_settings(

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import EngineError, MissingExtra
+from ..engine.errors import EngineError, MissingExtra, UsageError
 from ..engine.sandbox.bound import bound_words
 from ..engine.weights.capacity import ranks_of
 from ..engine.weights.machine import devices_here
@@ -67,7 +67,9 @@ def check_extra() -> None:
 def train(
     settings: TrainSettings, progress: Callable[[int, int], None], num_ranks: int | None = None
 ) -> dict[str, Any]:
-    """Run the stage and return its log: steps, losses, margins in nats. Raises TrainingFailed.
+    """Run the stage and return its log: steps, losses, margins in nats.
+
+    Raises TrainingFailed; UsageError for what the user can mend, such as a full disk.
 
     The log lies beside the adapter, too, so that a kill after the stage loses nothing.
 
@@ -94,11 +96,16 @@ def train(
             env={**os.environ, **environment(scratch, cards[:num_ranks])},
         )
         try:
-            result = follow(process, progress)
+            result, fault = follow(process, progress)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    if fault:
+        raise UsageError(
+            f"training failed: {fault}; nothing that was scored is lost, and --resume trains again "
+            f"(all that training said is in {log})"
+        )
     if result is None:
         raise TrainingFailed(
             f"the training process ended without a result:\n{last_words(log)}\nAll it said is in {log}"
@@ -143,13 +150,13 @@ def last_words(log: Path) -> str:
 
 def follow(
     process: subprocess.Popen[str], progress: Callable[[int, int], None]
-) -> dict[str, Any] | None:
-    """Read the lines of JSON that the process prints; its result, or None if it failed.
+) -> tuple[dict[str, Any] | None, str]:
+    """Read the lines of JSON that the process prints; its result, or None if it failed, and its fault.
 
-    {"step", "total"} goes to `progress`; {"result"} is the last line.
+    {"step", "total"} goes to `progress`; {"result"} or {"fault"}, what the user can mend, is the last line.
     """
     assert process.stdout is not None
-    result = None
+    result, fault = None, ""
     for line in process.stdout:
         if not line.startswith("{"):
             continue
@@ -157,4 +164,5 @@ def follow(
         if "step" in message:
             progress(message["step"], message["total"])
         result = message.get("result", result)
-    return result if process.wait() == 0 else None
+        fault = message.get("fault", fault)
+    return (result if process.wait() == 0 else None), fault

@@ -51,6 +51,7 @@ from ..engine.sandbox.guard import die_with_parent
 from .adapter import ADAPTER, REFERENCE, dtype_of, fold
 from .holdout import FEWEST_CHOSEN, Watch, margin_of, steps_of
 from .train import LOG
+from .train_faults import astray, fault_in_words
 
 LOG_EVERY = 5
 # Pairs of the holdout that are compared at each evaluation.
@@ -85,9 +86,7 @@ class Reporter(TrainerCallback):
     ) -> None:
         """End a training that has gone astray: nothing is learned from what is no number."""
         if not math.isfinite(given["logs"].get("loss", 0.0)):
-            raise FloatingPointError(
-                f"the loss is no finite number at step {state.global_step}: lower dpo.learning_rate"
-            )
+            raise FloatingPointError(astray("loss", state.global_step))
 
 
 class Keeper(TrainerCallback):
@@ -183,6 +182,8 @@ def dpo_config(settings: dict[str, Any], longest: int, watched: bool) -> DPOConf
         seed=seed,
         data_seed=seed,
         logging_steps=LOG_EVERY,
+        # Otherwise what is no number is logged as the mean of the steps before it, and goes unseen.
+        logging_nan_inf_filter=False,
         report_to="none",
         save_strategy="no",
         eval_strategy="steps" if watched else "no",
@@ -271,6 +272,7 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
         return {}
     model = trainer.model
     keeper.put_back(model)
+    check_finite(model, trainer.state.global_step)
     logged = [e for e in trainer.state.log_history if e.keys() >= {"loss", "rewards/margins"}]
     log = {
         "steps": trainer.state.global_step,
@@ -283,6 +285,12 @@ def run(settings: dict[str, Any], stream: TextIO) -> dict[str, Any]:
         "ranks": settings["ranks"],
     }
     return write_stage(model, tokenizer, settings, log)
+
+
+def check_finite(model: Any, step: int) -> None:
+    """FloatingPointError where the adapter holds what is no number: the last steps are not logged."""
+    if not all(bool(parameter.isfinite().all()) for _, parameter in trained(model)):
+        raise FloatingPointError(astray("adapter", step))
 
 
 def holdout_margin(
@@ -366,8 +374,13 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    with contextlib.redirect_stdout(sys.stderr):
-        result = run(settings, stream)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = run(settings, stream)
+    except Exception as error:
+        if words := fault_in_words(error):
+            say({"fault": words}, stream)
+        raise
     say({"result": result}, stream)
 
 

@@ -6,6 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.errors import UsageError
+
+# What peft writes beside the weights of an adapter.
+ADAPTER_CONFIG = "adapter_config.json"
+
 
 @dataclass(frozen=True)
 class Writers:
@@ -33,6 +38,16 @@ class Writers:
         """The adapter with which an iteration's programs are written, if one was trained."""
         writer = self.of(iteration)
         return None if writer == self.first else self.adapter(int(writer.name))
+
+    def check_trainable(self, iteration: int) -> None:
+        """UsageError where the generator of an iteration was trained, but its adapter is not there."""
+        adapter = self.adapter_of(iteration)
+        if adapter and not (adapter / ADAPTER_CONFIG).is_file():
+            raise UsageError(
+                f"{self.folder}: has {self.of(iteration)}, but no adapter in {adapter}: the run is of an "
+                "older version, which kept none, so training cannot go on; what was scored can be "
+                "reported and exported; begin a new run in another folder"
+            )
 
     def forget_before(self, iteration: int) -> None:
         """Delete the generators before the one of this iteration; adapters and logs stay."""

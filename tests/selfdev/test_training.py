@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -128,9 +129,10 @@ def test_an_adapter_goes_on_in_float32_and_only_what_is_swapped_is_rounded(stage
 @pytest.mark.slow
 def test_likelihood_alone_and_forward_kl_are_other_losses(stage):
     """The loss of `sft` begins at the likelihood of the holdout's best, that of DPO at log 2."""
-    few = {"num_chosen": 10, "dpo": DPO | {"max_steps": 2}}
+    # The rate of the first step is 0, and in the second one both divergences have the same gradient.
+    few = {"num_chosen": 10, "dpo": DPO | {"max_steps": 3, "eval_steps": 50}}
     sft, _ = stage("sft", 1, learn="sft", **few)
-    assert sft["steps"] == 2 and sft["holdout_loss"][0][1] != pytest.approx(0.6931, abs=1e-3)
+    assert sft["steps"] == 3 and sft["holdout_loss"][0][1] != pytest.approx(0.6931, abs=1e-3)
     other, theirs = stage("forward", 1, dpo=few["dpo"] | {"forward_kl": True})
     usual, ours = stage("usual", 1, **few)
     assert other["holdout_loss"][0] == usual["holdout_loss"][0]
@@ -141,6 +143,29 @@ def test_few_chosen_programs_end_at_the_cap(stage):
     log, _ = stage("few", 1, num_chosen=9, dpo=DPO | {"max_epochs": 1.5, "accumulation": 2})
     assert log["holdout_loss"] == [] and log["steps"] == 2  # 1.5 times 8 pairs in steps of 8
     assert log["holdout_margin_nats"][0] is not None
+
+
+def test_a_loss_that_is_no_number_ends_the_stage_in_words(stage):
+    """Also in fewer steps than are logged; nothing is left that a resumed run would take."""
+    wild = DPO | {"learning_rate": 1e30, "max_steps": 3, "eval_steps": 50, "warmup_steps": 0}
+    with pytest.raises(UsageError, match=r"no finite number at step \d: lower"):
+        stage("wild", 1, dpo=wild)
+    left = {path.name for path in Path(stage.folder).rglob("wild*")}
+    assert left == {"wild.log"}
+
+
+def test_a_disk_that_takes_no_adapter_ends_the_stage_in_words_and_the_next_one_goes_through(stage):
+    """No file of a process may be larger than its limit, which is less than an adapter."""
+    few = DPO | {"max_steps": 1, "eval_steps": 50}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(UsageError, match=r"cannot be written \(.*\): free some space; nothing"):
+            stage("full", 1, dpo=few)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in Path(stage.folder).rglob("full") if path.is_dir()]
+    assert stage("full", 1, dpo=few)[0]["steps"] == 1
 
 
 def test_a_failure_in_a_rank_is_told_in_its_own_words(stage, tmp_path):
