@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import random
 import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -191,3 +198,45 @@ def test_the_papers_run_is_checked_offline(selfdev, zoo):
     assert answer.code == 0, answer.stderr
     plan = json.dumps(answer.json["plan"])
     assert "9000" in plan
+
+
+NUM_KILLS = 20
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_at_twenty_points_end_as_one_that_is_not(selfdev, result, config):
+    """The kills come at random times, so in all stages: start, scores, samples, training, test."""
+    run, draw, kills = config.parent / "killed", random.Random(0), 0
+    while kills < NUM_KILLS:
+        if killed_after(config, run, draw.uniform(5, 60)):
+            kills += 1
+        else:
+            check_alike(selfdev("run", config, "--run", run, "--resume", "--json").json, result)
+            shutil.rmtree(run)
+    ended = selfdev("run", config, "--run", run, *resumed(run), "--json", timeout_s=550)
+    assert ended.code == 0, ended.stderr
+    check_alike(ended.json, result)
+
+
+def resumed(run: Path) -> list[str]:
+    return ["--resume"] if (run / "config.yaml").is_file() else []
+
+
+def killed_after(config: Path, run: Path, seconds: float) -> bool:
+    """Run or resume, and kill the command and all of its group after a time, unless it ended before."""
+    words = [str(Path(sys.executable).parent / "selfdev-engine"), "run", str(config), "--run"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(
+        [*words, str(run), *resumed(run)], start_new_session=True, **quiet
+    ) as process:
+        try:
+            assert process.wait(timeout=seconds) == 0
+            return False
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return True
+
+
+def check_alike(found: dict[str, Any], whole: dict[str, Any]) -> None:
+    for key in whole.keys() - {"run"}:
+        assert found[key] == whole[key], key
