@@ -27,7 +27,6 @@ from .plans.cost import cost_of
 from .plans.plan import Eager, Fused, TensorPlan
 from .plans.planner import tensor_plan
 from .program import Program
-from .sandbox.zygote_process import ZygoteLost
 from .trace.conversation import Trace
 from .trace.graph import TraceGraph
 from .trace.program_clock import ProgramClock
@@ -113,19 +112,14 @@ class SyntheticAnswers:
 
     def _by_torch(self, question: TraceGraph) -> list[torch.Tensor]:
         """Answer in a locked child, which reads the task vectors from a file in memory."""
-        if self._cell is None:
+        if self._cell is None or self._cell.is_lost:
             assert self.tensors is not None
             descriptor = os.memfd_create("synthetic")
             self._stack.callback(os.close, descriptor)
             parts = {"": parts_in_memory(self.tensors, descriptor)}
             cells = Cells.on(parts, self._tracer, available_bytes() // 2)
             self._cell = self._stack.enter_context(cells.open([""], cells.question_s))
-        try:
-            return self._cell.answer("", question)
-        except ZygoteLost:
-            # The trace is tried once more, with another zygote's cell.
-            self._cell = None
-            raise
+        return self._cell.answer("", question)
 
     def __enter__(self) -> SyntheticAnswers:
         return self

@@ -95,6 +95,11 @@ class TensorCell:
         self._cell, self._parts, self._spots, self._window = cell, parts, spots, window
         self._latest: TraceGraph | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its zygote was replaced; a trace that is tried again needs another cell."""
+        return self._cell.is_lost
+
     def answer(self, name: str, question: TraceGraph) -> list[Tensor]:
         """Return the values of a question's outputs, or meta tensors where a size is not known.
 

@@ -18,7 +18,6 @@ from ...kernels.compiler.clock import OutOfTime
 from ...kernels.execution.backend import Backend
 from ..errors import Rejection
 from ..program import Program
-from ..sandbox.zygote_process import ZygoteLost
 from ..trace.conversation import Trace, TraceRequest
 from ..trace.draws import draw_keys, seed_text
 from ..trace.graph import TraceGraph
@@ -138,12 +137,7 @@ class PlanWork:
         bank, backend = self.planner.bank, self.planner.backend
 
         def by_torch(question: TraceGraph) -> list[Tensor]:
-            try:
-                return self.torch.cell.answer(name, question)
-            except ZygoteLost:
-                # The trace is tried once more, with another zygote's cell.
-                self.torch.close()
-                raise
+            return self.torch.cell.answer(name, question)
 
         def answer(question: TraceGraph) -> list[Tensor]:
             tensors, memo = bank.tensors(name), bank.memo(name)
@@ -179,7 +173,7 @@ class Torch:
 
     @property
     def cell(self) -> TensorCell:
-        if self._cell is None:
+        if self._cell is None or self._cell.is_lost:
             opening = self._cells.open(self._names, self._cells.question_s)
             self._cell = self._stack.enter_context(opening)
         return self._cell
@@ -187,13 +181,8 @@ class Torch:
     def __enter__(self) -> Torch:
         return self
 
-    def close(self) -> None:
-        """End the cell; the next question opens another one."""
-        self._stack.close()
-        self._cell = None
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._stack.close()
 
 
 def tensor_plan(trace: Trace) -> Fused | Hybrid:

@@ -46,6 +46,11 @@ class Cell:
         self._failed: Rejection | None = None
         self._status: int | None = None  # as wait() gives it, once the child has ended
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its zygote has died and was replaced, so that no call is answered any more."""
+        return self._zygote.is_closed
+
     def call(self, request: Json) -> Json | Rejection:
         """Returns the child's reply, or how it failed; then every later call fails so. ZygoteLost."""
         began = time.monotonic()

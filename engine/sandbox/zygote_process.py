@@ -115,6 +115,11 @@ class ZygoteProcess:
             raise ZygoteLost("the zygote died")
         return json.loads(data), descriptors
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was ended, or found dead and replaced."""
+        return self.control.fileno() < 0
+
     def close(self) -> None:
         """Ends the zygote and all children. One that is still importing is not waited for."""
         self.control.close()

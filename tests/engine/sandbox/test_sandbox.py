@@ -520,6 +520,8 @@ def test_a_cell_whose_zygote_died_is_no_error_of_torch():
 
         jobs = [TraceRequest(extract(asking), NAMES, SHAPE, 0, "t", answer)]
         once, again = (next(tracer.trace_many(jobs))[1] for _ in range(2))
+    assert not isinstance(once, Rejection), once
+    assert not isinstance(again, Rejection), again
     assert killed and once.graph == again.graph
 
 
