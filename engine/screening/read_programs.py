@@ -37,8 +37,11 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
 def check_name(where: str, name: str, seen: dict[str, str]) -> None:
     """Remember where an id stands. UsageError if it is the base's or that of another program."""
     check_text(where, "id", name)
-    if not 0 < len(name) <= MAX_ID or len(name.splitlines()) > 1:
-        raise UsageError(f"{where}: an id is one line of 1 to {MAX_ID} characters")
+    if not 0 < len(name) <= MAX_ID or not name.isprintable() or name != name.strip():
+        raise UsageError(
+            f"{where}: an id is one line of 1 to {MAX_ID} characters that can be printed, without "
+            "spaces around it"
+        )
     if name == BASE:
         raise UsageError(f"{where}: program id {name!r} is the base's own id")
     if name in seen:

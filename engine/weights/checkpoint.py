@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 READ_BYTES = 8 << 20
+# The largest configs, which name thousands of classes, have about 1 MB.
+MOST_CONFIG_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Checkpoint:
         if not os.path.lexists(path):
             raise UsageError(f"{path}: no such file; a model folder has one")
         try:
-            found = json.loads(read_bytes(path).decode())
+            found = json.loads(read_bytes(path, MOST_CONFIG_BYTES).decode())
         except (ValueError, RecursionError) as error:
             what = disguise_of(path) or shown(str(error))
             raise UsageError(f"{path}: not JSON: {what}") from None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .equal_math import equal_math, grader
 from .latex import boxed, boxes, formulas
-from .math_verify import BUILT_IN
+from .math_verify import BUILT_IN, shared_verifier
 from .number_words import NEGATIVE, named
 from .numeric import SCALED, last_number, number_at, numbers_in, plain, same, value
 from .sequences import AND
@@ -151,6 +151,7 @@ def unwrapped(text: str) -> str:
 
 
 def grade_math(response: str, answer: str) -> Grade:
+    shared_verifier().begin_answer()
     strict, wanted = strict_math(response, answer), reference(answer)
     found = answer_formula(response)
     # Several boxes may be joined; the last one alone is accepted, too, because references are made so.

@@ -33,6 +33,8 @@ START_S = 60.0
 # Characters; longer texts are no answers.
 LONGEST = 2000
 BUILT_IN = "built in"
+# Bytes of the longest line that the process writes: "false", "ready".
+MOST_REPLY = 16
 # Half of the cores at most: the engine and the sandbox need theirs.
 MOST_PROCESSES = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
@@ -53,20 +55,23 @@ class Verifier:
             return BUILT_IN
         return f"math-verify {importlib.metadata.version('math-verify')}"
 
-    def same(self, found: str, wanted: str) -> bool:
-        """Whether both mean the same; False if math-verify does not answer in time."""
+    def same(self, found: str, wanted: str) -> bool | None:
+        """Whether both mean the same; None if math-verify does not answer in time."""
         if self.version == BUILT_IN or max(len(found), len(wanted)) > LONGEST:
             return False
         with self._lock:
-            return self._ask(json.dumps((found, wanted))) == "true"
+            reply = self._ask(json.dumps((found, wanted)))
+        return None if reply is None else reply == "true"
 
     def _ask(self, line: str) -> str | None:
         if self._process is None or self._process.poll() is not None:
             self._start()
         reply = self._talk(line, self._answer_s)
-        if reply is None:
+        if reply not in ("true", "false"):
+            # It is late, or an answer has taken it over: it must not grade the next one.
             self.close()
             self.num_killed += 1
+            return None
         return reply
 
     def _start(self) -> None:
@@ -109,7 +114,8 @@ class Verifier:
 def read_line(process: subprocess.Popen[bytes], limit_s: float) -> str | None:
     """Return a line that a process writes, without its end.
 
-    None where it has spent `limit_s` of CPU, where it is late, or at the end of the pipe.
+    None where it has spent `limit_s` of CPU, where it is late, where the line is longer than any
+    that it should write, or at the end of the pipe.
     """
     assert process.stdout
     source, until, text = process.stdout.fileno(), time.monotonic() + WAITS * limit_s, b""
@@ -117,12 +123,13 @@ def read_line(process: subprocess.Popen[bytes], limit_s: float) -> str | None:
     while not text.endswith(b"\n"):
         ready, _, _ = select.select([source], [], [], LOOK_S)
         if ready:
-            if not (part := os.read(source, 4096)):
-                return None
+            part = os.read(source, MOST_REPLY + 1)
             text += part
-        elif cpu_s(process.pid) > most_s or time.monotonic() > until:
+            if not part or len(text) > MOST_REPLY:
+                return None
+        if cpu_s(process.pid) > most_s or time.monotonic() > until:
             return None
-    return text.decode().rstrip("\n")
+    return text.decode(errors="replace").rstrip("\n")
 
 
 def cpu_s(pid: int) -> float:
@@ -142,6 +149,8 @@ class VerifierPool:
         for verifier in self.verifiers:
             self._idle.put(verifier)
         self._known: dict[tuple[str, str], bool] = {}
+        # By thread: whether a part of the answer that it grades was too slow.
+        self._answer = threading.local()
 
     @property
     def version(self) -> str:
@@ -152,15 +161,24 @@ class VerifierPool:
     def num_killed(self) -> int:
         return sum(verifier.num_killed for verifier in self.verifiers)
 
+    def begin_answer(self) -> None:
+        """Grade another answer from now on in this thread. Its parts are asked until one is too slow."""
+        self._answer.was_slow = False
+
     def same(self, found: str, wanted: str) -> bool:
         """Whether both mean the same; False if math-verify does not answer in time."""
         pair = (found, wanted)
-        if pair not in self._known:
-            verifier = self._idle.get()
-            try:
-                self._known[pair] = verifier.same(found, wanted)
-            finally:
-                self._idle.put(verifier)
+        if pair in self._known:
+            return self._known[pair]
+        if getattr(self._answer, "was_slow", False):
+            return False
+        verifier = self._idle.get()
+        try:
+            verdict = verifier.same(found, wanted)
+        finally:
+            self._idle.put(verifier)
+        self._answer.was_slow = verdict is None
+        self._known[pair] = bool(verdict)
         return self._known[pair]
 
     def close(self) -> None:

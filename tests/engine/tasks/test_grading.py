@@ -223,15 +223,32 @@ def test_an_answer_that_hangs_is_wrong_in_time_and_the_next_one_is_graded(answer
 
 DEAF = "import time; print('ready', flush=True); time.sleep(60)"
 DYING = "import os; print('ready', flush=True); input(); os._exit(1)"
+# Children that an answer has taken over.
+TAKEN = "import os, sys; print('ready', flush=True); input(); "
+FLOODING = TAKEN + "b = b'x' * 65536\nwhile True: os.write(1, b)"
+DRIPPING = TAKEN + "import time\nwhile True: os.write(1, b'x'); time.sleep(0.05)"
+STRANGE = TAKEN + "os.write(1, b'\\xff\\n'); input()"
+LYING = TAKEN + "print('maybe', flush=True); input()"
 
 
 @needs_math_verify
-@pytest.mark.parametrize("code", [DEAF, DYING])
+@pytest.mark.parametrize("code", [DEAF, DYING, FLOODING, DRIPPING, STRANGE, LYING])
 def test_a_child_that_does_not_answer_is_ended(code):
     verifier = Verifier([sys.executable, "-c", code], answer_s=0.1)
     for turn in (1, 2):
         assert not verifier.same(str(turn), "x")
         assert verifier.num_killed == turn
+
+
+@needs_math_verify
+def test_an_answer_has_one_budget_for_all_of_its_parts():
+    pool = VerifierPool([Verifier([sys.executable, "-c", DEAF], answer_s=0.1)])
+    pool.begin_answer()
+    assert not any(pool.same(str(part), "x") for part in range(12))
+    assert pool.num_killed == 1
+    pool.begin_answer()
+    assert not pool.same("12", "x") and pool.num_killed == 2
+    pool.close()
 
 
 @needs_math_verify

@@ -136,6 +136,15 @@ def test_a_line_of_programs_is_named(tmp_path, rows, message):
         read_programs([str(lines(tmp_path / "p.jsonl", *rows))])
 
 
+@pytest.mark.parametrize(
+    "name", ["", " ", "a ", "a\n", "a\tb", "a\r", "a\u2028", "\u202ea", "a" * 256]
+)
+def test_an_id_is_one_line_that_can_be_printed(tmp_path, name):
+    lines(tmp_path / "p.jsonl", {**PROGRAM, "id": name})
+    with pytest.raises(UsageError, match=r"p\.jsonl:1: "):
+        read_programs([str(tmp_path / "p.jsonl")])
+
+
 def test_an_id_of_two_files_names_both(tmp_path):
     lines(tmp_path / "p.jsonl", PROGRAM)
     lines(tmp_path / "q.jsonl", {**PROGRAM, "id": "b"}, {**PROGRAM, "source": "\ud800"})

@@ -314,6 +314,7 @@ def test_what_loaders_leave_out_is_left_out(folder):
         (lambda f: (f / "config.json").unlink(), r"config\.json: no such file"),
         (lambda f: (f / "config.json").write_text("[]"), "not a JSON object"),
         (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
+        (lambda f: (f / "config.json").write_text("[" + "[],\n" * (1 << 20) + "[]]"), "which is too much"),
         (lambda f: (f / "config.json").write_text('\ufeff{"model_type": "llama"}'), r"config\.json: not JSON: .*BOM"),
         (lambda f: (f / "config.json").write_text('{"model_type": "llama"}', "utf-16"), r"config\.json: not JSON"),
         (lambda f: (f / "config.json").write_text("<html>"), "web page"),
