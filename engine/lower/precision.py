@@ -30,6 +30,8 @@ MOST_WHOLE = {torch.int32: float(2**31 - 1), torch.int64: float(1 << 53)}
 # float64 magnitudes that float32 has too, with room for small elements.
 SMALLEST, LARGEST = 2.0**-80, 2.0**100
 NEGLIGIBLE = 1e-5
+# float32 has a number every 4e-6 there.
+LARGEST_ANGLE = 64.0
 INTEGERS = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8})
 
 
@@ -141,6 +143,8 @@ class Precision:
         if node.op in SMOOTH:
             if node.op is Op.EXP and not self.facts.range(node.args[0])[1] <= 80.0:
                 raise Inexact("an exponential of float64 that float32 may not hold")
+            if node.op in (Op.SIN, Op.COS) and worst is Kind.SHIFTED:
+                check_angle(self.facts.range(node.args[0]))
             return Kind.SHIFTED if worst is Kind.SHIFTED else Kind.PRODUCT
         if worst is Kind.SHIFTED or (node.op is Op.LOG and worst is Kind.ABOVE):
             raise Inexact("float64 numbers of which float32 loses digits")
@@ -200,6 +204,12 @@ class Precision:
 
     def _selects(self, index: int) -> bool:
         return self.builder.nodes[index].op in SELECTORS
+
+
+def check_angle(span: tuple[float, float]) -> None:
+    """Raise Inexact where a wave shows the error of its argument: at 1e6 float32 has a number every 0.06."""
+    if not magnitude(span)[1] <= LARGEST_ANGLE:
+        raise Inexact("a sine or cosine of float64 numbers of which float32 loses digits")
 
 
 def care_of(

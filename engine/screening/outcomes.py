@@ -13,7 +13,8 @@ from ..records.store import PRODUCT_VERSION, Store
 from .verdicts import Answers, Duplicate
 
 MAX_DETAIL, MAX_LINE = 4_000, 400  # characters that are kept of a traceback, and of its last line
-MAX_PLAN_BYTES = 16 << 20  # of a plan that is kept; nothing is compared with a larger one
+# The largest plan that is kept; nothing is compared with a larger one.
+MAX_PLAN_BYTES = 16 << 20
 
 
 class Outcomes:

@@ -41,7 +41,7 @@ class Preparer:
 
     def __post_init__(self) -> None:
         surveyor = Surveyor(self.planner.bank, self.planner.backend)
-        self.twins = Twins(self.store, surveyor, self.scored_plan)
+        self.twins = Twins(self.store, surveyor, partial(scored_plan, self.store))
 
     @property
     def num_together(self) -> int:
@@ -165,32 +165,40 @@ class Preparer:
         self.twins.recent[candidate.id] = survey
         return survey
 
-    def scored_plan(self, name: str) -> Plan | None:
-        """Return the plan of a scored candidate as it was scored; None where torch computed a part.
-
-        Its program is not run for that: it could give another plan than the one that was scored.
-        """
-        candidate = self.store.candidate(name)
-        data = candidate and candidate.fingerprint and self.store.plan(candidate.fingerprint)
-        return Plan.from_bytes(data) if data else None
-
     def stored_plan(self, name: str) -> Plan | None:
         """Return the plan of a stored candidate, by id, with its updates; None where it has none.
 
         It is made again where it is not stored. Then it has none, too, where the program gives another plan.
         """
-        if found := self.scored_plan(name):
-            return found
         candidate = self.store.candidate(name)
-        if candidate is None or candidate.source is None:
-            return None
-        program = program_of(candidate)
-        plan = program if isinstance(program, Rejection) else self.planner.plan(program)
-        if isinstance(plan, Plan):
-            plan = self.updates.computed(plan)
-        if not isinstance(plan, Plan) or plan.fingerprint != candidate.fingerprint:
-            return None
-        return plan
+        if (
+            (found := scored_plan(self.store, name))
+            or candidate is None
+            or candidate.source is None
+        ):
+            return found
+        return made_again(candidate, self.planner, self.updates)
+
+
+def made_again(candidate: Candidate, planner: Planner, updates: Updates) -> Plan | None:
+    """Return the plan that a candidate's program gives now; None where it is another than it was."""
+    program = program_of(candidate)
+    plan = program if isinstance(program, Rejection) else planner.plan(program)
+    if isinstance(plan, Plan):
+        plan = updates.computed(plan)
+    if not isinstance(plan, Plan) or plan.fingerprint != candidate.fingerprint:
+        return None
+    return plan
+
+
+def scored_plan(store: Store, name: str) -> Plan | None:
+    """Return the plan of a scored candidate as it was scored; None where torch computed a part.
+
+    Its program is not run for that: it could give another plan than the one that was scored.
+    """
+    candidate = store.candidate(name)
+    data = candidate and candidate.fingerprint and store.plan(candidate.fingerprint)
+    return Plan.from_bytes(data) if data else None
 
 
 def program_of(candidate: Candidate) -> Program | Rejection:
