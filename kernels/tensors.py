@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,12 @@ from torch import Tensor
 from .stages import KernelPlan
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (R, C) of a shape: one axis is one row, axes before the last are rows."""
+    *rows, cols = shape or (1,)
+    return math.prod(rows), cols
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,8 @@ class TensorSet:
 
     @property
     def shape2d(self) -> tuple[int, int]:
-        """The shape as (R, C): a tensor of one dimension is one row, axes before the last are rows."""
-        *rows, cols = self.base.shape or (1,)
-        return math.prod(rows), cols
+        """The shape as the matrix (R, C) that kernels see."""
+        return matrix_of(self.base.shape)
 
     def first(self, num_rows: int) -> TensorSet:
         """Return the first rows as matrices that share this set's memory."""

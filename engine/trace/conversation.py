@@ -105,7 +105,7 @@ class Conversation:
             if self.reader is not None and wanted == own:
                 raise malformed("from the flat view back to its own")
             spent_s = self.reader.cpu_s if self.reader else 0.0
-            self.reader = GraphReader(self.job.names, wanted)
+            self.reader = GraphReader(self.job.names, wanted, own)
             self.reader.cpu_s = spent_s
         return self.reader
 
@@ -151,10 +151,9 @@ class Conversation:
             return refused.rejection
         except RecursionError:
             return Rejection("violation", "malformed graph: it nests too deeply")
-        view = "own" if graph.shape == self.job.shape else "flat"
         printed = printable(reply.get("printed", ""), OUTPUT_CHARACTERS)
         keys = self._draw_keys(reply, graph)
-        return Trace(graph, done.num_asks, printed, view, done.seconds, done.cpu_s, keys)
+        return Trace(graph, done.num_asks, printed, graph.view, done.seconds, done.cpu_s, keys)
 
     def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
         """The keys of all draws, or None if a number was drawn that holds for this tensor only."""

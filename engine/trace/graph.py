@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ...kernels.tensors import matrix_of
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -44,13 +46,25 @@ class TraceNode:
 class TraceGraph:
     """Nodes in order, each after its arguments. `outputs` are indices of the wanted values.
 
-    A traced program has one output, of the input's shape; a value question may have several.
+    A traced program has one output, of the input's shape; a value question may have several. Where a
+    program is given a tensor of several axes as a vector, `own` is the tensor's own shape.
     """
 
     names: tuple[str, ...]  # the experts, in the order given
     shape: tuple[int, ...]  # the shape of every input
     nodes: tuple[TraceNode, ...]
     outputs: tuple[int, ...]
+    own: tuple[int, ...] | None = None  # None means `shape`
+
+    @property
+    def view(self) -> str:
+        """The view "own", or "flat" where the inputs are vectors and the tensor is not."""
+        return "own" if self.own in (None, self.shape) else "flat"
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """The matrix (R, C) as which kernels see the tensor, whatever the program sees."""
+        return matrix_of(self.shape if self.own is None else self.own)
 
     @property
     def fingerprint(self) -> str:
@@ -62,7 +76,8 @@ class TraceGraph:
     def question_fingerprint(self) -> str:
         """SHA-256 of what the outputs need, as hex digits: equal where the numbers are the same function."""
         nodes = [(index, self.nodes[index]) for index in self.needed(self.outputs)]
-        text = repr((self.names, self.shape, nodes, self.outputs))
+        # A flat place is another row and column in a tensor of another shape.
+        text = repr((self.names, self.shape, self.matrix, nodes, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def needed(self, outputs: Iterable[int]) -> list[int]:

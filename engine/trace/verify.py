@@ -37,8 +37,10 @@ LEAVES = ("input", "item")
 class GraphReader:
     """Takes a child's nodes in pieces, verifies each once, and makes graphs of them."""
 
-    def __init__(self, names: Sequence[str], shape: Sequence[int]) -> None:
-        self.names, self.shape = tuple(names), tuple(shape)
+    def __init__(
+        self, names: Sequence[str], shape: Sequence[int], own: tuple[int, ...] | None = None
+    ) -> None:
+        self.names, self.shape, self.own = tuple(names), tuple(shape), own
         self.nodes: list[TraceNode] = []
         # A meta tensor, a list of them, or None while the size is unknown.
         self.metas: list[Any] = []
@@ -67,7 +69,7 @@ class GraphReader:
         for output in outputs:
             if type(output) is not int or not 0 <= output < len(self.nodes):
                 raise malformed(f"output {output!r}")
-        return TraceGraph(self.names, self.shape, self.answered.known(self.nodes), tuple(outputs))
+        return self._graph(self.answered.known(self.nodes), tuple(outputs))
 
     def mask_count(self, index: int) -> TraceGraph | None:
         """For x[mask] the question how often the mask holds, which tells its size; else None."""
@@ -77,7 +79,10 @@ class GraphReader:
         if self._metas_of(node.args[0]).shape[: len(shape)] != shape:
             raise malformed(f"a mask of {shape}")
         nodes = (*self.answered.known(self.nodes), TraceNode(COUNT, (mask,), {}, (), torch.int64))
-        return TraceGraph(self.names, self.shape, nodes, (len(self.nodes),))
+        return self._graph(nodes, (len(self.nodes),))
+
+    def _graph(self, nodes: tuple[TraceNode, ...], outputs: tuple[int, ...]) -> TraceGraph:
+        return TraceGraph(self.names, self.shape, nodes, outputs, self.own)
 
     def chosen(self, index: int, count: int) -> list[Tensor]:
         """A meta tensor, in a list, for x[mask] if the mask holds `count` times."""

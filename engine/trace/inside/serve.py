@@ -11,6 +11,7 @@ import importlib
 import io
 import itertools
 import linecache
+import math
 import os
 import signal
 import sys
@@ -130,7 +131,7 @@ def trace(request: dict[str, Any]) -> dict[str, Any]:
             raise
         first = sys.exc_info()[1]
         assert first is not None
-    flat = shape[0] * shape[1]
+    flat = math.prod(shape)
     try:
         return {**trace_view(request, (flat,), ask), "view": "flat"}
     except Exception:

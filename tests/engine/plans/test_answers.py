@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +41,12 @@ def test_a_question_that_is_asked_again_is_planned_once(monkeypatch):
 )
 def test_another_question_has_a_plan_of_its_own(other):
     assert values_plan(question(2.0)) is not values_plan(question(**other))
+
+
+def test_a_place_of_a_vector_is_another_one_in_a_matrix_of_another_shape():
+    one, other = (replace(question(2.0), own=own) for own in ((2, 3), (3, 2)))
+    assert values_plan(one) is not values_plan(other)
+    assert values_plan(one) is values_plan(replace(one, nodes=(*one.nodes, one.nodes[0])))
 
 
 def test_the_oldest_plans_are_forgotten():
