@@ -44,7 +44,8 @@ small values, a small matrix to be inverted, the order in which experts are pick
 them, and the program stays fused.
 
 A program is given each tensor in its own shape. If torch refuses that shape and a vector would do, it
-is given the vector (`view: flat`).
+is given the vector (`view: flat`). Its places count along that vector then, 0 to rows * columns - 1; they are
+fused as everything else is (`arange` and `linspace` up to 2^24 elements).
 
 Numbers are those of the program's dtypes. Kernels compute in float32, and scalars and vectors between
 sweeps in float64 where the program does. So of values of the tensor's size

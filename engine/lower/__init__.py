@@ -47,7 +47,7 @@ def lower_numbers(question: TraceGraph) -> tuple[KernelGraph, tuple[int, ...]]:
 
 def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
     """The values of a trace's outputs, and the scope that holds their nodes."""
-    scope = Scope(trace.shape)
+    scope = Scope(trace.shape, trace.matrix)
     values: dict[int, object] = {}
     for index in trace.needed(trace.outputs):
         check()
@@ -64,8 +64,7 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
 
 def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:
     if node.op == "input":
-        dims = (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
-        return Value(dims, cell(scope.builder.input(node.args[0])), node.dtype)
+        return Value(scope.axes, cell(scope.builder.input(node.args[0])), node.dtype)
     if node.op == "const":
         return constant(scope, node)
     args: list[Any] = [filled(a, values) for a in node.args]
@@ -122,9 +121,8 @@ def filled(x: object, values: dict[int, object]) -> object:
 def output_of(scope: Scope, value: object) -> int:
     if not isinstance(value, Value) or value.cells.size != 1 or value.has_ranges:
         raise NotFusable(scope.op, "the result is a stack or a part of a tensor")
-    natural = (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
     symbolic = tuple(dim for dim in value.dims if not isinstance(dim, int))
-    if symbolic not in ((), (ROWS,), (COLS,), natural):
+    if symbolic not in ((), (ROWS,), (COLS,), scope.axes):
         raise NotFusable(scope.op, "the result's axes are not the tensor's")
     return int(value.cells.flat[0])
 

@@ -29,9 +29,9 @@ STEPPED = frozenset(
 class Facts:
     """What is known of each node's value, whatever the dtype of the operation that made it."""
 
-    def __init__(self, builder: Builder, shape: tuple[int, ...]) -> None:
+    def __init__(self, builder: Builder, shape: tuple[int, int]) -> None:
         self.nodes = builder.nodes
-        rows, cols = shape if len(shape) == 2 else (1, *shape)
+        rows, cols = shape
         self.sizes = {Space.FULL: rows * cols, Space.ROW: rows, Space.COL: cols, Space.SCALAR: 1}
         self._ranges: list[Range] = []
         self._linear: list[bool] = []

@@ -60,7 +60,7 @@ class Inexact(Exception):
 class Precision:
     """Makes the nodes of float64 and whole-number operations, and refuses what is not exact."""
 
-    def __init__(self, builder: Builder, shape: tuple[int, ...]) -> None:
+    def __init__(self, builder: Builder, shape: tuple[int, int]) -> None:
         self.builder, self.facts = builder, Facts(builder, shape)
         self._kinds: dict[int, Kind] = {}
 

@@ -12,8 +12,9 @@ import torch
 from ...kernels.compiler.clock import check
 from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
 from ...kernels.reference import ELEMENTWISE_FORMS
+from ...kernels.tensors import matrix_of
 from .precision import Precision
-from .value import Axis, Dim, NotFusable, Value
+from .value import COLS, FLAT, ROWS, Axis, Dim, NotFusable, Value
 
 MAX_NODES = 20_000
 MAX_CELLS = 4_096  # numbers of one small value
@@ -25,14 +26,20 @@ WRAPS = {torch.uint8, torch.int8, torch.int16}
 
 
 class Scope:
-    """The kernel graph under construction, and the shape of the checkpoint's tensor."""
+    """The kernel graph under construction, and the shape of the checkpoint's tensor.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    `shape` is that of the inputs, which have `axes`; kernels see a matrix of `rows` and `cols`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], matrix: tuple[int, int] | None = None) -> None:
         if len(shape) not in (1, 2):
             raise NotFusable("input", f"a tensor of {len(shape)} dimensions")
         self.shape, self.op = shape, "input"
+        self.rows, self.cols = matrix_of(shape) if matrix is None else matrix
+        self.axes = axes_of_inputs(shape, self.rows)
         self.builder = Builder()
-        self.precision = Precision(self.builder, shape)
+        self.precision = Precision(self.builder, (self.rows, self.cols))
+        self.counting: dict[int, Axis] = {}  # nodes that are 0, 1, 2, ... along an axis
         # The dtype of the operation that is lowered, if it is float64 or one of whole numbers.
         self.care: torch.dtype | None = None
         self._num_emitted = 0
@@ -41,14 +48,6 @@ class Scope:
         raise NotFusable(self.op, why)
 
     # ---- sizes
-
-    @property
-    def rows(self) -> int:
-        return self.shape[0] if len(self.shape) == 2 else 1
-
-    @property
-    def cols(self) -> int:
-        return self.shape[-1]
 
     def full_length(self, axis: Axis) -> int:
         return {"rows": self.rows, "cols": self.cols, "flat": self.rows * self.cols}[axis.kind]
@@ -173,6 +172,16 @@ class Scope:
         stop = self.full_length(axis) if axis.stop is None else axis.stop
         attrs = (axis.start, stop, axis.step)
         return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])
+
+
+def axes_of_inputs(shape: tuple[int, ...], num_rows: int) -> tuple[Axis, ...]:
+    """The axes of a tensor in the shape that the program sees.
+
+    The places of a matrix that it sees as a vector count along FLAT.
+    """
+    if len(shape) == 2:
+        return ROWS, COLS
+    return (COLS,) if num_rows == 1 else (FLAT,)
 
 
 def cell(node: int) -> np.ndarray:

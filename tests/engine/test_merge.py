@@ -57,6 +57,30 @@ def test_the_update_is_right_and_the_rest_is_the_bases(models):
     assert "0.25 * b" in card
 
 
+PLACES = """
+import torch
+def merge_models(d, device):
+    x, y = d.values()
+    first = torch.where(torch.arange(len(x)) < 100, x, y)
+    return first * (1 + x[60].item()) + y[5:700].sum() + 0 * x.dot(y)
+"""
+
+
+def test_places_of_a_vector_are_its_own_in_matrices_of_any_shape(models):
+    """The two tensors have as many elements, but other rows and columns."""
+    path = models / "y" / "model.safetensors"
+    save_file({n: t * (n != DOWN) + (n == DOWN) * 0.01 for n, t in load_file(path).items()}, path)
+    assert merge(models, PLACES).tier == "fused"
+    base, x, y, merged = (
+        load_file(models / name / "model.safetensors") for name in ("base", "x", "y", "out")
+    )
+    for name in (UP, DOWN):
+        a, b = ((t[name].float() - base[name].float()).flatten() for t in (x, y))
+        wanted = torch.cat([a[:100], b[100:]]) * (1 + a[60]) + b[5:700].sum()
+        found = merged[name].float() - base[name].float()
+        assert (found.flatten() - wanted).abs().max() <= 2**-8 * merged[name].abs().max()
+
+
 def test_an_empty_update_is_the_base_bit_for_bit(models):
     zero = "import torch\ndef merge_models(d, device):\n    return torch.zeros_like(d['x'])\n"
     assert merge(models, zero).weights_fingerprint == folder_fingerprint(models / "base")

@@ -19,12 +19,11 @@ from ..number import Num, Number
 from ..scope import Scope
 from ..value import FLAT, Dim, Value
 from .formulas import log1p, maximum
-from .views import natural
 
 
 def numbers(scope: Scope, kind: str, seed: int, shape: tuple[int, ...]) -> Value:
     """Random numbers in the shape of the tensor, of the flat tensor, or of a stack of tensors."""
-    own: tuple[Dim, ...] = natural(scope)
+    own: tuple[Dim, ...] = scope.axes
     if shape == (scope.rows * scope.cols,) and len(own) == 2:
         shape, own = scope.shape, (FLAT,)
     head = shape[: len(shape) - len(scope.shape)]

@@ -80,7 +80,7 @@ def table(scope: Scope, node: TraceNode, x: Value, place: Value) -> Value:
 def counts_up(scope: Scope, place: Value) -> bool:
     """Tells whether these places are 0, 1, 2, ... as arange makes them."""
     if len(place.dims) == 1 and isinstance(place.dims[0], Axis) and place.dims[0].whole:
-        return scope.builder.nodes[int(place.cells)].op is Op.INDEX
+        return scope.counting.get(int(place.cells)) == place.dims[0]
     numbers = [scope.number_of(int(n)) for n in place.cells.flat]
     return len(place.dims) == 1 and numbers == list(range(len(numbers)))
 

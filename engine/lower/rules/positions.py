@@ -6,33 +6,40 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
 from ..number import Num
 from ..scope import Scope, cell
 from ..value import COLS, ROWS, Axis, Value
-from .views import natural
 
 MAX_EXACT = 1 << 24  # float32 holds every whole number up to this
 
 
 def position(scope: Scope, axis: Axis) -> Num:
-    """The row or column of each element, as a number from 0."""
+    """The row, the column or the flat place of each element, as a number from 0."""
     if scope.full_length(axis) > MAX_EXACT:
         scope.fail("positions beyond what float32 counts")
-    space = Space.ROW if axis.kind == "rows" else Space.COL
-    return Num(scope, scope.emit(Op.INDEX, space=space))
+    if axis.kind == "flat":
+        # They are whole numbers, in whatever dtype the program has them.
+        care, scope.care = scope.care, torch.int64
+        found = position(scope, ROWS) * scope.cols + position(scope, COLS)
+        scope.care = care
+    else:
+        space = Space.ROW if axis.kind == "rows" else Space.COL
+        found = Num(scope, scope.emit(Op.INDEX, space=space))
+    scope.counting[found.index] = axis
+    return found
 
 
 def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Value:
     """start, start + step, ... along an axis of that length, or as a few single numbers."""
     assert node.shape is not None and len(node.shape) == 1
     (count,) = node.shape
-    if count == scope.cols:
-        axis = COLS
-    elif len(scope.shape) == 2 and count == scope.rows:
-        axis = ROWS
+    by_length = {scope.full_length(axis): axis for axis in scope.axes}
+    if count in by_length:
+        axis = by_length[count]
     elif count <= 64:
         cells = np.array([scope.const(start + step * i) for i in range(count)], dtype=np.int64)
         return Value((count,), cells, node.dtype)
@@ -84,7 +91,7 @@ def eye(scope: Scope, node: TraceNode, *_: Any, **__: Any) -> Value:
     if node.shape != scope.shape or len(scope.shape) != 2:
         scope.fail(f"an identity of {node.shape}")
     same = position(scope, ROWS).equals(position(scope, COLS))
-    return Value(natural(scope), cell(same.index), node.dtype)
+    return Value(scope.axes, cell(same.index), node.dtype)
 
 
 RULES: dict[str, Callable[..., Any]] = {

@@ -17,7 +17,7 @@ import torch
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
 from ..scope import Scope, checked, each
-from ..value import Axis, Dim, Value
+from ..value import COLS, Axis, Dim, Value
 from .elementwise import raised, truth
 
 IDENTITY = {Op.REDUCE_SUM: 0.0, Op.REDUCE_MAX: -math.inf, Op.REDUCE_MIN: math.inf}
@@ -99,7 +99,7 @@ def reduce_node(scope: Scope, op: Op, node: int, axes: list[Axis], mask: int | N
 
 def depends_on(scope: Scope, node: int) -> set[str]:
     """The axes along which a node's value changes."""
-    both = {"rows", "cols"} if len(scope.shape) == 2 else {"cols"}
+    both = {"cols"} if scope.axes == (COLS,) else {"rows", "cols"}
     space = scope.builder.nodes[node].space
     return {Space.SCALAR: set[str](), Space.ROW: {"rows"}, Space.COL: {"cols"}, Space.FULL: both}[
         space

@@ -17,13 +17,9 @@ from .reductions import dropped, reduced
 MAX_UNROLLED = 64  # elements; a longer axis of a fill must be the tensor's own
 
 
-def natural(scope: Scope) -> tuple[Dim, ...]:
-    return (ROWS, COLS) if len(scope.shape) == 2 else (COLS,)
-
-
 def axes_of(scope: Scope, sizes: tuple[int, ...]) -> tuple[Dim, ...]:
     """Dimensions for a value that is the same everywhere: any axis of the right length will do."""
-    own = natural(scope)
+    own = scope.axes
     head = sizes[: len(sizes) - len(own)]
     if sizes[len(head) :] == scope.shape and max(head, default=1) <= MAX_UNROLLED:
         return (*head, *own)
@@ -32,8 +28,10 @@ def axes_of(scope: Scope, sizes: tuple[int, ...]) -> tuple[Dim, ...]:
 
 def axis_of(scope: Scope, size: int, last: bool) -> Dim:
     known = {scope.cols: COLS} if last else {}
-    if len(scope.shape) == 2:
-        known = {scope.rows * scope.cols: FLAT, scope.rows: ROWS, scope.cols: COLS, **known}
+    if scope.axes != (COLS,):
+        known = {scope.rows * scope.cols: FLAT}
+    if scope.axes == (ROWS, COLS):
+        known |= {scope.rows: ROWS, scope.cols: COLS}
     if size > MAX_UNROLLED and size in known:
         return known[size]
     if size > MAX_UNROLLED:

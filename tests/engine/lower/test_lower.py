@@ -376,7 +376,7 @@ def both(result, tensors: TensorSet) -> tuple[torch.Tensor, torch.Tensor]:
     vectors = {n: t.double() for n, t in tensors.experts.items()}
     reshaped = {n: t.reshape(result.graph.shape) for n, t in vectors.items()}
     (wanted,) = replay(result.graph, reshaped, wide=True)
-    shape = tensors.shape2d if result.view != "flat" else (1, tensors.base.numel())
+    shape = tensors.shape2d
     matrices = {n: t.reshape(shape) for n, t in vectors.items()}
     (found,) = evaluate(canonical(lower(result.graph)), matrices, shape)
     return found.expand(shape).flatten(), wanted.double().flatten()
