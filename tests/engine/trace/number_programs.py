@@ -4,7 +4,8 @@ float64, whole numbers, hashes, flat indices, draws; numpy, exceptions, closures
 of views, `out=`, loops that ask.
 
 `program(seed)` writes one from a number alone. Its variables are tensors of the full size in float32,
-float64 and int64, and single numbers in float64 and int64. The large run:
+float64 and int64, and single numbers in float64 and int64. Some work on vectors only, and read places of
+them. The large run:
 
     .venv/bin/python tests/engine/trace/number_programs.py --calls 20000 --record FILE
 """
@@ -121,6 +122,31 @@ G: {v} = torch.nn.functional.gumbel_softmax(torch.stack([F, F, F]), dim=0)[0] * 
 G: w = torch.stack([F, F]) - torch.empty(2, *F.shape).exponential_().log()\n{v} = torch.where(w[0] > w[1], F, F)
 G: {v} = torch.bernoulli(torch.full_like(F, 0.3)) * F + torch.nn.functional.dropout(F, 0.2)
 """
+# What only programs of vectors have: forms and statements that read places.
+ONLY_VECTORS = "a.dot(b)"
+PLACES = {
+    "F": """
+F + F[1]|F - F[-1]|F * F[2:-1].sum()|torch.cat([F[:2] * P, F[2:]])|F * torch.arange(len(F))|F * torch.linspace(0, 1, len(F))
+torch.where(torch.arange(len(F)) < K, F, F)|F * F[::2].mean()|F + (torch.arange(len(F)) * F).mean()|F * F[2].item()
+F * (torch.arange(len(F)) % 2)|F * sum(F[1:4].tolist())|F + F[1:3].median()|F[torch.arange(len(F)) % 2 == 0].sum() * F
+F * (F * torch.arange(len(F))).sum().item()|F.cumsum(0)|F.flip(0)|torch.where(torch.rand(len(F)) < 0.5, F, F) * 0 + F[3]
+torch.stack([F, F])[(F > F).long(), torch.arange(len(F))]|F * F[K % len(F)]|F if F[1] > F[-2] else F * P
+""",
+    "D": """
+D + D[1]|D * torch.arange(len(F))|D * torch.arange(len(F), dtype=torch.float64)|D * D[2:-1].mean()|torch.cat([D[:3], D[3:] * P])
+""",
+    "I": """
+torch.arange(len(F)) * K + I|torch.arange(len(F)) // K|I + I[2]|I + I[1:5].sum()|torch.arange(3, 3 + 2 * len(F), 2) % K
+""",
+    "d": "D[1]|D[-2:].sum()|(D * torch.arange(len(F))).mean()",
+    "k": "I[1]|I[-3:].sum()|(I[::2] > 0).sum()",
+}
+PLACE_STATEMENTS = r"""
+F: {v} = F.clone()\n{v}[1:7] = P\n{v}[2] *= P
+F: {v} = F.clone()\n{v}[::3] += F[::3]
+F: {v} = F.clone()\n{v}[-1] = F[0]\n{v}[2:] -= F[2:] * P
+D: {v} = D.clone()\n{v}[1:5].mul_(P)
+"""
 NUMBERS, WHOLE = ("0.1", "0.3", "0.5", "1.5", "2", "10"), ("2", "3", "7", "97", "1000", "65536")
 
 
@@ -173,9 +199,9 @@ def shuffled(r: random.Random, numbers: tuple[str, ...]) -> list[str]:
     return r.sample(numbers, len(numbers))
 
 
-def statement(r: random.Random, name: str, names: Names) -> list[str]:
+def statement(r: random.Random, name: str, names: Names, texts: str) -> list[str]:
     """The lines of a statement that makes a variable; none where a kind has none yet."""
-    kind, text = r.choice(STATEMENTS.strip().splitlines()).split(": ", 1)
+    kind, text = r.choice(texts.strip().splitlines()).split(": ", 1)
     code = written(r, text.replace("{v}", name), names)
     if code is None:
         return []
@@ -183,17 +209,26 @@ def statement(r: random.Random, name: str, names: Names) -> list[str]:
     return code.replace("\\n", "\n").splitlines()
 
 
+def works_on_vectors(seed: int) -> bool:
+    return seed // len(SHAPES) % 3 == 2
+
+
 def program(seed: int) -> str:
     """The text of a program."""
     r, names, lines = random.Random(seed), Names(), list[str]()
+    forms, texts = FORMS, STATEMENTS
+    if works_on_vectors(seed):
+        lines.append(ONLY_VECTORS)
+        forms = {k: "\n".join([FORMS[k].strip(), *3 * [p.strip()]]) for k, p in PLACES.items()}
+        texts = texts.strip() + PLACE_STATEMENTS
     names.of["D"].append("x")
     names.of["I"].append("y")
     for number in range(r.randint(3, 9)):
         if r.random() < 0.3:
-            lines += statement(r, f"v{number}", names)
+            lines += statement(r, f"v{number}", names, texts)
             continue
         kind = r.choice("DDDIIIddkFF")
-        options = [o for line in FORMS[kind].strip().splitlines() for o in line.split("|")]
+        options = [o for line in forms[kind].strip().splitlines() for o in line.split("|")]
         options = [o for o in options if o.count("(") == o.count(")")]
         code = written(r, r.choice(options), names)
         if code is None:
@@ -240,8 +275,10 @@ def attempt(seed: int, backend: Any = None) -> Outcome:
     text, shape = program(seed), SHAPES[seed % len(SHAPES)]
     tensors = tensors_of(shape, seed % 5, SCALE)
     vectors = dict(tensors.experts)
+    if ONLY_VECTORS in text:
+        vectors = {name: t.flatten() for name, t in vectors.items()}
     try:
-        single = quiet(text, vectors)
+        single = quiet(text, vectors).reshape(shape)
     except Exception as error:
         return Outcome(f"eager refuses: {type(error).__name__}")
     one = judge()
@@ -251,6 +288,7 @@ def attempt(seed: int, backend: Any = None) -> Outcome:
         expected = traced.kind in ("unsupported", "timeout")
         fault = "" if expected else f"{traced.kind}: {traced.detail}"
         return Outcome(f"no trace: {traced.kind}", text, fault)
+    vectors = {name: t.reshape(traced.graph.shape) for name, t in vectors.items()}
     try:
         update, tier = one.backend.update(compile_graph(lower(traced.graph)), tensors), "fused"
     except NotFusable:
@@ -282,7 +320,7 @@ def shaky(text: str, traced: Any, vectors: dict[str, torch.Tensor], single: torc
         if draws(traced):
             found = replay(traced.graph, moved)[0].float().reshape(single.shape)
         else:
-            found = quiet(text, moved)
+            found = quiet(text, moved).reshape(single.shape)
         if far(found, single):
             return True
     return False
