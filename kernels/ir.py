@@ -124,16 +124,22 @@ class Node:
     space: Space = Space.SCALAR
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelGraph:
     """What one program computes. Arguments stand before the nodes that read them.
 
     `outputs` are indices into `nodes`. Nothing is checked here: call `verify.verify` on a graph
-    that others made.
+    that others made. Graphs are equal where their attributes are the same by type and digits: 0.0 is
+    not -0.0, 1 is not 1.0, and NaN is NaN.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, KernelGraph) and self._key == other._key
 
     def __hash__(self) -> int:
         return self._hash
@@ -141,7 +147,12 @@ class KernelGraph:
     @cached_property
     def _hash(self) -> int:
         """Computed once, because graphs are keys of every cache of compiled code."""
-        return hash((self.nodes, self.outputs))
+        return hash(self._key)
+
+    @cached_property
+    def _key(self) -> tuple[object, ...]:
+        nodes = ((n.op, n.args, repr(n.attrs) if n.attrs else "", n.space) for n in self.nodes)
+        return (self.outputs, *nodes)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data. Floats are hexadecimal text, so that inf, nan and -0.0 survive."""
@@ -168,6 +179,13 @@ class KernelGraph:
         """
         text = json.dumps(self.to_json(), separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def exact(value: object) -> object:
+    """Return a key that is equal only for the same value: by type and digits, as graphs are."""
+    if isinstance(value, tuple):
+        return tuple(map(exact, value))
+    return (type(value), repr(value)) if isinstance(value, (int, float, complex)) else value
 
 
 def join(*spaces: Space) -> Space:

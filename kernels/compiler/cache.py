@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from cachetools import LRUCache
 
-from ..ir import KernelGraph
+from ..ir import KernelGraph, exact
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Kept(Generic[P, T]):
         self._lock = Lock()
 
     def __call__(self, graph: KernelGraph, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = graph, args, tuple(kwargs.items())
+        key = graph, exact(args), exact(tuple(kwargs.items()))
         with self._lock:
             if (known := self._found.get(key)) is not None:
                 return known[0]
@@ -59,7 +59,7 @@ def one_graph(graph: KernelGraph, made: object) -> int:
 def kept(
     weigh: Callable[[KernelGraph, Any], int] = one_graph, most: int = MOST_NODES
 ) -> Callable[[Callable[Concatenate[KernelGraph, P], T]], Kept[P, T]]:
-    """Keep a function's results. It takes a graph and other hashable arguments.
+    """Keep a function's results. It takes a graph and other hashable arguments, compared exactly.
 
     `weigh` gives the nodes of a graph and its result; what alone is too heavy is not kept.
     """

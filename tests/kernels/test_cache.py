@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 
+import pytest
 from selfdev_engine.engine.plans.plan import compiled
 from selfdev_engine.kernels.compiler.cache import kept
 from selfdev_engine.kernels.compiler.passes import canonical
-from selfdev_engine.kernels.ir import Builder, KernelGraph, Op, Space
+from selfdev_engine.kernels.ir import Builder, KernelGraph, Node, Op, Space
 from selfdev_engine.kernels.stages import nodes_of_stages
 
 
@@ -41,6 +43,34 @@ def test_what_was_used_last_is_kept_up_to_a_number_of_nodes():
     length(graphs[0])
     assert made == [graphs[0]], "the one that was used longest ago is gone"
     assert length(long_graph(200)) == 200, "too heavy to be kept"
+
+
+def constant(value: float | bool) -> KernelGraph:
+    node = Node(Op.CONST, (), (value,))
+    return KernelGraph((node,), (0,))
+
+
+@pytest.mark.parametrize(("one", "other"), [(0.0, -0.0), (1.0, 1), (1, True), (math.nan, 0.0)])
+def test_what_the_equality_of_numbers_confuses_is_told_apart(one, other):
+    made = []
+
+    @kept()
+    def numbers(graph: KernelGraph, *args: object, **named: object) -> tuple[object, ...]:
+        made.append((graph.nodes[0].attrs[0], *args, *named.values()))
+        return made[-1]
+
+    assert constant(one) != constant(other)
+    for number in (one, other):
+        results = (
+            numbers(constant(number)),
+            numbers(constant(0.5), ("a", number)),
+            numbers(constant(0.5), factor=number),
+        )
+        assert [repr(r[-1]) for r in results] == [repr(number), repr(("a", number)), repr(number)]
+    assert len(made) == 6
+    for number in (one, other):
+        numbers(constant(float("nan") if math.isnan(number) else number))
+    assert len(made) == 6, "NaN is found again, too"
 
 
 def test_a_heavy_result_counts_as_what_it_holds():
