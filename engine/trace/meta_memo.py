@@ -11,6 +11,7 @@ from typing import Any
 from cachetools import LRUCache
 from torch import Tensor
 
+from ...kernels.ir import exact
 from .ops import meta_run
 
 MAX_ENTRIES = 4_096
@@ -52,5 +53,5 @@ def _key(x: Any, by_type: bool) -> Any:
         return tuple((name, _key(value, by_type)) for name, value in x.items())
     if by_type and type(x) is float:
         return float
-    # 1, 1.0 and True are equal as keys; to torch they are not.
-    return type(x), x
+    # 1, 1.0 and True are equal as keys, and so are 0.0 and -0.0; to torch they are not.
+    return exact(x) if isinstance(x, (int, float, complex)) else (type(x), x)

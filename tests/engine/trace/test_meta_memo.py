@@ -29,6 +29,15 @@ def test_a_shape_function_is_asked_once(monkeypatch):
     assert len(asked) == 1
 
 
+def test_zeros_are_kept_apart_by_their_sign_and_nan_is_found_again(monkeypatch):
+    asked = []
+    ask = meta_memo.meta_run
+    monkeypatch.setattr(meta_memo, "meta_run", lambda *a: asked.append(a) or ask(*a))
+    for number in (0.0, -0.0, 0j, -0.0j, float("nan"), 0.0, -0.0, float("nan")):
+        meta_of(aten.pow.Tensor_Scalar, [meta(2, 3), number], {})
+    assert len(asked) == 5
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
