@@ -117,7 +117,8 @@ class Recorder:
             )
         numbers = real.flatten().tolist()
         meta = torch.empty(real.shape, dtype=real.dtype, device="meta")
-        if numbers and all(x == numbers[0] for x in numbers):
+        # By repr, because 0.0 and -0.0 are equal.
+        if numbers and all(x == numbers[0] for x in numbers) and len(set(map(repr, numbers))) == 1:
             shape, kwargs = list(real.shape), {"dtype": real.dtype}
             return self.add(torch.ops.aten.full.default, (shape, numbers[0]), kwargs, meta)
         return self.add("const", (Constant(real),), {}, meta)

@@ -7,6 +7,7 @@ programs are those of number_programs.py.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from selfdev_engine.engine.lower import lower
 from selfdev_engine.engine.lower.rules import draws
 from selfdev_engine.engine.lower.scope import Scope
 from selfdev_engine.engine.lower.value import NotFusable
+from selfdev_engine.engine.plans.fuse import NotFused, fused
+from selfdev_engine.engine.plans.sums import rest_plan
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.trace.graph import TraceNode
 from selfdev_engine.engine.trace.replay import exponential, replay
@@ -131,6 +134,52 @@ def test_more_than_2_to_24_elements(judge, code):
     except NotFusable:
         (found,) = replay(trace.graph, experts)
     assert torch.equal(found, wanted)
+
+
+ZEROS, ONES, TRUTHS = ("0.0", "-0.0", "0.0"), ("1", "1.0", "True", "1"), ("1", "True", "1")
+
+
+@pytest.mark.parametrize(
+    ("form", "numbers"),
+    [
+        ("torch.atan2(torch.full_like(a, Z), -1.0 - a.abs())", ZEROS),
+        ("torch.atan2(torch.tensor([Z, -Z])[:1], -1.0 - a.abs())", ZEROS),
+        ("torch.atan2(torch.tensor([0.0, -0.0, Z])[1], -1.0 - a.abs())", ZEROS),
+        ("(1.0 / torch.where(a > 0, Z, a)).clamp(-5, 5)", ZEROS),
+        ("torch.where(a > 0, Z, a).reciprocal().clamp(-5, 5)", ZEROS),
+        ("torch.copysign(a, Z)", ZEROS),
+        ("torch.copysign(a, torch.full_like(a, Z))", ZEROS),
+        ("torch.atan2(torch.full_like(a, Z), -a.norm()) + a.sum()", ZEROS),
+        ("a * math.atan2(Z * a.norm().item(), -1.0)", ZEROS),
+        ("a * torch.full(a.shape, Z).element_size()", ONES),
+        ("(~torch.full(a.shape, Z)).float() + a", TRUTHS),
+    ],
+)
+def test_a_number_is_not_taken_for_its_equal(judge, form, numbers):
+    """All in one process: what is kept of the first program is no answer for the second."""
+    tensors = judge.tensors((6, 4))
+    for number in numbers:
+        line = form.replace("Z", number)
+        text = (
+            "import math\nimport torch\ndef merge_models(d, device):\n"
+            f"    a, b, c = d.values()\n    return {line}\n"
+        )
+        trace = judge.trace(text, tensors)
+        plan = fused(trace.graph, trace.view)
+        (found,) = (
+            replay(trace.graph, tensors.experts)
+            if isinstance(plan, NotFused)
+            else [judge.backend.update(plan.kernel, tensors)]
+        )
+        assert torch.allclose(found, judge.eager(text, tensors, 0), rtol=1e-6), line
+
+
+def test_a_rest_is_that_of_its_own_guess():
+    b = Builder()
+    x = b.input("x")
+    graph = b.graph(b.add(Op.ATAN2, b.add(Op.SUB, x, x), x))
+    plans = [rest_plan(graph, ("x",), (guess,)) for guess in (0.0, -0.0)]
+    assert [math.copysign(1.0, plan.params[-1]) for plan in plans] == [1.0, -1.0]
 
 
 # ---- what kernels promise ------------------------------------------------------------------------
