@@ -78,17 +78,35 @@ def evaluate(
     shape: tuple[int, int],
     slots: Sequence[Tensor | None] = (),
     dtype: torch.dtype = torch.float64,
+    between: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
     """Return the outputs' values, in the shapes of their spaces.
 
     Element-wise ops compute in `dtype`, or in float64 where they are DOUBLE.
     `inputs` are task vectors [R, C] by the expert's name. `slots` are the values of PARAM leaves.
-    Sums are added in float64 whatever the dtype. The graph must be verified.
+    Sums are added in float64 whatever the dtype. The graph must be verified. `between` is called
+    before each node, so that a clock may end long ones. A value goes after its last reader.
     """
-    values: list[Tensor] = []
-    for node in graph.nodes:
-        values.append(value_of(node, [values[a] for a in node.args], inputs, shape, slots, dtype))
+    values: dict[int, Tensor] = {}
+    for (index, node), unread in zip(enumerate(graph.nodes), last_reads(graph), strict=True):
+        between()
+        args = [values[a] for a in node.args]
+        values[index] = value_of(node, args, inputs, shape, slots, dtype)
+        for value in unread:
+            del values[value]
     return [values[output] for output in graph.outputs]
+
+
+def last_reads(graph: KernelGraph) -> list[list[int]]:
+    """Return, for each node, the values that nobody reads after it. Outputs are read to the end."""
+    found: list[list[int]] = [[] for _ in graph.nodes]
+    seen = set(graph.outputs)
+    for index in range(len(graph.nodes) - 1, -1, -1):
+        for value in (index, *graph.nodes[index].args):
+            if value not in seen:
+                seen.add(value)
+                found[index].append(value)
+    return found
 
 
 def value_of(

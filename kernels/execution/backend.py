@@ -17,6 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check
 from ..ir import KernelGraph
 from ..reference import evaluate
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
@@ -186,7 +187,7 @@ def _run_hosts(
         if isinstance(stage, Sweep):
             return stage
         if isinstance(stage, Host):
-            values = evaluate(stage.graph, {}, tensors.shape2d, slots, dtype)
+            values = evaluate(stage.graph, {}, tensors.shape2d, slots, dtype, check)
             for slot, value in zip(stage.slots, values, strict=True):
                 slots[slot] = value
     return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from selfdev_engine.kernels import reference
 from selfdev_engine.kernels.compiler import numbering, staging
 from selfdev_engine.kernels.compiler.clock import OutOfTime, limited
+from selfdev_engine.kernels.compiler.live import small_bytes
 from selfdev_engine.kernels.compiler.passes import canonical, compile_graph, compile_values
 from selfdev_engine.kernels.compiler.size import MAX_DEPTH, TooLarge
 from selfdev_engine.kernels.compiler.staging import LONG, OWN, depths, stage_merge, stage_values
@@ -15,6 +18,7 @@ from selfdev_engine.kernels.execution.reference import ReferenceBackend
 from selfdev_engine.kernels.ir import ELEMENTWISE, REDUCTIONS, Builder, KernelGraph, Node, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.stages import Apply, Host, KernelPlan, Stage, Sweep, structure
+from selfdev_engine.kernels.tensors import TensorSet
 
 ALL, ROW, COL, FULL = Space.SCALAR, Space.ROW, Space.COL, Space.FULL
 
@@ -424,3 +428,48 @@ def test_keys_of_long_expressions_say_so():
 def test_planning_ends_when_its_time_is_over():
     with limited("too slow", cpu_s=0.0), pytest.raises(OutOfTime, match="too slow"):
         compile_graph(chain(3))
+
+
+def sines(length: int, width: int = 1) -> KernelPlan:
+    """The sum of as many chains of sines on the rows' sums as `width` says, each added at the end."""
+    b = Builder()
+    rows = total(b, b.input("a"), ROW)
+    chains = [b.add(Op.MUL, rows, b.const(float(i))) for i in range(1, width + 1)]
+    for _ in range(length):
+        chains = [b.add(Op.SIN, x) for x in chains]
+    whole = chains[0]
+    for x in chains[1:]:
+        whole = b.add(Op.ADD, whole, x)
+    return compile_values(b.graph(total(b, whole)))
+
+
+def test_a_host_step_keeps_no_value_that_nobody_reads_any_more(monkeypatch):
+    (host,) = (stage for stage in sines(50).stages if isinstance(stage, Host))
+    made, alive, value_of = [], [], reference.value_of
+
+    def noted(*args) -> torch.Tensor:
+        value = value_of(*args)
+        made.append(weakref.ref(value))
+        return value
+
+    monkeypatch.setattr(reference, "value_of", noted)
+    slots = [torch.ones(()), torch.ones(5, 1)]
+
+    def between() -> None:
+        alive.append(sum(one() is not None for one in made))
+
+    (found,) = evaluate(host.graph, {}, (5, 3), slots, between=between)
+    assert found.shape == () and len(made) > 50 and max(alive) <= 5
+
+
+def test_a_clock_ends_a_host_step():
+    tensors = TensorSet("t", torch.zeros(5, 3), {"a": torch.ones(5, 3)})
+    with limited("the time is over", wall_s=0.0), pytest.raises(OutOfTime, match="is over"):
+        ReferenceBackend().values(sines(50), tensors)
+
+
+def test_the_memory_of_small_values_is_known_before():
+    """A chain needs two of its vectors at once, and many chains need as many as they are."""
+    short, long, wide = (small_bytes(sines(*how), (1000, 9)) for how in ((5,), (500,), (5, 100)))
+    assert short == long < 5 * 8 * 1000
+    assert 50 * 8 * 1000 < wide < 120 * 8 * 1000
