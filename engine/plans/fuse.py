@@ -6,6 +6,7 @@ torch, and the traceback is kept.
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cachetools import LRUCache
 
 from ...kernels.compiler.cache import MOST_NODES
 from ...kernels.compiler.clock import OutOfTime, limited
+from ...kernels.compiler.live import small_bytes
 from ...kernels.compiler.passes import canonical, compile_values
 from ...kernels.compiler.size import TooLarge
 from ...kernels.ir import Space
@@ -26,6 +28,8 @@ from ..trace.graph import TraceGraph
 from .plan import Fused
 
 MAX_PLAN_CPU_S = 10.0  # spent on the kernels of one trace or of one question
+# What vectors over rows or columns may take at once: so much, or this many times a tensor in float32.
+MAX_SMALL_BYTES, SMALL_FACTOR = 256 << 20, 16
 ENTRY_NODES = 50  # what a question counts whose plan has no nodes, or is none
 ValuesPlan = tuple[KernelPlan, tuple[int, ...]]
 T = TypeVar("T")
@@ -51,7 +55,7 @@ def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
 
     def plan() -> Fused:
         found = Fused(canonical(lower(graph)), view, len(graph.nodes))
-        _ = found.kernel
+        check_small(found.kernel, graph)
         return found
 
     return planned(plan)
@@ -78,7 +82,19 @@ def _values_plan(question: TraceGraph) -> ValuesPlan | NotFused:
     graph, counts = lower_numbers(question)
     if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
         return NotFused("an answer is no number")
-    return compile_values(graph, bounded=True), counts
+    plan = compile_values(graph, bounded=True)
+    check_small(plan, question)
+    return plan, counts
+
+
+def check_small(plan: KernelPlan, graph: TraceGraph) -> None:
+    """Raise TooLarge where the plan's vectors take too much memory, for a tensor of the graph's shape."""
+    *rows, cols = graph.shape or (1,)
+    found = small_bytes(plan, (math.prod(rows), cols))
+    most = max(MAX_SMALL_BYTES, SMALL_FACTOR * 4 * math.prod(graph.shape))
+    if found > most:
+        size, limit = found >> 20, most >> 20
+        raise TooLarge(f"its vectors take {size} MiB at once, at most {limit} MiB")
 
 
 def planned(plan: Callable[[], T]) -> T | NotFused:

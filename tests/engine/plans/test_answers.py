@@ -94,3 +94,19 @@ def test_a_callers_own_limit_ends_planning_for_good():
         ):
             plan()
     assert not fuse._known
+
+
+def test_a_plan_whose_vectors_take_too_much_memory_is_left_to_torch(monkeypatch):
+    """The sum of a thousand columns' extremes; they are small, so the limit is lowered here."""
+    nodes = [TraceNode("input", ("a",), {}, (2, 1000), torch.float32)]
+    nodes.append(TraceNode("aten.amax.default", (Ref(0), (0,)), {}, (1000,), torch.float32))
+    nodes.append(TraceNode("aten.sin.default", (Ref(1),), {}, (1000,), torch.float32))
+    nodes.append(TraceNode("aten.sum.default", (Ref(2),), {}, (), torch.float32))
+    asked = TraceGraph(("a",), (2, 1000), tuple(nodes), (3,))
+    assert not isinstance(values_plan(asked), NotFused)
+    fuse._known.clear()
+    monkeypatch.setattr(fuse, "MAX_SMALL_BYTES", 1000)
+    monkeypatch.setattr(fuse, "SMALL_FACTOR", 1)
+    found = values_plan(asked)
+    assert isinstance(found, NotFused) and found.fault is None
+    assert found.reason == "its vectors take 0 MiB at once, at most 0 MiB"
