@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.cache import kept
+from ..compiler.clock import check
 from ..compiler.size import MOST_REDUCTIONS
 from ..compiler.subgraphs import grouped, part
 from ..ir import KernelGraph, Op, Space
@@ -29,6 +30,7 @@ def reduced(vm: TileVM, graph: KernelGraph, tensors: TensorSet, slots: Slots) ->
         values = totals(vm, [wanted for _, wanted in together], tensors, slots)
         found.update(zip(chain(*(outputs for outputs, _ in together)), values, strict=True))
     for kind, _, outputs, wanted in groups:
+        check()
         if kind in RUNS:
             found.update(zip(outputs, RUNS[kind](vm, wanted, tensors, slots), strict=True))
     return [found[output] for output in graph.outputs]

@@ -5,7 +5,8 @@
     values    the small numbers that a value question asked for
 
 A backend says how to run a Sweep and an Apply, for one tensor or for many that share a structure: a
-GPU wants them in one launch. Slots, memos and host steps are the same for all backends.
+GPU wants them in one launch. Slots, memos and host steps are the same for all backends. The clock of
+the caller (compiler/clock.py) is looked at between stages and passes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from ..reference import evaluate
 from ..stages import Apply, Host, KernelPlan, Stage, Sweep, structure
 from ..tensors import Job, Memo, Slots, TensorSet
 from .fit import check_fit
-from .joint import JoinedSweep, WantedSweep, from_moments, join_sweeps, known_moments
+from .joint import WantedSweep, from_moments, joined_by_graph, known_moments
 from .moments import moments_by_torch
+from .price import check_price
 
 
 class Backend(ABC):
@@ -82,6 +84,7 @@ class Backend(ABC):
             assert structure(job.plan) == structure(jobs[0].plan), "plans of several structures"
         sets, outs = [job.tensors for job in jobs], [job.out for job in jobs]
         slots = self.run_stages([job.plan for job in jobs], sets, [job.memo for job in jobs])
+        check()
         return self.apply_all(_apply_of(jobs[0].plan), sets, slots, outs)
 
     @final
@@ -100,8 +103,11 @@ class Backend(ABC):
         """
         slots = self.run_stages(plans, [tensors] * len(plans), [memo] * len(plans))
         first = tensors.first(num_rows)
-        pairs = zip(plans, slots, strict=True)
-        return [self.expression(_apply_of(p), first, _cut(own, num_rows)) for p, own in pairs]
+        found = list[Tensor]()
+        for plan, own in zip(plans, slots, strict=True):
+            check()
+            found.append(self.expression(_apply_of(plan), first, _cut(own, num_rows)))
+        return found
 
     @final
     def values(
@@ -129,6 +135,7 @@ class Backend(ABC):
         All plans go from sweep to sweep together, so that those of one tensor share its passes.
         """
         check_fit(plans, sets)
+        check_price(plans, sets)
         # Many tensors often share one plan, whose constants become tensors once.
         constants = {name: _constants(p) for name, p in {id(p): p for p in plans}.items()}
         slots = [list(constants[id(plan)]) for plan in plans]
@@ -136,6 +143,7 @@ class Backend(ABC):
         stages = [iter(plan.stages) for plan in plans]
         while True:
             waiting = list[WantedSweep]()
+            check()
             for j, tensors in enumerate(sets):
                 if sweep := _run_hosts(stages[j], tensors, slots[j], self.host_dtype):
                     waiting.append(WantedSweep(sweep, tensors, slots[j], known[j]))
@@ -151,15 +159,8 @@ class Backend(ABC):
         for one in waiting:
             one.recall()
             one.keep(from_moments(one, self.moments))
-        by_tensor: dict[int, list[WantedSweep]] = {}
-        for one in waiting:
-            if one.wanted:
-                by_tensor.setdefault(id(one.tensors), []).append(one)
-        by_graph: dict[KernelGraph, list[tuple[list[WantedSweep], JoinedSweep]]] = {}
-        for group in by_tensor.values():
-            joined = join_sweeps(group)
-            by_graph.setdefault(joined.graph, []).append((group, joined))
-        for graph, groups in by_graph.items():
+        for graph, groups in joined_by_graph(waiting).items():
+            check()
             sets = [group[0].tensors for group, _ in groups]
             swept = self.sweep_all(graph, sets, [joined.slots for _, joined in groups])
             for (group, joined), values in zip(groups, swept, strict=True):

@@ -80,6 +80,21 @@ def join_sweeps(group: Sequence[WantedSweep]) -> JoinedSweep:
     return JoinedSweep(graph, tuple(joiner.outputs), joiner.slots)
 
 
+def joined_by_graph(
+    waiting: Sequence[WantedSweep],
+) -> dict[KernelGraph, list[tuple[list[WantedSweep], JoinedSweep]]]:
+    """Join the sweeps of each tensor that want something, and group the tensors by what they want."""
+    by_tensor: dict[int, list[WantedSweep]] = {}
+    for one in waiting:
+        if one.wanted:
+            by_tensor.setdefault(id(one.tensors), []).append(one)
+    by_graph: dict[KernelGraph, list[tuple[list[WantedSweep], JoinedSweep]]] = {}
+    for group in by_tensor.values():
+        joined = join_sweeps(group)
+        by_graph.setdefault(joined.graph, []).append((group, joined))
+    return by_graph
+
+
 @dataclass
 class Joiner:
     """Makes the graph of a JoinedSweep, one wanted sweep after the other."""

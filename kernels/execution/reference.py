@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check
 from ..ir import KernelGraph
 from ..reference import evaluate
 from ..tensors import Slots, TensorSet
@@ -35,4 +36,4 @@ class ReferenceBackend(Backend):
 
     def _evaluate(self, graph: KernelGraph, tensors: TensorSet, slots: Slots) -> list[Tensor]:
         inputs = {name: tensors.vector(name, torch.float64) for name in tensors.experts}
-        return evaluate(graph, inputs, tensors.shape2d, slots, torch.float64)
+        return evaluate(graph, inputs, tensors.shape2d, slots, torch.float64, check)

@@ -16,6 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check
 from ..compiler.subgraphs import grouped, part
 from ..execution.backend import Backend
 from ..ir import KernelGraph, Space
@@ -56,6 +57,7 @@ class TritonBackend(Backend):
     ) -> list[bool]:
         flags: dict[int, Tensor] = {}
         for batch in self.batches(graph, sets, slots):
+            check()
             wanted = [outs[j] for j in batch.members]
             written = [out if self.takes(out) else self.empty_like(out) for out in wanted]
             kernel = generate(graph, "apply", batch.dtypes)
@@ -79,6 +81,7 @@ class TritonBackend(Backend):
         found: list[dict[int, Tensor]] = [{} for _ in sets]
         kind = partial(shared_kernel, graph)
         for (space, ranked), outputs in grouped(graph, kind, MOST_REDUCTIONS):
+            check()
             wanted = part(graph, outputs)
             run = ranks if ranked else totals if space is Space.SCALAR else vectors
             started = [

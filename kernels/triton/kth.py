@@ -17,6 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check
 from ..compiler.subgraphs import part
 from ..ir import KernelGraph
 from ..tensors import TensorSet
@@ -77,6 +78,7 @@ def kth_values(graph: KernelGraph, batch: Batch, ranks: Sequence[int]) -> list[l
     intervals = [[Interval(k - 1, s.base.numel()) for k in ranks] for s in batch.sets]
     pivots = suggested(graph, batch, intervals)
     while not all(i.is_small for row in intervals for i in row):
+        check()
         counts = count_below(graph, batch, pivots)
         for row, tried, found in zip(intervals, pivots, counts, strict=True):
             for interval, mine, below in zip(row, tried, found, strict=True):

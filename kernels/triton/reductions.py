@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check
 from ..compiler.subgraphs import part
 from ..ir import KernelGraph, Space
 from .body import Kernel
@@ -90,14 +91,18 @@ def ranks(graph: KernelGraph, batch: Batch) -> Results:
     if space is Space.SCALAR:
         found: list[list[Tensor]] = [[] for _ in batch.sets]
         for k in range(0, len(wanted), MOST_RANKS):
+            check()
             some = KernelGraph(graph.nodes, graph.outputs[k : k + MOST_RANKS])
             values = kth_values(some, batch, wanted[k : k + MOST_RANKS])
             found = [[*a, *b] for a, b in zip(found, values, strict=True)]
         return lambda: found
     whole = floats(part(graph, graph.nodes[graph.outputs[0]].args), batch)
     dim = 1 if space is Space.ROW else 0
-    matrices = [w.reshape(s.shape2d) for w, s in zip(whole, batch.sets, strict=True)]
-    chosen = [[m.kthvalue(k, dim, keepdim=True).values for k in wanted] for m in matrices]
+    chosen: list[list[Tensor]] = []
+    for values, tensors in zip(whole, batch.sets, strict=True):
+        check()
+        matrix = values.reshape(tensors.shape2d)
+        chosen.append([matrix.kthvalue(k, dim, keepdim=True).values for k in wanted])
     return lambda: [[value.cpu() for value in values] for values in chosen]
 
 
