@@ -47,6 +47,11 @@ def limited(words: str, cpu_s: float = math.inf, wall_s: float = math.inf) -> It
         LIMITS.reset(token)
 
 
+def wall_until() -> float:
+    """Return when the first limit is over by the wall clock, as `time.monotonic` counts; else infinity."""
+    return min((limit.wall_until for limit in LIMITS.get()), default=math.inf)
+
+
 def check() -> None:
     """Raise OutOfTime where a limit is over. It costs half a microsecond."""
     limits = LIMITS.get()

@@ -1,9 +1,11 @@
 // One call from Python: a program, what it runs on, and how a matrix is cut into blocks and tiles.
 #pragma once
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,6 +19,12 @@ struct Isa { const char* name; InstructionSet (*instructions)(); bool (*supporte
 const std::vector<Isa>& isas();  // best first, the portable build last
 InstructionSet find_isa(const std::string& name);  // "": the best that this processor runs
 
+// Thrown where a call's time is over. What it was to write is of no use then.
+struct Late : std::exception {
+  const char* what() const noexcept override { return "the time of a call is over"; }
+};
+constexpr size_t LOOK_EVERY = 4096;  // instructions, each of a tile: some ms of the slowest ones
+
 // One thread's registers and padded input, zeroed.
 struct Scratch {
   explicit Scratch(int num_registers)
@@ -29,6 +37,7 @@ struct Scratch {
   static size_t bytes(int num_registers) { return sizeof(float) * TILE * (size_t(num_registers) + 1); }
   float* const memory;
   float* const registers;
+  mutable size_t since_look = LOOK_EVERY;  // so the first tile looks
   uint16_t* padded() const { return reinterpret_cast<uint16_t*>(memory); }
 };
 
@@ -39,6 +48,7 @@ struct Call {
   AddLanes add_lanes;
   int num_registers, num_threads;
   size_t rows, cols;
+  double deadline;  // by the monotonic clock, in seconds
   std::vector<const void*> inputs;
   std::vector<uint8_t> dtypes;
   std::vector<const float*> vectors;
@@ -49,14 +59,21 @@ struct Call {
   Call(const char* code, size_t code_bytes, int registers, size_t rows_, size_t cols_,
        const Addresses& in, const std::vector<int>& kinds, const Addresses& vecs,
        const std::vector<int64_t>& range_words, const std::vector<uint64_t>& draw_words, int threads,
-       const std::string& isa);
+       const std::string& isa, double deadline_);
 
   Tile tile(const Scratch& scratch) const {
     Tile t{};
     t.task = &task;
     t.registers = scratch.registers;
     t.padded = scratch.padded();
+    t.since_look = &scratch.since_look;
     return t;
+  }
+
+  void look(Tile& t) const {
+    *t.since_look = 0;
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    if (std::chrono::duration<double>(now).count() > deadline) throw Late();
   }
 
   void run_tile(Tile& t, size_t row, size_t col, int n) const {
@@ -64,6 +81,8 @@ struct Call {
     t.col = col;
     t.at = row * cols + col;
     t.n = n;
+    if (*t.since_look >= LOOK_EVERY) look(t);
+    *t.since_look += program.size();
     for (size_t i = 0; i < program.size(); i++) handlers[i](t, program[i]);
   }
 

@@ -51,9 +51,9 @@ std::vector<std::string> opcodes() {
 void make_call(Call* self, nb::bytes code, int num_registers, size_t rows, size_t cols,
                const Addresses& inputs, const std::vector<int>& dtypes, const Addresses& vectors,
                const std::vector<int64_t>& ranges, const std::vector<uint64_t>& draws,
-               int num_threads, const std::string& isa) {
+               int num_threads, const std::string& isa, double deadline) {
   new (self) Call(code.c_str(), code.size(), num_registers, rows, cols, inputs, dtypes, vectors,
-                  ranges, draws, num_threads, isa);
+                  ranges, draws, num_threads, isa, deadline);
 }
 
 }  // namespace
@@ -61,9 +61,9 @@ void make_call(Call* self, nb::bytes code, int num_registers, size_t rows, size_
 Call::Call(const char* code, size_t code_bytes, int registers, size_t rows_, size_t cols_,
            const Addresses& in, const std::vector<int>& kinds, const Addresses& vecs,
            const std::vector<int64_t>& range_words, const std::vector<uint64_t>& draw_words,
-           int threads, const std::string& isa)
+           int threads, const std::string& isa, double deadline_)
     : program(code_bytes / sizeof(Insn)), num_registers(std::max(1, registers)),
-      num_threads(std::max(1, threads)), rows(rows_), cols(cols_) {
+      num_threads(std::max(1, threads)), rows(rows_), cols(cols_), deadline(deadline_) {
   std::memcpy(program.data(), code, program.size() * sizeof(Insn));
   const InstructionSet set = find_isa(isa);
   add_lanes = set.add_lanes;
@@ -88,6 +88,7 @@ NB_MODULE(_cpu, m) {
 #endif
   using nb::arg;
   using unlocked = nb::call_guard<nb::gil_scoped_release>;
+  nb::exception<Late>(m, "Late");
   m.def("isas", &supported, "Builds that this processor runs, best first.");
   m.def("best_isa", [] { return supported().front(); });
   m.def("opcodes", &opcodes, "Names of the instructions, in the order of their numbers.");
@@ -103,7 +104,7 @@ NB_MODULE(_cpu, m) {
   nb::class_<Call>(m, "Call")
       .def("__init__", &make_call, arg("code"), arg("num_registers"), arg("rows"), arg("cols"),
            arg("inputs"), arg("dtypes"), arg("vectors"), arg("ranges"), arg("draws"),
-           arg("num_threads"), arg("isa"))
+           arg("num_threads"), arg("isa"), arg("deadline"))
       .def("reduce_rows", &reduce_rows, arg("kinds"), arg("out"), unlocked())
       .def("reduce_columns", &reduce_columns, arg("kinds"), arg("out"), unlocked())
       .def("kth_all", &kth_all, arg("histogram"), arg("ranks"), unlocked())

@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -41,11 +43,18 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     work_ = nullptr;  // a helper whose core was busy may wake only now, and is not waited for
     done_.wait(lock, [this] { return busy_ == 0; });
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
   void take_blocks(const std::function<void(size_t, int)>& work, int thread) {
-    for (size_t block; (block = next_.fetch_add(1)) < num_blocks_;) work(block, thread);
+    try {
+      for (size_t block; (block = next_.fetch_add(1)) < num_blocks_;) work(block, thread);
+    } catch (...) {
+      next_ = num_blocks_;
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
   }
 
   void serve(int thread) {
@@ -75,6 +84,7 @@ class Pool {
   size_t num_blocks_ = 0, round_ = 0;
   int busy_ = 0;
   bool stopping_ = false;
+  std::exception_ptr error_;
 };
 
 }  // namespace

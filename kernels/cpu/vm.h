@@ -66,6 +66,7 @@ struct Tile {
   Digit digit;
   Bracket bracket;
   bool not_finite;
+  size_t* since_look;   // the instructions that this thread ran since it looked at the clock
 };
 
 using Handler = void (*)(Tile&, const Insn&);

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..compiler.clock import check, wall_until
 from ..ir import KernelGraph, Op
 from ..tensors import Slots, TensorSet
 from .encode import BF16, F16, F32, Code, Machine
@@ -33,26 +35,31 @@ class BoundCall:
 
     def reduce_rows(self, out: Tensor) -> None:
         """Write each row's reductions to `out`, float32 [lanes, R]."""
-        self.native.reduce_rows(self.code.kinds, out.data_ptr())
+        with in_time():
+            self.native.reduce_rows(self.code.kinds, out.data_ptr())
 
     def reduce_columns(self, out: Tensor) -> None:
         """Write each column's reductions to `out`, float32 [lanes, C]."""
-        self.native.reduce_columns(self.code.kinds, out.data_ptr())
+        with in_time():
+            self.native.reduce_columns(self.code.kinds, out.data_ptr())
 
     def kth_all(self, histogram: BoundCall, ranks: Sequence[int]) -> list[float]:
         """Return the values of these ranks, ascending and from 1, among all elements.
 
         This call's program gathers keys; that of `histogram` counts them.
         """
-        return self.native.kth_all(histogram.native, ranks)
+        with in_time():
+            return self.native.kth_all(histogram.native, ranks)
 
     def kth_rows(self, ranks: Sequence[int], out: Tensor) -> None:
         """Write each row's values of these ranks to `out`, float32 [ranks, R, 1]."""
-        self.native.kth_rows(ranks, out.data_ptr())
+        with in_time():
+            self.native.kth_rows(ranks, out.data_ptr())
 
     def kth_columns(self, ranks: Sequence[int], out: Tensor) -> None:
         """Write each column's values of these ranks to `out`, float32 [ranks, 1, C]."""
-        self.native.kth_columns(ranks, out.data_ptr())
+        with in_time():
+            self.native.kth_columns(ranks, out.data_ptr())
 
 
 class TileVM:
@@ -81,7 +88,7 @@ class TileVM:
         slots: Slots,
         by_rows: bool = False,
     ) -> BoundCall:
-        """Fill this call's numbers into the graph's code, and bind it to the tensors.
+        """Fill this call's numbers into the graph's code, and bind it to the tensors and to the time left.
 
         The tensors count as one row, unless `by_rows` or a ROW or COL vector in the code asks for
         their shape.
@@ -106,20 +113,34 @@ class TileVM:
             draws=code.draws,
             num_threads=self.num_threads,
             isa=self.isa,
+            deadline=wall_until(),
         )
         return BoundCall(code, native, [*read, *vectors])
 
     def apply(self, calls: Sequence[BoundCall], outs: Sequence[Tensor]) -> list[bool]:
         """Write each call's results to its output, and return whether they are all finite."""
         places, dtypes = [o.data_ptr() for o in outs], [DTYPES[o.dtype] for o in outs]
-        return [bool(f) for f in self._module.apply([c.native for c in calls], places, dtypes)]
+        with in_time():
+            flags = self._module.apply([c.native for c in calls], places, dtypes)
+        return [bool(flag) for flag in flags]
 
     def reduce_all(self, calls: Sequence[BoundCall]) -> list[float]:
         """Return all lanes of the calls, one call's after the other's.
 
         The calls share one walk over a tensor, which they must cut alike.
         """
-        return self._module.reduce_all([c.native for c in calls], [c.code.kinds for c in calls])
+        with in_time():
+            return self._module.reduce_all([c.native for c in calls], [c.code.kinds for c in calls])
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise OutOfTime where a native call ended because a limit of its caller was over."""
+    try:
+        yield
+    except load_extension().Late:
+        check()
+        raise
 
 
 def filled(slot: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ import selfdev_engine.kernels.ir as ir
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from selfdev_engine.kernels.compiler.clock import OutOfTime, limited
 from selfdev_engine.kernels.compiler.passes import compile_graph, compile_values
 from selfdev_engine.kernels.cpu.backend import CpuBackend
 from selfdev_engine.kernels.cpu.encode import below
@@ -369,3 +371,35 @@ def test_tensors_merged_by_one_call_have_their_own_bits_and_faults(make_tensors)
         alone = torch.empty_like(job.out)
         CpuBackend(num_threads=1).merge(plan, job.tensors, alone)
         assert digest(alone) == digest(job.out)
+
+
+# ---- a clock ends a long call ----------------------------------------------------------------------
+
+
+def errors(length: int) -> tuple[Builder, int]:
+    """So many error functions, one after the other."""
+    b = Builder()
+    x = b.input("a")
+    for _ in range(length):
+        x = b.add(Op.ERF, x)
+    return b, x
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("space", [None, ALL, ROW, COL])
+@pytest.mark.parametrize("op", [Op.REDUCE_SUM, Op.KTH])
+def test_a_clock_ends_a_pass_within_a_tensor(op, space, threads):
+    """Each pass would take 3 s of CPU; the backend works as before when it was ended."""
+    b, x = errors(4000)
+    rank = (7,) if op is Op.KTH else ()
+    graph = b.graph(x if space is None else b.add(op, x, attrs=rank, space=space))
+    tensors = TensorSet("t", torch.zeros(512, 1024), {"a": torch.ones(512, 1024)})
+    backend = CpuBackend(threads)
+    work = backend.expression if space is None else backend.sweep
+    began = time.process_time()
+    with limited("the time is over", wall_s=0.1), pytest.raises(OutOfTime, match="is over"):
+        work(graph, tensors, [])
+    assert time.process_time() - began < 1.5
+    short, y = errors(1)
+    (found,) = backend.sweep(short.graph(short.add(Op.REDUCE_SUM, y, space=ALL)), tensors, [])
+    assert float(found) == pytest.approx(512 * 1024 * math.erf(1.0), rel=1e-6)
