@@ -26,6 +26,7 @@ from ...kernels.stages import KernelPlan, nodes_of_stages
 from ...kernels.verify import verify
 from ..program import Program
 from ..trace.graph import TraceGraph
+from ..trace.program_clock import ProgramClock
 from .packed import PackedPlan
 
 # Tiers from best to worst, and views. A plan has the last one of those of its tensors.
@@ -181,6 +182,8 @@ class Plan:
     tensors: Mapping[str, TensorPlan]
     fingerprint: str
     num_asks: int = 0
+    # What the program may still take of the driver's time; says nothing about the updates.
+    clock: ProgramClock = field(default_factory=ProgramClock, compare=False, repr=False)
 
     @property
     def tier(self) -> str:

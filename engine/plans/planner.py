@@ -127,7 +127,7 @@ class PlanWork:
                 num_asks += traced.num_asks
                 plans[name] = unified(self.noted(traced), distinct)
         ordered = {name: plans[name] for name in planner.bank.selection.names if name in plans}
-        return Plan(ordered, fingerprint_of(ordered), num_asks)
+        return Plan(ordered, fingerprint_of(ordered), num_asks, self.clock)
 
     def requests(self, names: Sequence[str]) -> list[TraceRequest]:
         return [self.request(name) for name in names]
@@ -160,7 +160,7 @@ class PlanWork:
             return why
         eager = Eager(self.program, self.planner.seed, why.detail)
         tensors = dict.fromkeys(self.planner.changed(), eager)
-        return Plan(tensors, fingerprint_of(tensors))
+        return Plan(tensors, fingerprint_of(tensors), clock=self.clock)
 
 
 class Torch:

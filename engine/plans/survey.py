@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...kernels.compiler.clock import OutOfTime
 from ...kernels.execution.backend import Backend
 from ...kernels.stages import KernelPlan
 from ..errors import Rejection
+from ..trace.program_clock import running_together
 from ..weights.bank import Bank
 from .apply import nonfinite, update_of
 from .linear import LinearEquivalent, solve
@@ -86,7 +88,33 @@ class Surveyor:
         return self.survey_all([plan])[0]
 
     def survey_all(self, plans: Sequence[Plan]) -> list[Survey | Rejection]:
-        """Survey many plans, tensor by tensor; fused ones share each pass over a tensor."""
+        """Survey many plans, tensor by tensor; fused ones share each pass over a tensor.
+
+        Each program's clock goes on. Where one runs out, each plan is surveyed alone, so that one
+        that takes too long costs only itself: `timeout`.
+        """
+        for plan in plans:
+            self.allow(plan)
+        try:
+            with running_together([plan.clock for plan in plans]):
+                return self._survey_all(plans)
+        except OutOfTime:
+            return [self._alone(plan) for plan in plans]
+
+    def allow(self, plan: Plan) -> None:
+        """Allow the plan's program the time of its survey and of comparisons with others."""
+        vectors, base = len(self.bank.selection.experts), self.bank.selection.base
+        for name in plan.tensors:
+            plan.clock.allow(2 * 4 * vectors * math.prod(base.shape(name)))
+
+    def _alone(self, plan: Plan) -> Survey | Rejection:
+        try:
+            with plan.clock.running():
+                return self._survey_all([plan])[0]
+        except OutOfTime as error:
+            return Rejection("timeout", str(error))
+
+    def _survey_all(self, plans: Sequence[Plan]) -> list[Survey | Rejection]:
         samples = self.sketcher.pieces(plans)
         works = [self._begun(*both) for both in zip(plans, samples, strict=True)]
         for name in dict.fromkeys(name for work in works for name in work.plan.tensors):
@@ -174,7 +202,14 @@ class Surveyor:
         return update_of(plan.tensors[name], tensors, self.backend, self.bank.memo(name))
 
     def distance(self, plan: Plan, other: Plan, name: str) -> float:
-        """Return |u - v|^2 of two plans' updates of one tensor."""
+        """Return |u - v|^2 of two plans' updates of one tensor.
+
+        Raises OutOfTime where the clock of `other`'s program runs out, which is the newer one.
+        """
+        with other.clock.running():
+            return self._distance(plan, other, name)
+
+    def _distance(self, plan: Plan, other: Plan, name: str) -> float:
         mine, theirs = plan.tensors[name], other.tensors[name]
         if isinstance(mine, Fused) and isinstance(theirs, Fused):
             names = tuple(self.bank.selection.experts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from ...kernels.compiler.clock import OutOfTime
 from ..errors import EngineError, Failure, Rejected, Rejection
 from ..plans.plan import Plan
 from ..plans.planner import Planned, Planner
@@ -160,8 +161,11 @@ class Preparer:
             return survey
         # A candidate that was prepared together with this one may have the same plan.
         arm = candidate.arm
-        if known := self.twins.same_plan(plan, arm) or self.twins.same_update(survey, arm):
-            return known
+        try:
+            if known := self.twins.same_plan(plan, arm) or self.twins.same_update(survey, arm):
+                return known
+        except OutOfTime as error:
+            return Rejection("timeout", str(error))
         self.twins.recent[candidate.id] = survey
         return survey
 

@@ -14,6 +14,7 @@ from selfdev_engine.engine.plans.updates import Updates
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.records.candidate import BASE
 from selfdev_engine.engine.records.store import Store
+from selfdev_engine.engine.screening.prepare import Preparer
 from selfdev_engine.engine.screening.twins import Twins
 from selfdev_engine.engine.trace.settings import TraceSettings
 from selfdev_engine.engine.trace.tracer import Tracer
@@ -57,7 +58,7 @@ def plan_of(folder, tmp_path_factory):
             assert isinstance(found, Plan), found
             return found
 
-        plan.bank, plan.backend = bank, backend
+        plan.bank, plan.backend, plan.planner, plan.updates = bank, backend, planner, updates
         yield plan
 
 
@@ -209,3 +210,33 @@ def test_a_linear_update_is_surveyed_without_a_pass(plan_of, monkeypatch):
     monkeypatch.setattr(surveyor.backend, "moments", None)
     assert surveyor.survey(other).linear.residual < 1e-7
     assert surveyor.survey(other).linear.coefficients == pytest.approx((0.2, 1 / 3, -1 / 3), 1e-6)
+
+
+# ---- the program's clock goes on ------------------------------------------------------------------
+
+
+def spent(plan: Plan) -> Plan:
+    """The plan, all of whose program's time is over."""
+    plan.clock.cpu_s = 1e6
+    return plan
+
+
+def test_a_plan_that_takes_too_long_to_survey_costs_only_itself(plan_of, surveyor):
+    slow, other = spent(plan_of("0.3 * a + 0.1")), plan_of("0.3 * b + 0.2")
+    found = surveyor.survey_all([slow, other])
+    assert isinstance(found[0], Rejection) and found[0].kind == "timeout"
+    assert "planning and surveying took more than" in found[0].detail
+    assert found[1] == surveyor.survey(plan_of("0.3 * b + 0.2"))
+
+
+def test_a_comparison_that_takes_too_long_is_a_rejection(plan_of, surveyor, tmp_path):
+    plan, other = plan_of("0.37 * a"), plan_of("0.37 * a + 1e-9 * c")
+    survey, mine = surveyor.survey(plan), surveyor.survey(other)
+    with Store.open(tmp_path / "run.db") as store:
+        preparer = Preparer(plan_of.planner, store, plan_of.updates)
+        preparer.twins.recent["known"] = survey
+        store.add_candidates([{"id": "new", "source": "another text"}])
+        candidate = store.candidate("new")
+        assert candidate is not None
+        late = preparer._compared(candidate, spent(other), {other.fingerprint: mine})
+    assert isinstance(late, Rejection) and late.kind == "timeout"

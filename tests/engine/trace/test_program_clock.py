@@ -83,7 +83,7 @@ def test_answers_of_all_tensors_share_the_clock(short):
     with pytest.raises(Rejected) as caught:
         ask_for_each()
     assert caught.value.rejection.kind == "timeout"
-    assert "verifying, answering and planning" in caught.value.rejection.detail
+    assert "verifying, answering, planning and surveying" in caught.value.rejection.detail
     assert len(spent) < 10
 
 
