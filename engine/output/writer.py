@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ...kernels.compiler.clock import OutOfTime, limited
 from ...kernels.execution.backend import Backend
 from ..errors import Rejection, UsageError
 from ..plans.apply import merge_tensors
@@ -38,6 +40,8 @@ WEIGHTS = {
     ".onnx",
 }
 COPY_BYTES = 8 << 20
+# What all tensors may take to compute: so long, and a second more for so many bytes of the result.
+MERGE_S, MERGE_BYTES_A_SECOND = 600.0, 16 << 20
 # Called with the number of tensors that are merged, and of all that will be.
 Progress = Callable[[int, int], None]
 
@@ -115,10 +119,20 @@ class Writer:
     ) -> Rejection | None:
         """Compute the merged tensors one by one, and have each written by another thread."""
         base, names = self.bank.selection.base, list(self.plan.tensors)
+        sizes_bytes = sum(base.entries[name].size_bytes for name in names)
+        allowed_s = left_s = MERGE_S + sizes_bytes / MERGE_BYTES_A_SECOND
         for done, (tensors, slot) in enumerate(stream(self.bank.residency, names, self.slots)):
             entry = base.entries[tensors.name]
             out = slot.out(entry.shape, base.dtype(tensors.name))
-            why = merge_tensors(self.plan.tensors, [tensors], self.bank, self.backend, [out])
+            began = time.monotonic()
+            try:
+                with limited(f"merging took more than {allowed_s:.0f} s", wall_s=left_s):
+                    why = merge_tensors(
+                        self.plan.tensors, [tensors], self.bank, self.backend, [out]
+                    )
+            except OutOfTime as error:
+                return Rejection("timeout", f"{error}; {tensors.name} was reached")
+            left_s -= time.monotonic() - began
             self.bank.selection.check_unchanged([tensors.name])
             if why:
                 return why

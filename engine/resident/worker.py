@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ...kernels.compiler.clock import OutOfTime, check, limited
 from ..errors import EngineError, Rejected, Rejection, UsageError
 from ..plans.apply import merge_tensors
 from ..plans.backends import open_backend
@@ -128,18 +129,11 @@ class Worker:
 
     def _apply(self, model: Model, held: Holding, plan: Plan) -> Rejection | None:
         """Merge the plan's tensors and restore all others; `timeout` after `apply_limit_s`."""
-        limit_s, began = self.settings.apply_limit_s, time.monotonic()
-        for sets in held.batches(plan):
-            names = [tensors.name for tensors in sets]
-            merge = partial(merge_tensors, plan.tensors, sets, held.bank, held.backend)
-            if why := model.merge(names, merge):
-                return why
-            if time.monotonic() - began > limit_s:
-                limit = f"applying it took more than {limit_s:g} s"
-                return Rejection("timeout", f"{limit}; {names[-1]} was reached")
+        limit_s = self.settings.apply_limit_s
+        with limited(f"applying it took more than {limit_s:g} s", wall_s=limit_s):
+            why = merged(model, held, plan)
         # Put back what an earlier plan changed and this one does not.
-        model.restore(but=plan.tensors)
-        return None
+        return why or model.restore(but=plan.tensors)
 
     def score(self, key: str, prompts: list[str], sampling: Json, plan: bytes = b"") -> Json:
         """Do `apply` (without a plan `restore`) and `generate`; no other call comes between."""
@@ -198,6 +192,21 @@ def settings_of_next(settings: EngineSettings, num_open: int) -> EngineSettings:
     if not num_open or settings.second_cache_bytes is None:
         return settings
     return replace(settings, cache_bytes=settings.second_cache_bytes)
+
+
+def merged(model: Model, held: Holding, plan: Plan) -> Rejection | None:
+    """Merge the plan's tensors. Returns `timeout` where the caller's limit is over."""
+    names = [""]
+    try:
+        for sets in held.batches(plan):
+            names = [tensors.name for tensors in sets]
+            merge = partial(merge_tensors, plan.tensors, sets, held.bank, held.backend)
+            if why := model.merge(names, merge):
+                return why
+            check()
+    except OutOfTime as error:
+        return Rejection("timeout", f"{error}; {names[-1]} was reached")
+    return None
 
 
 def open_engine(checkpoint: Checkpoint, settings: EngineSettings) -> LiveEngine:

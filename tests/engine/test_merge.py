@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import Rejected, UsageError
 from selfdev_engine.engine.merge import merge_to_folder
+from selfdev_engine.engine.output import writer
 from selfdev_engine.engine.program import extract
 from selfdev_engine.engine.weights.fingerprint import folder_fingerprint
 
@@ -144,3 +145,11 @@ def test_pickled_weights_are_refused_with_the_recipe(models):
     (models / "x" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UsageError, match="save_pretrained"):
         merge(models)
+
+
+def test_a_merge_that_takes_too_long_is_a_rejection(models, monkeypatch):
+    monkeypatch.setattr(writer, "MERGE_S", -60.0)
+    with pytest.raises(Rejected, match=f"merging took more than -60 s; {UP} was reached") as caught:
+        merge(models)
+    assert caught.value.rejection.kind == "timeout"
+    assert not (models / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from runpy import run_path
 from typing import Any, cast
@@ -23,7 +24,9 @@ from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.engine.weights.memos import Memos
 from selfdev_engine.engine.weights.residency import Residency
 from selfdev_engine.engine.weights.selection import Selection
+from selfdev_engine.kernels.compiler import clock
 from selfdev_engine.kernels.compiler.passes import canonical
+from selfdev_engine.kernels.cpu import vm
 from selfdev_engine.kernels.execution.backend import Backend
 from selfdev_engine.kernels.ir import Builder, Op
 
@@ -175,3 +178,14 @@ def test_a_card_with_less_room_than_planned_leaves_the_rest_on_the_host(models, 
         bank = holding.placed(selection, cast(Any, None), None, planned, 0)
         homes = list(bank.residency.homes.values())
         assert len(homes) - homes.count(Home.DEVICE) == wanted
+
+
+def test_each_call_knows_when_the_time_is_over(models, monkeypatch):
+    """The C++ backend looks at that time within a tensor."""
+    seen = []
+    monkeypatch.setattr(vm, "wall_until", lambda: seen.append(clock.wall_until()) or seen[-1])
+    worker = open_worker(models)
+    seen.clear()
+    apply(worker, plans(worker.banks["target"].bank.selection.names)[0])
+    left = [until - time.monotonic() for until in seen]
+    assert left and max(left) <= EngineSettings().apply_limit_s
