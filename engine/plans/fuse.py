@@ -20,6 +20,7 @@ from ...kernels.compiler.clock import OutOfTime, limited
 from ...kernels.compiler.live import small_bytes
 from ...kernels.compiler.passes import canonical, compile_values
 from ...kernels.compiler.size import TooLarge
+from ...kernels.execution.price import MOST_KERNEL_WEIGHT, kernel_weight, stages_of
 from ...kernels.ir import Space
 from ...kernels.stages import KernelPlan
 from ..lower import lower, lower_numbers
@@ -55,7 +56,7 @@ def fused(graph: TraceGraph, view: str) -> Fused | NotFused:
 
     def plan() -> Fused:
         found = Fused(canonical(lower(graph)), view, len(graph.nodes))
-        check_small(found.kernel, graph)
+        check_size(found.kernel, graph)
         return found
 
     return planned(plan)
@@ -83,12 +84,19 @@ def _values_plan(question: TraceGraph) -> ValuesPlan | NotFused:
     if any(graph.nodes[output].space is not Space.SCALAR for output in graph.outputs):
         return NotFused("an answer is no number")
     plan = compile_values(graph, bounded=True)
-    check_small(plan, question)
+    check_size(plan, question)
     return plan, counts
 
 
-def check_small(plan: KernelPlan, graph: TraceGraph) -> None:
-    """Raise TooLarge where the plan's vectors take too much memory, for a tensor of the graph's shape."""
+def check_size(plan: KernelPlan, graph: TraceGraph) -> None:
+    """Raise TooLarge where a kernel has too many operations to be compiled in time.
+
+    Or where the plan's vectors take too much memory, for a tensor of the graph's shape.
+    """
+    heaviest = max(map(kernel_weight, stages_of(plan)), default=0)
+    if heaviest > MOST_KERNEL_WEIGHT:
+        words = f"one of its kernels weighs as much as {heaviest} simple operations"
+        raise TooLarge(f"{words}, at most {MOST_KERNEL_WEIGHT}")
     *rows, cols = graph.shape or (1,)
     found = small_bytes(plan, (math.prod(rows), cols))
     most = max(MAX_SMALL_BYTES, SMALL_FACTOR * 4 * math.prod(graph.shape))

@@ -30,6 +30,19 @@ DEAR_NS = {
 }
 
 
+# How long Triton and its assembler compile a kernel, in simple operations: 1 takes about 0.01 s, and more
+# where a kernel has many. A GPU's kernel is compiled where it is launched, and no clock can end that.
+MOST_KERNEL_WEIGHT = 1_500
+WEIGHTS = {
+    **dict.fromkeys((Op.SIN, Op.COS), 45),
+    Op.RANDOM: 40,
+    **dict.fromkeys((Op.POW, Op.MOD), 20),
+    **dict.fromkeys((Op.ERF, Op.TANH, Op.ATAN2), 10),
+    **dict.fromkeys((Op.LOG, Op.LOG1P, Op.EXPM1, Op.ASIN, Op.ACOS, Op.ATAN), 6),
+    **dict.fromkeys((Op.DIV, Op.SQRT, Op.RSQRT, Op.EXP), 2),
+}
+
+
 def check_price(plans: Iterable[KernelPlan], sets: Iterable[TensorSet]) -> None:
     """Raise OutOfTime where a plan's passes over its tensor would cost more than MOST_CORE_S."""
     for plan, tensors in zip(plans, sets, strict=True):
@@ -47,19 +60,33 @@ def stages_of(plan: KernelPlan) -> list[KernelGraph]:
 
 
 @kept()
+def kernel_weight(graph: KernelGraph) -> int:
+    """Return what the heaviest kernel of a stage weighs: see MOST_KERNEL_WEIGHT."""
+    weights = [WEIGHTS.get(node.op, 1) for node in graph.nodes]
+    # Triton's kernels share up to 30 reductions.
+    shared = groups(graph, 2 * MOST_REDUCTIONS)
+    return max(sum(weights[i] for i in needs(graph, outputs)) for _, outputs in shared)
+
+
+@kept()
 def pass_ns(graph: KernelGraph) -> float:
     """Return what a stage takes for one element, each pass of its reductions counted."""
+    total = 0.0
+    for (ranked, space, _), outputs in groups(graph, MOST_REDUCTIONS):
+        # Ranks of one expression over everything may need a pass each.
+        passes = len(outputs) if ranked and space is Space.SCALAR else 1
+        total += passes * sum(node_ns(graph, index) for index in needs(graph, outputs))
+    return total
+
+
+def groups(graph: KernelGraph, most: int) -> list[tuple[tuple[bool, Space, object], list[int]]]:
+    """Return a stage's outputs as a backend shares passes: at most so many, of one space, or ranks of one value."""
 
     def kind(output: int) -> object:
         node = graph.nodes[output]
         return node.op is Op.KTH, node.space, node.args if node.op is Op.KTH else ()
 
-    total = 0.0
-    for (ranked, space, _), outputs in grouped(graph, kind, MOST_REDUCTIONS):
-        # Ranks of one expression over everything may need a pass each.
-        passes = len(outputs) if ranked and space is Space.SCALAR else 1
-        total += passes * sum(node_ns(graph, index) for index in needs(graph, outputs))
-    return total
+    return grouped(graph, kind, most)
 
 
 def node_ns(graph: KernelGraph, index: int) -> float:

@@ -7,8 +7,12 @@ nothing.
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -35,6 +39,8 @@ POINTERS = {
     "taken": "*i32",
 }
 FINISH_POINTERS = {"partial": "*i32", "bounds": "*i32", "out": "*fp64"}
+# CPU seconds for one kernel, of the process that compiles it and of each that it starts.
+MOST_COMPILE_S = 120
 DIGEST_POINTERS = {"table": "*i64", "block_row": "*i32", "row_keys": "*i64", "totals": "*i64"}
 
 
@@ -137,10 +143,14 @@ class AheadCompiler:
     def __init__(
         self, arch: int, num_processes: int = 2, prepare: Callable[[], None] | None = None
     ) -> None:
-        self.arch = arch
-        context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(num_processes, mp_context=context, initializer=prepare)
+        self.arch, self.num_processes, self.prepare = arch, num_processes, prepare
+        self._pool = self._new_pool()
         self._begun = set[Kernel]()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = get_context("spawn")
+        begin = partial(lead_group, self.prepare)
+        return ProcessPoolExecutor(self.num_processes, mp_context=context, initializer=begin)
 
     def submit(self, plan: KernelPlan, formats: Formats = Formats()) -> list[Future[None]]:
         """Start compiling those of a plan's kernels that were not begun; return a future for each.
@@ -149,14 +159,41 @@ class AheadCompiler:
         """
         fresh = [kernel for kernel in kernels_of(plan, formats) if kernel not in self._begun]
         self._begun.update(fresh)
-        return [self._pool.submit(compile_quietly, kernel, self.arch) for kernel in fresh]
+        try:
+            return [self._pool.submit(compile_quietly, kernel, self.arch) for kernel in fresh]
+        except BrokenExecutor:
+            # A process ended under a kernel that took too long, and the others with it.
+            self._pool = self._new_pool()
+            return [self._pool.submit(compile_quietly, kernel, self.arch) for kernel in fresh]
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for the rest."""
-        self._pool.shutdown(cancel_futures=True)
+        """Drop what has not begun, and end what has: nobody waits for it."""
+        # The pool forgets its processes once it is shut down.
+        processes = list((self._pool._processes or {}).items())  # pyright: ignore
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for number, process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(number, signal.SIGKILL)  # with the assembler that it may have started
+            process.kill()  # one that leads no group yet
+
+
+def lead_group(prepare: Callable[[], None] | None) -> None:
+    """Let a compiling process and what it starts be ended together."""
+    os.setpgid(0, 0)
+    if prepare:
+        prepare()
+
+
+def limit_compilation(seconds: float) -> None:
+    """End this process, and any that it starts, once it has used so much CPU from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = int(used.ru_utime + used.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
 
 
 def compile_quietly(kernel: Kernel, arch: int) -> None:
+    limit_compilation(MOST_COMPILE_S)
     compile_ahead(kernel, arch)
     if kernel.kind == "total":
         compile_finish(kernel, arch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -110,3 +111,20 @@ def test_a_plan_whose_vectors_take_too_much_memory_is_left_to_torch(monkeypatch)
     found = values_plan(asked)
     assert isinstance(found, NotFused) and found.fault is None
     assert found.reason == "its vectors take 0 MiB at once, at most 0 MiB"
+
+
+@pytest.mark.parametrize(("length", "is_fused"), [(100, True), (200, False)])
+def test_a_kernel_that_would_compile_for_minutes_is_left_to_torch(length, is_fused):
+    nodes = [TraceNode("input", ("a",), {}, (6,), torch.float32)]
+    for index in range(length):
+        nodes.append(TraceNode("aten.erf.default", (Ref(index),), {}, (6,), torch.float32))
+    update = fused(TraceGraph(("a",), (6,), tuple(nodes), (length,)), "own")
+    nodes.append(TraceNode("aten.sum.default", (Ref(length),), {}, (), torch.float32))
+    answer = values_plan(TraceGraph(("a",), (6,), tuple(nodes), (length + 1,)))
+    for found in (update, answer):
+        assert isinstance(found, NotFused) != is_fused
+        if isinstance(found, NotFused):
+            assert re.fullmatch(
+                r"one of its kernels weighs as much as 200\d simple operations, at most 1500",
+                found.reason,
+            )

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.plans.plan import Computed, Fused, Plan, compiled
 from selfdev_engine.engine.screening.compile_ahead import Ahead
 from selfdev_engine.engine.weights.bank import Bank
-from selfdev_engine.kernels.compiler.passes import canonical
+from selfdev_engine.kernels.compiler.passes import canonical, compile_graph
 from selfdev_engine.kernels.ir import Builder, Op, Space
+from selfdev_engine.kernels.stages import KernelPlan
 from selfdev_engine.kernels.triton import compile_ahead as kernels_ahead
 
 # What a launch does before it runs: the same source, types and options, looked up in Triton's cache.
@@ -254,3 +255,42 @@ def test_a_pool_that_dies_costs_nothing(replaced, monkeypatch):
     ahead = Ahead(BF16, arch=90)
     ahead.submit(plan("a", "b"))
     ahead.close()
+
+
+def long_plan(length: int) -> KernelPlan:
+    """So many error functions, one after the other: more than a planned kernel may have."""
+    b = Builder()
+    x = b.input("a")
+    for _ in range(length):
+        x = b.add(Op.ERF, x)
+    return compile_graph(b.graph(x))
+
+
+def test_the_end_waits_for_no_compilation(tmp_path, monkeypatch):
+    """3,000 error functions compile for hours. A process that has them ends with what it started."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    compiler = kernels_ahead.AheadCompiler(90)
+    (future,) = compiler.submit(long_plan(3000))
+    while not future.running():
+        time.sleep(0.05)
+    (process,) = compiler._pool._processes.values()
+    began = time.monotonic()
+    compiler.close()
+    process.join(30)
+    assert not process.is_alive()
+    assert time.monotonic() - began < 20
+
+
+def test_a_kernel_that_compiles_for_too_long_costs_only_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    compiler = kernels_ahead.AheadCompiler(90, num_processes=1)
+    hopeless = compiler._pool.submit(kernels_ahead.limit_compilation, 0.0)
+    spinning = compiler._pool.submit(sum, range(10**11))
+    assert hopeless.result(60) is None
+    with pytest.raises(BrokenExecutor):
+        spinning.result(60)
+    (again,) = compiler.submit(long_plan(1))
+    assert again.result(120) is None
+    compiler.close()
