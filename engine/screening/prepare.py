@@ -160,12 +160,8 @@ class Preparer:
         if not isinstance(survey, Survey):
             return survey
         # A candidate that was prepared together with this one may have the same plan.
-        arm = candidate.arm
-        try:
-            if known := self.twins.same_plan(plan, arm) or self.twins.same_update(survey, arm):
-                return known
-        except OutOfTime as error:
-            return Rejection("timeout", str(error))
+        if known := in_time(partial(known_twin, self.twins, survey, candidate.arm)):
+            return known
         self.twins.recent[candidate.id] = survey
         return survey
 
@@ -212,6 +208,19 @@ def program_of(candidate: Candidate) -> Program | Rejection:
         return extract(candidate.source, candidate.params)
     except Rejected as error:
         return error.rejection
+
+
+def known_twin(twins: Twins, survey: Survey, arm: str) -> Duplicate | None:
+    """Return the candidate that has the same plan or update as the survey's, or None."""
+    return twins.same_plan(survey.plan, arm) or twins.same_update(survey, arm)
+
+
+def in_time(work: Callable[[], T]) -> T | Rejection:
+    """Do work under the clock of a program; `timeout` where that runs out."""
+    try:
+        return work()
+    except OutOfTime as error:
+        return Rejection("timeout", str(error))
 
 
 def guarded(work: Callable[[], T]) -> T | Failure:
