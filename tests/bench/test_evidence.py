@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from selfdev_engine.bench.evidence import __main__ as evidence
 from selfdev_engine.bench.evidence.analysis import (
     MAIN,
@@ -16,7 +18,9 @@ from selfdev_engine.bench.evidence.analysis import (
     outcomes_of,
     sign_flip,
 )
+from selfdev_engine.selfdev.config import load_config
 
+REPO = Path(__file__).parents[2]
 ARMS = (*STATED, *NOISE[1:], "random_programs")
 
 
@@ -105,5 +109,11 @@ def test_what_was_run_is_not_run_again_and_what_was_begun_goes_on(tmp_path, monk
     ]  # fmt: skip
 
 
-def test_the_arms_are_those_that_are_compared():
-    assert {*STATED, *NOISE} <= evidence.ARMS.keys() and len(evidence.SEEDS) == 8
+def test_the_config_of_a_zoo_is_one_that_run_takes(tmp_path):
+    recipe = yaml.safe_load((REPO / evidence.RECIPE).read_text())
+    file = tmp_path / "11.yaml"
+    file.write_text(yaml.safe_dump(evidence.config_of(recipe, tmp_path / "zoo", 11)))
+    arms = {arm.name: arm for arm in load_config(file).all_arms}
+    assert {*STATED, *NOISE} <= arms.keys() and len(evidence.SEEDS) == 8
+    # Equal seeds would draw equal samples, and the noise floor would be zero.
+    assert len({arms[name].seed for name in NOISE}) == len(NOISE) == 2
