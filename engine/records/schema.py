@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 # The format that is written, and the oldest one that can be read.
-VERSION = 7
+VERSION = 6
 FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -75,8 +75,7 @@ TO_ARMS = (
 MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
     4: (INPUTS,),
-    5: TO_ARMS,
-    6: (PLANS,),
+    5: (*TO_ARMS, PLANS),
 }
 
 
