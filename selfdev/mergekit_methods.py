@@ -37,8 +37,12 @@ class Lookup:
     used: set[str] = field(default_factory=lambda: {"int8_mask"})
 
     def of_all(self, name: str, default: Value) -> Value:
+        """Return a setting of the whole merge: a number, or true or false where the default is."""
         self.used.add(name)
-        return self.plain(f"parameters.{name}", self.shared.get(name, default))
+        key, value = f"parameters.{name}", self.shared.get(name, default)
+        return (
+            bool(self.plain(key, value)) if isinstance(default, bool) else self.number(key, value)
+        )
 
     def of_model(self, name: str, source: Source, default: float | None) -> float:
         """Return a model's number. UsageError where it is missing and has no default."""
@@ -57,17 +61,17 @@ class Lookup:
 
     def number(self, key: str, value: object) -> float:
         plain = self.plain(key, value)
-        if isinstance(plain, str | bool) or not math.isfinite(plain):
+        if isinstance(plain, bool) or not math.isfinite(plain):
             raise self.fault(key, "write a number")
         return float(plain)
 
-    def plain(self, key: str, value: object) -> Value:
+    def plain(self, key: str, value: object) -> bool | int | float:
         """Return a value that holds for all tensors; filters and gradients do not."""
         if isinstance(value, list | dict):
             filters = isinstance(value, dict) or any(isinstance(v, dict) for v in value)
             raise self.fault(key, f"{ONE_SET} {'a filter' if filters else 'a gradient'}")
-        if not isinstance(value, bool | int | float | str):
-            raise self.fault(key, "write a number")
+        if not isinstance(value, bool | int | float):
+            raise self.fault(key, "write a number, or true or false where the method asks that")
         return value
 
     def unused(self, sources: Sequence[Source]) -> list[str]:

@@ -152,7 +152,11 @@ def wanted_of(
                 f"{option}: {program} names models and parameters itself; leave it out"
             )
     recipe = read_configuration(Path(program).expanduser())
-    source = built_in(recipe.method, recipe.params, len(recipe.experts))
+    try:
+        source = built_in(recipe.method, recipe.params, len(recipe.experts))
+    except UsageError as error:
+        # The methods speak of options, which a configuration has not.
+        raise UsageError(f"{program}: {str(error).removeprefix('--param ')}") from None
     chosen = click.get_current_context().get_parameter_source("include")
     include = "all" if chosen is ParameterSource.DEFAULT else include
     return Wanted(source, recipe.base, recipe.experts, include, program_file(program), recipe)

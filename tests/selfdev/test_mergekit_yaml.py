@@ -116,6 +116,8 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
         (TIES.replace("model: b", "model: a"), ":4: models[1].model: the model is there twice"),
         (TIES.replace("- model: b", "- modle: b"), ":4: models[1]: write model"),
         (TIES + "parameters: {rescale: true}\n", ":10: parameters.rescale: only false"),
+        (TIES + "parameters: {lambda: much}\n", ":10: parameters.lambda: write a number"),
+        (TIES + "parameters: {normalize: 'no'}\n", ":10: parameters.normalize: write a number"),
         (TIES + "dtype: float8\n", ":10: dtype: write"),
         (
             TIES.replace("ties", "breadcrumbs"),
