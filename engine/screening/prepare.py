@@ -160,7 +160,7 @@ class Preparer:
         if not isinstance(survey, Survey):
             return survey
         # A candidate that was prepared together with this one may have the same plan.
-        if known := in_time(partial(known_twin, self.twins, survey, candidate.arm)):
+        if known := known_twin(self.twins, survey, candidate.arm):
             return known
         self.twins.recent[candidate.id] = survey
         return survey
@@ -211,16 +211,14 @@ def program_of(candidate: Candidate) -> Program | Rejection:
 
 
 def known_twin(twins: Twins, survey: Survey, arm: str) -> Duplicate | None:
-    """Return the candidate that has the same plan or update as the survey's, or None."""
-    return twins.same_plan(survey.plan, arm) or twins.same_update(survey, arm)
+    """Return the candidate that has the same plan or update as the survey's, or None.
 
-
-def in_time(work: Callable[[], T]) -> T | Rejection:
-    """Do work under the clock of a program; `timeout` where that runs out."""
+    Where the comparisons take too long it has none, and is scored itself: others' plans cost that time.
+    """
     try:
-        return work()
-    except OutOfTime as error:
-        return Rejection("timeout", str(error))
+        return twins.same_plan(survey.plan, arm) or twins.same_update(survey, arm)
+    except OutOfTime:
+        return None
 
 
 def guarded(work: Callable[[], T]) -> T | Failure:

@@ -229,7 +229,8 @@ def test_a_plan_that_takes_too_long_to_survey_costs_only_itself(plan_of, surveyo
     assert found[1] == surveyor.survey(plan_of("0.3 * b + 0.2"))
 
 
-def test_a_comparison_that_takes_too_long_is_a_rejection(plan_of, surveyor, tmp_path):
+def test_a_comparison_that_takes_too_long_finds_no_original(plan_of, surveyor, tmp_path):
+    """The others' plans cost that time: they must not decide what becomes of this program."""
     plan, other = plan_of("0.37 * a"), plan_of("0.37 * a + 1e-9 * c")
     survey, mine = surveyor.survey(plan), surveyor.survey(other)
     with Store.open(tmp_path / "run.db") as store:
@@ -239,4 +240,4 @@ def test_a_comparison_that_takes_too_long_is_a_rejection(plan_of, surveyor, tmp_
         candidate = store.candidate("new")
         assert candidate is not None
         late = preparer._compared(candidate, spent(other), {other.fingerprint: mine})
-    assert isinstance(late, Rejection) and late.kind == "timeout"
+    assert late == mine
