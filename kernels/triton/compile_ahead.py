@@ -172,9 +172,11 @@ class AheadCompiler:
         processes = list((self._pool._processes or {}).items())  # pyright: ignore
         self._pool.shutdown(wait=False, cancel_futures=True)
         for number, process in processes:
+            # The group holds the assembler that it may have started.
             with suppress(ProcessLookupError):
-                os.killpg(number, signal.SIGKILL)  # with the assembler that it may have started
-            process.kill()  # one that leads no group yet
+                os.killpg(number, signal.SIGKILL)
+            # A process that has just begun leads no group yet.
+            process.kill()
 
 
 def lead_group(prepare: Callable[[], None] | None) -> None:

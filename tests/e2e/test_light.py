@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-# A bad command takes about 0.4 s of CPU on the machine of LOG.md; torch alone takes 1.5 s.
+# A bad command takes about 0.4 s of CPU on the machine of LOG.md; torch alone takes 1.5 s. What it imports
+# is tested, not its seconds: those depend on the machine.
 RUN = """
-import multiprocessing, subprocess, sys, time
+import multiprocessing, subprocess, sys
 from selfdev_engine.selfdev.cli import main
 def refuse(*words, **more):
     raise AssertionError("a process was started")
@@ -19,8 +20,8 @@ try:
     main()
 except SystemExit as ended:
     assert ended.code == 2, ended.code
-assert "torch" not in sys.modules
-assert time.process_time() < 1, time.process_time()
+heavy = {"torch", "transformers", "trl", "vllm", "ray", "triton", "scipy", "sympy", "pandas", "datasets", "cma"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 EXPERT = ("--expert", "a=nowhere")
 TASK = ("--task", "jsonl:nowhere.jsonl")

@@ -729,4 +729,5 @@ def test_a_late_child_that_floods_gets_no_more_time():
         trace(tracer, GOOD)
         began, cpu = time.monotonic(), time.process_time()
         assert trace(tracer, flood).kind == "timeout"
-        assert time.monotonic() - began < 4 and time.process_time() - cpu < 1
+        # A flood that stretches the limit took 44 s of wall clock and 25 s of CPU here.
+        assert time.monotonic() - began < 15 and time.process_time() - cpu < 8
