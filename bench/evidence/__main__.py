@@ -1,8 +1,8 @@
 """Makes the evidence of docs/results.md, and goes on where it was cut off: `make evidence`.
 
 python -m selfdev_engine.bench.evidence FOLDER, in the root of the repository. For each zoo seed it makes the zoo,
-runs the loop with its control arms, and keeps what `run --json` printed as FOLDER/SEED.json. In the end the
-analysis of all runs is written to RESULTS.
+runs the loop with its control arms, and keeps what it said as SEED.json in RESULTS. A zoo that is there is not run
+again, also not on another machine. In the end the analysis of all runs is written beside them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 import yaml
 
+from ...selfdev.figures import figures
+from ..registry import machine
 from .analysis import analyse, in_words, outcomes_of
 
 # No setting was chosen by looking at these zoos, nor at runs on them.
 SEEDS = range(11, 19)
-RECIPE, RESULTS = Path("configs/demo.yaml"), Path("bench/results/evidence.json")
+RECIPE, RESULTS = Path("configs/demo.yaml"), Path("bench/results/evidence")
 # Added to the run's seed: two arms that learn nothing differ by chance alone.
 OTHER_SEED = 1000
 
@@ -48,19 +50,30 @@ def config_of(recipe: dict[str, Any], zoo: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def result_of(folder: Path, seed: int) -> dict[str, Any]:
-    """What the run on one zoo said. It is made or gone on with where it is not there yet."""
-    kept = folder / f"{seed}.json"
+def kept_of(folder: Path, seed: int, results: Path = RESULTS) -> dict[str, Any]:
+    """What is kept of the run on one zoo. The run is made or gone on with where that is not there yet.
+
+    {seed, machine, result: the object of `run --json`, arms: what `report --json` says of each arm}.
+    """
+    kept = results / f"{seed}.json"
     if not kept.is_file():
         zoo, config, run = folder / f"zoo-{seed}", folder / f"{seed}.yaml", folder / f"run-{seed}"
         command("zoo", zoo, "--seed", seed)
         wanted = config_of(yaml.safe_load(RECIPE.read_text()), zoo, seed)
         config.write_text(yaml.safe_dump(wanted, sort_keys=False))
         resume = ["--resume"] if (run / "run.db").is_file() else []
+        result = json.loads(command("run", config, "--run", run, *resume))
+        # It names a folder of the machine that ran it.
+        result.pop("run", None)
+        said = {"seed": seed, "machine": machine(), "result": result, "arms": arms_reached(run)}
         fresh = kept.with_suffix(".partial")
-        fresh.write_text(command("run", config, "--run", run, *resume))
+        fresh.write_text(json.dumps(said) + "\n")
         fresh.rename(kept)
     return json.loads(kept.read_text())
+
+
+def arms_reached(run: Path) -> dict[str, Any]:
+    return figures(run)["arms"]
 
 
 def command(*words: object) -> str:
@@ -80,8 +93,9 @@ def main() -> None:
         sys.exit(__doc__)
     folder = Path(sys.argv[1]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    found = analyse({seed: outcomes_of(result_of(folder, seed)) for seed in SEEDS})
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    found = analyse({seed: outcomes_of(kept_of(folder, seed)["result"]) for seed in SEEDS})
+    (RESULTS / "analysis.json").write_text(json.dumps(found, indent=1) + "\n")
     print(f"{in_words(found)}\n{RESULTS}")
 
 

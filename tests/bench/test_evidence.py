@@ -97,13 +97,17 @@ def test_what_was_run_is_not_run_again_and_what_was_begun_goes_on(tmp_path, monk
 
     def command(*words):
         said.append([str(word) for word in words])
-        return json.dumps(run_object(0.6))
+        return json.dumps({"run": "a folder of this machine", **run_object(0.6)})
 
     monkeypatch.setattr(evidence, "command", command)
+    monkeypatch.setattr(evidence, "arms_reached", lambda run: {MAIN: {"scores": [0.5]}})
     (tmp_path / "run-12").mkdir()
     (tmp_path / "run-12" / "run.db").write_text("")
+    (tmp_path / "results").mkdir()
     for seed in (11, 12, 11):
-        assert evidence.result_of(tmp_path, seed) == run_object(0.6)
+        kept = evidence.kept_of(tmp_path, seed, tmp_path / "results")
+        assert kept["result"] == run_object(0.6) and kept["arms"] == {MAIN: {"scores": [0.5]}}
+        assert kept["seed"] == seed and str(tmp_path) not in json.dumps(kept)
     assert [(words[0], words[-1]) for words in said] == [
         ("zoo", "11"), ("run", str(tmp_path / "run-11")), ("zoo", "12"), ("run", "--resume"),
     ]  # fmt: skip

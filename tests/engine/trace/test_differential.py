@@ -120,7 +120,7 @@ R = torch.empty_like(F)¦torch.add(F, F, out=R)¦torch.mul(R, P, out=R)|R = F.cl
 R = F.clone()¦R.view(-1)[3:][::2].add_(P)|pR, qR = copy.deepcopy([F, F[0]])¦qR.mul_(P)¦R = pR
 R = F.clone()¦try:¦    R[1:] = R[:-1]¦except RuntimeError:¦    R = R * P
 R = torch.from_numpy(F.numpy().copy()) * P|R = reduce(lambda x, y: x + y * P, [F, F, F])|R = torch.vmap(lambda x: x * P)(F)
-with torch.inference_mode():¦    R = F.clone()¦    R[::2] *= P|vR = F[..., 1:]¦vR[..., ::2].mul_(P)¦R = F + 0
+with torch.inference_mode():¦    R = F.clone()¦    R[::2] *= P¦R = R.clone()|vR = F[..., 1:]¦vR[..., ::2].mul_(P)¦R = F + 0
 dR = {"x": F, "y": F}¦dR["x"] = dR["x"] * P¦R = dR["x"] + dR["y"]|R = F.clone().unsqueeze(0)¦R[0][..., 0] = S¦R = R.squeeze(0)
 R = (torch.arange(F.numel()).view(F.shape) % 3 == 0) * F|R = F¦for _ in range(5):¦    R = R - 0.3 * (R - F.mean())¦    if R.norm().item() < P:¦        break
 """
