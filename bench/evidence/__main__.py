@@ -18,7 +18,7 @@ import yaml
 
 from ...selfdev.figures import figures
 from ..registry import machine
-from .analysis import analyse, in_words, outcomes_of
+from .analysis import analyse, described, in_words, outcomes_of, over_zoos
 
 # No setting was chosen by looking at these zoos, nor at runs on them.
 SEEDS = range(11, 19)
@@ -94,7 +94,9 @@ def main() -> None:
     folder = Path(sys.argv[1]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(exist_ok=True)
-    found = analyse({seed: outcomes_of(kept_of(folder, seed)["result"]) for seed in SEEDS})
+    kept = {seed: kept_of(folder, seed) for seed in SEEDS}
+    found = analyse({seed: outcomes_of(one["result"]) for seed, one in kept.items()})
+    found["arms"] = over_zoos([described(one) for one in kept.values()])
     (RESULTS / "analysis.json").write_text(json.dumps(found, indent=1) + "\n")
     print(f"{in_words(found)}\n{RESULTS}")
 

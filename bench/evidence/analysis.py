@@ -34,6 +34,48 @@ def outcomes_of(result: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: arm["iterations"][-1]["mean"] for name, arm in arms.items()}
 
 
+def described(kept: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What else a run says of each arm. `kept` is one file of the results: {result, arms}.
+
+    `valid` is the share of the last iteration's samples that ran (copies are none), `updates` the distinct ones of
+    all iterations, `mean` their mean dev score in the last one, `above_best_baseline` and `linear` shares of the
+    updates, `margin` the last training's holdout margin in nats, `dev_to_test` the mean fall of the best five.
+    """
+    result = kept["result"]
+    turns = {MAIN: result, **result["arms"]}
+    return {name: described_arm(arm, kept["arms"][name]) for name, arm in turns.items()}
+
+
+def described_arm(arm: Mapping[str, Any], reached: Mapping[str, Any]) -> dict[str, Any]:
+    last = arm["iterations"][-1]
+    margins = [turn.get("training", {}).get("holdout_margin_nats") for turn in arm["iterations"]]
+    falls = [one["dev"]["score"] - one["test"]["score"] for one in arm["tested"] if one["test"]]
+    return {
+        "valid": last["valid"] / last["sampled"],
+        "updates": len(reached["scores"]),
+        "mean": last["mean"],
+        "above_best_baseline": reached["above_best_baseline"],
+        "linear": reached["linear"],
+        "margin": next((found[0] for found in margins[::-1] if found), None),
+        "dev_to_test": fmean(falls) if falls else None,
+    }
+
+
+def over_zoos(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """By arm, the mean over zoos of each figure; a zoo without a figure is left out of its mean."""
+    if not runs:
+        return {}
+    return {
+        arm: {key: mean_of([run[arm][key] for run in runs]) for key in figures}
+        for arm, figures in runs[0].items()
+    }
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
 def analyse(outcomes: Outcomes) -> dict[str, Any]:
     """All that is said of the runs: the stated comparisons, the noise floor, and every outcome."""
     stated = {name: compared(outcomes, MAIN, name) for name in STATED}

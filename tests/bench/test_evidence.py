@@ -13,9 +13,11 @@ from selfdev_engine.bench.evidence.analysis import (
     NOISE,
     STATED,
     analyse,
+    described,
     in_words,
     interval,
     outcomes_of,
+    over_zoos,
     sign_flip,
 )
 from selfdev_engine.selfdev.config import load_config
@@ -81,6 +83,29 @@ def test_the_interval_is_students():
     low, high = interval([1, 2, 3, 4, 5, 6, 7, 8])
     assert (low, high) == pytest.approx((2.452, 6.548), abs=2e-3)
     assert interval([1.0]) == (None, None)
+
+
+def kept_run(valid, margin):
+    score = {"dev": {"score": 0.6}, "test": {"score": 0.5}}
+    turns = [
+        {"training": {"holdout_margin_nats": margin}, "valid": 1, "sampled": 10, "mean": 0.4},
+        {"valid": valid, "sampled": 10, "mean": 0.5 if valid else None},
+    ]
+    arm = {"iterations": turns, "tested": [score, {"dev": {"score": 0.9}, "test": None}]}
+    reached = {"scores": [0.5, 0.6], "above_best_baseline": 0.5, "linear": None}
+    arms = {"linear": {"iterations": turns[1:], "tested": []}}
+    return {"result": {**arm, "arms": arms}, "arms": {MAIN: reached, "linear": reached}}
+
+
+def test_other_figures_are_means_over_the_zoos_that_have_them():
+    runs = [described(kept_run(4, [1.0, 0.5, 1.5])), described(kept_run(0, [None, None, None]))]
+    main, linear = runs[0][MAIN], runs[0]["linear"]
+    assert main["valid"] == 0.4 and main["updates"] == 2 and main["margin"] == 1.0
+    assert main["dev_to_test"] == pytest.approx(0.1) and linear["dev_to_test"] is None
+    assert linear["margin"] is None and runs[1][MAIN]["margin"] is None
+    over = over_zoos(runs)[MAIN]
+    assert over["valid"] == pytest.approx(0.2) and over["mean"] == 0.5 and over["margin"] == 1.0
+    assert over_zoos([]) == {}
 
 
 def run_object(mean):
