@@ -17,7 +17,7 @@ from typing import Any
 from ..engine.errors import EngineError, MissingExtra, UsageError
 from ..engine.sandbox.bound import bound_words
 from ..engine.weights.capacity import ranks_of
-from ..engine.weights.machine import devices_here
+from ..engine.weights.machine import devices_here, seeing
 
 MODULE = "selfdev_engine.selfdev.train_process"
 EXTRA_MODULES = ("trl", "peft", "datasets")
@@ -128,7 +128,6 @@ def launch_words(request: Path, num_ranks: int) -> list[str]:
 
 def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:
     """Return the variables of a stage. It sees its own cards only: TRL refuses more without a launcher."""
-    seen = {"CUDA_VISIBLE_DEVICES": ",".join(cards)} if cards else {}
     return {
         "HF_HUB_OFFLINE": "1",
         "TMPDIR": scratch,
@@ -137,7 +136,7 @@ def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # No module of the present folder is imported, in no process.
         "PYTHONSAFEPATH": "1",
-        **seen,
+        **(seeing(cards) if cards else {}),
     }
 
 

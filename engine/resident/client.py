@@ -16,6 +16,7 @@ from types import TracebackType
 
 from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerBug
 from ..plans.packed import files_of
+from ..weights.machine import seeing
 from .calls import Calls, Line
 from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
 from .process import WorkerProcess
@@ -71,7 +72,7 @@ class Client:
         CUDA_VISIBLE_DEVICES names it; None: all. MissingExtra where the engine is absent.
         """
         check_engine(settings.engine)
-        process = WorkerProcess(log, {} if device is None else {"CUDA_VISIBLE_DEVICES": device})
+        process = WorkerProcess(log, {} if device is None else seeing([device]))
         process.send(settings.to_json())
         return Client(process, settings.stall_s)
 

@@ -179,6 +179,15 @@ def smi_rows() -> list[list[str]]:
     return rows if known else []
 
 
+def seeing(cards: Sequence[str]) -> dict[str, str]:
+    """Return the variables of a process that shall see these cards only, as `devices_here` names them.
+
+    CUDA puts the fastest card first where it is not told otherwise; the driver's numbers follow the bus.
+    """
+    order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return {"CUDA_VISIBLE_DEVICES": ",".join(cards), "CUDA_DEVICE_ORDER": order}
+
+
 def devices_here() -> list[str]:
     """Return what CUDA_VISIBLE_DEVICES is set to for a process that shall see one card, for each card."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -190,10 +199,17 @@ def devices_here() -> list[str]:
 def visible(uuids: Sequence[str]) -> list[int]:
     """Return the numbers of the cards that CUDA_VISIBLE_DEVICES lists, by number or by the start of a UUID.
 
-    All where it names them otherwise: parts of cards (MIG) are not known here.
+    All where it names them otherwise. UsageError for parts of cards (MIG), whose bytes the driver's
+    list does not tell.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     words = [word.strip() for word in (named or "").split(",") if word.strip()]
+    parts = [word for word in words if word.startswith("MIG-")]
+    if parts and uuids:
+        raise UsageError(
+            f"CUDA_VISIBLE_DEVICES names {parts[0]}, a part of a card (MIG); this needs whole cards: name them by "
+            "number or UUID, or set it to nothing to work without a card"
+        )
     if words and all(word.startswith("GPU-") for word in words):
         return [n for word in words for n, uuid in enumerate(uuids) if uuid.startswith(word)]
     if named is None or (named.strip() and not NUMBERS.fullmatch(named.strip())):

@@ -336,6 +336,11 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     assert (first.size_bytes, first.free_bytes) == (81559 << 20, 81007 << 20)
     assert first.bytes_per_s == 3.35e12 and second.flops == 121e12
     assert machines.devices_here() == ["0", "1"]
+    # The list follows the bus, and so must CUDA's numbers, unless the user has said otherwise.
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    assert machines.seeing(["1"])["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    assert machines.seeing(["1"])["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]
     assert machines.devices_here() == ["1"]
@@ -349,6 +354,10 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-3c,GPU-1a2b")
     assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4", "NVIDIA H100 80GB HBM3"]
     assert machines.devices_here() == ["GPU-3c", "GPU-1a2b"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7f2a,MIG-11")
+    with pytest.raises(UsageError, match="MIG-7f2a, a part of a card"):
+        machines.gpus_here()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     for script in ("exit 9", "echo 'Orin, [N/A], [N/A], GPU-1'"):
         smi.write_text(f"#!/bin/sh\n{script}\n")
         assert machines.gpus_here() == ()
