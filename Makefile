@@ -1,11 +1,11 @@
-# make setup | demo | demo-real | test | test-all | test-gpu | check | bench | evidence | peers   (a few lines each; read them)
+# make setup | demo | demo-real | test | test-all | test-gpu | check | docs | bench | evidence | peers   (a few lines each; read them)
 PYTHON ?= python3
 BIN := .venv/bin
 # GPU=1 takes the CUDA stack: make setup GPU=1
 LOCK := $(if $(GPU),requirements-cuda.lock,requirements-cpu.lock)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo demo-real test test-all test-gpu check bench evidence peers clean
+.PHONY: setup demo demo-real test test-all test-gpu check docs bench evidence peers clean
 
 setup: .venv/.ready
 
@@ -47,6 +47,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+docs: setup
+	$(BIN)/python -m sphinx -W -q -b html docs build/docs
+	@echo build/docs/index.html
 
 bench: setup
 	$(BIN)/selfdev-engine bench

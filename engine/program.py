@@ -19,7 +19,7 @@ PYTHON_TAGS = ("", "python", "py", "python3")
 
 @dataclass(frozen=True)
 class Program:
-    """Source that defines merge_models(model_dict, device, **params)."""
+    """Source that defines `merge_models(model_dict, device)`, and keyword arguments for it."""
 
     text: str  # as it was given; rejections name its lines
     code: str  # the Python code in the text

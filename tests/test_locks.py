@@ -14,7 +14,7 @@ REPO = Path(__file__).parents[1]
 LOCKS = ("requirements-cpu.lock", "requirements-cuda.lock")
 # The extras that each lock brings whole.
 EXTRAS = {
-    "requirements-cpu.lock": ("triton", "cpu", "train", "cluster", "arms", "eval", "dev"),
+    "requirements-cpu.lock": ("triton", "cpu", "train", "cluster", "arms", "eval", "docs", "dev"),
     "requirements-cuda.lock": ("triton", "cuda", "train", "cluster", "arms", "eval"),
 }
 # What decides scores, prompts and training steps.
