@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from .screening.folder import (
     state_population,
     write_samples,
 )
+from .screening.glance import Glance, glance_at
 from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
@@ -52,7 +54,6 @@ from .weights.budget import bank_share
 from .weights.checkpoint import Checkpoint
 from .weights.selection import Selection
 
-NUM_LEADERS = 5
 # The most programs that are traced at a time. Each may take the memory of a child.
 MAX_TRACES = 4
 # The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
@@ -64,7 +65,7 @@ class Progress(Protocol):
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
-    def leaders(self, rows: Sequence[Sequence[str]]) -> None: ...
+    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 @contextmanager
@@ -159,7 +160,6 @@ def screen_programs(
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:
             screener.session.start()
-            bar.stage("screen", len(programs))
             names = [name for name, _ in programs]
             with keeping(lambda: result_of(screener, folder, names, began)):
                 run_candidates(screener, names, bar)
@@ -189,25 +189,19 @@ def result_of(
 
 def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> None:
     """Score the base, then decide those of these candidates that are not decided, in order."""
+    bar.stage("start the engine, score the base", 1)
     score_base(screener)
+    bar.stage("screen", len(names))
     done = len(names) - sum(1 for _ in screener.store.undecided(names))
 
     def decided() -> None:
         nonlocal done
         done += 1
         bar.update(done, len(names))
-        bar.leaders(board(screener.store))
+        bar.facts(partial(glance_at, screener))
 
     bar.update(done, len(names))
     screener.screen(screener.store.undecided(names), decided)
-
-
-def board(store: Store) -> list[tuple[str, str, str]]:
-    """Return (id, score, interval) of the best candidates so far, as words for people."""
-    return [
-        (name, f"{score.score:.3f}", f"[{score.low:.3f}, {score.high:.3f}]")
-        for name, score in store.leaders(NUM_LEADERS)
-    ]
 
 
 def open_bank(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..engine.records.candidate import BASE
 from ..engine.records.store import Store
+from ..engine.screening.glance import Glance
 from ..engine.screening.pipeline import Screener
 from ..engine.screening.verdicts import Answers
 from .results import LOOKS
@@ -17,10 +18,12 @@ OTHERWISE = "the program gives other weights than those that were scored on dev"
 
 
 class Progress(Protocol):
-    """Shows progress: `stage(label, total)`, then `update(done)`."""
+    """Shows progress: `stage(label, total)`, then `update(done)`; `overall` is how far the whole command is."""
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
+    def overall(self, done: int, total: int) -> None: ...
+    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 def score_on_test(

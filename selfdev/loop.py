@@ -55,7 +55,7 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
         screener = stack.enter_context(open_screener(settings, store, folder, writer))
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
         screener.session.start()
-        progress.stage("base", 1)
+        progress.stage("start the engine, score the base", 1)
         score_base(screener)
         begun()
         with keeping(lambda: run_result(store, config, folder)):
@@ -77,10 +77,17 @@ class Loop:
         self.arms = [ArmRun(context, arm) for arm in self.config.all_arms]
 
     def run(self) -> dict[str, Any]:
+        # The known models and the final test are a step each, beside the iterations.
+        num_steps = self.config.iterations + 2
+        self.context.progress.overall(0, num_steps)
         self.score_known()
         for iteration in range(1, self.config.iterations + 1):
+            self.context.progress.overall(iteration, num_steps)
             self.iterate(iteration)
-        return self.finish()
+        self.context.progress.overall(num_steps - 1, num_steps)
+        result = self.finish()
+        self.context.progress.overall(num_steps, num_steps)
+        return result
 
     def score_known(self) -> None:
         """Score the experts, and all settings of the baselines."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..engine.records.candidate import Candidate
 from ..engine.records.store import PRODUCT_VERSION, Store
+from ..engine.screening.glance import glance_at
 from ..engine.screening.nodes import place_of
 from ..engine.screening.pipeline import Screener
 from ..engine.screening.session import TARGET
@@ -60,6 +62,7 @@ class RunContext:
             nonlocal done
             done += 1
             self.progress.update(done)
+            self.progress.facts(partial(glance_at, self.screener))
 
         self.progress.update(done)
         self.screener.screen(waiting, decided)

@@ -44,7 +44,7 @@ class Quiet:
     def update(self, done: int, total: int | None = None) -> None:
         return None
 
-    def leaders(self, rows: object) -> None:
+    def facts(self, look: object) -> None:
         return None
 
 

@@ -6,7 +6,6 @@ program -> plan (or rejection) -> survey -> duplicate of whom? -> swap -> score 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from itertools import islice
@@ -94,7 +93,8 @@ class Screener:
         `decided` is called after each one.
         """
         self.session.start()
-        began, left, race = time.monotonic(), iter(candidates), self.asker.race
+        left, race, usage = iter(candidates), self.asker.race, self.session.usage
+        usage.begin()
         waiting = InFlight(self.num_in_flight, lambda: self.preparer.updates.is_full)
 
         def settle() -> None:
@@ -116,7 +116,7 @@ class Screener:
             self.session.stop()
             raise
         finally:
-            self.session.usage.wall_s += time.monotonic() - began
+            usage.end()
             self.preparer.forget()
             self.note_incidents()
 

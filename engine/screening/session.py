@@ -6,6 +6,7 @@ They are started when first needed, stopped for training, and started again.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -57,6 +58,23 @@ class Usage:
     wall_s: float = 0.0
     busy_s: float = 0.0
     swap_s: float = 0.0
+    # When the screening began that goes on; `wall_s` has those that have ended.
+    began: float | None = None
+
+    @property
+    def busy_share(self) -> float | None:
+        """The share of the workers' wall clock in which they answered; None before any work."""
+        wall = self.wall_s + (time.monotonic() - self.began if self.began else 0)
+        return self.busy_s / wall / self.num_workers if wall else None
+
+    def begin(self) -> None:
+        """Note that a screening begins."""
+        self.began = time.monotonic()
+
+    def end(self) -> None:
+        """Add the wall clock of the screening that has ended."""
+        if self.began is not None:
+            self.wall_s, self.began = self.wall_s + time.monotonic() - self.began, None
 
     def count(self, spent: Times) -> None:
         """Add the seconds of one candidate."""
@@ -66,12 +84,10 @@ class Usage:
     def to_json(self) -> dict[str, object]:
         """Return the `engine` object of `screen --json`.
 
-        `busy_share` is a share of the workers' wall clock, `swap_share` of the busy time; None before
-        any work.
+        `swap_share` is a share of the busy time; None before any work.
         """
-        busy = self.busy_s / self.wall_s / self.num_workers if self.wall_s else None
         swap = self.swap_s / self.busy_s if self.busy_s else None
-        shares = {"busy_share": busy, "swap_share": swap}
+        shares = {"busy_share": self.busy_share, "swap_share": swap}
         return {
             "name": self.engine,
             "workers": self.num_workers,
@@ -139,6 +155,11 @@ class EngineSession:
         """Return what went wrong in workers since this was asked last."""
         found = self._pool.incidents if self._pool else None
         return [found.popleft() for _ in range(len(found))] if found else []
+
+    @property
+    def doing(self) -> list[str]:
+        """What each worker does now, in words; nothing before they were started."""
+        return self._pool.doing if self._pool else []
 
     @property
     def workers(self) -> list[Client]:

@@ -56,6 +56,11 @@ class Pool(Generic[W]):
         return job.future
 
     @property
+    def doing(self) -> list[str]:
+        """What each worker does now, in words, by its number."""
+        return [seat.doing for seat in self._seats]
+
+    @property
     def workers(self) -> list[W]:
         """The workers that are open now."""
         return [seat.worker for seat in self._seats if seat.worker is not None]
@@ -111,6 +116,7 @@ class Pool(Generic[W]):
 
     def _do(self, seat: Seat[W], worker: W, job: PoolJob) -> None:
         """Do a job, and settle its future, or leave it to another worker."""
+        seat.jobs.append(job.name)
         try:
             if not worker.is_alive:
                 raise EngineGone("the worker ended while it had nothing to do")
@@ -126,6 +132,8 @@ class Pool(Generic[W]):
         else:
             with suppress(InvalidStateError):
                 job.future.set_result(result)
+        finally:
+            seat.jobs.remove(job.name)
 
     def _fell(self, seat: Seat[W], worker: W, job: PoolJob, error: Exception) -> None:
         """Note that a job fell under a worker; another worker takes the seat, and tries it or not."""

@@ -27,6 +27,8 @@ class Seat(Generic[W]):
         self._starting: Future[W] = starter.submit(start, number)
         # The worker, once it is open.
         self.worker: W | None = None
+        # Names of the jobs that are done here now, one a lane.
+        self.jobs: list[str] = []
         # Workers that were ended because they had met a bug, not by what else they were doing.
         self.distrusted: list[W] = []
         self._num_failed, self.is_given_up = 0, False
@@ -49,6 +51,15 @@ class Seat(Generic[W]):
                     raise
                 self.worker, self._num_failed = worker, 0
             return self.worker
+
+    @property
+    def doing(self) -> str:
+        """What happens here now, in words."""
+        if self.is_given_up:
+            return "given up: no worker opens here"
+        if self.worker is None:
+            return "starts: engine, weights, checks"
+        return ", ".join(self.jobs) or "idle"
 
     def _failed(self) -> None:
         self._num_failed += 1

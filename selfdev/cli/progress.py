@@ -1,54 +1,39 @@
-"""Shows progress on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Shows progress on stderr: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from ...engine.errors import in_one_line
+from ...engine.screening.glance import Glance
 from .command import say
+from .live import LiveView
 
 # Without a terminal, updates are printed no more often than this.
 LINE_EVERY_S = 15.0
-
-
-class Board(Progress):
-    """A progress bar with a table of the best candidates so far below it."""
-
-    leaders: Sequence[Sequence[str]] = ()
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield self.make_tasks_table(self.tasks)
-        if self.leaders:
-            table = Table("best so far", "dev", "95 %", box=None, pad_edge=False)
-            for row in self.leaders:
-                table.add_row(*(Text(in_one_line(word)) for word in row))
-            yield table
+# Glance are asked of run.db, so not after each of many quick candidates.
+LOOK_EVERY_S = 0.5
 
 
 class Bar:
-    """Shows one stage after another: `stage(label, total)`, then `update(done)`."""
+    """Shows one stage after another: `stage(label, total)`, then `update(done)`.
+
+    `facts` gives a screening's numbers, `overall` how far the whole command is.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description:<28}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-        )
-        self._rich = Board(*columns, TimeElapsedColumn(), console=console)
-        self._live = console.is_terminal
-        self._task, self._label, self._total, self._said_at = None, "", 0, 0.0
+        self._view = LiveView(console) if console.is_terminal else None
+        self._label, self._total, self._said_at, self._looked_at = "", 0, 0.0, 0.0
 
     def __enter__(self) -> Bar:
-        if self._live:
-            self._rich.start()
+        # Elsewhere rich would print an empty line.
+        if self._view:
+            self._view.start()
         return self
 
     def __exit__(
@@ -57,17 +42,14 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Elsewhere rich would print an empty line.
-        if self._live:
-            self._rich.stop()
+        if self._view:
+            self._view.stop()
 
     def stage(self, label: str, total: int | None = None) -> Bar:
         """Begin a stage. `total` is None if it is not known."""
         self._label, self._total = label, total or 0
-        if self._live:
-            if self._task is not None:
-                self._rich.update(self._task, completed=self._rich.tasks[-1].total or 1)
-            self._task = self._rich.add_task(in_one_line(label), total=total)
+        if self._view:
+            self._view.begin(in_one_line(label), total)
         else:
             self._say(f"{label} ...")
         return self
@@ -75,17 +57,21 @@ class Bar:
     def update(self, done: int, total: int | None = None, label: str | None = None) -> None:
         """Show that `done` of the stage's total are done."""
         self._total = total or self._total
-        if self._live and self._task is not None:
-            description = in_one_line(label or self._label)
-            self._rich.update(
-                self._task, completed=done, total=self._total or None, description=description
-            )
+        if self._view:
+            self._view.advance_to(done, self._total or None, in_one_line(label or self._label))
         elif time.monotonic() - self._said_at > LINE_EVERY_S:
             self._say(f"{label or self._label}: {done}/{self._total or '?'}")
 
-    def leaders(self, rows: Sequence[Sequence[str]]) -> None:
-        """Show the best candidates so far: id, score, interval. On a terminal only."""
-        self._rich.leaders = rows
+    def overall(self, done: int, total: int) -> None:
+        """Show that `done` of all steps of the command are done. On a terminal only."""
+        if self._view:
+            self._view.overall(done, total)
+
+    def facts(self, look: Callable[[], Glance]) -> None:
+        """Show what the screening has done so far, by a look at it. On a terminal only."""
+        if self._view and time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._view.facts = look()
+            self._looked_at = time.monotonic()
 
     def _say(self, line: str) -> None:
         self._said_at = time.monotonic()

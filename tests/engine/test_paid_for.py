@@ -109,7 +109,7 @@ class Bar:
     def update(self, done, total=None):
         pass
 
-    def leaders(self, rows):
+    def facts(self, look):
         pass
 
 

@@ -13,6 +13,7 @@ import click
 import pytest
 from rich.console import Console
 from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageError
+from selfdev_engine.engine.screening.glance import Glance
 from selfdev_engine.selfdev.cli import progress
 from selfdev_engine.selfdev.cli.command import command, counted
 from selfdev_engine.selfdev.cli.run import model_table
@@ -79,10 +80,14 @@ def test_progress_shows_ids_as_they_are(monkeypatch):
     with progress.Bar() as bar:
         bar.stage(HOSTILE, 3)
         bar.update(1, label=HOSTILE)
-        bar.leaders([(HOSTILE, "0.5", "[0.4, 0.6]")])
-        bar._rich.refresh()
+        bar.overall(1, 4)
+        leaders, found = [(HOSTILE, "0.5", "[0.4, 0.6]")], {"runtime": 3, "syntax": 1}
+        bar.facts(lambda: Glance(6, 10, found, leaders, 0.9, [HOSTILE, "idle"]))
+        bar._view.refresh()
     shown = terminal.file.getvalue()
     assert "[/red] [bold]" in shown and "\x07" not in shown and "\x9b" not in shown
+    assert "all steps" in shown and "worker 1: idle" in shown
+    assert "ran: 60% of 10.  rejected: runtime 3, syntax 1.  engines busy: 90%." in shown
 
 
 def test_names_of_experts_are_no_markup():

@@ -42,7 +42,7 @@ class Watch:
     def stage(self, label: str, total: int) -> None:
         pass
 
-    def leaders(self, rows: list) -> None:
+    def facts(self, look: object) -> None:
         pass
 
     def update(self, done: int, total: int) -> None:

@@ -56,8 +56,8 @@ def screen(small_models, tmp_path):
             def update(self, done, total):
                 decided(screener)
 
-            def leaders(self, rows):
-                assert all(len(row) == 3 for row in rows)
+            def facts(self, look):
+                assert all(len(row) == 3 for row in look().leaders)
 
         with Store.open(tmp_path / "run.db") as store:
             sources = [(name, BODY.format(body)) for name, body in programs.items()]

@@ -147,10 +147,13 @@ def screen(small_models, tmp_path):
         folder.mkdir()
 
         class Bar:
+            def stage(self, label, total=None):
+                pass
+
             def update(self, done, total):
                 decided(screener, done)
 
-            def leaders(self, rows):
+            def facts(self, look):
                 pass
 
         with Store.open(folder / "run.db") as store:

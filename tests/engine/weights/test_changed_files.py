@@ -124,7 +124,7 @@ class Watcher:
         if done:
             self.act()
 
-    def leaders(self, rows) -> None:
+    def facts(self, look) -> None:
         pass
 
 

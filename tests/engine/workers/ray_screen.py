@@ -49,7 +49,10 @@ class Bar:
             assert time.monotonic() < end, f"never {count} workers"
             time.sleep(0.2)
 
-    def leaders(self, rows: object) -> None:
+    def stage(self, label: str, total: int | None = None) -> None:
+        pass
+
+    def facts(self, look: object) -> None:
         pass
 
 
