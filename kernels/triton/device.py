@@ -123,32 +123,51 @@ def modulo(x, y):
     return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
+# The interpreter has no libdevice. There these are computed in float64, so that what is lost near 0 and 1 is
+# less than a float32 shows.
+
+
 @triton.jit
 def power(x, y):
-    if INTERPRET:
-        return tl.exp(y * tl.log(x))
-    return libdevice.pow(x, y)
+    if not INTERPRET:
+        return libdevice.pow(x, y)
+    x, y = tl.broadcast(x, y)
+    wide = y.to(tl.float64)
+    size = tl.exp(wide * tl.log(tl.abs(x).to(tl.float64)))
+    # Also for an infinite power.
+    size = tl.where(tl.abs(x) == 1, 1.0, size)
+    # A negative number has whole powers only.
+    whole, odd = wide == tl.floor(wide), (wide % 2.0 != 0.0) & (tl.abs(y) < 1e30)
+    size = tl.where((x.to(tl.int32, bitcast=True) < 0) & whole & odd, -size, size)
+    size = tl.where((x < 0) & (x > -float("inf")) & (wide != tl.floor(wide)), float("nan"), size)
+    return tl.where((y == 0) | (x == 1), 1.0, size).to(tl.float32)
 
 
 @triton.jit
 def tanh(x):
-    if INTERPRET:
-        return 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0)
-    return libdevice.tanh(x)
+    if not INTERPRET:
+        return libdevice.tanh(x)
+    wide = x.to(tl.float64)
+    near = wide * (1.0 - wide * wide / 3.0)
+    return tl.where(tl.abs(x) < 1e-3, near, 1.0 - 2.0 / (tl.exp(2.0 * wide) + 1.0)).to(tl.float32)
 
 
 @triton.jit
 def expm1(x):
-    if INTERPRET:
-        return tl.where(tl.abs(x) < 1e-3, x + 0.5 * x * x, tl.exp(x) - 1.0)
-    return libdevice.expm1(x)
+    if not INTERPRET:
+        return libdevice.expm1(x)
+    wide = x.to(tl.float64)
+    near = wide + 0.5 * wide * wide
+    return tl.where(tl.abs(x) < 1e-4, near, tl.exp(wide) - 1.0).to(tl.float32)
 
 
 @triton.jit
 def log1p(x):
-    if INTERPRET:
-        return tl.where(tl.abs(x) < 1e-3, x - 0.5 * x * x, tl.log(1.0 + x))
-    return libdevice.log1p(x)
+    if not INTERPRET:
+        return libdevice.log1p(x)
+    wide = x.to(tl.float64)
+    near = wide - 0.5 * wide * wide
+    return tl.where(tl.abs(x) < 1e-4, near, tl.log(1.0 + wide)).to(tl.float32)
 
 
 @triton.jit
@@ -228,7 +247,8 @@ def atan(x):
 def asin(x):
     if not INTERPRET:
         return libdevice.asin(x)
-    return atan(x / tl.sqrt_rn(1.0 - x * x))
+    # (1 - x) (1 + x) loses nothing near 1, as 1 - x * x would.
+    return atan(x / tl.sqrt_rn((1.0 - x) * (1.0 + x)))
 
 
 @triton.jit
