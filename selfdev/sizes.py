@@ -28,3 +28,10 @@ def parse_bytes(text: str | None, option: str = "--memory") -> int | None:
             f"{option} {text}: write the unit, too, such as {text.strip()}GiB; {size} bytes hold nothing"
         )
     return size
+
+
+def bytes_of(size: str | int | None, option: str = "--memory") -> int | None:
+    """Bytes of a size that is a text such as 2GiB, or a number already. UsageError names `option`."""
+    if isinstance(size, int) and size < 1:
+        raise UsageError(f"{option} {size}: write a number of bytes, or a size such as 2GiB")
+    return size if isinstance(size, int) else parse_bytes(size, option)

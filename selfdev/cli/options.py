@@ -13,6 +13,7 @@ import click
 
 from ...engine.errors import UsageError
 from ...engine.screening.settings import MAX_SEED
+from ..experts import check_experts
 
 # The most elements of a tensor to trace for.
 MOST_ELEMENTS = 1 << 33
@@ -181,13 +182,10 @@ def parse_experts(words: tuple[str, ...]) -> dict[str, str]:
         name, equals, place = word.partition("=")
         if not (name and equals and place):
             raise UsageError(f"--expert {word}: write NAME=DIR, for example --expert math=DIR")
-        if not name.isprintable():
-            raise UsageError(f"--expert {name!r}: a character of the name cannot be printed")
         if name in experts:
             raise UsageError(f"--expert {name}: the name is given twice")
         experts[name] = place
-    if not experts:
-        raise UsageError("no expert is given: add --expert NAME=DIR")
+    check_experts(experts)
     return experts
 
 

@@ -1,0 +1,18 @@
+"""Checks the names of experts, as commands and Python functions take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..engine.errors import UsageError
+
+
+def check_experts(experts: Mapping[str, str]) -> None:
+    """Raise UsageError where there is none, or a name or a place is empty or cannot be printed."""
+    if not experts:
+        raise UsageError("no expert is given: add --expert NAME=DIR")
+    for name, place in experts.items():
+        if not name or not place:
+            raise UsageError(f"expert {name!r}: give it a name and a folder or hub id")
+        if not name.isprintable():
+            raise UsageError(f"--expert {name!r}: a character of the name cannot be printed")
