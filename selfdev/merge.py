@@ -181,7 +181,8 @@ def wanted_of(
     else:
         found = read_program(str(program), params, len(experts))
         also_read = program_file(str(program))
-    return Wanted(found, base, experts, include or "mlp", also_read)
+    chosen = "mlp" if include is None else include
+    return Wanted(found, base, experts, chosen, also_read)
 
 
 def is_text(program: str | Path) -> bool:
@@ -209,7 +210,7 @@ def of_configuration(
     except UsageError as error:
         # The methods speak of options, which a configuration has not.
         raise UsageError(f"{program}: {str(error).removeprefix('--param ')}") from None
-    models = recipe.base, recipe.experts, include or "all"
+    models = recipe.base, recipe.experts, "all" if include is None else include
     return Wanted(source, *models, program_file(program), recipe)
 
 

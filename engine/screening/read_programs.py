@@ -34,6 +34,19 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
     return programs
 
 
+def check_programs(programs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return programs that are given as (id, text). UsageError for a wrong or repeated id, or no text."""
+    seen: dict[str, str] = {}
+    for number, (name, text) in enumerate(programs, 1):
+        where = f"program {number}"
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise UsageError(f"{where}: give its id and its text, both as str")
+        check_name(where, name, seen)
+    if not programs:
+        raise UsageError("no programs are given")
+    return list(programs)
+
+
 def check_name(where: str, name: str, seen: dict[str, str]) -> None:
     """Remember where an id stands. UsageError if it is the base's or that of another program."""
     check_text(where, "id", name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...engine.errors import UsageError, in_one_line
+from ...engine.errors import in_one_line
 from ...engine.screening.settings import ScreenSettings
 from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
@@ -69,43 +68,6 @@ def line(candidate: dict[str, Any]) -> str:
     return f"{name} {score}{same}"
 
 
-def read_checked(
-    places: tuple[str, ...],
-    settings: ScreenSettings,
-    folder: Path,
-    also_read: Mapping[str, Path],
-    plan: bool = False,
-    elsewhere: bool = False,
-) -> list[tuple[str, str]]:
-    """Read the programs, as (id, text). UsageError for whatever is wrong; loads no torch.
-
-    For a `plan` nothing is downloaded, and what only a download would show is not checked. With
-    `elsewhere` the plan is for another machine.
-    """
-    from ...engine.records.store import Store
-    from ...engine.sandbox.layers import check_layers
-    from ...engine.screening.folder import check_place, check_texts, comparable, completed
-    from ...engine.screening.identity import check_existing_screening
-    from ...engine.screening.inputs import check_inputs, is_on_hub, models_are_here, places_read
-    from ...engine.screening.place import DATABASE, check_inputs_apart
-    from ...engine.screening.read_programs import read_programs
-    from ..parameters import check_params
-
-    texts = read_programs(places)
-    check_params([text for _, text in texts], settings.params)
-    check_inputs(settings, offline=plan, elsewhere=elsewhere)
-    if not plan or models_are_here(settings):
-        check_inputs_apart(folder, {**places_read(settings), **also_read})
-        check_place(folder, comparable(settings), "resume", completed)
-        if not plan or not is_on_hub(settings):
-            check_existing_screening(settings, folder)
-    if (folder / DATABASE).is_file():
-        with Store.read(folder / DATABASE) as store:
-            check_texts(store, texts, folder)
-    check_layers(settings.unsafe_sandbox)
-    return texts
-
-
 def plan_screening(
     places: tuple[str, ...],
     settings: ScreenSettings,
@@ -116,9 +78,9 @@ def plan_screening(
     """What a screening asks of a machine. UsageError for what it would refuse, and what cannot fit."""
     from ...engine.weights.durations import Amounts
     from ..estimate import count_questions
+    from ..screen import prepare_screen
 
-    also_read = programs_read(places)
-    texts = read_checked(places, settings, folder, also_read, True, gpus is not None)
+    texts = prepare_screen(places, settings, folder, True, gpus is not None).texts
     data = Path(settings.data) if settings.data else None
     questions, _ = count_questions(settings.task, data)
     request = Request(
@@ -135,19 +97,6 @@ def plan_screening(
     )
     counts = {"programs": len(texts), "questions per candidate": questions}
     return {**counts, **plan_of(request)}
-
-
-def programs_read(places: tuple[str, ...]) -> dict[str, Path]:
-    """Return the programs' places as inputs of the command, by what they are."""
-    return {f"the program {place}": Path(place).expanduser() for place in places}
-
-
-def check_race(race: str, top: int | None) -> None:
-    """UsageError where a race has no K, or K has no race."""
-    if race != "full" and top is None:
-        raise UsageError(f"--race {race}: say for how many with --top K")
-    if race == "full" and top is not None:
-        raise UsageError(f"--top {top}: is for a race only; give --race sure or --race likely, too")
 
 
 @command("screen", render)
@@ -219,7 +168,6 @@ def screen_command(
     PROGRAMS are files, folders or .jsonl files.
     """
     check_gpus(gpus, plan)
-    check_race(race, top)
     settings = ScreenSettings(
         base=base,
         experts=parse_experts(experts),
@@ -255,9 +203,8 @@ def default_count(address: str | None) -> int:
 
 def screened(places: tuple[str, ...], settings: ScreenSettings, folder: Path) -> Result:
     """Screen the programs of these places with a bar. Torch is loaded once the input is known to be good."""
-    also_read = programs_read(places)
-    texts = read_checked(places, settings, folder, also_read)
-    from ...engine.screen import screen_programs
+    from ..screen import prepare_screen, screen_prepared
 
+    request = prepare_screen(places, settings, folder)
     with resumable("what was scored is kept; the same command goes on"), Bar() as bar:
-        return screen_programs(texts, settings, folder, bar, also_read)
+        return screen_prepared(request, bar)

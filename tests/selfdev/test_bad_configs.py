@@ -15,9 +15,9 @@ from selfdev_engine.engine.resident.runnable import check_tokenizer
 from selfdev_engine.engine.screening.place import LOCK
 from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.selfdev import train
-from selfdev_engine.selfdev.cli.screen import read_checked
 from selfdev_engine.selfdev.config import load_config
 from selfdev_engine.selfdev.inputs import prepare_run
+from selfdev_engine.selfdev.screen import prepare_screen
 from selfdev_engine.selfdev.sizes import parse_bytes
 
 # Changes the folder, or the config.
@@ -230,7 +230,7 @@ def test_a_screenings_plan_refuses_what_the_screening_would(place, monkeypatch, 
         if name
         else nullcontext()
     ):
-        read_checked(("p.py",), settings, Path("run"), {}, plan)
+        prepare_screen(("p.py",), settings, Path("run"), plan)
     assert sorted(place.rglob("*")) == before
 
 

@@ -26,8 +26,8 @@ from selfdev_engine.engine.screening.folder import (
 )
 from selfdev_engine.engine.screening.inputs import open_selection, open_task
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.selfdev.cli.screen import read_checked
 from selfdev_engine.selfdev.export import prepare_export
+from selfdev_engine.selfdev.screen import prepare_screen
 
 PROGRAM = "def merge_models(d, device):\n    return sum(d.values())\n"
 
@@ -260,7 +260,7 @@ def test_a_program_that_was_edited_is_another(lab):
     file = lab.run.parent / "p.py"
     file.write_text(PROGRAM + "# edited\n")
     with pytest.raises(UsageError, match="another text there"):
-        read_checked((str(file),), settings, lab.run, {})
+        prepare_screen(file, settings, lab.run)
 
 
 def test_compare_pairs_questions_not_positions(tmp_path):
