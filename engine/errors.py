@@ -3,6 +3,7 @@
 EngineError             anything we expect to happen
 +-- UsageError          the user's input or environment: exit 2, one line naming the culprit
 |   +-- MissingExtra    an optional dependency is absent; the line says what to install
+|   +-- NoRun           a folder holds no run; it is a FileNotFoundError, too
 +-- Rejected            a merge program was rejected: a result, not a failure: exit 3
 +-- WorkerBug           an exception in the worker, with its traceback; costs the candidate in flight
 +-- WorkerLost          the engine's process died: costs the candidate in flight
@@ -97,6 +98,10 @@ class MissingExtra(UsageError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: {install_line(extra)}")
+
+
+class NoRun(UsageError, FileNotFoundError):
+    """A folder is not there, or holds no run."""
 
 
 class Rejected(EngineError):

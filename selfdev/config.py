@@ -46,8 +46,6 @@ def as_value_error(prefix: str = "") -> Iterator[None]:
 # What `compare` and `export` call the base model and the best program; the ids of sampled programs.
 TAKEN = ("", "base", "best")
 SAMPLE_ID = re.compile(r"i\d+-\d+(@.*)?")
-
-
 # A text that says something.
 Place = Annotated[str, Field(pattern=r"\S")]
 MOST = 10**9
@@ -302,15 +300,18 @@ def load_config(path: Path) -> RunConfig:
         data = load_yaml(read_text(path), path)
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: not YAML: {in_yaml(error)}") from None
-    if data is None:
-        raise UsageError(f"{path}: is empty")
     if not isinstance(data, dict):
-        raise UsageError(f"{path}: not a mapping of settings")
+        raise UsageError(f"{path}: {'is empty' if data is None else 'not a mapping of settings'}")
+    return config_of(data, str(path), path.parent)
+
+
+def config_of(data: Mapping[str, Any], name: str, folder: Path) -> RunConfig:
+    """Check settings whose paths are relative to `folder`. UsageError says what `name` has wrong."""
     try:
         config = RunConfig(**{str(key): value for key, value in data.items()})
     except ValidationError as error:
-        raise UsageError(f"{path}: {fault_of(error)}") from None
-    return resolved(config, path.parent)
+        raise UsageError(f"{name}: {fault_of(error)}") from None
+    return resolved(config, folder)
 
 
 def completed(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...engine.errors import UsageError, in_one_line
+from ...engine.errors import in_one_line
 from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text
@@ -179,22 +179,15 @@ def run_command(
     unsafe_sandbox: bool,
 ) -> Result:
     """Run the loop of CONFIG: sample programs, trace, score, make pairs, train, repeat."""
-    from ..config import load_config
-    from ..inputs import prepare_run
+    from ..run import request_of, run_prepared
 
     check_gpus(gpus, plan)
-    settings = load_config(config)
-    if seed is not None:
-        settings = settings.model_copy(update={"seed": seed})
-    given = {"workers": workers, "address": address}
-    changed = {key: value for key, value in given.items() if value is not None}
-    cluster = settings.cluster.model_copy(update=changed)
-    settings = settings.model_copy(update={"cluster": cluster})
-    folder = folder or Path("runs") / config.stem
-
-    request = prepare_run(
-        settings,
-        folder,
+    request = request_of(
+        config,
+        run=folder,
+        workers=workers,
+        address=address,
+        seed=seed,
         resume=resume,
         overwrite=overwrite,
         memory_bytes=parse_bytes(memory),
@@ -202,19 +195,17 @@ def run_command(
         data=data,
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
-        also_read={"the config": config},
         offline=plan,
         elsewhere=gpus is not None,
     )
     if plan:
         from ..estimate import plan_run, run_request
 
-        asked = run_request(settings, data, gpus, folder, request.screening)
+        settings, screening = request.config, request.screening
+        asked = run_request(settings, data, gpus, request.folder, screening)
         return {"plan": {**plan_run(settings, data), **plan_of(asked)}}
-    from ..loop import run_loop  # torch: only once the input is known to be good
-
     with resumable("what was done is kept; the same command with --resume goes on"), Bar() as bar:
-        return run_loop(request, bar)
+        return run_prepared(request, bar)
 
 
 @command("report", lambda result: result["report"])
@@ -277,5 +268,6 @@ def export_command(
 
 
 def require_run(folder: Path) -> None:
-    if not (folder / "run.db").is_file():
-        raise UsageError(f"{folder}: not a run folder (it holds no run.db)")
+    from ..open_run import check_run
+
+    check_run(folder)

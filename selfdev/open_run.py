@@ -1,0 +1,264 @@
+"""Reads a run's folder as typed results: `sd.open_run(folder)`. Nothing here writes or loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..engine.errors import MissingExtra, NoRun, UsageError
+from ..engine.records.candidate import BASE, MAIN, Candidate
+from ..engine.records.compare import Comparison, compare_candidates
+from ..engine.records.score import Score
+from ..engine.records.store import Store
+from ..engine.screening.folder import command_of, read_config
+from ..engine.screening.place import DATABASE
+from .results import named
+from .run_html import rows_html
+
+if TYPE_CHECKING:
+    import pandas
+
+# As many candidates are shown in a notebook.
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A candidate's linear equivalent: the weighted sum of task vectors that is nearest to its update.
+
+    `residual` is the distance between the two over the norm of the update.
+    """
+
+    coefficients: Mapping[str, float]
+    residual: float
+
+
+@dataclass(frozen=True)
+class ScoredProgram:
+    """A candidate of a run with its scores, as it was when the run was opened.
+
+    `status` is scored, stopped, duplicate, rejected, failed, copy, or None before it is decided. `kind`,
+    `detail` and `line` say why it was rejected. A duplicate has the scores of the one that it repeats.
+    """
+
+    id: str
+    status: str | None
+    source: str | None
+    params: Mapping[str, Any]
+    arm: str
+    iteration: int | None
+    kind: str | None
+    detail: str | None
+    line: int | None
+    duplicate_of: str | None
+    tier: str | None
+    dev: Score | None
+    test: Score | None
+    linear: Linear | None
+    fingerprint: str | None
+    weights_fingerprint: str | None
+    seconds: float | None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as one flat row: `score` and its counts are on dev, `test_score` is on test."""
+        score, linear = self.dev, self.linear
+        numbers = ("score", "low", "high", "correct", "n")
+        return {
+            "id": self.id,
+            "arm": self.arm,
+            "iteration": self.iteration,
+            "status": self.status,
+            **{key: getattr(score, key) if score else None for key in numbers},
+            "test_score": self.test.score if self.test else None,
+            "test_n": self.test.n if self.test else None,
+            **{
+                key: getattr(self, key)
+                for key in ("kind", "detail", "line", "duplicate_of", "tier")
+            },
+            "residual": linear.residual if linear else None,
+            "coefficients": dict(linear.coefficients) if linear else None,
+            "fingerprint": self.fingerprint,
+            "weights_fingerprint": self.weights_fingerprint,
+            "seconds": self.seconds,
+            "params": dict(self.params),
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of an arm: what it sampled, scored and learned from. `best` and `mean` are on dev."""
+
+    arm: str
+    iteration: int
+    sampled: int
+    valid: int
+    texts: int
+    updates: int
+    best: float | None
+    mean: float | None
+    pairs: int
+    steps: int
+    rejected: Mapping[str, int]
+    categories: Mapping[str, int]
+    # All that run.db keeps of it, as `run --json` prints it.
+    data: Mapping[str, Any] = field(repr=False)
+
+    @staticmethod
+    def of(arm: str, data: Mapping[str, Any]) -> Iteration:
+        counts = ("sampled", "valid", "texts", "updates", "pairs")
+        return Iteration(
+            arm,
+            data["iteration"],
+            **{key: data.get(key, 0) for key in counts},
+            best=data.get("best"),
+            mean=data.get("mean"),
+            steps=data.get("dpo_steps", 0),
+            rejected=data.get("rejected", {}),
+            categories=data.get("categories", {}),
+            data={key: value for key, value in data.items() if key != "done"},
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder held when it was opened. `kind` is the command that made it.
+
+    `candidates` are in the order in which they came, the base and other known models among them.
+    `result` is the object that `run --json` printed; None for a screening, and before a run's end.
+    """
+
+    folder: Path
+    kind: str
+    config: Mapping[str, Any] = field(repr=False)
+    candidates: tuple[ScoredProgram, ...] = field(repr=False)
+    iterations: tuple[Iteration, ...] = field(repr=False)
+    result: Mapping[str, Any] | None = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __iter__(self) -> Iterator[ScoredProgram]:
+        return iter(self.candidates)
+
+    def __getitem__(self, name: str) -> ScoredProgram:
+        """Return a candidate by its id, `best`, or the name of an expert or baseline.
+
+        UsageError where there is none.
+        """
+        with Store.read(self.folder / DATABASE) as store:
+            wanted = named(store, self.config, name)
+        for candidate in self.candidates:
+            if candidate.id == wanted:
+                return candidate
+        raise UsageError(f"{self.folder}: has no candidate {name!r}")
+
+    @property
+    def base(self) -> ScoredProgram:
+        """The base model, as it is. UsageError before it was scored."""
+        return self[BASE]
+
+    @property
+    def best(self) -> ScoredProgram:
+        """The best program by its dev score. UsageError before one was scored."""
+        return self["best"]
+
+    @property
+    def verdict(self) -> str | None:
+        """What a run says of itself on test; None for a screening, and before a run's end."""
+        return self.result["verdict"] if self.result else None
+
+    def top(self, count: int = SHOWN) -> list[ScoredProgram]:
+        """Return the best candidates that were scored themselves, by dev score, the base among them."""
+        scored = [c for c in self.candidates if c.dev and c.status in ("scored", "stopped")]
+        return sorted(scored, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
+
+    def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
+        """Compare two candidates question by question (McNemar, exact), named as for `run[name]`."""
+        ids = self[first].id, self[second].id
+        with Store.read(self.folder / DATABASE) as store:
+            return compare_candidates(store, *ids, split)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a plain row for each candidate, in the order in which they came."""
+        return [candidate.record() for candidate in self.candidates]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the records as a table, one column for each expert's coefficient.
+
+        MissingExtra says how to install pandas where it is not.
+        """
+        if find_spec("pandas") is None:
+            raise MissingExtra("pandas", "pandas")
+        import pandas
+
+        rows = []
+        for row in self.records():
+            coefficients = row.pop("coefficients") or {}
+            rows.append({**row, **{f"coefficient.{n}": c for n, c in coefficients.items()}})
+        return pandas.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        shown = self.top()
+        rows = [(c.id, c.status, c.dev, c.linear.residual if c.linear else None) for c in shown]
+        words = (
+            f"{self.kind} {self.folder.name}: {len(self)} candidates, the best {len(shown)} by dev"
+        )
+        return rows_html(words, rows, self.verdict)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Read all results of a run. The folder is not changed, and may be of a run that goes on.
+
+    NoRun, which is a UsageError and a FileNotFoundError, where the folder holds no run. UsageError where
+    what it holds is damaged, or of a version that is not known.
+    """
+    folder = Path(folder).expanduser()
+    check_run(folder)
+    config = read_config(folder)
+    arms = [MAIN, *(config.get("arms") or ())]  # pyright: ignore[reportGeneralTypeIssues]
+    with Store.read(folder / DATABASE) as store:
+        candidates = tuple(program_of(store, found) for found in store.candidates())
+        iterations = [
+            Iteration.of(arm, data) for arm in arms for data in store.iterations(arm).values()
+        ]
+        result = store.setting("result")
+    return Run(folder, command_of(config), config, candidates, tuple(iterations), result)
+
+
+def check_run(folder: Path) -> None:
+    """Raise NoRun where a folder is not there, or holds no run."""
+    if not folder.is_dir():
+        raise NoRun(f"{folder}: not a run folder (there is no such folder)")
+    if not (folder / DATABASE).is_file():
+        raise NoRun(f"{folder}: not a run folder (it holds no run.db)")
+
+
+def program_of(store: Store, found: Candidate) -> ScoredProgram:
+    """Return a candidate of run.db with its scores."""
+    linear = found.linear
+    dev, test = (
+        store.score(found.id, split) if found.has_score else None for split in ("dev", "test")
+    )
+    return ScoredProgram(
+        id=found.id,
+        status=str(found.status) if found.status else None,
+        source=found.source,
+        params=found.params,
+        arm=found.arm,
+        iteration=found.iteration,
+        kind=found.kind,
+        detail=found.detail,
+        line=found.line,
+        duplicate_of=found.duplicate_of,
+        tier=found.tier,
+        dev=dev,
+        test=test,
+        linear=Linear(linear["coefficients"], linear["residual"]) if linear else None,
+        fingerprint=found.fingerprint,
+        weights_fingerprint=found.weights_fingerprint,
+        seconds=found.seconds,
+    )
