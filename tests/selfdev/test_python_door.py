@@ -1,0 +1,214 @@
+"""`import selfdev_engine as sd`: types, errors and what is shown, on runs that older versions left."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import selfdev_engine as sd
+from selfdev_engine.engine.errors import MissingExtra
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.selfdev import open_run as open_run_module
+
+RUNS = Path(__file__).parents[1] / "engine" / "records" / "runs" / "v5"
+SUM = "def merge_models(model_dict, device):\n    return sum(model_dict.values())\n"
+
+
+@pytest.fixture(params=["screen", "loop"])
+def folder(request, tmp_path) -> Path:
+    """A run that an older version left."""
+    return unpacked(request.param, tmp_path)
+
+
+def unpacked(kind: str, place: Path) -> Path:
+    run = place / kind
+    run.mkdir()
+    shutil.copy(RUNS / kind / "config.yaml", run)
+    (run / "run.db").write_bytes(gzip.decompress((RUNS / kind / "run.db.gz").read_bytes()))
+    return run
+
+
+# ---- results
+
+
+def test_an_opened_run_says_what_its_database_says(folder):
+    run = sd.open_run(folder)
+    assert run.kind == {"screen": "screen", "loop": "run"}[folder.name]
+    with Store.read(folder / "run.db") as store:
+        known = store.candidates()
+        scores = {c.id: store.score(c.id) for c in known}
+        best = store.named("best")
+    assert [c.id for c in run] == [c.id for c in known] and len(run) == len(known)
+    for found, row in zip(run, run.records(), strict=True):
+        assert row["id"] == found.id and row["source"] == found.source
+        score = scores[found.id]
+        assert row["score"] == (score.score if score else None)
+        assert (found.dev is None) == (score is None)
+    assert run.best.id == best and run["best"] == run.best and run.base.id == "base"
+    top = [c.dev.score for c in run.top() if c.dev]
+    assert top == sorted(top, reverse=True) and len(top) == len(run.top())
+    json.dumps(run.records(), allow_nan=False)
+
+
+def test_iterations_are_those_of_the_loop(tmp_path):
+    run = sd.open_run(unpacked("loop", tmp_path))
+    with Store.read(run.folder / "run.db") as store:
+        turns = store.iterations()
+    assert [turn.iteration for turn in run.iterations] == list(turns) and turns
+    for turn in run.iterations:
+        assert (turn.sampled, turn.best) == (
+            turns[turn.iteration]["sampled"],
+            turns[turn.iteration]["best"],
+        )
+
+
+def test_a_comparison_is_that_of_the_command(folder, selfdev):
+    found = sd.open_run(folder).compare("best", "base")
+    told = selfdev("compare", folder, "best", "base", "--json").json
+    assert found.n > 0 and told["first"] == sd.open_run(folder).best.id
+    assert {**told, **found.to_json()} == told
+
+
+def test_results_cannot_be_changed(folder):
+    run = sd.open_run(folder)
+    for thing, name in ((run, "kind"), (run.best, "id"), (run.best.dev, "score")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(thing, name, "other")
+
+
+def test_a_table_has_a_column_for_each_coefficient(folder):
+    pandas = pytest.importorskip("pandas")
+    run = sd.open_run(folder)
+    table = run.to_pandas()
+    assert isinstance(table, pandas.DataFrame) and list(table["id"]) == [c.id for c in run]
+    experts = run.best.linear.coefficients
+    best = table[table["id"] == run.best.id].iloc[0]
+    assert {n: best[f"coefficient.{n}"] for n in experts} == experts
+
+
+def test_without_pandas_the_install_line_is_said(folder, monkeypatch):
+    monkeypatch.setattr(open_run_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pandas is not installed: .* -m pip install .*pandas"):
+        sd.open_run(folder).to_pandas()
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, sd.UsageError])
+def test_a_run_that_is_not_there_raises(tmp_path, kind):
+    with pytest.raises(kind, match="nowhere: not a run folder"):
+        sd.open_run(tmp_path / "nowhere")
+    with pytest.raises(kind, match=re.escape("not a run folder (it holds no run.db)")):
+        sd.open_run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_candidate_that_is_not_there_raises(folder):
+    with pytest.raises(sd.UsageError, match="has no candidate 'nobody'"):
+        sd.open_run(folder)["nobody"]
+
+
+def test_a_damaged_run_is_a_usage_error(folder):
+    (folder / "run.db").write_bytes(b"no database" * 100)
+    with pytest.raises(sd.UsageError, match=r"run\.db"):
+        sd.open_run(folder)
+
+
+SCREEN = {"base": "nowhere", "experts": {"a": "b"}, "task": "gsm8k", "run": "r"}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sd.merge("ties", experts={"a": "b"}, out="o"), "--base is missing"),
+        (lambda: sd.merge("ties", base="b", out="o"), "no expert is given"),
+        (lambda: sd.merge("tis", base="b", experts={"a": "b"}, out="o"), "did you mean 'ties'"),
+        (lambda: sd.merge(SUM, base="nowhere", experts={"a": "b"}, out="o"), "nowhere"),
+        (lambda: sd.merge(SUM, base="b", experts={"a": "b"}, params={"x": 1}, out="o"), "x"),
+        (lambda: sd.merge(SUM, base="b", experts={"a": "b"}, memory=0, out="o"), "--memory 0"),
+        (lambda: sd.merge("c.yml", base="b", out="o"), "--base: c.yml names models"),
+        (lambda: sd.merge("c.yml", experts={"a": "b"}, out="o"), "--expert: c.yml names models"),
+        (lambda: sd.merge("c.yml", params={"a": 1}, out="o"), "--param: c.yml names models"),
+        (lambda: sd.screen({}, **SCREEN), "no programs are given"),
+        (lambda: sd.screen({"base": SUM}, **SCREEN), "is the base's own id"),
+        (lambda: sd.screen({"p": 3}, **SCREEN), "give its id and its text"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN), "nowhere: no such model folder"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, race="fast"), "--race fast: write one of"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, top=3), "--top 3: is for a race only"),
+        (lambda: sd.screen("nowhere.py", **SCREEN), "nowhere.py"),
+        (lambda: sd.run({"base": "x", "task": "t", "experts": {"a": "b"}, "sed": 1}), "the config: unknown key 'sed'; did you mean 'seed'"),
+        (lambda: sd.run({"base": "x", "task": "gsm8k"}), "the config: lacks the key 'experts'"),
+        (lambda: sd.run("nowhere.yaml"), "nowhere.yaml: no such file"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_a_usage_error(call, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sd.UsageError) as caught:
+        call()
+    assert says in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_without_merge_models_is_rejected():
+    with pytest.raises(sd.Rejected) as caught:
+        sd.merge("x = 1\n", base="b", experts={"a": "b"}, out="o")
+    assert caught.value.rejection.kind == "no_function"
+
+
+# ---- what notebooks show
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text = set[str](), [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+HOSTILE = "<script>alert(1)</script>&<img src=x onerror=y>\"'\x1b[2J\u202e"
+
+
+def test_nothing_in_a_run_becomes_markup(folder):
+    run = sd.open_run(folder)
+    worst = dataclasses.replace(run.best, id=HOSTILE, status="scored")
+    result = {"verdict": HOSTILE} if run.kind == "run" else None
+    shown = dataclasses.replace(
+        run, folder=Path(HOSTILE.replace("/", "")), candidates=(worst,), result=result
+    )
+    page = Tags(shown._repr_html_())
+    assert page.tags == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert not page.attributes and "<script>alert(1)" in page.text
+    assert "\x1b" not in page.text and "\u202e" not in page.text
+
+
+def test_the_table_shows_the_best(folder):
+    run = sd.open_run(folder)
+    page = Tags(run._repr_html_())
+    assert run.top()[0].id in page.text and f"{run.top()[0].dev.score:.3f}" in page.text
+
+
+def test_reading_a_run_loads_no_torch(folder):
+    code = (
+        "import sys, selfdev_engine as sd; run = sd.open_run(sys.argv[1]); run.records(); "
+        "run._repr_html_(); sd.merge; sd.screen; sd.run; "
+        "assert not {'torch', 'pandas', 'vllm', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code, str(folder)], check=True)
