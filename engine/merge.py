@@ -17,7 +17,9 @@ from .errors import Rejected, Rejection
 from .output.card import model_card
 from .output.companions import Companions
 from .output.folder import check_out, put_in_place, scratch_beside
-from .output.owned import write_marker
+from .output.licence import CARD
+from .output.origin import Origin, digests_of
+from .output.owned import PROGRAM, write_marker
 from .output.read_back import read_back
 from .output.writer import Progress, Writer
 from .plans.backends import driver_backend, open_backend
@@ -84,12 +86,13 @@ def merge_to_folder(
     also_read: Mapping[str, Path] | None = None,
     check: bool = False,
     trust_remote_code: bool = False,
+    origin: Origin | None = None,
 ) -> MergeReport:
     """Apply the program and write the merged checkpoint to `out`.
 
     A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors in
     flight. `also_read` are inputs besides the models; a key says what the input is. `check` loads the
-    result in transformers and asks it one question. `trust_remote_code` copies the base's code, too.
+    result in transformers and asks it one question. `trust_remote_code` copies the base's code, too. `origin` is the run that a candidate comes from: the model card tells it.
     Raises UsageError (input, environment, disk) or Rejected (the program); then nothing is left behind.
     The commands `merge` and `export` call this.
     """
@@ -115,13 +118,23 @@ def merge_to_folder(
         fresh = scratch / "folder"
         fresh.mkdir()
         writer = Writer(bank, plan, kernels, fresh, memory_bytes, companions)
-        digest = write_folder(writer, program, progress or (lambda done, total: None))
+        told = Told(program, seed, origin)
+        digest = write_folder(writer, told, progress or (lambda done, total: None))
         checked = check_folder(fresh, digest, scratch / "check.log") if check else None
         put_in_place(fresh, out, replaced)
     return report_of(plan, writer, digest, out, kernels.name, checked, time.monotonic() - began)
 
 
-def write_folder(writer: Writer, program: Program, progress: Progress) -> str:
+@dataclass(frozen=True)
+class Told:
+    """What a merged folder says of itself besides the models: its program, seed and run."""
+
+    program: Program
+    seed: int
+    origin: Origin | None
+
+
+def write_folder(writer: Writer, told: Told, progress: Progress) -> str:
     """Write all of the merged folder and read it back. Returns the weights' fingerprint.
 
     Raises Rejected where the plan's result cannot be used.
@@ -131,8 +144,12 @@ def write_folder(writer: Writer, program: Program, progress: Progress) -> str:
     if isinstance(prints, Rejection):
         raise Rejected(prints)
     digest, selection = weights_fingerprint(prints), writer.bank.selection
-    card = model_card(program, selection, writer.plan, digest)
-    (writer.folder / "README.md").write_text(card)
+    sums = digests_of(writer.folder) if told.origin else None
+    how = {"seed": told.seed, "origin": told.origin, "digests": sums}
+    card = model_card(told.program, selection, writer.plan, digest, **how)
+    (writer.folder / CARD).write_text(card)
+    code = told.program.code.encode("utf-8", "backslashreplace")
+    (writer.folder / PROGRAM).write_bytes(code)
     write_marker(writer.folder, {"program": writer.plan.fingerprint, "weights": digest})
     read_back(writer.folder, selection.base, writer.companions)
     return digest

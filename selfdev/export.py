@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.errors import Rejected, UsageError
 from ..engine.output.companions import Companions
 from ..engine.output.folder import check_out
+from ..engine.output.origin import CardScore, Origin
 from ..engine.program import Program, extract
 from ..engine.records.candidate import BASE, Candidate, Status
 from ..engine.records.inputs import Input
@@ -35,6 +36,7 @@ class Export:
     seed: int
     out: Path
     overwrite: bool
+    origin: Origin
 
 
 def export(
@@ -58,6 +60,7 @@ def export(
         unsafe_sandbox=unsafe_sandbox,
         progress=progress,
         also_read={"the run": wanted.run},
+        origin=wanted.origin,
     )
 
 
@@ -80,6 +83,7 @@ def prepare_export(
     with Store.read(folder / "run.db") as store:
         name = named(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
+        scores = scores_in(store, config, name)
     program = program_of(folder, name, found)
     places = places_of(folder, config, inputs, experts or {})
     place = base or (inputs["base"].place if "base" in inputs else config["base"])
@@ -88,7 +92,18 @@ def prepare_export(
     check_out(out, selection, overwrite, {"the run": folder})
     Companions.of(selection.base.folder)
     include, seed = config["include"], config["seed"]
-    return Export(folder, program, place, places, include, seed, out, overwrite)
+    origin = Origin(folder.resolve().name, name, scores)
+    return Export(folder, program, place, places, include, seed, out, overwrite, origin)
+
+
+def scores_in(store: Store, config: Mapping[str, Any], name: str) -> list[CardScore]:
+    """Return the candidate's scores for its model card, test first."""
+    found = [(split, store.score(name, split)) for split in ("test", "dev")]
+    return [
+        CardScore(str(config["task"]), split, s.score, s.low, s.high, s.n)
+        for split, s in found
+        if s
+    ]
 
 
 def program_of(folder: Path, name: str, found: Candidate | None) -> Program:

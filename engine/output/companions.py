@@ -18,13 +18,14 @@ from ..weights.companion_files import PARSED, check_json
 from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER, INDEX
 from ..weights.locate import hub_blobs
-from .owned import MARKER, TEMPLATES
+from .licence import CARD
+from .owned import MARKER, PROGRAM, TEMPLATES
 
 # Suffixes of weights in any format, which are written tensor by tensor.
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".pkl"}
 WEIGHTS |= {".onnx"}
 # Files that are written anew for the merged model.
-OWN = ("README.md", MARKER, INDEX)
+OWN = (CARD, PROGRAM, MARKER, INDEX)
 
 
 @dataclass(frozen=True)

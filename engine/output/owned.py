@@ -15,6 +15,8 @@ from pathlib import Path
 from ..errors import UsageError, in_one_line
 
 MARKER = "selfdev-engine.json"  # says that this program made the folder
+# The program of a merge, beside the weights that it made.
+PROGRAM = "merge_program.py"
 MADE_BY = "selfdev-engine"
 MARKER_BYTES = 1 << 20
 # Parts of the names of folders that are deleted unseen: half-made ones, and runs that are being replaced.

@@ -22,7 +22,7 @@ from ..errors import UsageError
 from .disguises import disguise_of
 from .files import read_folder
 from .headers import Entry, shown
-from .locate import known_as, locate
+from .locate import hub_id, known_as, locate
 from .small_file import read_bytes
 from .state import FileState, check_state, map_file
 
@@ -59,6 +59,11 @@ class Checkpoint:
     def known_as(self) -> str:
         """The name that others may know: its hub id, else its folder's own name."""
         return known_as(self.folder)
+
+    @property
+    def hub_id(self) -> str | None:
+        """Its id on the hub; None for a folder of this machine."""
+        return hub_id(self.folder)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -55,6 +55,8 @@ def download(hub_id: str) -> Path:
     import huggingface_hub
 
     patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken"]
+    # A model card names the licence.
+    patterns.append("README.md")
     try:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:
@@ -67,11 +69,16 @@ def download(hub_id: str) -> Path:
 
 def known_as(folder: Path) -> str:
     """Return ORG/MODEL for a folder in the hub's cache, else the folder's own name."""
+    return hub_id(folder) or folder.name or folder.resolve().name
+
+
+def hub_id(folder: Path) -> str | None:
+    """Return ORG/MODEL for a folder in the hub's cache; None for any other."""
     place = folder.resolve()
     found = HUB_FOLDER.fullmatch(place.parent.parent.name)
     if found and place.parent.name == "snapshots":
         return found[1].replace("--", "/", 1)
-    return folder.name or place.name
+    return None
 
 
 def hub_blobs(folder: Path) -> Path | None:

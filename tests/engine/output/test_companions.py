@@ -63,7 +63,13 @@ def test_all_that_belongs_to_a_model_comes_along_and_nothing_else(models, sandbo
     (base / "runs" / "events").write_text("mine")
     report = merge(models, sandbox)
     found = {str(p.relative_to(models / "out")) for p in (models / "out").rglob("*") if p.is_file()}
-    made = {"README.md", "selfdev-engine.json", "config.json", "model.safetensors"}
+    made = {
+        "README.md",
+        "selfdev-engine.json",
+        "config.json",
+        "model.safetensors",
+        "merge_program.py",
+    }
     assert found == {*kept, *made, "additional_chat_templates/tool_use.jinja"}
     assert [note.split()[2] for note in report.notes] == list(left)
     assert "--trust-remote-code" in report.notes[1]
