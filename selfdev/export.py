@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,21 +79,43 @@ def prepare_export(
     unknown candidate, models that are not the run's, or an `out` that cannot be written. Rejected where
     the candidate was.
     """
+    found = found_in(folder, name, base, experts or {})
+    check_out(out, found.selection, overwrite, {"the run": folder})
+    Companions.of(found.selection.base.folder)
+    config = found.config
+    include, seed = config["include"], config["seed"]
+    origin = Origin(folder.resolve().name, found.candidate.id, found.scores)
+    models = found.base, found.experts, include
+    return Export(folder, found.program, *models, seed, out, overwrite, origin)
+
+
+@dataclass(frozen=True)
+class InRun:
+    """A candidate of a run with the run's models, whose contents are those that it was scored with."""
+
+    config: Mapping[str, Any]
+    candidate: Candidate
+    program: Program
+    base: str
+    experts: Mapping[str, str]
+    selection: Selection
+    scores: Sequence[CardScore]
+
+
+def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]) -> InRun:
+    """Find a candidate and the run's models. Raises UsageError or Rejected, as prepare_export says."""
     config: Mapping[str, Any] = read_config(folder)
     with Store.read(folder / "run.db") as store:
         name = named(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
         scores = scores_in(store, config, name)
     program = program_of(folder, name, found)
-    places = places_of(folder, config, inputs, experts or {})
+    assert found is not None
+    places = places_of(folder, config, inputs, moved)
     place = base or (inputs["base"].place if "base" in inputs else config["base"])
     selection = Selection.open(place, places, config["include"])
     check_inputs_are(inputs, model_inputs(selection), folder)
-    check_out(out, selection, overwrite, {"the run": folder})
-    Companions.of(selection.base.folder)
-    include, seed = config["include"], config["seed"]
-    origin = Origin(folder.resolve().name, name, scores)
-    return Export(folder, program, place, places, include, seed, out, overwrite, origin)
+    return InRun(config, found, program, place, places, selection, scores)
 
 
 def scores_in(store: Store, config: Mapping[str, Any], name: str) -> list[CardScore]:

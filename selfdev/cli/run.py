@@ -230,9 +230,15 @@ def report_command(folder: Path, out: Path | None) -> Result:
     "--out",
     required=True,
     type=PLACE,
-    help="Folder to write the checkpoint to.",
+    help="Folder to write the checkpoint to; with --mergekit the file.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the folder --out if it holds files.")
+@click.option(
+    "--mergekit",
+    is_flag=True,
+    help="Write no weights but a mergekit configuration to the file --out, for a candidate whose "
+    "linear residual is below 0.001.",
+)
 @click.option("--base", metavar="DIR", help="Where the run's base is now, if it was moved.")
 @click.option(
     *("--expert", "experts"),
@@ -246,6 +252,7 @@ def export_command(
     candidate: str,
     out: Path,
     overwrite: bool,
+    mergekit: bool,
     base: str | None,
     experts: tuple[str, ...],
     unsafe_sandbox: bool,
@@ -257,9 +264,12 @@ def export_command(
     The run's models must be the ones that it was scored with: their contents are compared.
     """
     from ..export import export, prepare_export
+    from ..mergekit_export import export_mergekit
 
     require_run(folder)
     moved = parse_experts(experts) if experts else {}
+    if mergekit:
+        return export_mergekit(folder, candidate, out, base=base, experts=moved)
     wanted = prepare_export(folder, candidate, out, overwrite, base=base, experts=moved)
     with Bar() as bar:
         bar.stage("export")
