@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from ..engine.screening.glance import Glance
+
 
 class Watcher(Protocol):
-    """Who is told of progress: `stage` begins one, `update` says how much is done, `leaders` the best."""
+    """Who is told of progress.
+
+    `stage` begins one, `update` says how much of it is done, `overall` how much of the whole; `facts` lets
+    the watcher look at a screening.
+    """
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
-    def leaders(self, rows: Sequence[Sequence[str]]) -> None: ...
+    def overall(self, done: int, total: int) -> None: ...
+    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 class Unseen:
@@ -24,7 +31,10 @@ class Unseen:
     def update(self, done: int, total: int | None = None) -> None:
         return None
 
-    def leaders(self, rows: Sequence[Sequence[str]]) -> None:
+    def overall(self, done: int, total: int) -> None:
+        return None
+
+    def facts(self, look: Callable[[], Glance]) -> None:
         return None
 
 
