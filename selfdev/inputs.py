@@ -32,6 +32,7 @@ from ..engine.weights.locate import here
 from ..engine.weights.machine import devices_here
 from ..engine.workers.cluster import connect
 from .config import RunConfig, completed
+from .mirror import check_report_to
 from .prompts import prompt_of
 from .sizes import parse_bytes
 from .train import check_extra
@@ -46,6 +47,7 @@ class RunRequest:
     folder: Path
     screening: ScreenSettings
     existing: Existing
+    report_to: str | None = None
 
 
 def prepare_run(
@@ -62,13 +64,15 @@ def prepare_run(
     also_read: Mapping[str, Path] | None = None,
     offline: bool = False,
     elsewhere: bool = False,
+    report_to: str | None = None,
 ) -> RunRequest:
     """Check all that can be known before an engine is up. UsageError for what is wrong.
 
     `also_read` are inputs that the config does not name; a key says what the input is. With `offline`
     nothing is downloaded, and what only a download would show is not checked. With `elsewhere` the run
-    is for another machine.
+    is for another machine. `report_to` is a library that takes the figures (mirror.py).
     """
+    check_report_to(report_to)
     if memory_bytes is None:
         memory_bytes = parse_bytes(config.engine.memory, "engine.memory")
     if gpu_memory_bytes is None:
@@ -85,7 +89,7 @@ def prepare_run(
         if existing == "resume":
             check_existing_run(config, screening, folder)
     check_layers(unsafe_sandbox)
-    return RunRequest(config, folder, screening, existing)
+    return RunRequest(config, folder, screening, existing, report_to)
 
 
 def existing_of(folder: Path, resume: bool, overwrite: bool) -> Existing:

@@ -30,6 +30,7 @@ from .baselines import known_candidates
 from .config import completed
 from .final_test import Progress, score_on_test
 from .inputs import RunRequest, run_inputs, writer_of
+from .mirror import Mirror
 from .report import write_report
 from .results import LOOKS, iteration_summary, looks_of, names_to_test, run_result
 from .run_context import RunContext
@@ -60,7 +61,9 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
         begun()
         with keeping(lambda: run_result(store, config, folder)):
             context = RunContext.of(config, folder, store, screener, progress)
-            result = Loop(context).run()
+            mirror = Mirror(request.report_to, store, folder, wanted)
+            stack.callback(mirror.close)
+            result = Loop(context, mirror).run()
             store.set_setting("result", result)
             screener.reader.finish()
             write_samples(store, folder / "samples.jsonl")
@@ -72,8 +75,9 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
 class Loop:
     """Runs the steps of one run in order, its arms side by side. The state of the run is in the store."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, mirror: Mirror) -> None:
         self.context, self.config, self.store = context, context.config, context.store
+        self.mirror = mirror
         self.arms = [ArmRun(context, arm) for arm in self.config.all_arms]
 
     def run(self) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class Loop:
         for iteration in range(1, self.config.iterations + 1):
             self.context.progress.overall(iteration, num_steps)
             self.iterate(iteration)
+            self.mirror.iteration(iteration, [arm.arm.name for arm in self.arms])
         self.context.progress.overall(num_steps - 1, num_steps)
         result = self.finish()
         self.context.progress.overall(num_steps, num_steps)

@@ -32,13 +32,14 @@ def run(
     gpu_memory: str | int | None = None,
     accept_engine: bool = False,
     unsafe_sandbox: bool = False,
+    report_to: str | None = None,
     progress: Watcher | bool = False,
 ) -> Run:
     """Run the whole loop, keep all in the folder `run`, and return what it holds.
 
     `config` is a YAML file, the same settings as a mapping (its paths are relative to the current folder), or a
     RunConfig. The folder is runs/<the file's name> unless another is given; runs/run where there is no
-    file. `progress` is True for a bar on stderr. UsageError for what is wrong in the config.
+    file. `report_to` is "tensorboard" or "wandb". `progress` is True for a bar on stderr. UsageError for what is wrong in the config.
     """
     from .open_run import open_run
 
@@ -55,6 +56,7 @@ def run(
         gpu_memory_bytes=bytes_of(gpu_memory, "--gpu-memory"),
         accept_engine=accept_engine,
         unsafe_sandbox=unsafe_sandbox,
+        report_to=report_to,
     )
     with watched(progress) as bar:
         run_prepared(request, bar)

@@ -49,6 +49,8 @@ class TrainingFailed(EngineError):
 
 
 LOG = "training.json"
+# Steps between two losses that a stage logs.
+LOG_EVERY = 5
 
 
 def log_of(adapter: Path) -> dict[str, Any]:

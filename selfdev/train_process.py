@@ -50,10 +50,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from ..engine.sandbox.guard import die_with_parent
 from .adapter import ADAPTER, REFERENCE, dtype_of, fold
 from .holdout import FEWEST_CHOSEN, Watch, margin_of, steps_of
-from .train import LOG
+from .train import LOG, LOG_EVERY
 from .train_faults import astray, fault_in_words
 
-LOG_EVERY = 5
 # Pairs of the holdout that are compared at each evaluation.
 MOST_COMPARED = 64
 # The number of ranks, and which one this is on its machine, as the launcher says.

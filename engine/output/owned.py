@@ -43,6 +43,8 @@ RUN_FILES = (
     *("scratch", "scratch/updates-*.safetensors", "generators", "generators/[0-9]*"),
     *("adapters", "adapters/[0-9]*", "arms", "arms/*/generators", "arms/*/generators/[0-9]*"),
     *("arms/*/adapters", "arms/*/adapters/[0-9]*", TRANSFERS),
+    # Of `run --report-to tensorboard`.
+    *("tensorboard", "tensorboard/events.out.tfevents.*"),
 )
 
 

@@ -158,6 +158,12 @@ def shrunk(found: dict[str, Any] | None) -> str:
     help="Seed of the run, instead of that in CONFIG.",
 )
 @accept_engine_option
+@click.option(
+    "--report-to",
+    type=click.Choice(["tensorboard", "wandb"]),
+    help="Also tell each iteration's figures, dev scores and training curves to this library; "
+    "TensorBoard reads RUN/tensorboard.",
+)
 @memory_option
 @gpu_memory_option
 @data_option
@@ -173,6 +179,7 @@ def run_command(
     address: str | None,
     seed: int | None,
     accept_engine: bool,
+    report_to: str | None,
     memory: str | None,
     gpu_memory: str | None,
     data: Path | None,
@@ -197,6 +204,7 @@ def run_command(
         accept_engine=accept_engine,
         offline=plan,
         elsewhere=gpus is not None,
+        report_to=report_to,
     )
     if plan:
         from ..estimate import plan_run, run_request

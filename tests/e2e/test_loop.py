@@ -54,7 +54,8 @@ def config(zoo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(selfdev, config):
-    answer = selfdev("run", config, "--run", config.parent / "run", "--json", timeout_s=550)
+    words = (config, "--run", config.parent / "run", "--report-to", "tensorboard", "--json")
+    answer = selfdev("run", *words, timeout_s=550)
     assert answer.code == 0, answer.stderr
     return answer.json
 
@@ -81,6 +82,16 @@ def test_the_stage_leaves_an_adapter_and_what_it_measured(result, config):
     assert (adapter / "adapter_model.safetensors").is_file()
     assert json.loads((adapter / "training.json").read_text()) == log
     assert "training" not in second
+
+
+def test_tensorboard_has_the_curves(result, config):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = reader.EventAccumulator(str(config.parent / "run" / "tensorboard"))
+    events.Reload()
+    best = [(e.step, e.value) for e in events.Scalars("iterations/main/best")]
+    assert best == [(t["iteration"], pytest.approx(t["best"])) for t in result["iterations"]]
+    loss = [e.value for e in events.Scalars("training/main/1/loss")]
+    assert loss == pytest.approx(result["iterations"][0]["training"]["loss"])
 
 
 def test_the_final_test_says_who_won(result):
