@@ -13,7 +13,8 @@ EngineError             anything we expect to happen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,13 @@ def visible(text: str) -> str:
 def in_one_line(text: str) -> str:
     """Escape a text so that it can neither drive a terminal nor forge a line of its own."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'X'?" with the known word most like this one; empty where none is alike."""
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), lower, 1)
+    return f"; did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def printable(text: object, most: int = MAX_TEXT) -> str:

@@ -18,7 +18,7 @@ from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from ..engine.screening.identity import check_inputs_are, model_inputs
 from ..engine.weights.selection import Selection
-from .results import named
+from .names import find_candidate
 
 if TYPE_CHECKING:
     from ..engine.merge import MergeReport
@@ -106,7 +106,7 @@ def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]
     """Find a candidate and the run's models. Raises UsageError or Rejected, as prepare_export says."""
     config: Mapping[str, Any] = read_config(folder)
     with Store.read(folder / "run.db") as store:
-        name = named(store, config, name)
+        name = find_candidate(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
         scores = scores_in(store, config, name)
     program = program_of(folder, name, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -166,31 +165,8 @@ def best_by_iteration(store: Store) -> list[tuple[int, str]]:
 
 def best_baselines(store: Store, config: RunConfig) -> dict[str, str]:
     """For each baseline method, the id of its setting with the best dev score, if one ran."""
-    candidates = store.candidates()
-    best = {name: best_setting(store, candidates, name) for name in config.baselines}
+    best = {name: store.best_setting(name) for name in config.baselines}
     return {name: found for name, found in best.items() if found}
-
-
-def best_setting(store: Store, candidates: list[Candidate], method: str) -> str | None:
-    """Id of the method's candidate with the best dev score; the first of equals."""
-    mine = [c for c in candidates if c.id.split("-")[0] == method]
-    decided = [c.id for c in mine if c.is_valid]
-    return max(decided, key=lambda name: dev_score(store, name), default=None)
-
-
-def named(store: Store, config: Mapping[str, Any], name: str) -> str:
-    """Return the id of the candidate that a name means.
-
-    It is an id or `best`; in a loop also an expert's name, or a baseline's for its best setting.
-    UsageError where nothing was scored yet.
-    """
-    if store.candidate(name):
-        return name
-    if name in config.get("experts", ()) and store.candidate(f"expert-{name}"):
-        return f"expert-{name}"
-    if name in config.get("baselines", ()):
-        return best_setting(store, store.candidates(), name) or name
-    return store.named(name)
 
 
 def dev_score(store: Store, name: str) -> float:

@@ -27,7 +27,7 @@ from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE, claimed
 from .baselines import TUNED, known_candidates
 from .final_test import Progress, score_on_test
-from .results import LOOKS, LOOKS_OF_TRANSFERS, best_setting, dev_score, looks_of
+from .results import LOOKS, LOOKS_OF_TRANSFERS, dev_score, looks_of
 from .transfer_inputs import Found, TransferRequest
 from .verdict import comparisons, verdict
 
@@ -111,7 +111,7 @@ class Transfer:
     @property
     def tuned(self) -> list[str]:
         """The setting of task arithmetic that is best on dev, if one ran."""
-        found = best_setting(self.store, self.store.candidates(), TUNED)
+        found = self.store.best_setting(TUNED)
         return [found] if found else []
 
     def ran(self, name: str) -> bool:

@@ -1,6 +1,6 @@
 """run.db: every candidate, score and answer of a run, in SQLite, with a transaction for each step.
 
-All SQL is here, in iterations.py and in schema.py. What was written survives a kill at any time; readers may look
+All SQL is here, in iterations.py, in overview.py and in schema.py. What was written survives a kill at any time; readers may look
 while a run writes.
 """
 
@@ -17,9 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
 from .candidate import (
-    BEST,
     MAIN,
     OF_THE_TEXT,
     Candidate,
@@ -32,6 +30,7 @@ from .candidate import (
 from .database import check_version, connect, connect_to_read, naming
 from .inputs import Input, input_of
 from .iterations import Iterations
+from .overview import Overview
 from .schema import VERSION, create, migrate, version_of
 from .score import Sample, Score
 
@@ -52,7 +51,7 @@ OUTCOME = (
 )
 
 
-class Store(Iterations):
+class Store(Iterations, Overview):
     """One run's database; a context manager. A write outside of `transaction` is kept at once.
 
     Screenings and loops write it, one process at a time; reports and exports read it.
@@ -326,25 +325,6 @@ class Store(Iterations):
         names = [row["candidate"] for row in self._db.execute(query, (count,))]
         found = ((name, self.score(name)) for name in names)
         return [(name, score) for name, score in found if score]
-
-    def named(self, name: str) -> str:
-        """Return the id that is meant.
-
-        `best` is the best scored program, of those that a loop's own arm sampled if there are any; one
-        that repeats a known model has its score. UsageError where nothing was scored yet.
-        """
-        if name != BEST or self.candidate(name):
-            return name
-        query = (
-            "SELECT c.id FROM candidates c JOIN scores s ON s.candidate = coalesce(c.duplicate_of, c.id) "
-            "WHERE s.split = 'dev' AND c.source IS NOT NULL AND c.arm = ? AND "
-            "(c.status = 'scored' OR c.status = 'duplicate' AND c.iteration IS NOT NULL) "
-            "ORDER BY c.iteration IS NULL, s.score DESC, c.ordinal LIMIT 1"
-        )
-        row = self._db.execute(query, (MAIN,)).fetchone()
-        if row is None:
-            raise UsageError(f"{self.path}: no program was scored yet, so none is the best")
-        return row["id"]
 
     def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
         """Return engine, task version and grader of a candidate's own score, or None."""

@@ -148,13 +148,13 @@ def compare_command(folder: Path, first: str, second: str, split: str) -> Result
     from ...engine.records.compare import compare_candidates, made_otherwise
     from ...engine.records.store import Store
     from ...engine.screening.folder import read_config
-    from ..results import named
+    from ..names import find_candidate
     from .run import require_run
 
     require_run(folder)
     with Store.read(folder / "run.db") as store:
         config = read_config(folder)
-        ids = named(store, config, first), named(store, config, second)
+        ids = [find_candidate(store, config, name) for name in (first, second)]
         if ids[0] == ids[1]:
             raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
         first, second = ids

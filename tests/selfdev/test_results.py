@@ -70,7 +70,7 @@ def test_every_sample_is_in_one_category(store):
 def test_an_update_is_ranked_once_by_its_first_program(store):
     """Also where a baseline came before it: its program did find the best setting."""
     assert ranked_programs(store) == ["i1-3", "i1-9", "i1-0"]
-    assert store.named("best") == "i1-3"
+    assert store.best() == "i1-3"
 
 
 def test_the_tables_say_how_samples_ended(store, tmp_path):

@@ -104,18 +104,15 @@ def test_best_is_the_best_program_of_the_loop(path):
         store.add_score(name, "jsonl:t", "dev", score, SAMPLES, {})
 
     with Store.open(path) as store:
-        with pytest.raises(UsageError, match="no program was scored yet"):
-            store.named("best")
+        assert store.best() is None
         scored(store, "base", 2, source=None)
         scored(store, "ties", 1)
-        assert store.named("best") == "ties"
+        assert store.best() == "ties"
         scored(store, "i0-0", 0, iteration=0)
         scored(store, "i0-1", 1, iteration=0)
         scored(store, "i0-2", 1, iteration=0)
-        assert store.named("best") == "i0-1"
-        assert store.named("ties") == "ties"
-        scored(store, "best", 0)
-        assert store.named("best") == "best"
+        assert store.best() == "i0-1"
+        assert store.best("other") is None
 
 
 def test_preferences_of_an_iteration_replace_those_of_a_cut_off_try(path):
