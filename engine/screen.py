@@ -23,6 +23,7 @@ from .plans.cells import Cells
 from .plans.planner import Planner
 from .plans.updates import Updates, available_cores
 from .records.candidate import BASE
+from .records.candidate_json import to_json
 from .records.store import Store
 from .screening.asking import LANES, LANES_IN_RACE
 from .screening.contents_reader import ContentReader
@@ -31,6 +32,7 @@ from .screening.folder import (
     add_programs,
     comparable,
     completed,
+    keep_labels,
     open_folder,
     state_population,
     write_samples,
@@ -39,7 +41,7 @@ from .screening.glance import Glance, glance_at
 from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
-from .screening.outcomes import Outcomes, to_json
+from .screening.outcomes import Outcomes
 from .screening.pipeline import Screener, score_base
 from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
@@ -156,6 +158,7 @@ def screen_programs(
     ):
         found = inputs_of(settings, open_selection(settings), open_task(settings))
         record_inputs(store, found, folder, settings.accept_engine)
+        keep_labels(store, settings)
         state_population(store, len(programs), settings, folder)
         add_programs(store, programs, settings, folder)
         with open_screener(settings, store, folder) as screener:

@@ -21,7 +21,7 @@ from typing import Any
 from ..engine.errors import UsageError, keeping
 from ..engine.records.store import Store
 from ..engine.screen import check_machine, open_screener
-from ..engine.screening.folder import open_folder, write_samples
+from ..engine.screening.folder import keep_labels, open_folder, write_samples
 from ..engine.screening.identity import record_inputs
 from ..engine.screening.pipeline import score_base
 from ..engine.screening.place import DATABASE
@@ -52,6 +52,7 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
         store = stack.enter_context(Store.open(folder / DATABASE))
         if looks:
             store.set_setting(LOOKS, looks)
+        keep_labels(store, settings)
         record_inputs(store, run_inputs(config, settings), folder, settings.accept_engine)
         screener = stack.enter_context(open_screener(settings, store, folder, writer))
         store.set_setting("unsafe_sandbox", settings.unsafe_sandbox)
@@ -66,7 +67,8 @@ def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
             result = Loop(context, mirror).run()
             store.set_setting("result", result)
             screener.reader.finish()
-            write_samples(store, folder / "samples.jsonl")
+            if settings.log_samples:
+                write_samples(store, folder / "samples.jsonl")
     with keeping(lambda: result):
         write_report(folder)
     return result

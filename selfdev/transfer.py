@@ -17,12 +17,12 @@ from typing import Any
 from ..engine.errors import keeping
 from ..engine.output.folder import real
 from ..engine.records.candidate import BASE
+from ..engine.records.candidate_json import to_json
 from ..engine.records.store import Store
 from ..engine.screen import check_machine, open_screener
 from ..engine.screening.folder import completed, open_folder
 from ..engine.screening.identity import inputs_of, record_inputs
 from ..engine.screening.inputs import open_selection, open_task
-from ..engine.screening.outcomes import to_json
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE, claimed
 from .baselines import TUNED, known_candidates

@@ -46,6 +46,8 @@ FREE = (
     "accept_engine",
     "workers",
     "address",
+    "name",
+    "note",
 )  # may change between resumes
 FREE_IN_RUN = (
     "cluster.workers",
@@ -53,7 +55,11 @@ FREE_IN_RUN = (
     "engine.gpu_memory",
 )  # the same, of a loop's settings
 TRANSFER = "transfer"  # key of the settings that tells a transfer from a screening
+NAME, NOTE = "name", "note"  # keys of the store: what the user calls the run, and says of it
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
+
+# libyaml reads the same language ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Settings = Mapping[str, object]
 # What to do with a run that is there already.
@@ -137,7 +143,7 @@ def read_config(folder: Path) -> Settings:
     """Return the settings of a run. UsageError where its config.yaml is damaged."""
     config = folder / CONFIG
     try:
-        found = yaml.safe_load(read_text(config))
+        found = yaml.load(read_text(config), LOADER)
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{config}: not YAML: {in_yaml(error)}") from None
     if not isinstance(found, dict):
@@ -209,6 +215,13 @@ def completed(found: Settings) -> Settings:
     defaults = ScreenSettings(base="", experts={}, task="")
     known = {f.name: getattr(defaults, f.name) for f in fields(defaults) if f.name not in FREE}
     return {**known, **found}
+
+
+def keep_labels(store: Store, settings: ScreenSettings) -> None:
+    """Keep the name and the note that the run was given; those of an earlier command stay otherwise."""
+    for key, value in ((NAME, settings.name), (NOTE, settings.note)):
+        if value is not None:
+            store.set_setting(key, clean(value))
 
 
 def state_population(store: Store, count: int, settings: ScreenSettings, folder: Path) -> None:

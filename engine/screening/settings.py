@@ -40,6 +40,8 @@ class ScreenSettings:
     log_samples: bool = False
     unsafe_sandbox: bool = False
     accept_engine: bool = False  # go on with a run that another version of the engine began
+    name: str | None = None  # what the user calls the run
+    note: str | None = None
     trace_timeout_s: float = 10.0
     replay_limit_s: float = 120.0  # for all updates of one candidate that torch computes
     eager_tier: bool = True

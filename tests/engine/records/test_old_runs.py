@@ -15,13 +15,13 @@ import pytest
 import yaml
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.candidate import Status
+from selfdev_engine.engine.records.candidate_json import to_json
 from selfdev_engine.engine.records.compare import compare_candidates
 from selfdev_engine.engine.records.inputs import Input
 from selfdev_engine.engine.records.schema import FIRST_VERSION, VERSION
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import completed, open_folder
 from selfdev_engine.engine.screening.identity import record_inputs
-from selfdev_engine.engine.screening.outcomes import to_json
 from selfdev_engine.selfdev import config as run_config
 from selfdev_engine.selfdev.report import write_report
 
