@@ -11,22 +11,57 @@ import importlib
 
 import click
 
-# The module of each command, in the order of --help.
+# The module and the line of each command, in the order of --help. A test compares the lines with the commands'
+# own: importing all modules to print them takes longer than anybody waits for --help.
 COMMANDS = {
-    "doctor": "doctor",
-    "zoo": "zoo",
-    "methods": "methods",
-    "trace": "trace",
-    "merge": "merge",
-    "screen": "screen",
-    "eval": "evaluate",
-    "grade": "evaluate",
-    "compare": "evaluate",
-    "run": "run",
-    "report": "run",
-    "export": "run",
-    "transfer": "transfer",
-    "bench": "bench",
+    "doctor": ("doctor", "Check what this machine can do."),
+    "zoo": ("zoo", "Make a base, three experts, a generator and tasks in DIR."),
+    "methods": (
+        "methods",
+        "List the built-in methods: what `merge METHOD --param NAME=VALUE` takes, with ranges and defaults.",
+    ),
+    "trace": (
+        "trace",
+        "Trace PROGRAM for one tensor and say what it would cost; no weights are needed.",
+    ),
+    "merge": (
+        "merge",
+        "Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.",
+    ),
+    "screen": (
+        "screen",
+        "Score PROGRAMS in a live engine whose weights are swapped from one program to the next.",
+    ),
+    "eval": ("evaluate", "Score MODEL, a folder or a hub id, on a task."),
+    "grade": ("evaluate", 'Grade saved answers: lines of JSON with "response" and "answer".'),
+    "run": (
+        "run",
+        "Run the loop of CONFIG: sample programs, trace, score, make pairs, train, repeat.",
+    ),
+    "ls": (
+        "look",
+        "List the runs in DIR, the newest first: how far each is, its best score, its name and note.",
+    ),
+    "show": ("look", "Show what RUN found, or all that is known of one of its candidates."),
+    "top": (
+        "look",
+        "Show the best programs of RUN by dev score, and how each compares with the base.",
+    ),
+    "diff": (
+        "look",
+        "Show how the programs of two candidates of RUN differ, and what they are as plain sums.",
+    ),
+    "compare": ("compare", "Compare two candidates of RUN, question by question, or two runs."),
+    "report": (
+        "run",
+        "Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only.",
+    ),
+    "export": ("run", "Write a candidate of RUN as a complete Hugging Face checkpoint."),
+    "transfer": (
+        "transfer",
+        "Score the programs that RUN found on other experts of its base, on test.",
+    ),
+    "bench": ("bench", "Measure the speed of this installation: all rows, or those named."),
 }
 
 
@@ -39,8 +74,22 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{COMMANDS[cmd_name]}", __name__)
+        module = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __name__)
         return getattr(module, f"{cmd_name}_command")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ...engine.errors import did_you_mean
+
+            near = did_you_mean(args[0], COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+            ctx.fail(f"No such command {args[0]!r}{near}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from ...engine.errors import PartlyDone, UsageError, keeping
+from ...engine.errors import PartlyDone, UsageError, did_you_mean, keeping
 from .command import Result, command
+from .completion import complete_rows
 from .options import PLACE
 from .progress import Bar
 
@@ -26,7 +27,7 @@ def render(result: Result) -> str:
 
 
 @command("bench", render)
-@click.argument("names", metavar="[NAME...]", nargs=-1)
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_rows)
 @click.option(
     *("--zoo", "zoo"),
     type=PLACE,
@@ -70,7 +71,8 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
     from ...bench.registry import ROWS, run_rows, write_results
 
     if unknown := [name for name in names if name not in ROWS]:
-        raise UsageError(f"bench {unknown[0]}: no such row; there are {', '.join(ROWS)}")
+        near = did_you_mean(unknown[0], ROWS)
+        raise UsageError(f"bench {unknown[0]}: no such row{near}; there are {', '.join(ROWS)}")
     import torch
 
     found = "cuda" if torch.cuda.is_available() else "cpu"

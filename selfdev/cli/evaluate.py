@@ -1,4 +1,4 @@
-"""`eval` scores a checkpoint, `grade` saved answers; `compare` compares candidates of a run."""
+"""`eval` scores a checkpoint, `grade` saved answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from ...engine.errors import UsageError
 from ..sizes import parse_bytes
 from .command import Result, command, counted
+from .completion import complete_tasks
 from .options import (
     PLACE,
     engine_option,
@@ -82,6 +83,7 @@ def render_grade(result: Result) -> str:
 @click.option(
     "--task",
     required=True,
+    shell_complete=complete_tasks,
     help="The task that was asked: gsm8k, math or jsonl:PATH. It decides how to grade.",
 )
 def grade_command(responses: Path, task: str) -> Result:
@@ -119,46 +121,3 @@ def read_responses(path: Path, grading: str = "numbers") -> list[tuple[str, str]
             raise UsageError(f"{place}: 'answer' {why}")
         pairs.append((response, answer))
     return pairs
-
-
-def render_compare(result: Result) -> str:
-    text = (
-        f"{result['first']} {result['difference']:+.3f} against {result['second']} on {result['n']} "
-        f"questions: only the first right {result['only_first']}, only the second "
-        f"{result['only_second']}, p = {result['p']:.3g} (McNemar, exact)"
-    )
-    notes = [f"{d['what']}: {d['first']} and {d['second']}" for d in result["differs"]]
-    warned = "".join(
-        f"\nnot made alike, so they may differ for this alone: {note}" for note in notes
-    )
-    return text + warned
-
-
-@command("compare", render_compare)
-@click.argument("folder", metavar="RUN", type=PLACE)
-@click.argument("first", metavar="FIRST")
-@click.argument("second", metavar="SECOND")
-@split_option
-def compare_command(folder: Path, first: str, second: str, split: str) -> Result:
-    """Compare two candidates of RUN, question by question.
-
-    FIRST and SECOND are ids of candidates, `base` or `best`; of a loop also an expert, or a baseline
-    for its best setting.
-    """
-    from ...engine.records.compare import compare_candidates, made_otherwise
-    from ...engine.records.store import Store
-    from ...engine.screening.folder import read_config
-    from ..names import find_candidate
-    from .run import require_run
-
-    require_run(folder)
-    with Store.read(folder / "run.db") as store:
-        config = read_config(folder)
-        ids = [find_candidate(store, config, name) for name in (first, second)]
-        if ids[0] == ids[1]:
-            raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
-        first, second = ids
-        found = compare_candidates(store, first, second, split)
-        differs = made_otherwise(store, first, second, split)
-    names = {"first": first, "second": second, "split": split}
-    return {**names, **found.to_json(), "differs": differs}

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from .command import Result, command, counted, importing
+from .completion import complete_methods
 from .options import PLACE, environment_options, merge_options, parse_experts, parse_params
 from .progress import Bar
 
@@ -36,7 +37,7 @@ def load_torch() -> None:
 
 
 @command("merge", render)
-@click.argument("program", metavar="PROGRAM")
+@click.argument("program", metavar="PROGRAM", shell_complete=complete_methods)
 @merge_options
 @click.option(
     "--out",

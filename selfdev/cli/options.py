@@ -14,6 +14,7 @@ import click
 from ...engine.errors import UsageError
 from ...engine.screening.settings import MAX_SEED
 from ..experts import check_experts
+from .completion import complete_backends, complete_tasks
 
 # The most elements of a tensor to trace for.
 MOST_ELEMENTS = 1 << 33
@@ -115,7 +116,10 @@ params_option = click.option(
     help="A keyword argument of merge_models, for example density=0.3. May be given repeatedly.",
 )
 task_option = click.option(
-    "--task", required=True, help="The questions to ask: gsm8k, math or jsonl:PATH."
+    "--task",
+    required=True,
+    shell_complete=complete_tasks,
+    help="The questions to ask: gsm8k, math or jsonl:PATH.",
 )
 split_option = click.option(
     "--split",
@@ -141,6 +145,13 @@ address_option = click.option(
     metavar="HOST:PORT|auto",
     help="Place the workers on the nodes of this Ray cluster. May change when a run goes on.",
 )
+name_option = click.option(
+    "--name", metavar="TEXT", help="What you call this run; `ls` shows it. Kept in the run folder."
+)
+note_option = click.option(
+    "--note", metavar="TEXT", help="What you want to remember of this run; `ls` shows it."
+)
+label_options = stack(name_option, note_option)
 environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 BASE_HELP = "The base model: a folder or hub id."
@@ -158,6 +169,7 @@ selection_options = stack(
         default="auto",
         show_default=True,
         metavar="auto|cpu|triton|reference",
+        shell_complete=complete_backends,
         help="Which backend runs the kernels.",
     ),
     params_option,

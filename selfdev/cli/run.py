@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..capacity import plan_of, render_plan
 from ..report import margin_text
 from ..sizes import parse_bytes
 from .command import Result, command, counted, resumable
+from .completion import complete_ids, complete_runs
+from .look import run_of
 from .options import (
     PLACE,
     accept_engine_option,
@@ -24,6 +27,7 @@ from .options import (
     data_option,
     gpu_memory_option,
     gpus_option,
+    label_options,
     memory_option,
     parse_experts,
     unsafe_option,
@@ -157,6 +161,10 @@ def shrunk(found: dict[str, Any] | None) -> str:
     type=click.IntRange(0, MAX_SEED),
     help="Seed of the run, instead of that in CONFIG.",
 )
+@label_options
+@click.option(
+    "--log-samples", is_flag=True, help="Write all answers to samples.jsonl in the run folder."
+)
 @accept_engine_option
 @click.option(
     "--report-to",
@@ -178,6 +186,9 @@ def run_command(
     workers: int | None,
     address: str | None,
     seed: int | None,
+    name: str | None,
+    note: str | None,
+    log_samples: bool,
     accept_engine: bool,
     report_to: str | None,
     memory: str | None,
@@ -206,6 +217,8 @@ def run_command(
         elsewhere=gpus is not None,
         report_to=report_to,
     )
+    labels = {"name": name, "note": note, "log_samples": log_samples}
+    request = replace(request, screening=replace(request.screening, **labels))
     if plan:
         from ..estimate import plan_run, run_request
 
@@ -217,7 +230,7 @@ def run_command(
 
 
 @command("report", lambda result: result["report"])
-@click.argument("folder", metavar="RUN", type=PLACE)
+@click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
 @click.option("--out", type=PLACE, help="The page.  [RUN/report.html]")
 def report_command(folder: Path, out: Path | None) -> Result:
     """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only.
@@ -227,13 +240,13 @@ def report_command(folder: Path, out: Path | None) -> Result:
     from ..figures import figures
     from ..report import write_report
 
-    require_run(folder)
+    folder = run_of(folder)
     return {"report": str(write_report(folder, out)), "figures": figures(folder)}
 
 
 @command("export", lambda result: result["out"])
-@click.argument("folder", metavar="RUN", type=PLACE)
-@click.argument("candidate", metavar="CANDIDATE")
+@click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
+@click.argument("candidate", metavar="CANDIDATE", shell_complete=complete_ids)
 @click.option(
     "--out",
     required=True,
@@ -267,14 +280,14 @@ def export_command(
 ) -> Result:
     """Write a candidate of RUN as a complete Hugging Face checkpoint.
 
-    CANDIDATE is an id or `best`; of a loop also an expert, or a baseline for its best setting.
+    RUN is a run folder, or `last`. CANDIDATE is a name as `show` takes it.
 
     The run's models must be the ones that it was scored with: their contents are compared.
     """
     from ..export import export, prepare_export
     from ..mergekit_export import export_mergekit
 
-    require_run(folder)
+    folder = run_of(folder)
     moved = parse_experts(experts) if experts else {}
     if mergekit:
         return export_mergekit(folder, candidate, out, base=base, experts=moved)
@@ -283,9 +296,3 @@ def export_command(
         bar.stage("export")
         report = export(wanted, unsafe_sandbox=unsafe_sandbox, progress=bar.update)
     return report.to_json()
-
-
-def require_run(folder: Path) -> None:
-    from ..open_run import check_run
-
-    check_run(folder)

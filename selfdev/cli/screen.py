@@ -21,6 +21,7 @@ from .options import (
     environment_options,
     gpu_memory_option,
     gpus_option,
+    label_options,
     model_options,
     parse_experts,
     parse_params,
@@ -125,6 +126,7 @@ def plan_screening(
     metavar="K",
     help="The K of --race: how many of the best programs it looks for.",
 )
+@label_options
 @workers_option
 @address_option
 @engine_option
@@ -150,6 +152,8 @@ def screen_command(
     folder: Path,
     race: str,
     top: int | None,
+    name: str | None,
+    note: str | None,
     workers: int | None,
     address: str | None,
     engine: str,
@@ -186,6 +190,8 @@ def screen_command(
         memory_bytes=parse_bytes(memory),
         gpu_memory_bytes=parse_bytes(gpu_memory, "--gpu-memory"),
         log_samples=log_samples,
+        name=name,
+        note=note,
         unsafe_sandbox=unsafe_sandbox,
         accept_engine=accept_engine,
     )

@@ -6,6 +6,7 @@ import click
 
 from ...engine.errors import UsageError
 from .command import Result, command, counted
+from .completion import complete_methods
 from .options import params_option, parse_params, parse_shape, seed_option, unsafe_option
 
 VIEWS = ("graph", "plan", "triton", "ptx")
@@ -28,7 +29,7 @@ def render(result: Result) -> str:
 
 
 @command("trace", render)
-@click.argument("program", metavar="PROGRAM")
+@click.argument("program", metavar="PROGRAM", shell_complete=complete_methods)
 @click.option(
     "--shape", required=True, metavar="ROWSxCOLUMNS", help="Shape of the tensor to merge."
 )

@@ -9,6 +9,8 @@ import click
 from ...engine.errors import in_one_line
 from ..sizes import parse_bytes
 from .command import Result, command, counted
+from .completion import complete_runs
+from .look import run_of
 from .options import (
     PLACE,
     accept_engine_option,
@@ -22,7 +24,6 @@ from .options import (
     workers_option,
 )
 from .progress import Bar
-from .run import require_run
 from .screen import line, summary
 
 # As many programs as the paper tests.
@@ -40,7 +41,7 @@ def render(result: Result) -> str:
 
 
 @command("transfer", render)
-@click.argument("folder", metavar="RUN", type=PLACE)
+@click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
 @experts_option
 @click.option(
     "--top",
@@ -78,7 +79,7 @@ def transfer_command(
     """
     from ..transfer_inputs import prepare_transfer
 
-    require_run(folder)
+    folder = run_of(folder)
     request = prepare_transfer(
         folder,
         parse_experts(experts),

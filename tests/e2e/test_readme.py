@@ -13,7 +13,8 @@ import yaml
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-LONG = ("run", "report", "compare", "export", "bench")  # and what follows them
+LOOK = ("ls", "show", "top", "diff", "compare")
+LONG = ("run", *LOOK, "report", "export", "bench")  # and what follows them
 SMALLER = {"samples": 12, "iterations": 1, "baselines": [], "test": {"top": 0}}
 
 
@@ -64,7 +65,7 @@ def test_the_commands_are_all_there():
     [
         pytest.param(("doctor", "zoo", "trace", "merge", "eval", "grade"), id="short"),
         pytest.param(
-            ("screen", "run", "report", "compare", "export"), id="long", marks=pytest.mark.slow
+            ("screen", "run", *LOOK, "report", "export"), id="long", marks=pytest.mark.slow
         ),
     ],
 )
