@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.errors import Rejected, UsageError
+from ..engine.errors import Rejected, UsageError, did_you_mean
 from ..engine.output.companions import Companions
 from ..engine.output.folder import check_out
 from ..engine.output.origin import CardScore, Origin
@@ -147,7 +147,10 @@ def places_of(
     """Return where the experts are: as told, else where the run saw them last; in the run's order."""
     if unknown := [name for name in moved if name not in config["experts"]]:
         known = ", ".join(config["experts"])
-        raise UsageError(f"--expert {unknown[0]}: {folder} has no such expert; it has {known}")
+        near = did_you_mean(unknown[0], config["experts"])
+        raise UsageError(
+            f"--expert {unknown[0]}: {folder} has no such expert; it has {known}{near}"
+        )
     seen = {n: inputs[f"expert {n}"].place for n in config["experts"] if f"expert {n}" in inputs}
     told = {n: e["model"] if isinstance(e, Mapping) else e for n, e in config["experts"].items()}
     return {**told, **seen, **moved}

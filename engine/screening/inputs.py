@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ...kernels.backends import check_name
+from ...kernels.backends import NAMES, check_name
 from ...kernels.errors import BackendError
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..resident.client import check_engine, choose_engine
 from ..resident.runnable import check_runnable
 from ..resident.sizes import cache_bytes
@@ -138,7 +138,8 @@ def check_backend(name: str) -> None:
     try:
         check_name(name)
     except BackendError as error:
-        raise UsageError(f"--backend {name}: {error}") from None
+        near = did_you_mean(name, NAMES)
+        raise UsageError(f"--backend {name}: {error}{near}") from None
 
 
 def open_selection(settings: ScreenSettings) -> Selection:

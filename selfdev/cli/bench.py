@@ -26,7 +26,7 @@ def render(result: Result) -> str:
     return "\n".join([*lines, f"{result['machine']}; {result['caches']}; {result['date']}"])
 
 
-@command("bench", render)
+@command("bench", render, example="selfdev-engine bench apply sweep")
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_rows)
 @click.option(
     *("--zoo", "zoo"),

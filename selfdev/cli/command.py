@@ -63,15 +63,21 @@ class Output:
 
 
 def command(
-    name: str, render: Callable[[Result], str], exit_code: Callable[[Result], int] = lambda _: DONE
+    name: str,
+    render: Callable[[Result], str],
+    exit_code: Callable[[Result], int] = lambda _: DONE,
+    *,
+    example: str = "",
 ) -> Callable[[Callable[..., Result]], click.Command]:
     """Make a click command of a function that returns its result as plain data.
 
-    `render` makes the text for people; with --json the result itself is printed.
+    `render` makes the text for people; with --json the result itself is printed. `example` ends the help.
     """
+    # \b keeps the line as it is.
+    epilog = f"Example:\n\n\b\n  {example}" if example else None
 
     def wrap(function: Callable[..., Result]) -> click.Command:
-        @click.command(name, help=function.__doc__)
+        @click.command(name, help=function.__doc__, epilog=epilog)
         @click.option(
             "--json",
             "as_json",

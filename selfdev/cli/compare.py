@@ -55,7 +55,7 @@ def value_text(value: object) -> str:
     return "not set" if value is None else in_one_line(json.dumps(value, default=str))
 
 
-@command("compare", render_compare)
+@command("compare", render_compare, example="selfdev-engine compare last best base")
 @run_argument
 @click.argument("first", metavar="FIRST", shell_complete=complete_ids)
 @click.argument("second", metavar="[SECOND]", required=False, shell_complete=complete_ids)
@@ -65,11 +65,6 @@ def compare_command(run: Path, first: str, second: str | None, split: str) -> Re
 
     FIRST and SECOND are names as `show` takes them. Without SECOND, FIRST is another run: shown are the
     settings in which the two differ, and how their best programs compare.
-
-    \b
-    Examples:
-      selfdev-engine compare last best base
-      selfdev-engine compare runs/one runs/two
     """
     if second is None:
         return compared_runs(run, Path(first).expanduser(), split)

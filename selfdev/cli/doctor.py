@@ -102,7 +102,12 @@ def render(result: Result) -> str:
     return "\n".join(lines)
 
 
-@command("doctor", render, exit_code=lambda result: DONE if result["ok"] else USAGE)
+@command(
+    "doctor",
+    render,
+    exit_code=lambda result: DONE if result["ok"] else USAGE,
+    example="selfdev-engine doctor",
+)
 def doctor_command() -> Result:
     """Check what this machine can do. The exit code is 2 if a required part is missing."""
     checks = [*python_checks(), extension_check(), *extra_checks(), *sandbox_checks()]

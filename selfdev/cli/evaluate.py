@@ -29,7 +29,9 @@ def render_eval(result: Result) -> str:
     )
 
 
-@command("eval", render_eval)
+@command(
+    "eval", render_eval, example="selfdev-engine eval blend --task jsonl:zoo/tiny/tasks/mixed.jsonl"
+)
 @click.argument("model", metavar="MODEL")
 @task_option
 @split_option
@@ -78,7 +80,7 @@ def render_grade(result: Result) -> str:
     return f"{counts} (by {result['grader']})"
 
 
-@command("grade", render_grade)
+@command("grade", render_grade, example="selfdev-engine grade answers.jsonl --task gsm8k")
 @click.argument("responses", metavar="RESPONSES.jsonl", type=PLACE)
 @click.option(
     "--task",

@@ -51,16 +51,12 @@ def run_line(run: Result) -> str:
     return " ".join([*words, *([" " + ": ".join(labels)] if labels else [])])
 
 
-@command("ls", render_ls)
+@command("ls", render_ls, example="selfdev-engine ls")
 @click.argument("folder", metavar="[DIR]", type=PLACE, required=False)
 def ls_command(folder: Path | None) -> Result:
     """List the runs in DIR, the newest first: how far each is, its best score, its name and note.
 
     DIR is ./runs unless given.
-
-    \b
-    Example:
-      selfdev-engine ls
     """
     from ..runs import RUNS, list_runs
 
@@ -135,7 +131,7 @@ def linear_lines(linear: dict[str, Any] | None) -> list[str]:
     return [f"linear      {sums}; residual {linear['residual']:.2g}"]
 
 
-@command("show", render_show)
+@command("show", render_show, example="selfdev-engine show last best")
 @run_argument
 @click.argument("name", metavar="[ID]", required=False, shell_complete=complete_ids)
 def show_command(run: Path, name: str | None) -> Result:
@@ -143,10 +139,6 @@ def show_command(run: Path, name: str | None) -> Result:
 
     RUN is a run folder, or `last` for the newest one in ./runs. ID is an id, base, best, an expert, a
     baseline (its best setting) or ARM/best.
-
-    \b
-    Example:
-      selfdev-engine show last best
     """
     from ..look import show_candidate, show_run
 
@@ -178,7 +170,7 @@ def render_top(result: Result) -> str:
     return "\n".join([*table, f"base: {score_text(result['base'])}"])
 
 
-@command("top", render_top)
+@command("top", render_top, example="selfdev-engine top last --n 20")
 @run_argument
 @click.option(
     *("--n", "count"),
@@ -192,10 +184,6 @@ def top_command(run: Path, count: int) -> Result:
 
     RUN is a run folder, or `last`. One that repeats another's update is not listed again. p is
     McNemar's exact test, question by question; it does not correct for how many were tried.
-
-    \b
-    Example:
-      selfdev-engine top last --n 20
     """
     from ..look import top
 
@@ -226,7 +214,7 @@ def linear_table(result: Result) -> list[str]:
     return lines
 
 
-@command("diff", render_diff)
+@command("diff", render_diff, example="selfdev-engine diff last base best")
 @run_argument
 @click.argument("first", metavar="A", shell_complete=complete_ids)
 @click.argument("second", metavar="B", shell_complete=complete_ids)
@@ -234,10 +222,6 @@ def diff_command(run: Path, first: str, second: str) -> Result:
     """Show how the programs of two candidates of RUN differ, and what they are as plain sums.
 
     RUN is a run folder, or `last`. A and B are names as `show` takes them.
-
-    \b
-    Example:
-      selfdev-engine diff last base best
     """
     from ..look import diff
 

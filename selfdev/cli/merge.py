@@ -36,7 +36,11 @@ def load_torch() -> None:
         leave_compiler_out()
 
 
-@command("merge", render)
+@command(
+    "merge",
+    render,
+    example="selfdev-engine merge ties --param density=0.3 --base zoo/tiny/base --expert add=zoo/tiny/experts/add --out blend",
+)
 @click.argument("program", metavar="PROGRAM", shell_complete=complete_methods)
 @merge_options
 @click.option(

@@ -25,7 +25,7 @@ def parameter_line(parameter: Result) -> str:
     )
 
 
-@command("methods", render)
+@command("methods", render, example="selfdev-engine methods")
 def methods_command() -> Result:
     """List the built-in methods: what `merge METHOD --param NAME=VALUE` takes, with ranges and defaults."""
     from ..methods import RAW_WEIGHTS, describe_methods

@@ -138,7 +138,7 @@ def shrunk(found: dict[str, Any] | None) -> str:
     return f"From dev to test the best {programs} went from {found['dev']:.3f} to {found['test']:.3f}. "
 
 
-@command("run", render_run)
+@command("run", render_run, example="selfdev-engine run configs/demo.yaml --name demo")
 @click.argument("config", metavar="CONFIG", type=PLACE)
 @click.option(
     "--run",
@@ -229,7 +229,7 @@ def run_command(
         return run_prepared(request, bar)
 
 
-@command("report", lambda result: result["report"])
+@command("report", lambda result: result["report"], example="selfdev-engine report last")
 @click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
 @click.option("--out", type=PLACE, help="The page.  [RUN/report.html]")
 def report_command(folder: Path, out: Path | None) -> Result:
@@ -244,7 +244,9 @@ def report_command(folder: Path, out: Path | None) -> Result:
     return {"report": str(write_report(folder, out)), "figures": figures(folder)}
 
 
-@command("export", lambda result: result["out"])
+@command(
+    "export", lambda result: result["out"], example="selfdev-engine export last best --out best"
+)
 @click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
 @click.argument("candidate", metavar="CANDIDATE", shell_complete=complete_ids)
 @click.option(

@@ -100,7 +100,11 @@ def plan_screening(
     return {**counts, **plan_of(request)}
 
 
-@command("screen", render)
+@command(
+    "screen",
+    render,
+    example="selfdev-engine screen examples --base zoo/tiny/base --expert add=zoo/tiny/experts/add --task jsonl:zoo/tiny/tasks/mixed.jsonl --run runs/screen",
+)
 @click.argument("programs", metavar="PROGRAMS...", nargs=-1, required=True)
 @model_options
 @task_option

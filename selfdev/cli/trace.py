@@ -28,7 +28,7 @@ def render(result: Result) -> str:
     return "\n".join([*lines, *([result["text"]] if result["text"] else [])])
 
 
-@command("trace", render)
+@command("trace", render, example="selfdev-engine trace ties --shape 4096x14336 --show plan")
 @click.argument("program", metavar="PROGRAM", shell_complete=complete_methods)
 @click.option(
     "--shape", required=True, metavar="ROWSxCOLUMNS", help="Shape of the tensor to merge."

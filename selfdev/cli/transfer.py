@@ -40,7 +40,11 @@ def render(result: Result) -> str:
     )
 
 
-@command("transfer", render)
+@command(
+    "transfer",
+    render,
+    example="selfdev-engine transfer runs/demo --expert new=DIR --expert other=DIR --expert third=DIR",
+)
 @click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
 @experts_option
 @click.option(

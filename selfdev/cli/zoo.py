@@ -22,7 +22,7 @@ def render(result: Result) -> str:
     return "\n".join([head, *rows, f"made in {result['seconds']:.0f} s"])
 
 
-@command("zoo", render)
+@command("zoo", render, example="selfdev-engine zoo zoo/tiny")
 @click.argument("folder", metavar="DIR", type=PLACE)
 @click.option(
     "--size",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...engine.errors import UsageError
+from ...engine.errors import UsageError, did_you_mean
 from ...engine.program import Program, extract
 from ...engine.screening.read_programs import MAX_BYTES
 from ...engine.weights.small_file import read_text
@@ -41,10 +40,9 @@ def load_method(name: str) -> str:
     if name in RAW_WEIGHTS:
         raise UsageError(f"{name}: is not offered here: {RAW_WEIGHTS[name]}")
     if name not in method_names():
-        near = difflib.get_close_matches(name, method_names(), 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = did_you_mean(name, method_names())
         raise UsageError(
-            f"{name}: no such file, and no method; {hint}there are {', '.join(method_names())}"
+            f"{name}: no such file, and no method{near}; there are {', '.join(method_names())}"
         )
     return (FOLDER / f"{name}.py").read_text()
 
