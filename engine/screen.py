@@ -23,7 +23,7 @@ from .plans.cells import Cells
 from .plans.planner import Planner
 from .plans.updates import Updates, available_cores
 from .records.candidate import BASE
-from .records.candidate_json import to_json
+from .records.candidate_json import best_json, to_json
 from .records.store import Store
 from .screening.asking import LANES, LANES_IN_RACE
 from .screening.contents_reader import ContentReader
@@ -56,6 +56,8 @@ from .weights.budget import bank_share
 from .weights.checkpoint import Checkpoint
 from .weights.selection import Selection
 
+# So many are compared with the base at the end.
+NUM_BEST = 10
 # The most programs that are traced at a time. Each may take the memory of a child.
 MAX_TRACES = 4
 # The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
@@ -186,6 +188,7 @@ def result_of(
         "engine": screener.session.usage.to_json(),
         "notes": [*screener.preparer.planner.bank.selection.notes, *screener.notes],
         "base": to_json(screener.store, BASE),
+        "top": best_json(screener.store, names, NUM_BEST),
         "candidates": [to_json(screener.store, name) for name in names],
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.errors import UsageError
 from ..engine.records.candidate import BASE, Candidate
-from ..engine.records.candidate_json import to_json
+from ..engine.records.candidate_json import ranked_json
 from ..engine.records.compare import compare
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
@@ -54,22 +54,6 @@ def candidate_named(store: Store, config: Mapping[str, Any], name: str) -> Candi
     found = store.candidate(find_candidate(store, config, name))
     assert found is not None, name
     return found
-
-
-def ranked_json(store: Store, name: str) -> dict[str, Any]:
-    """Return a candidate as `screen --json` has it, with where it came from and how it compares."""
-    found = store.candidate(name)
-    assert found is not None, name
-    origin = {"arm": found.arm, "iteration": found.iteration}
-    return {**to_json(store, name), **origin, "against_base": against_base(store, found)}
-
-
-def against_base(store: Store, candidate: Candidate) -> dict[str, Any] | None:
-    """Return the paired comparison with the base on dev; None without answers, and for the base itself."""
-    if candidate.id == BASE or not candidate.has_score:
-        return None
-    mine, base = store.answers(candidate.id), store.answers(BASE)
-    return compare(mine, base).to_json() if mine.keys() & base.keys() else None
 
 
 def top(run: Path, count: int) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from .candidate import BASE, Candidate, Status
+from .compare import compare
 from .store import Store
 
 
-def to_json(store: Store, name: str, split: str = "dev") -> dict[str, object]:
+def to_json(store: Store, name: str, split: str = "dev") -> dict[str, Any]:
     """Return the candidate as an object of `screen --json`, with its score of a split."""
     candidate = store.candidate(name)
     assert candidate is not None, name
@@ -26,3 +31,30 @@ def to_json(store: Store, name: str, split: str = "dev") -> dict[str, object]:
         "weights_fingerprint": candidate.weights_fingerprint,
         "seconds": candidate.seconds,
     }
+
+
+def ranked_json(store: Store, name: str) -> dict[str, Any]:
+    """Return a candidate as `screen --json` has it, with where it came from and how it compares."""
+    found = store.candidate(name)
+    assert found is not None, name
+    origin = {"arm": found.arm, "iteration": found.iteration}
+    return {**to_json(store, name), **origin, "against_base": against_base(store, found)}
+
+
+def against_base(store: Store, candidate: Candidate) -> dict[str, Any] | None:
+    """Return the paired comparison with the base on dev; None without answers, and for the base itself."""
+    if candidate.id == BASE or not candidate.has_score:
+        return None
+    mine, base = store.answers(candidate.id), store.answers(BASE)
+    return compare(mine, base).to_json() if mine.keys() & base.keys() else None
+
+
+def best_json(store: Store, names: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """Return the best `count` of these candidates by dev that were scored for themselves, best first.
+
+    Of equals the earlier one is first.
+    """
+    found = [(store.candidate(name), store.score(name)) for name in names]
+    scored = [(c.id, s.score) for c, s in found if c and s and c.status is Status.SCORED]
+    ranked = sorted(scored, key=lambda pair: -pair[1])
+    return [ranked_json(store, name) for name, _ in ranked[:count]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...engine.screening.settings import ScreenSettings
 from ..capacity import Request, plan_of, render_plan
 from ..sizes import parse_bytes
 from .command import Result, command, counted, resumable
+from .look import score_text, top_table
 from .options import (
     PLACE,
     accept_engine_option,
@@ -35,11 +37,20 @@ from .progress import Bar
 def render(result: Result) -> str:
     if "plan" in result:
         return render_plan(result["plan"])
-    ranked = sorted(
-        result["candidates"], key=lambda c: -1.0 if c["score"] is None else c["score"], reverse=True
-    )
-    lines = [line(c) for c in [result["base"], *ranked]]
+    table = top_table(result["top"]) or ["no program was scored"]
+    lines = [counts(result["candidates"]), *table, f"base: {score_text(result['base'])}"]
     return "\n".join([*lines, *result["notes"], summary(result)])
+
+
+def counts(candidates: list[dict[str, Any]]) -> str:
+    """How many programs ended in each way, and why the rejected ones were, in a line."""
+    ends = Counter(c["status"] or "not decided" for c in candidates)
+    kinds = Counter(c["kind"] for c in candidates if c["kind"])
+    words = [f"{number} {status}" for status, number in ends.most_common()]
+    why = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    return f"{counted(len(candidates), 'program')}: {', '.join(words)}" + (
+        f" ({why})" if why else ""
+    )
 
 
 def summary(result: Result) -> str:

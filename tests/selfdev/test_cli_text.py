@@ -17,7 +17,7 @@ from selfdev_engine.engine.screening.glance import Glance
 from selfdev_engine.selfdev.cli import progress
 from selfdev_engine.selfdev.cli.command import command, counted
 from selfdev_engine.selfdev.cli.run import model_table
-from selfdev_engine.selfdev.cli.screen import line
+from selfdev_engine.selfdev.cli.screen import line, render
 
 FORGED = "x\nbase                         1.000 [0.999, 1.000]\x1b[2J\x07\u2028end"
 
@@ -36,6 +36,26 @@ def test_a_programs_words_forge_no_line(key):
 def test_a_failure_of_ours_has_no_kind():
     text = line(row(status="failed", detail="KeyError: 'ours'"))
     assert text.split() == ["p", "failed:", "KeyError:", "'ours'"]
+
+
+def test_a_screening_ends_with_counts_and_the_best():
+    """Not with a line for each program: there may be thousands."""
+    paired = {"n": 8, "difference": 0.125, "p": 0.5}
+    numbers = {"correct": 6, "n": 8, "score": 0.75, "low": 0.4, "high": 0.9}
+    best = [row(**{**numbers, "id": f"p{i}", "against_base": paired}) for i in range(10)]
+    rejected = [row(kind=kind) for kind in ("syntax", "shape", "syntax")]
+    scored = [{**one, "status": "scored"} for one in best * 50]
+    engine = {"busy_share": 0.5, "swap_share": 0.1, "threads": 1, "workers": 1, "name": "e"}
+    text = render({
+        "run": "runs/x", "seconds": 3.0, "engine": engine, "notes": [], "top": best,
+        "base": numbers, "candidates": [*scored, *rejected, row(status="duplicate"), row(status=None)],
+    })  # fmt: skip
+    lines = text.splitlines()
+    assert lines[0] == (
+        "505 programs: 500 scored, 3 rejected, 1 duplicate, 1 not decided (2 syntax, 1 shape)"
+    )
+    assert lines[2].split() == ["p0", "0.750", "[0.400,", "0.900]", "+0.125", "0.5"]
+    assert len(lines) == 14 and "base: 6 of 8 = 0.750" in lines[12]
 
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]")
