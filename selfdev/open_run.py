@@ -15,7 +15,7 @@ from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
-from .results import named
+from .names import find_candidate
 from .run_html import rows_html
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Run:
         UsageError where there is none.
         """
         with Store.read(self.folder / DATABASE) as store:
-            wanted = named(store, self.config, name)
+            wanted = find_candidate(store, self.config, name)
         for candidate in self.candidates:
             if candidate.id == wanted:
                 return candidate
