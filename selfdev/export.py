@@ -108,8 +108,8 @@ def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]
     with Store.read(folder / "run.db") as store:
         name = find_candidate(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
+        program = program_of(folder, name, found)
         scores = scores_in(store, config, name)
-    program = program_of(folder, name, found)
     assert found is not None
     places = places_of(folder, config, inputs, moved)
     place = base or (inputs["base"].place if "base" in inputs else config["base"])

@@ -45,7 +45,7 @@ def test_an_opened_run_says_what_its_database_says(folder):
     with Store.read(folder / "run.db") as store:
         known = store.candidates()
         scores = {c.id: store.score(c.id) for c in known}
-        best = store.named("best")
+        best = store.best()
     assert [c.id for c in run] == [c.id for c in known] and len(run) == len(known)
     for found, row in zip(run, run.records(), strict=True):
         assert row["id"] == found.id and row["source"] == found.source
