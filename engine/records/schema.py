@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 # The format that is written, and the oldest one that can be read.
-VERSION = 6
+VERSION = 7
 FIRST_VERSION = 3
 SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -32,10 +32,6 @@ CREATE TABLE scores (
   strict INTEGER NOT NULL, flexible INTEGER NOT NULL, made_with TEXT NOT NULL,
   PRIMARY KEY (candidate, task, split));
 CREATE INDEX by_score ON scores (split, score);
-CREATE TABLE answers (
-  candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, idx INTEGER NOT NULL,
-  question TEXT, prompt TEXT, response TEXT, extracted TEXT, correct INTEGER, strict INTEGER,
-  flexible INTEGER, PRIMARY KEY (candidate, task, split, idx));
 CREATE TABLE statistics (
   tensor TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tensor, key));
 CREATE TABLE preferences (
@@ -53,6 +49,29 @@ ITERATIONS = (
 )
 # What was scored, by the fingerprint of its plan: no program is run again to learn it.
 PLANS = "CREATE TABLE plans (fingerprint TEXT PRIMARY KEY, data BLOB NOT NULL)"
+# Each is stored once: a prompt has kilobytes, and every candidate answers it.
+QUESTIONS = (
+    "CREATE TABLE questions (id INTEGER PRIMARY KEY, question TEXT NOT NULL, prompt TEXT NOT NULL, "
+    "UNIQUE (question, prompt))"
+)
+ANSWERS = (
+    "CREATE TABLE answers (candidate TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL, "
+    "idx INTEGER NOT NULL, question INTEGER NOT NULL REFERENCES questions, response TEXT, "
+    "extracted TEXT, correct INTEGER, strict INTEGER, flexible INTEGER, "
+    "PRIMARY KEY (candidate, task, split, idx))"
+)
+# Every answer had the text of its question and prompt.
+TO_QUESTIONS = (
+    QUESTIONS,
+    "INSERT INTO questions (question, prompt) SELECT coalesce(question, ''), coalesce(prompt, '') "
+    "FROM answers GROUP BY 1, 2 ORDER BY min(rowid)",
+    "ALTER TABLE answers RENAME TO answers_6",
+    ANSWERS,
+    "INSERT INTO answers SELECT a.candidate, a.task, a.split, a.idx, q.id, a.response, a.extracted, "
+    "a.correct, a.strict, a.flexible FROM answers_6 a JOIN questions q "
+    "ON q.question = coalesce(a.question, '') AND q.prompt = coalesce(a.prompt, '') ORDER BY a.rowid",
+    "DROP TABLE answers_6",
+)
 # How samples ended and which were held out were settings of each iteration; there was one arm.
 TO_ARMS = (
     "ALTER TABLE candidates ADD COLUMN arm TEXT NOT NULL DEFAULT 'main'",
@@ -76,14 +95,14 @@ MIGRATIONS = {
     3: ("ALTER TABLE candidates ADD COLUMN failed_by TEXT",),
     4: (INPUTS,),
     5: (*TO_ARMS, PLANS),
+    6: TO_QUESTIONS,
 }
 
 
 def create(db: sqlite3.Connection) -> None:
     """Make all tables in an empty database."""
-    db.executescript(
-        f"BEGIN; {SCHEMA} {INPUTS}; {ITERATIONS}; {PLANS}; PRAGMA user_version={VERSION}; COMMIT;"
-    )
+    tables = "; ".join((INPUTS, ITERATIONS, PLANS, QUESTIONS, ANSWERS))
+    db.executescript(f"BEGIN; {SCHEMA} {tables}; PRAGMA user_version={VERSION}; COMMIT;")
 
 
 def version_of(db: sqlite3.Connection) -> int:

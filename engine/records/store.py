@@ -291,12 +291,17 @@ class Store(Iterations, Overview):
         counts = (s.correct, s.n, s.score, s.low, s.high, s.strict, s.flexible)
         row = (name, task, split, *counts, made)
         self._db.execute(f"INSERT INTO scores VALUES ({', '.join('?' * len(row))})", row)
+        asked = [(clean(a.question), clean(a.prompt)) for a in samples]
         self._db.executemany(
-            f"INSERT INTO answers VALUES ({', '.join('?' * 11)})",
+            "INSERT OR IGNORE INTO questions (question, prompt) VALUES (?, ?)", asked
+        )
+        self._db.executemany(
+            "INSERT INTO answers SELECT ?, ?, ?, ?, id, ?, ?, ?, ?, ? FROM questions "
+            "WHERE question = ? AND prompt = ?",
             [
-                (name, task, split, a.index, clean(a.question), clean(a.prompt), clean(a.response),
-                 clean(a.extracted), a.correct, a.strict, a.flexible)
-                for a in samples
+                (name, task, split, a.index, clean(a.response), clean(a.extracted), a.correct,
+                 a.strict, a.flexible, *texts)
+                for a, texts in zip(samples, asked, strict=True)
             ],
         )  # fmt: skip
 
@@ -343,8 +348,9 @@ class Store(Iterations, Overview):
     def answers(self, name: str, split: str = "dev") -> dict[tuple[str, int], bool]:
         """Right or wrong by question's text, and by how often it came before: a task may repeat one."""
         query = (
-            "SELECT question, correct FROM answers WHERE split = ? AND candidate = "
-            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
+            "SELECT q.question, a.correct FROM answers a JOIN questions q ON q.id = a.question "
+            "WHERE a.split = ? AND a.candidate = "
+            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY a.idx"
         )
         times, found = Counter[str](), dict[tuple[str, int], bool]()
         for question, right in self._db.execute(query, (split, name, name)):
@@ -354,11 +360,14 @@ class Store(Iterations, Overview):
 
     def samples(self) -> Iterable[dict[str, Any]]:
         """Yield every answer as an object for a line of samples.jsonl."""
-        query = "SELECT * FROM answers ORDER BY rowid"
+        query = (
+            "SELECT a.candidate, a.split, q.question, q.prompt, a.response, a.extracted, a.correct, "
+            "a.strict, a.flexible, a.idx AS 'index' "
+            "FROM answers a JOIN questions q ON q.id = a.question ORDER BY a.rowid"
+        )
         for row in self._db.execute(query):
-            sample = {key: row[key] for key in row.keys() if key not in ("task", "idx")}  # noqa: SIM118
             truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
-            yield {**sample, "index": row["idx"], **truths}
+            yield {**dict(zip(row.keys(), row, strict=True)), **truths}
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
         """Yield those of these candidates that are still to be decided, read one at a time."""

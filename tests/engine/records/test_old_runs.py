@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,15 +73,31 @@ def test_a_loop_is_read_and_not_changed(run, version):
     with Store.read(folder / "run.db") as store:
         assert sorted(store.iterations()) == [1, 2]
         assert len(store.candidates(1)) == len(store.candidates(2)) == 24
-        assert len(store.preferences(1)) == (24 if version == "v5" else 40)
+        assert len(store.preferences(1)) == {"v5": 24, "v6": 28}.get(version, 40)
         assert {c.arm for c in store.candidates()} == {"main"}
         if version == "v5":
             assert {c.stop_reason for c in store.candidates(1)} == {"end"}
             assert [c.id for c in store.candidates() if c.held_out] == ["i1-2", "i1-3"]
-        assert store.score("i1-10", "test").n == 4
-        assert compare_candidates(store, "i1-10", "base", "test").n == 4
+        best = "i1-4" if version == "v6" else "i1-10"
+        assert store.score(best, "test").n == 4
+        assert compare_candidates(store, best, "base", "test").n == 4
     write_report(folder)
     assert (folder / "run.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["screen", "loop"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_answer_keeps_its_question(run, version, kind):
+    """Also where the answers move to other tables: compared with the file as plain SQL reads it."""
+    path = run(version, kind) / "run.db"
+    with closing(sqlite3.connect(path)) as db:
+        columns = "candidate, split, question, prompt, response, extracted, correct, idx"
+        wanted = db.execute(f"SELECT {columns} FROM answers ORDER BY rowid").fetchall()
+    with Store.open(path) as store:
+        keys = (*columns.split(", ")[:-1], "index")
+        assert [tuple(sample[key] for key in keys) for sample in store.samples()] == wanted
+        (count,) = store._db.execute("SELECT count(*) FROM questions").fetchone()
+        assert count == len({row[2:4] for row in wanted}) < len(wanted)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -63,6 +63,25 @@ def test_what_was_written_is_read_again(path):
         assert lines[0] | {"candidate": "b", "question": "0+1", "response": "1"} == lines[0]
 
 
+def test_a_question_is_stored_once_however_many_answer_it(path):
+    with Store.open(path) as store, store.transaction():
+        for name in ("a", "b", "c"):
+            store.add_candidates([{"id": name, "source": name}])
+            store.add_score(name, "jsonl:t", "dev", SCORE, SAMPLES, {})
+        again = [replace(SAMPLES[0], index=9), replace(SAMPLES[0], index=10, prompt="other")]
+        store.add_score("a", "jsonl:t", "test", SCORE, again, {})
+        asked = store._db.execute("SELECT question, prompt FROM questions ORDER BY id").fetchall()
+        assert [tuple(row) for row in asked] == [
+            *((s.question, s.prompt) for s in SAMPLES),
+            ("0+1", "other"),
+        ]
+        found = list(store.samples())
+        assert len(found) == 3 * 4 + 2
+        assert [(s["candidate"], s["index"]) for s in found[-2:]] == [("a", 9), ("a", 10)]
+        assert store.answers("a", "test") == {("0+1", 0): True, ("0+1", 1): True}
+        assert store.answers("b") == {(s.question, 0): s.correct for s in SAMPLES}
+
+
 def test_a_step_that_fails_leaves_nothing(path):
     def add(store, *names):
         with store.transaction():
@@ -187,7 +206,7 @@ def test_files_that_are_no_runs_are_named(path):
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 6"):
+    with pytest.raises(UsageError, match="a run of format 99; this version reads 3 to 7"):
         Store.open(path)
 
 
