@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from .errors import UsageError, keeping
 from .output.file import check_file, write_file
 from .output.folder import real
+from .records.harness_results import Scored, harness_results, is_results
 from .records.score import Sample, provenance
 from .resident.ask import evaluate
 from .resident.client import Client, check_engine, choose_engine
@@ -35,6 +37,7 @@ class Evaluation:
     split: str
     settings: EngineSettings
     log_samples: Path | None
+    output: Path | None = None
 
 
 def evaluate_model(
@@ -48,11 +51,13 @@ def evaluate_model(
     shots: str = "auto",
     engine: str = "auto",
     log_samples: Path | None = None,
+    output: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on a task, and return the `eval` command's object.
 
-    `log_samples` is a file for the answers, as JSON lines. UsageError for a missing model, task or
+    `log_samples` is a file for the answers, as JSON lines; `output` one for the score, as
+    lm-evaluation-harness writes it. UsageError for a missing model, task or
     split. PartlyDone, with the score, for what fails after the questions were answered.
     """
     wanted = prepare_evaluation(
@@ -65,6 +70,7 @@ def evaluate_model(
         shots=shots,
         engine=engine,
         log_samples=log_samples,
+        output=output,
     )
     return evaluate_prepared(wanted, progress)
 
@@ -80,11 +86,15 @@ def prepare_evaluation(
     shots: str,
     engine: str,
     log_samples: Path | None,
+    output: Path | None = None,
 ) -> Evaluation:
     """Check all that can be known before an engine is up. UsageError for what is wrong."""
     if log_samples:
         check_file("--log-samples", log_samples, is_log)
-        check_in_no_run(log_samples)
+        check_in_no_run("--log-samples", log_samples)
+    if output:
+        check_file("--output", output, is_results)
+        check_in_no_run("--output", output)
     checkpoint = Checkpoint.open(model)
     task = load_task(task_name, data, shots)
     check_split(task, split)
@@ -94,7 +104,7 @@ def prepare_evaluation(
     check_model(checkpoint, asked)
     cache = cache_alone(checkpoint, memory_bytes)
     settings = EngineSettings(choose_engine(engine), cache_bytes=cache, seed=seed)
-    return Evaluation(model, checkpoint, task, split, settings, log_samples)
+    return Evaluation(model, checkpoint, task, split, settings, log_samples, output)
 
 
 def evaluate_prepared(
@@ -102,6 +112,7 @@ def evaluate_prepared(
 ) -> dict[str, Any]:
     """Ask the questions, and return the `eval` command's object. PartlyDone carries the score."""
     task = wanted.task
+    date, began = time.time(), time.monotonic()
     with Client.start(wanted.settings) as worker:
         try:
             opened = worker.open_model("target", str(wanted.checkpoint.folder))
@@ -120,6 +131,10 @@ def evaluate_prepared(
         with keeping(lambda: result):
             if wanted.log_samples:
                 write_log(wanted.log_samples, samples, wanted.model)
+            if wanted.output:
+                seconds = time.monotonic() - began
+                what = wanted.model, task, wanted.split, wanted.settings.seed
+                write_results(wanted.output, Scored(*what, date, seconds, score, made))
             check_live(worker, opened, wanted.checkpoint.folder)
     return result
 
@@ -149,11 +164,20 @@ def write_log(path: Path, samples: Sequence[Sample], model: str) -> None:
         ) from None
 
 
-def check_in_no_run(log: Path) -> None:
-    """Raise UsageError where the log would stand in for that of a run."""
-    folder = real(log).parent
+def write_results(path: Path, scored: Scored) -> None:
+    """Write the score as lm-evaluation-harness does. UsageError where that fails."""
+    text = json.dumps(harness_results(scored), indent=2, allow_nan=False) + "\n"
+    try:
+        write_file("--output", path, text, is_results)
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written: {error.strerror}") from None
+
+
+def check_in_no_run(option: str, file: Path) -> None:
+    """Raise UsageError where a file would stand in for one of a run."""
+    folder = real(file).parent
     if (folder / DATABASE).exists():
-        raise UsageError(f"--log-samples {log}: {folder} is a run's folder; name a file elsewhere")
+        raise UsageError(f"{option} {file}: {folder} is a run's folder; name a file elsewhere")
 
 
 def is_log(start: str) -> bool:

@@ -43,6 +43,12 @@ def render_eval(result: Result) -> str:
     type=PLACE,
     help="Write every question with its answer and grade to this file, as lines of JSON.",
 )
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=PLACE,
+    help="Write the score to this file, as the JSON of lm-evaluation-harness's results, with stderr.",
+)
 @environment_options
 def eval_command(
     model: str,
@@ -51,6 +57,7 @@ def eval_command(
     shots: str,
     engine: str,
     log_samples: Path | None,
+    output: Path | None,
     memory: str | None,
     seed: int,
     data: Path | None,
@@ -69,6 +76,7 @@ def eval_command(
         shots=shots,
         engine=engine,
         log_samples=log_samples,
+        output=output,
     )
     with Bar() as bar:
         bar.stage("eval")

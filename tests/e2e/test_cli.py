@@ -20,7 +20,7 @@ OPTIONS = {
     "trace": "--shape --experts --show --param",
     "merge": "--base --expert --out --include --backend --param --overwrite --memory --seed --data --unsafe-sandbox",
     "screen": "--base --expert --task --run --race --log-samples --include --backend --param --memory --seed",
-    "eval": "--task --split --log-samples --data",
+    "eval": "--task --split --log-samples --output --data",
     "grade": "--task",
     "run": "--run --resume --plan --gpus --name --note --log-samples",
     "ls": "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,29 @@ def test_eval_keeps_its_answers_where_the_disk_is_full(evaluated, tmp_path, monk
     rows = [json.loads(line) for line in Path(place).read_text().splitlines()]
     assert [row["response"] for row in rows] == ["0"] * 6
     Path(place).unlink()
+
+
+def test_eval_writes_the_harness_s_results(evaluated, tmp_path):
+    out = tmp_path / "results.json"
+    found = evaluated(output=out)
+    written = json.loads(out.read_text())
+    ((name, row),) = written["results"].items()
+    assert row["exact_match,flexible-extract"] == found["flexible"] / 6 == pytest.approx(1 / 6)
+    assert row["exact_match_stderr,strict-match"] == pytest.approx(
+        statistics.stdev([1, 0, 0, 0, 0, 0]) / 6**0.5
+    )
+    assert written["n-samples"][name] == {"original": 6, "effective": 6}
+    assert written["n-shot"][name] == 0 and written["config"]["model"] == "fake"
+    assert evaluated(output=out)["correct"] == 1  # an earlier result is replaced
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(UsageError, match="is no earlier result of this command"):
+        evaluated(output=tmp_path / "mine.json")
+
+
+def test_eval_keeps_its_score_where_the_result_cannot_be_written(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "write_file", full)
+    failed = evaluated(output=tmp_path / "results.json")
+    assert failed.result["correct"] == 1 and "--output" in str(failed.cause)
 
 
 def test_an_answer_that_breaks_the_grader_costs_its_own_grade(evaluated, monkeypatch, capsys):
