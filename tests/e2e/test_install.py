@@ -115,7 +115,7 @@ def test_the_wheel_holds_everything_that_is_ours(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     tracked = tool("git", "ls-files", "kernels", "engine", "selfdev", "bench", cwd=REPO).split("\n")
-    kinds = (".py", ".jinja", ".txt")
+    kinds = (".py", ".jinja", ".txt", ".js", ".css", ".LICENSE")
     wanted = {f"selfdev_engine/{name}" for name in tracked if name.endswith(kinds)}
     assert wanted and not wanted - held
     assert any(re.search(r"kernels/_cpu.*\.so$", name) for name in held)
