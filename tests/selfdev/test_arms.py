@@ -20,6 +20,7 @@ from selfdev_engine.selfdev.figures import figures
 from selfdev_engine.selfdev.learning import Lesson, scored_programs
 from selfdev_engine.selfdev.prompts import opening, prompt_of
 from selfdev_engine.selfdev.report import write_report
+from selfdev_engine.selfdev.report.page import data_of
 from selfdev_engine.selfdev.results import iteration_summary, names_to_test, run_result
 
 PLAIN = {"base": "b", "experts": {"x": "x", "y": "y", "z": "z"}, "task": "gsm8k"}
@@ -186,7 +187,9 @@ def test_the_report_shows_arms_and_their_budget(store, config, tmp_path):
     page = write_report(tmp_path).read_text()
     assert "<h2>Arms at equal budget</h2>" in page and result["arm_verdict"] in unescape(page)
     assert "<tr><td>no_learning</td><td>2</td>" in page  # its second iteration
-    assert "Iteration 2, permuted: 6 programs" in page
+    shown = data_of(page)["candidates"]
+    turns = [t for t, dev in zip(shown["turn"], shown["dev"], strict=True) if dev is not None]
+    assert turns.count("permuted, iteration 2") == 6
     assert "its first 8 scored updates" in page
     found = figures(tmp_path)
     assert found["figure_4"][2] == [0.8, 0.8, 0.9, 0.7, 0.8, 0.9]  # of main alone

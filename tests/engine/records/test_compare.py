@@ -12,6 +12,7 @@ from selfdev_engine.engine.records.compare import compare, made_otherwise, mcnem
 from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev.report import write_report
+from selfdev_engine.selfdev.report.page import data_of
 
 
 @pytest.mark.parametrize(("one", "other", "p"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 7, 18 / 256)])  # fmt: skip
@@ -80,8 +81,9 @@ def test_the_command_compares_candidates_of_a_run(selfdev, run):
 
 def test_the_report_compares_every_candidate_with_the_base(run):
     (run / "config.yaml").write_text("base: x\nexperts: {y: z}\ntask: t\n")
-    page = write_report(run).read_text()
-    assert page.count("+87.5 (0.016)") == 2  # good, and copy
+    shown = data_of(write_report(run).read_text())["candidates"]
+    found = dict(zip(shown["id"], zip(shown["difference"], shown["p"], strict=True), strict=True))
+    assert found["good"] == found["copy"] == (0.875, 0.015625) and found["base"] == (None, None)
 
 
 def test_scores_that_were_not_made_alike_are_said(run, selfdev):
