@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -16,7 +16,7 @@ from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text
 from ..sizes import parse_bytes
-from .command import Result, command, counted, resumable
+from .command import Result, command, counted, resumable, say
 from .completion import complete_ids, complete_runs
 from .look import run_of
 from .options import (
@@ -231,9 +231,24 @@ def run_command(
 
 @command("report", lambda result: result["report"], example="selfdev-engine report last")
 @click.argument("folder", metavar="RUN", type=PLACE, shell_complete=complete_runs)
-@click.option("--out", type=PLACE, help="The page.  [RUN/report.html]")
-def report_command(folder: Path, out: Path | None) -> Result:
-    """Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only.
+@click.option(
+    "--out",
+    type=PLACE,
+    metavar="FILE",
+    help="The page, for example where the run's folder is read-only. [default: RUN/report.html]",
+)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Write nothing; serve the page on this machine while the run grows, until Ctrl-C.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="With --watch: the port. [default: one that is free]",
+)
+def report_command(folder: Path, out: Path | None, watch: bool, port: int | None) -> Result:
+    """Write RUN/report.html anew from RUN/run.db: plots, a table of all candidates, their sources.
 
     With --json also the data of the tables and figures of the paper (docs/loop.md), of a loop.
     """
@@ -241,7 +256,23 @@ def report_command(folder: Path, out: Path | None) -> Result:
     from ..report import write_report
 
     folder = run_of(folder)
+    if watch:
+        if out:
+            raise UsageError(f"--out {out}: --watch writes no file; leave one of the two out")
+        watch_run(folder, port or 0)
+    if port:
+        raise UsageError(f"--port {port}: is for --watch only")
     return {"report": str(write_report(folder, out)), "figures": figures(folder)}
+
+
+def watch_run(folder: Path, port: int) -> NoReturn:
+    """Serve the page until the command is interrupted."""
+    from ..report.serve import ReportServer
+
+    with ReportServer(folder, port) as server, resumable("nothing is served any more"):
+        say(f"{server.url} shows {folder}; Ctrl-C ends it")
+        server.serve_forever()
+    raise AssertionError("the server ends by an interrupt only")
 
 
 @command(
