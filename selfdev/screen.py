@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.errors import UsageError
+from ..engine.errors import UsageError, keeping
 from ..engine.records.store import Store
 from ..engine.sandbox.layers import check_layers
 from ..engine.screening.folder import check_place, check_texts, comparable, completed
@@ -138,12 +138,15 @@ def prepare_screen(
 
 
 def screen_prepared(request: ScreenRequest, bar: Watcher) -> dict[str, Any]:
-    """Carry a screening out, and return the object that `screen --json` prints."""
+    """Carry a screening out and write its report; return the object that `screen --json` prints."""
     # This loads torch.
     from ..engine.screen import screen_programs
+    from .report import write_report
 
     how = request.settings, request.folder, bar, request.also_read
-    return screen_programs(request.texts, *how)
+    result = screen_programs(request.texts, *how)
+    with keeping(lambda: result):
+        return {**result, "report": str(write_report(request.folder))}
 
 
 def places_of(programs: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

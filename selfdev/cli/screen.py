@@ -39,7 +39,12 @@ def render(result: Result) -> str:
         return render_plan(result["plan"])
     table = top_table(result["top"]) or ["no program was scored"]
     lines = [counts(result["candidates"]), *table, f"base: {score_text(result['base'])}"]
-    return "\n".join([*lines, *result["notes"], summary(result)])
+    return "\n".join([*lines, *result["notes"], *report_line(result), summary(result)])
+
+
+def report_line(result: Result) -> list[str]:
+    """Where the report is; nothing where it could not be written."""
+    return [f"report  {result['report']}"] if "report" in result else []
 
 
 def counts(candidates: list[dict[str, Any]]) -> str:
