@@ -19,7 +19,7 @@ function chartConfig() {
     background: null,
     font: "system-ui, sans-serif",
     view: { stroke: null },
-    axis: { labelColor: soft, titleColor: text, gridColor: faint, domainColor: faint, tickColor: faint, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500 },
+    axis: { labelColor: soft, titleColor: text, gridColor: faint, domainColor: faint, tickColor: faint, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, labelOverlap: "greedy", labelSeparation: 8 },
     legend: { labelColor: text, titleColor: text, labelFontSize: 12, labelLimit: 220, columns: 2 },
     header: { labelColor: text, labelFontSize: 12, labelPadding: 2 },
     bar: { color: color("--accent") }, line: { color: color("--accent") },

@@ -68,6 +68,8 @@ function startTable() {
     height: "34rem",
     layout: "fitColumns",
     rowHeight: 34,
+    // It would make all rows anew when it comes into view, and take the focus away.
+    autoResize: false,
     columnDefaults: { resizable: false, headerTooltip: false },
     columns: columnsOf(),
     initialSort: [{ column: "dev", dir: "desc" }],
@@ -80,11 +82,18 @@ function startTable() {
   });
   table.on("dataFiltered", (_, found) => count(found.length));
   byId("table").addEventListener("keydown", moveInTable);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) table.redraw(true);
+    width = innerWidth;
+  });
   startTools();
 }
 
 // The heads are sorted by a click; Enter on a focused one does the same.
 function keyboardHeads() {
+  // The ids in the rows take the focus. A place for it without a role is not allowed in a grid.
+  document.querySelector("#table .tabulator-tableholder").removeAttribute("tabindex");
   for (const column of table.getColumns()) {
     if (column.getDefinition().headerSort === false) continue;
     const head = column.getElement();
@@ -102,13 +111,21 @@ function moveInTable(event) {
   const button = event.target.closest("button[data-i]");
   if (!step || !button) return;
   event.preventDefault();
-  const shown = table.getRows("active");
-  const at = shown.findIndex((row) => row.getIndex() === Number(button.dataset.i));
-  const next = shown[Math.max(0, Math.min(shown.length - 1, at + step))];
-  table.scrollToRow(next, "nearest", false).catch(() => {}).then(() => {
-    const found = next.getElement().querySelector("button[data-i]");
-    if (found) found.focus();
-  });
+  const shown = table.getData("active");
+  const at = shown.findIndex((row) => row.i === Number(button.dataset.i));
+  const to = Math.max(0, Math.min(shown.length - 1, at + step));
+  const row = table.getRow(shown[to].i);
+  if (focusRow(row)) return;
+  // It is far away: its place is scrolled to first. The rows there are made twice, the last time a frame later.
+  const frames = (count, then) => (count ? requestAnimationFrame(() => frames(count - 1, then)) : then());
+  table.scrollToRow(row, "center", true).catch(() => {}).then(() => frames(3, () => focusRow(row)));
+}
+
+// Focus the id in a row. False where the row is not in the page.
+function focusRow(row) {
+  const found = document.querySelector(`#table button[data-i="${row.getIndex()}"]`);
+  if (found) found.focus();
+  return Boolean(found);
 }
 
 function startTools() {
