@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...engine.errors import in_one_line
+from ...engine.errors import UsageError, in_one_line
 from ...engine.screening.settings import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text

@@ -6,8 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...engine.errors import UsageError
-from ...engine.records.candidate import BASE, BEST, clean
+from ...engine.records.candidate import BASE, clean
 from ...engine.records.compare import compare
 from ...engine.records.store import Store
 from ..results import looks_of, scores_of
@@ -60,10 +59,8 @@ def with_tests(store: Store, result: dict[str, Any]) -> dict[str, Any]:
 
 def best_of(store: Store) -> dict[str, Any] | None:
     """The best program so far, by dev; None where nothing was scored."""
-    try:
-        return scores_of(store, store.named(BEST))
-    except UsageError:
-        return None
+    name = store.best()
+    return scores_of(store, name) if name else None
 
 
 def untested(store: Store, best: Mapping[str, Any] | None) -> str:
