@@ -11,6 +11,11 @@ import yaml
 
 from .headers import shown
 
+# What a person writes has a few kB; PyYAML reads some 100 kB in a second.
+MOST_CHARACTERS = 1 << 20
+# Values of a document, each counted wherever an alias repeats it. 450 bytes can say a billion.
+MOST_VALUES = 100_000
+
 
 class DistinctLoader(yaml.SafeLoader):
     """A safe loader for which a repeated key is an error: else the last one silently wins."""
@@ -40,7 +45,12 @@ DistinctLoader.yaml_implicit_resolvers = {
 
 
 def load_yaml(text: str, path: Path) -> object:
-    """Parse one document; an error names the place in `path`. yaml.YAMLError, or RecursionError, where it is none."""
+    """Parse one document; an error names the place in `path`.
+
+    yaml.YAMLError, or RecursionError, where it is none, or stands for more than people write.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(f"{len(text)} characters, at most {MOST_CHARACTERS} are read")
     try:
         loader = DistinctLoader(text)
     except yaml.reader.ReaderError as error:
@@ -49,9 +59,31 @@ def load_yaml(text: str, path: Path) -> object:
     # Who shows the error names the whole path.
     loader.name = path.name
     try:
-        return loader.get_single_data()
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if num_values(root, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"aliases (*name) make more than {MOST_VALUES} values of it")
+        return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def num_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count the values of a node with all that its aliases repeat; `known` has the counts by id.
+
+    yaml.YAMLError where an alias stands inside of what it names.
+    """
+    if (count := known.get(id(node))) is not None:
+        if not count:
+            raise yaml.YAMLError("an alias (*name) stands inside of what it names")
+        return count
+    # Not counted to the end yet.
+    known[id(node)] = 0
+    inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+    parts = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+    known[id(node)] = 1 + sum(num_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def in_yaml(error: object) -> str:

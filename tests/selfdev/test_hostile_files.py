@@ -25,6 +25,7 @@ from selfdev_engine.selfdev.cli.options import parse_experts, parse_params
 from selfdev_engine.selfdev.cli.screen import screen_command
 from selfdev_engine.selfdev.cli.trace import trace_command
 from selfdev_engine.selfdev.config import load_config
+from selfdev_engine.selfdev.mergekit_yaml import read_configuration
 from selfdev_engine.selfdev.methods import read_program
 from selfdev_engine.selfdev.prompts import load_prompt
 
@@ -155,6 +156,22 @@ def test_a_name_of_an_expert_is_printable():
         parse_experts(("a\x1b=dir",))
 
 
+def test_a_value_of_a_file_is_cut_where_it_is_shown(tmp_path):
+    split = json.loads("[" * 900 + '"x"' + "]" * 900)
+    for odd in (split, "x" * 100_000, ["y" * 100_000]):
+        file = lines(tmp_path / "t.jsonl", {"question": "q", "answer": "1", "split": odd})
+        with pytest.raises(UsageError, match="not dev or test") as found:
+            load_task(f"jsonl:{file}")
+        assert len(str(found.value)) < 500
+
+
+def test_no_file_makes_a_long_error(tmp_path, capfd):
+    (tmp_path / "t.yaml").write_text(f"path: t.jsonl\n? {'k' * 300_000}\n: 1\n")
+    words = ("--base", tmp_path, "--expert", f"a={tmp_path}", "--run", tmp_path / "run")
+    assert ended(screen_command, tmp_path, *words, "--task", f"jsonl:{tmp_path / 't.yaml'}") == 2
+    assert len(capfd.readouterr().err) < 12_000
+
+
 # ---- what is no regular file, and texts that are no UTF-8
 
 
@@ -263,6 +280,35 @@ def test_a_fault_of_yaml_names_the_file(tmp_path, name, text):
     with pytest.raises(UsageError) as found:
         READERS[name](tmp_path / name)
     assert name in str(found.value) and "<unicode string>" not in str(found.value)
+
+
+def repeated(kind: str) -> str:
+    """YAML of 15 lines that stands for 9**14 values: lists of lists, or mappings taken over by `<<`."""
+    line = {"lists": "[ALL]", "mappings": "{a: [ALL]}", "merged": "{<<: [ALL]}"}[kind]
+    rows = ["path: t.jsonl", "a0: &a0 {k: v}"]
+    for n in range(1, 15):
+        rows.append(f"a{n}: &a{n} {line.replace('ALL', ', '.join([f'*a{n - 1}'] * 9))}")
+    return "\n".join(rows)
+
+
+YAML_READERS = {
+    **{name: READERS[name] for name in ("run.yaml", "task.yaml", "cards.yaml")},
+    "merge.yml": read_configuration,
+}
+
+
+@pytest.mark.parametrize("name", YAML_READERS)
+def test_aliases_of_yaml_do_not_multiply_without_bound(tmp_path, name):
+    for kind in ("lists", "mappings", "merged"):
+        (tmp_path / name).write_text(repeated(kind))
+        with pytest.raises(UsageError, match=r"aliases \(\*name\) make more than"):
+            YAML_READERS[name](tmp_path / name)
+    (tmp_path / name).write_text("a: &a [1, *a]\n")
+    with pytest.raises(UsageError, match="stands inside of what it names"):
+        YAML_READERS[name](tmp_path / name)
+    (tmp_path / name).write_text("#" * (2 << 20))
+    with pytest.raises(UsageError, match="characters, at most"):
+        YAML_READERS[name](tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "null\n", "[]", "7"])
