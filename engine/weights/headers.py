@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .disguises import START_BYTES, as_text, disguise
-from .small_file import check_regular
+from .small_file import check_regular, reason
 
 MAX_HEADER_BYTES = 100 << 20
 MAX_RANK, MAX_SIZE = 64, 1 << 63
@@ -96,6 +96,25 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
     """
     if not file.exists():
         check_regular(file)  # says that it is a dangling link
+    try:
+        text, size = header_text(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {reason(error)}") from None
+    try:
+        header = strict_json(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not a safetensors file: {shown(str(error))}") from None
+    if not isinstance(header, dict):
+        raise UsageError(f"{file}: not a safetensors file: its header is no object")
+    return header, 8 + len(text), size
+
+
+def header_text(file: Path) -> tuple[bytes, int]:
+    """Return the bytes of the header, and the file's size.
+
+    UsageError where this is not a safetensors file. OSError where the disk, or what is linked, does not
+    let itself be read.
+    """
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{file}: not a safetensors file: it is no regular file")
@@ -110,14 +129,7 @@ def raw_header(file: Path) -> tuple[dict[str, Any], int, int]:
             )
             raise UsageError(f"{file}: not a safetensors file: {what}")
         stream.seek(8)
-        text = stream.read(length)
-    try:
-        header = strict_json(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not a safetensors file: {shown(str(error))}") from None
-    if not isinstance(header, dict):
-        raise UsageError(f"{file}: not a safetensors file: its header is no object")
-    return header, 8 + length, found.st_size
+        return stream.read(length), found.st_size
 
 
 def strict_json(text: str) -> Any:

@@ -373,3 +373,13 @@ def test_a_model_that_is_given_twice_is_said(folder, tmp_path):
         "expert x has the values of the base in all 1 selected tensors, wherever they were compared: it adds nothing",
         "expert z has the values of expert y in all 1 selected tensors, wherever they were compared: they are one model, given twice",
     )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "extra.safetensors"])
+def test_weights_that_cannot_be_read_are_named(tmp_path, name):
+    """A failing disk says so when it is read. This file of the kernel does, though it looks regular."""
+    write(tmp_path / "model.safetensors", {"a": TENSOR})
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(UsageError, match=f"{name}: cannot be read: Input/output error"):
+        Checkpoint.open(str(tmp_path))
