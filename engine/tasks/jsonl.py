@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
+from ..weights.headers import shown
 from ..weights.small_file import check_inside, read_text
 from ..weights.strict_yaml import in_yaml, load_yaml
 from .rows import Row, rows_of, text_of
@@ -91,7 +92,7 @@ def question_of(index: int, row: dict[str, object], template: str, place: str) -
     question, answer = text_of(place, row, "question"), text_of(place, row, "answer")
     split = row.get("split", "dev")
     if split not in SPLITS:
-        raise UsageError(f"{place}: split is {split!r}, not dev or test")
+        raise UsageError(f"{place}: split is {shown(repr(split))}, not dev or test")
     given = row.get("prompt") is not None
     prompt = text_of(place, row, "prompt") if given else template.replace("{question}", question)
     return Question(index, question, answer, prompt, split)

@@ -19,11 +19,14 @@ import click
 from ...engine.errors import PartlyDone, Rejected, UsageError, in_one_line, visible
 
 Result = dict[str, Any]
+# Characters of the line that says what is wrong: a path may have 4,096.
+LONGEST_LINE = 10_000
 DONE, BUG, USAGE, REJECTED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 # Errors of the operating system that the user can mend; they are not bugs.
 ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 ENVIRONMENT |= {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+ENVIRONMENT |= {errno.EIO, errno.ELOOP}
 
 
 class Terminated(KeyboardInterrupt):
@@ -146,15 +149,22 @@ def print_partly_done(error: PartlyDone, output: Output, render: Callable[[Resul
 
 
 def usage_line(error: BaseException) -> str | None:
-    """The message for a mistake of the user; None for a bug."""
+    """The message for a mistake of the user, at most LONGEST_LINE characters; None for a bug."""
     if isinstance(error, UsageError):
-        return " ".join(str(error).split())
+        return one_line(str(error))
     if isinstance(error, click.ClickException):
-        return " ".join(error.format_message().split())
+        return one_line(error.format_message())
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         place = f": {error.filename}" if error.filename else ""
         return f"{os.strerror(error.errno)}{place}"
     return None
+
+
+def one_line(text: str) -> str:
+    """A message without line breaks. A file can put megabytes into it; the middle is left out then."""
+    line = " ".join(text.split())
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def say_rejected(error: Rejected, output: Output | None) -> int:
