@@ -18,6 +18,7 @@ from .graph import TraceGraph, TraceNode, references
 from .wire import DTYPES, dtype_name
 
 MAX_NODES = 20_000  # operations in one graph
+MAX_RESULTS = 100_000  # tensors that the operations of one trace make: one may make thousands
 MAX_ARGUMENTS = 4_096  # entries of one list among a node's arguments
 MAX_ARGUMENT_DEPTH = 8  # levels of lists within lists
 MAX_RANK = 8  # dimensions of any tensor
@@ -67,6 +68,7 @@ class Budget:
     inputs_bytes: int = 0
     work: float = 0.0
     constants_elements: int = 0
+    num_results: int = 0
 
     @property
     def limit_bytes(self) -> int:
@@ -77,6 +79,9 @@ class Budget:
             self.constants_elements += sum(one.numel() for one in outputs)
         if self.constants_elements > MAX_CONSTANTS_ELEMENTS:
             return f"more than {MAX_CONSTANTS_ELEMENTS} numbers in constant tensors: compute them"
+        self.num_results += len(outputs)
+        if self.num_results > MAX_RESULTS:
+            return f"more than {MAX_RESULTS} results: {op} makes {len(outputs)}; split into fewer"
         for one in outputs:
             size = one.numel() * one.element_size()
             if size > self.limit_bytes:

@@ -49,6 +49,16 @@ def test_all_constants_of_a_trace_are_bounded():
     assert refused.value.rejection.kind == "memory"
 
 
+def test_all_results_of_a_trace_are_bounded():
+    """The driver keeps a shape for each: one operation of a few kB may make 4,096 tensors."""
+    sizes, graph = [0] * 4095 + [24], reader()
+    node = ["aten.split_with_sizes_copy.default", [{"n": 0}, sizes, 0], {}, None, None]
+    graph.extend([node] * 24)
+    with pytest.raises(Rejected, match="more than 100000 results") as refused:
+        graph.extend([node])
+    assert refused.value.rejection.kind == "memory"
+
+
 X, HUGE, F = {"n": 0}, 10**400, {"f": "0x1p-3"}
 NUMBER = {"dtype": "float32", "shape": [1], "data": "AACAPw=="}
 FORGED = {
