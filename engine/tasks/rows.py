@@ -15,6 +15,8 @@ from ..weights.small_file import read_text
 
 # The most bytes of a task, or of a file of programs or answers.
 MOST_BYTES = 1 << 30
+# The most characters of a line: JSON of empty lists takes 25 times its size in memory.
+MOST_CHARACTERS = 16 << 20
 # "FILE:LINE" of a line, and its JSON object.
 Row = tuple[str, dict[str, object]]
 # Control characters that are no white space, and lone surrogates.
@@ -33,6 +35,8 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
         if not line.strip():
             continue
         place = f"{path}:{number}"
+        if len(line) > MOST_CHARACTERS:
+            raise UsageError(f"{place}: {len(line)} characters, at most {MOST_CHARACTERS} are read")
         row = parse(place, line)
         check_id(place, row, ids, number)
         empty = False

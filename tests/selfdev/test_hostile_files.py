@@ -165,6 +165,17 @@ def test_a_value_of_a_file_is_cut_where_it_is_shown(tmp_path):
         assert len(str(found.value)) < 500
 
 
+def test_a_line_is_bounded_before_it_is_parsed(tmp_path):
+    file = lines(tmp_path / "t.jsonl", '{"question": "q", "z": [' + "[]," * (6 << 20) + "0]}")
+    for read in (
+        lambda p: load_task(f"jsonl:{p}"),
+        read_responses,
+        lambda p: read_programs([str(p)]),
+    ):
+        with pytest.raises(UsageError, match=r"t\.jsonl:1: \d+ characters, at most"):
+            read(file)
+
+
 def test_no_file_makes_a_long_error(tmp_path, capfd):
     (tmp_path / "t.yaml").write_text(f"path: t.jsonl\n? {'k' * 300_000}\n: 1\n")
     words = ("--base", tmp_path, "--expert", f"a={tmp_path}", "--run", tmp_path / "run")
