@@ -60,7 +60,7 @@ from .weights.selection import Selection
 NUM_BEST = 10
 # The most programs that are traced at a time. Each may take the memory of a child.
 MAX_TRACES = 4
-# The longest that a thread waits for the interpreter, in seconds (see `use_few_threads`).
+# The longest that a thread waits for the interpreter, in seconds (see `few_threads`).
 SWITCH_S = 0.0005
 
 
@@ -90,11 +90,11 @@ def open_screener(
 
     shares = shares_here(settings, selection, writer)
     bank = open_bank(selection, settings, writer, kept)
-    use_few_threads()
     # A worker elsewhere has another current folder.
     scratch = folder.absolute() / "scratch"
     scratch.mkdir(exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(few_threads())
         tracer = stack.enter_context(Tracer(trace_settings(settings)))
         cells = Cells.of(bank.selection, tracer, settings.memory_bytes)
         planner = Planner(bank, tracer, backend, settings.seed, cells)
@@ -118,14 +118,22 @@ def open_screener(
         yield screener
 
 
-def use_few_threads() -> None:
+@contextmanager
+def few_threads() -> Iterator[None]:
     """Leave the cores to the engine: one OpenMP thread, and short turns of the interpreter."""
+    threads, switch_s = torch.get_num_threads(), sys.getswitchinterval()
     # The driver's own tensors are small and the kernels have a pool of their own: OpenMP's threads,
     # waiting for each other beside a busy engine, take 14 ms for a conversion that takes 0.1.
     torch.set_num_threads(1)
     # A thread that has the engine's answer waits for the interpreter no longer than this, or the
     # engine idles while the next programs are surveyed (the default is 5 ms, at each message).
     sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        # A notebook goes on after a screening.
+        torch.set_num_threads(threads)
+        sys.setswitchinterval(switch_s)
 
 
 def trace_settings(settings: ScreenSettings) -> TraceSettings:

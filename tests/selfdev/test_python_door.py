@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -212,3 +213,19 @@ def test_reading_a_run_loads_no_torch(folder):
         "assert not {'torch', 'pandas', 'vllm', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-P", "-c", code, str(folder)], check=True)
+
+
+def test_a_screening_gives_the_threads_back():
+    """A notebook goes on with as many as it had, also after an error."""
+    import torch
+    from selfdev_engine.engine.screen import few_threads
+
+    before = torch.get_num_threads(), sys.getswitchinterval()
+    torch.set_num_threads(2)
+    try:
+        with contextlib.suppress(ValueError), few_threads():
+            assert torch.get_num_threads() == 1 and sys.getswitchinterval() < 0.001
+            raise ValueError
+        assert (torch.get_num_threads(), sys.getswitchinterval()) == (2, before[1])
+    finally:
+        torch.set_num_threads(before[0])
