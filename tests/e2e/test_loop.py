@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev.results import looks_of
@@ -151,6 +153,17 @@ def test_the_best_exports_and_scores_the_same(selfdev, result, config):
     task = f"jsonl:{config.parent / 'task.jsonl'}"
     again = selfdev("eval", out, "--task", task, "--json").json
     assert again["correct"] == result["best"]["dev"]["correct"]
+    card = ModelCard.load(out / "README.md", ignore_metadata_errors=False)
+    assert card.data.base_model_relation == "merge" and card.data.base_model is None
+    told = {r.dataset_split: r.metric_value for r in card.data.eval_results or ()}
+    for split in ("dev", "test"):
+        assert told[split] == pytest.approx(result["best"][split]["score"], abs=1e-6)
+    digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    assert f"{digest}  model.safetensors" in card.text and str(config.parent) not in card.content
+    with Store.read(config.parent / "run" / "run.db") as store:
+        source = store.candidate(result["best"]["id"]).source
+    program = (out / "merge_program.py").read_text()
+    assert "def merge_models" in program and program.strip() in source
 
 
 def test_resume_of_a_complete_run_repeats_nothing(selfdev, result, config):
