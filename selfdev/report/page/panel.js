@@ -1,5 +1,6 @@
 // One candidate's page, and two of them side by side; both are dialogs, closed by Escape.
 const MOST_LISTED = 200;
+let address = "";
 
 function openDialog(dialog, title, content) {
   const close = el("button", { type: "button", class: "close", "aria-label": "close", onclick: () => dialog.close() }, "\u00d7");
@@ -16,6 +17,7 @@ function openPanel(id) {
   byId("comparison").close();
   openDialog(byId("panel"), row.id, panelOf(row));
   history.replaceState(null, "", `#c=${encodeURIComponent(id)}`);
+  address = location.hash;
 }
 
 function idLink(row) {
@@ -109,7 +111,8 @@ function comparisonOf(first, second) {
 }
 
 function startPanels() {
-  const close = () => { if (!byId("panel").open && location.hash.startsWith("#c=")) history.replaceState(null, "", "#"); };
+  // The event comes later than the close: by then the address may name another candidate.
+  const close = () => { if (!byId("panel").open && location.hash === address) history.replaceState(null, "", "#"); };
   byId("panel").addEventListener("close", close);
   const follow = () => { if (location.hash.startsWith("#c=")) openPanel(decode(location.hash.slice(3))); };
   window.addEventListener("hashchange", follow);
