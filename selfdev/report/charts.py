@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import pvariance
 from typing import Any
 
+from ...engine.records.candidate import MAIN
+
 Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 BINS = 25
@@ -30,12 +32,14 @@ def charts_of(
 ) -> list[dict[str, Any]]:
     """All plots for which the run has data: {id, title, about, data, spec, marks}, in the order of the page."""
     dev = [value for value in candidates["dev"] if value is not None]
-    sampled = any(turn is not None for turn in candidates["turn"])
+    # Those of the run's own loop, then those of each control.
+    turns = list(dict.fromkeys(turn for turn in candidates["turn"] if turn is not None))
+    sampled = sorted(turns, key=lambda turn: (not turn.startswith(f"{MAIN}, "), turn))
     linear = [row for row in candidates["coefficients"] if row]
     found = [
         histogram(sampled) if dev else None,
-        best_over_candidates(sampled) if dev else None,
-        best_over_time(sampled) if dev else None,
+        best_over_candidates(bool(sampled)) if dev else None,
+        best_over_time(bool(sampled)) if dev else None,
         dev_against_test() if tables["tested"] else None,
         outcomes(tables["outcomes"]) if tables["outcomes"] else None,
         coefficient_map(linear, experts) if linear and len(experts) > 1 else None,
@@ -62,20 +66,20 @@ def colored_by(field: str, title: str) -> Spec:
     return {"field": field, "type": "nominal", "title": title, "legend": {"orient": "top"}}
 
 
-def histogram(sampled: bool) -> dict[str, Any]:
+def histogram(turns: Sequence[str]) -> dict[str, Any]:
     """How many programs have which dev score, a panel for each iteration of an arm."""
     score = {"field": "dev", "bin": {"maxbins": BINS}, **share_axis("dev score")}
     bars = {
         "mark": {"type": "bar", "tooltip": True},
         "encoding": {"x": score, "y": {"aggregate": "count", "title": "programs"}},
     }
-    if not sampled:
+    if not turns:
         body = {"transform": [{"filter": SCORED}], "height": 180, **bars}
         return chart("histogram", "Dev scores", "Programs by their dev score.", "candidates", body)
     header = {"labelAngle": 0, "labelAnchor": "start", "labelOrient": "top", "title": None}
     body = {
         "transform": [{"filter": SAMPLED}],
-        "facet": {"row": {"field": "turn", "header": header, "sort": None, "title": None}},
+        "facet": {"row": {"field": "turn", "header": header, "sort": turns, "title": None}},
         "spec": {"height": 70, **bars},
         "spacing": 12,
     }

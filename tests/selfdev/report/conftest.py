@@ -112,6 +112,7 @@ def finish(store: Store) -> None:
     for name, bits in (
         ("base", "1" * 11),
         ("expert-x", "1" * 9),
+        ("expert-y", "1" * 10),
         ("ties-0.3", "1" * 12),
         ("i2-4", "1" * 8),
     ):
