@@ -18,7 +18,19 @@ from .caches import in_words, is_in_cache, largest_bytes, size_text
 from .timing import LEAST_CPU_PER_WALL, Times, best_of
 
 # A module in rows/ each; `bench --help` says what they measure.
-ROWS = ("apply", "new", "sweep", "many", "order", "merge", "growth", "trace", "screen", "pool")
+ROWS = (
+    "apply",
+    "new",
+    "sweep",
+    "many",
+    "order",
+    "merge",
+    "growth",
+    "trace",
+    "screen",
+    "pool",
+    "report",
+)
 # Rows that can run on a GPU, too.
 ON_DEVICE = ("apply", "sweep", "many", "order")
 

@@ -62,6 +62,7 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
       trace   programs traced per second in the sandbox, beside an empty program
       screen  candidates scored per second, beside merging to disk and loading again
       pool    several workers: how busy eight sleeping ones are, two real ones beside one
+      report  the page of 10,000 candidates: CPU to build it, beside its limit; bytes, and a browser's view
     """
     from ...engine.output.file import check_file
 

@@ -78,6 +78,8 @@ function startTable() {
   table.on("tableBuilt", () => {
     keyboardHeads();
     count();
+    // The first search would take its time.
+    if (window.requestIdleCallback) requestIdleCallback(() => rows.length && haystack(0));
     document.documentElement.dataset.ready = String(Math.round(performance.now()));
   });
   table.on("dataFiltered", (_, found) => count(found.length));
