@@ -54,7 +54,7 @@ COMMANDS = {
     "compare": ("compare", "Compare two candidates of RUN, question by question, or two runs."),
     "report": (
         "run",
-        "Write RUN/report.html anew from RUN/run.db; elsewhere for a run that is read-only.",
+        "Write RUN/report.html anew from RUN/run.db: plots, a table of all candidates, their sources.",
     ),
     "export": ("run", "Write a candidate of RUN as a complete Hugging Face checkpoint."),
     "transfer": (

@@ -99,9 +99,10 @@ PAYLOADS = {
 
 def hostile_run(folder, text: str):
     """A run in which every text that comes from outside is the payload."""
-    config = {**CONFIG, "base": text, "task": text, "include": text, "experts": {text: text}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    # No file holds half a pair.
     stored = text.encode("utf-8", "backslashreplace").decode()
+    words = {"base": stored, "task": stored, "include": stored, "experts": {stored: stored}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **words}))
     with Store.open(folder / "run.db") as store, store.transaction():
         row = {"id": stored, "source": text, "iteration": 1, "params": {"x": text}}
         store.add_candidates([row, {**row, "id": "second"}, {**row, "id": "third"}])
