@@ -108,17 +108,25 @@ def prepare_evaluation(
 
 
 def evaluate_prepared(
-    wanted: Evaluation, progress: Callable[[int, int], None] | None = None
+    wanted: Evaluation,
+    progress: Callable[[int, int], None] | None = None,
+    stage: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Ask the questions, and return the `eval` command's object. PartlyDone carries the score."""
+    """Ask the questions, and return the `eval` command's object. PartlyDone carries the score.
+
+    `stage` is told what begins.
+    """
     task = wanted.task
     date, began = time.time(), time.monotonic()
+    stage("start the engine")
     with Client.start(wanted.settings) as worker:
+        stage("load the model")
         try:
             opened = worker.open_model("target", str(wanted.checkpoint.folder))
         finally:
             # An engine that reads a file while it is cut off ends, or holds something else.
             wanted.checkpoint.check_unchanged()
+        stage("eval")
         score, samples = evaluate(worker, "target", task, wanted.split, progress)
         made = provenance(task, worker.engine, worker.decoding)
         result = {

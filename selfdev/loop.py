@@ -15,6 +15,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from ..engine.screening.pipeline import score_base
 from ..engine.screening.place import DATABASE
 from .arm_run import ArmRun
 from .baselines import known_candidates
-from .config import completed
+from .config import RunConfig, completed
 from .final_test import Progress, score_on_test
 from .inputs import RunRequest, run_inputs, writer_of
 from .mirror import Mirror
@@ -83,18 +84,12 @@ class Loop:
         self.arms = [ArmRun(context, arm) for arm in self.config.all_arms]
 
     def run(self) -> dict[str, Any]:
-        # The known models and the final test are a step each, beside the iterations.
-        num_steps = self.config.iterations + 2
-        self.context.progress.overall(0, num_steps)
+        self.context.progress.expect(num_candidates(self.config))
         self.score_known()
         for iteration in range(1, self.config.iterations + 1):
-            self.context.progress.overall(iteration, num_steps)
             self.iterate(iteration)
             self.mirror.iteration(iteration, [arm.arm.name for arm in self.arms])
-        self.context.progress.overall(num_steps - 1, num_steps)
-        result = self.finish()
-        self.context.progress.overall(num_steps, num_steps)
-        return result
+        return self.finish()
 
     def score_known(self) -> None:
         """Score the experts, and all settings of the baselines."""
@@ -144,12 +139,17 @@ class Loop:
             session.stop()
         for stage in waiting:
             label = f"iteration {iteration}: train{stage.lesson.arm.in_words}"
-            self.context.progress.stage(label, self.config.dpo.max_steps)
             prompt, generator = self.context.prompt(), self.context.generator
-            train(stage.settings(prompt, generator), self.context.progress.update)
+            told = partial(self.tell_training, label)
+            train(stage.settings(prompt, generator), self.context.progress.update, stage=told)
         if waiting:
             session.start()
         return {arm: stage.told() for arm, stage in stages.items()}
+
+    def tell_training(self, label: str, part: str) -> None:
+        """Begin a part of a training as a stage of its own."""
+        total = self.config.dpo.max_steps if part == "steps" else None
+        self.context.progress.stage(f"{label}: {part}", total)
 
     def finish(self) -> dict[str, Any]:
         """Score the best programs and the known models on test; the result of the run."""
@@ -157,6 +157,12 @@ class Loop:
         if names and self.context.screener.task.has_test:
             score_on_test(self.context.screener, names, self.context.progress)
         return run_result(self.store, self.config, self.context.folder)
+
+
+def num_candidates(config: RunConfig) -> int:
+    """How many candidates the run will decide: the known models, and the samples of all arms."""
+    known = known_candidates(list(config.experts), config.baselines)
+    return len(known) + config.iterations * config.samples * len(config.all_arms)
 
 
 def looks_at(folder: Path) -> int:

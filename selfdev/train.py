@@ -67,7 +67,10 @@ def check_extra() -> None:
 
 
 def train(
-    settings: TrainSettings, progress: Callable[[int, int], None], num_ranks: int | None = None
+    settings: TrainSettings,
+    progress: Callable[[int, int], None],
+    num_ranks: int | None = None,
+    stage: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Run the stage and return its log: steps, losses, margins in nats.
 
@@ -75,8 +78,8 @@ def train(
 
     The log lies beside the adapter, too, so that a kill after the stage loses nothing.
 
-    It runs in `num_ranks` processes with a card each: as many as share a batch evenly, or one
-    without a card.
+    `stage` is told which part begins. It runs in `num_ranks` processes with a card each: as many as share a
+    batch evenly, or one without a card.
     """
     check_extra()
     cards = devices_here()
@@ -98,7 +101,7 @@ def train(
             env={**os.environ, **environment(scratch, cards[:num_ranks])},
         )
         try:
-            result, fault = follow(process, progress)
+            result, fault = follow(process, progress, stage)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -150,11 +153,14 @@ def last_words(log: Path) -> str:
 
 
 def follow(
-    process: subprocess.Popen[str], progress: Callable[[int, int], None]
+    process: subprocess.Popen[str],
+    progress: Callable[[int, int], None],
+    stage: Callable[[str], object] | None = None,
 ) -> tuple[dict[str, Any] | None, str]:
     """Read the lines of JSON that the process prints; its result, or None if it failed, and its fault.
 
-    {"step", "total"} goes to `progress`; {"result"} or {"fault"}, what the user can mend, is the last line.
+    {"step", "total"} goes to `progress`, {"stage"}, the part that begins, to `stage`; {"result"} or {"fault"},
+    what the user can mend, is the last line.
     """
     assert process.stdout is not None
     result, fault = None, ""
@@ -162,6 +168,8 @@ def follow(
         if not line.startswith("{"):
             continue
         message = json.loads(line)
+        if stage and "stage" in message:
+            stage(message["stage"])
         if "step" in message:
             progress(message["step"], message["total"])
         result = message.get("result", result)

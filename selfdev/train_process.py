@@ -71,6 +71,11 @@ class Reporter(TrainerCallback):
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        say({"stage": "steps"}, self.stream)
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
@@ -244,8 +249,12 @@ def trainer_of(
     longest, left_out = measure(tokenizer, prompt, pairs + held_out)
     watched = bool(held_out) and settings["num_chosen"] >= FEWEST_CHOSEN
     keeper = Keeper(settings["dpo"]["patience"])
+    say({"stage": "load the model"}, stream)
+    model = adapted(settings)
+    # TRL asks the reference for all pairs before the first step, where the processor trains.
+    say({"stage": "reference pass"}, stream)
     trainer = DPOTrainer(
-        model=adapted(settings),
+        model=model,
         args=dpo_config(settings, longest, watched),
         processing_class=tokenizer,
         train_dataset=dataset_of(prompt, pairs),

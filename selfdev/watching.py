@@ -12,13 +12,13 @@ from ..engine.screening.glance import Glance
 class Watcher(Protocol):
     """Who is told of progress.
 
-    `stage` begins one, `update` says how much of it is done, `overall` how much of the whole; `facts` lets
+    `stage` begins one, `update` says how much of it is done, `expect` how many candidates the whole run has; `facts` lets
     the watcher look at a screening.
     """
 
     def stage(self, label: str, total: int | None = None) -> object: ...
     def update(self, done: int, total: int | None = None) -> None: ...
-    def overall(self, done: int, total: int) -> None: ...
+    def expect(self, candidates: int) -> None: ...
     def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
@@ -31,7 +31,7 @@ class Unseen:
     def update(self, done: int, total: int | None = None) -> None:
         return None
 
-    def overall(self, done: int, total: int) -> None:
+    def expect(self, candidates: int) -> None:
         return None
 
     def facts(self, look: Callable[[], Glance]) -> None:

@@ -21,12 +21,13 @@ VALID = (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
 class Glance:
     """How candidates ended, the best of them, and what the workers do.
 
-    `rejected` counts rejections by kind, `leaders` are (id, score, interval), `busy_share` is the share of
+    `copies` have the text of an earlier sample; `decided` counts all others that ended. `rejected` counts rejections by kind, `leaders` are (id, score, interval), `busy_share` is the share of
     the workers' time in which they answered; None before any work. `workers` says what each one does now.
     """
 
     valid: int
     decided: int
+    copies: int
     rejected: Mapping[str, int]
     leaders: Sequence[tuple[str, str, str]]
     busy_share: float | None
@@ -41,6 +42,7 @@ def glance_at(screener: Screener) -> Glance:
     return Glance(
         valid=sum(n for (status, _), n in ended.items() if status in VALID),
         decided=sum(n for (status, _), n in ended.items() if status is not Status.COPY),
+        copies=sum(n for (status, _), n in ended.items() if status is Status.COPY),
         rejected={str(kind): n for (status, kind), n in ended.items() if status is Status.REJECTED},
         leaders=board(screener.store),
         busy_share=session.usage.busy_share,

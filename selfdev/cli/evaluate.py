@@ -79,8 +79,7 @@ def eval_command(
         output=output,
     )
     with Bar() as bar:
-        bar.stage("eval")
-        return evaluate_prepared(wanted, bar.update)
+        return evaluate_prepared(wanted, bar.update, bar.stage)
 
 
 def render_grade(result: Result) -> str:

@@ -26,6 +26,7 @@ from ...engine.screening.glance import Glance
 # The rate is that of about so many seconds.
 RATE_PERIOD_S = 120.0
 MOST_KINDS = 6
+STAGES_SHOWN = 4
 
 
 class RateColumn(ProgressColumn):
@@ -52,26 +53,32 @@ class LiveView(Progress):
         # The base class draws at once, so there must be facts to draw.
         self.facts: Glance | None = None
         super().__init__(*columns, console=console, speed_estimate_period=RATE_PERIOD_S)
-        self._stage: TaskID | None = None
+        self._stages: list[TaskID] = []
         self._overall: TaskID | None = None
 
     def begin(self, label: str, total: int | None) -> None:
-        """End the last stage, and begin another one."""
-        if self._stage is not None:
-            last = self._tasks[self._stage]
-            self.update(self._stage, completed=last.total or 1, total=last.total or 1)
-        self._stage = self.add_task(label, total=total)
+        """End the last stage, and begin another one. A long run has hundreds; the last few stay."""
+        if self._stages:
+            last = self._tasks[self._stages[-1]]
+            self.update(last.id, completed=last.total or 1, total=last.total or 1)
+        self._stages.append(self.add_task(label, total=total))
+        if len(self._stages) > STAGES_SHOWN:
+            self.remove_task(self._stages.pop(0))
 
     def advance_to(self, done: int, total: int | None, label: str) -> None:
         """Show how far the stage is."""
-        if self._stage is not None:
-            self.update(self._stage, completed=done, total=total, description=label)
+        if self._stages:
+            self.update(self._stages[-1], completed=done, total=total, description=label)
 
-    def overall(self, done: int, total: int) -> None:
-        """Show how many steps of the whole command are done."""
-        if self._overall is None:
-            self._overall = self.add_task("all steps", total=total)
-        self.update(self._overall, completed=done, total=total)
+    def expect(self, candidates: int) -> None:
+        """Show a bar for all candidates of the run."""
+        self._overall = self.add_task("all candidates", total=candidates)
+
+    def show(self, facts: Glance) -> None:
+        """Show what a look at the screening found."""
+        self.facts = facts
+        if self._overall is not None:
+            self.update(self._overall, completed=facts.decided + facts.copies)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the command's bar, those of its stages, and the facts."""

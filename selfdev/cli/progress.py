@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.5
 class Bar:
     """Shows one stage after another: `stage(label, total)`, then `update(done)`.
 
-    `facts` gives a screening's numbers, `overall` how far the whole command is.
+    `facts` gives a screening's numbers, `expect` is told how many candidates there will be.
     """
 
     def __init__(self) -> None:
@@ -62,15 +62,15 @@ class Bar:
         elif time.monotonic() - self._said_at > LINE_EVERY_S:
             self._say(f"{label or self._label}: {done}/{self._total or '?'}")
 
-    def overall(self, done: int, total: int) -> None:
-        """Show that `done` of all steps of the command are done. On a terminal only."""
+    def expect(self, candidates: int) -> None:
+        """Show how many of the run's candidates are decided. On a terminal only."""
         if self._view:
-            self._view.overall(done, total)
+            self._view.expect(candidates)
 
     def facts(self, look: Callable[[], Glance]) -> None:
         """Show what the screening has done so far, by a look at it. On a terminal only."""
         if self._view and time.monotonic() - self._looked_at > LOOK_EVERY_S:
-            self._view.facts = look()
+            self._view.show(look())
             self._looked_at = time.monotonic()
 
     def _say(self, line: str) -> None:

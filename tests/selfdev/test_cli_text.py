@@ -100,13 +100,13 @@ def test_progress_shows_ids_as_they_are(monkeypatch):
     with progress.Bar() as bar:
         bar.stage(HOSTILE, 3)
         bar.update(1, label=HOSTILE)
-        bar.overall(1, 4)
+        bar.expect(20)
         leaders, found = [(HOSTILE, "0.5", "[0.4, 0.6]")], {"runtime": 3, "syntax": 1}
-        bar.facts(lambda: Glance(6, 10, found, leaders, 0.9, [HOSTILE, "idle"]))
+        bar.facts(lambda: Glance(6, 10, 2, found, leaders, 0.9, [HOSTILE, "idle"]))
         bar._view.refresh()
     shown = terminal.file.getvalue()
     assert "[/red] [bold]" in shown and "\x07" not in shown and "\x9b" not in shown
-    assert "all steps" in shown and "worker 1: idle" in shown
+    assert "all candidates" in shown and "12/20" in shown and "worker 1: idle" in shown
     assert "ran: 60% of 10.  rejected: runtime 3, syntax 1.  engines busy: 90%." in shown
 
 
