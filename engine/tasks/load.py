@@ -39,5 +39,5 @@ def path_of(spec: str) -> Path:
     if kind != "jsonl" or not (colon and path):
         is_file = Path(spec).expanduser().is_file()
         hint = f"; write jsonl:{spec}" if is_file else did_you_mean(spec, PUBLISHED)
-        raise UsageError(f"--task {spec}: no such task{hint}; there are {', '.join(KNOWN)}")
+        raise UsageError(f"--task {spec}: no such task{hint} (there are {', '.join(KNOWN)})")
     return Path(path).expanduser()

@@ -73,7 +73,7 @@ def bench_command(names: tuple[str, ...], zoo: Path, device: str, out: Path | No
 
     if unknown := [name for name in names if name not in ROWS]:
         near = did_you_mean(unknown[0], ROWS)
-        raise UsageError(f"bench {unknown[0]}: no such row{near}; there are {', '.join(ROWS)}")
+        raise UsageError(f"bench {unknown[0]}: no such row{near} (there are {', '.join(ROWS)})")
     import torch
 
     found = "cuda" if torch.cuda.is_available() else "cpu"

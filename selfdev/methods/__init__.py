@@ -42,7 +42,7 @@ def load_method(name: str) -> str:
     if name not in method_names():
         near = did_you_mean(name, method_names())
         raise UsageError(
-            f"{name}: no such file, and no method{near}; there are {', '.join(method_names())}"
+            f"{name}: no such file, and no method{near} (there are {', '.join(method_names())})"
         )
     return (FOLDER / f"{name}.py").read_text()
 

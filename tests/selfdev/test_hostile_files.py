@@ -431,7 +431,7 @@ def test_cards_that_are_none(tmp_path, text, says):
 
 def test_a_task_that_is_a_file_wants_its_prefix(tmp_path):
     file = lines(tmp_path / "t.jsonl", {"question": "q", "answer": "1"})
-    with pytest.raises(UsageError, match=rf"no such task; write jsonl:{file}; there are"):
+    with pytest.raises(UsageError, match=rf"no such task; write jsonl:{file} \(there are"):
         load_task(str(file))
 
 
