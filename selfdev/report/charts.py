@@ -21,6 +21,7 @@ MOST_SVG_MARKS = 1000
 SCORED = "isValid(datum.dev)"
 SAMPLED = f"{SCORED} && isValid(datum.turn)"
 SHARE = {"format": ".0%"}
+WHOLE = {"tickMinStep": 1, "format": ",d"}
 OUTCOMES = ("success", "duplicate", "no_function", "not_executable", "timeout")
 OUTCOME_COLORS = ("#2f7fc1", "#8db8dc", "#e2a03f", "#c8553d", "#7b5aa6")
 
@@ -71,7 +72,7 @@ def histogram(turns: Sequence[str]) -> dict[str, Any]:
     score = {"field": "dev", "bin": {"maxbins": BINS}, **share_axis("dev score")}
     bars = {
         "mark": {"type": "bar", "tooltip": True},
-        "encoding": {"x": score, "y": {"aggregate": "count", "title": "programs"}},
+        "encoding": {"x": score, "y": {"aggregate": "count", "title": "programs", "axis": WHOLE}},
     }
     if not turns:
         body = {"transform": [{"filter": SCORED}], "height": 180, **bars}
@@ -91,7 +92,7 @@ def best_over_candidates(sampled: bool) -> dict[str, Any]:
     """The best dev score so far, by how many programs were scored."""
     about = "How the best dev score rose with each scored program. It was picked on these questions, so it flatters."
     steps = [{"op": "row_number", "as": "count"}]
-    x = {"field": "count", "type": "quantitative", "title": "scored programs"}
+    x = {"field": "count", "type": "quantitative", "title": "scored programs", "axis": WHOLE}
     body = best_so_far(steps, x, sampled)
     return chart("best-candidates", "Best so far, by programs", about, "candidates", body)
 
@@ -162,7 +163,7 @@ def outcomes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "mark": {"type": "bar", "tooltip": True},
         "encoding": {
             "y": {"field": "turn", "type": "nominal", "title": None, "sort": None},
-            "x": {"field": "count", "type": "quantitative", "title": "samples"},
+            "x": {"field": "count", "type": "quantitative", "title": "samples", "axis": WHOLE},
             "color": color,
             "order": {"field": "rank", "type": "quantitative"},
         },

@@ -70,7 +70,10 @@ def untested(store: Store, best: Mapping[str, Any] | None) -> str:
     mine, base = store.answers(clean(best["id"]) or ""), store.answers(BASE)
     if not mine.keys() & base.keys():
         return f"{best['id']} was picked on dev and not compared with the base."
-    found, scored = compare(mine, base), sum(c.has_answers for c in store.candidates())
+    found, scored = (
+        compare(mine, base),
+        sum(c.has_answers and c.id != BASE for c in store.candidates()),
+    )
     return (
         f"Not tested. On dev {best['id']} is {100 * found.difference:+.1f} points against the base "
         f"(p {p_text(found.p)}), but it was picked there as the best of {scored}: "

@@ -65,7 +65,7 @@ function startTable() {
   table = new Tabulator("#table", {
     data: rows,
     index: "i",
-    height: "34rem",
+    [rows.length > 15 ? "height" : "maxHeight"]: "34rem",
     layout: "fitColumns",
     rowHeight: 34,
     // It would make all rows anew when it comes into view, and take the focus away.
