@@ -307,8 +307,9 @@ class Store(Iterations, Overview):
 
     def score(self, name: str, split: str = "dev") -> Score | None:
         """Return a candidate's score, or None; a duplicate has that of the one it points to."""
+        # The plus keeps SQLite from going through all scores of the split.
         query = (
-            "SELECT * FROM scores WHERE split = ? AND candidate = "
+            "SELECT * FROM scores WHERE +split = ? AND candidate = "
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
         )
         row = self._db.execute(query, (split, name, name)).fetchone()
@@ -333,7 +334,7 @@ class Store(Iterations, Overview):
 
     def made_with(self, name: str, split: str = "dev") -> dict[str, str] | None:
         """Return engine, task version and grader of a candidate's own score, or None."""
-        query = "SELECT made_with FROM scores WHERE split = ? AND candidate = ?"
+        query = "SELECT made_with FROM scores WHERE +split = ? AND candidate = ?"
         row = self._db.execute(query, (split, name)).fetchone()
         return stored(row["made_with"]) if row else None
 
