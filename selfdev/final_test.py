@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Protocol
 
 from ..engine.records.candidate import BASE
 from ..engine.records.store import Store
-from ..engine.screening.glance import Glance
 from ..engine.screening.pipeline import Screener
 from ..engine.screening.verdicts import Answers
 from .results import LOOKS
+from .watching import Watcher
 
 OTHERWISE = "the program gives other weights than those that were scored on dev"
-
-
-class Progress(Protocol):
-    """Shows progress: `stage(label, total)`, then `update(done)`; `expect` is told how many candidates the whole run has."""
-
-    def stage(self, label: str, total: int | None = None) -> object: ...
-    def update(self, done: int, total: int | None = None) -> None: ...
-    def expect(self, candidates: int) -> None: ...
-    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 def score_on_test(
     screener: Screener,
     names: Iterable[str],
-    progress: Progress,
+    progress: Watcher,
     looked: Callable[[], None] = lambda: None,
 ) -> None:
     """Score each of these candidates on test, unless it was; a duplicate has the score of its original.

@@ -29,16 +29,17 @@ from ..engine.screening.place import DATABASE
 from .arm_run import ArmRun
 from .baselines import known_candidates
 from .config import RunConfig, completed
-from .final_test import Progress, score_on_test
+from .final_test import score_on_test
 from .inputs import RunRequest, run_inputs, writer_of
 from .mirror import Mirror
 from .report import write_report
 from .results import LOOKS, iteration_summary, looks_of, names_to_test, run_result
 from .run_context import RunContext
 from .train import train
+from .watching import Watcher
 
 
-def run_loop(request: RunRequest, progress: Progress) -> dict[str, Any]:
+def run_loop(request: RunRequest, progress: Watcher) -> dict[str, Any]:
     """Run or resume the loop, and return the object that `run --json` prints.
 
     UsageError where the machine cannot do it; then nothing is half-written.

@@ -15,10 +15,10 @@ from ..engine.screening.pipeline import Screener
 from ..engine.screening.session import TARGET
 from ..engine.weights.checkpoint import Checkpoint
 from .config import RunConfig
-from .final_test import Progress
 from .generate import GENERATOR
 from .inputs import writer_of
 from .prompts import in_chat, prompt_of
+from .watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class RunContext:
     folder: Path
     store: Store
     screener: Screener
-    progress: Progress
+    progress: Watcher
     generator: Path
     generator_place: str
     writer_key: str
 
     @staticmethod
     def of(
-        config: RunConfig, folder: Path, store: Store, screener: Screener, progress: Progress
+        config: RunConfig, folder: Path, store: Store, screener: Screener, progress: Watcher
     ) -> RunContext:
         generator = Checkpoint.open(config.generator_place).folder
         place = place_of(config.generator_place) if config.cluster.address else str(generator)

@@ -26,13 +26,14 @@ from ..engine.screening.inputs import open_selection, open_task
 from ..engine.screening.pipeline import Screener, score_base
 from ..engine.screening.place import DATABASE, claimed
 from .baselines import TUNED, known_candidates
-from .final_test import Progress, score_on_test
+from .final_test import score_on_test
 from .results import LOOKS, LOOKS_OF_TRANSFERS, dev_score, looks_of
 from .transfer_inputs import Found, TransferRequest
 from .verdict import comparisons, verdict
+from .watching import Watcher
 
 
-def run_transfer(request: TransferRequest, progress: Progress) -> dict[str, Any]:
+def run_transfer(request: TransferRequest, progress: Watcher) -> dict[str, Any]:
     """Make or resume a transfer, and return the object that `transfer --json` prints."""
     began, settings, folder = time.monotonic(), request.screening, request.folder
     check_machine(settings)
@@ -68,7 +69,7 @@ class Transfer:
         counts[self.request.folder.name] = self.store.setting(LOOKS) or 0
         self.of_run.set_setting(LOOKS_OF_TRANSFERS, counts)
 
-    def decide(self, screener: Screener, progress: Progress) -> None:
+    def decide(self, screener: Screener, progress: Watcher) -> None:
         """Score all on dev, then base, experts, the tuned setting and the programs on test."""
         known = known_candidates(list(self.experts), [TUNED])
         programs = [{"id": p.id, "source": p.source, "params": p.params} for p in self.programs]
@@ -85,7 +86,7 @@ class Transfer:
         score_on_test(screener, ran, progress, self.count_looks)
 
     def screen(
-        self, screener: Screener, label: str, names: Sequence[str], progress: Progress
+        self, screener: Screener, label: str, names: Sequence[str], progress: Watcher
     ) -> None:
         """Decide those of these candidates that are not yet decided, with a stage of the progress."""
         progress.stage(label, len(names))
