@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from .candidate import MAIN
+from .score import Score
+
+COUNTS = ("correct", "n", "score", "low", "high", "strict", "flexible")
 
 # Every candidate with the answers that say how good it is: its own, or those of the one it repeats.
 WITH_SCORE = (
@@ -41,6 +44,11 @@ class Overview:
     def _id(self, query: str, *values: object) -> str | None:
         row = self._db.execute(query, values).fetchone()
         return row["id"] if row else None
+
+    def scores(self, split: str) -> dict[str, Score]:
+        """Return the scores of a split by candidate; duplicates have none of their own here."""
+        query = f"SELECT candidate, {', '.join(COUNTS)} FROM scores WHERE split = ?"
+        return {row[0]: Score(*row[1:]) for row in self._db.execute(query, (split,))}
 
     def ids(self) -> list[str]:
         """Return the ids of all candidates, in the order in which they came."""

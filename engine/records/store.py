@@ -21,7 +21,6 @@ from .candidate import (
     MAIN,
     OF_THE_TEXT,
     Candidate,
-    Status,
     candidate_of,
     clean,
     digest_of,
@@ -315,12 +314,6 @@ class Store(Iterations, Overview):
         row = self._db.execute(query, (split, name, name)).fetchone()
         counts = ("correct", "n", "score", "low", "high", "strict", "flexible")
         return Score(*map(row.__getitem__, counts)) if row else None
-
-    def tally(self) -> dict[tuple[Status | None, str | None], int]:
-        """Return how many candidates there are of each status and kind of rejection."""
-        query = "SELECT status, kind, COUNT(*) AS n FROM candidates GROUP BY status, kind"
-        rows = self._db.execute(query)
-        return {(r["status"] and Status(r["status"]), r["kind"]): r["n"] for r in rows}
 
     def leaders(self, count: int) -> list[tuple[str, Score]]:
         """Return (id, score) of the best scored candidates on dev; of equals the earliest first."""

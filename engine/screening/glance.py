@@ -21,8 +21,9 @@ VALID = (Status.SCORED, Status.STOPPED, Status.DUPLICATE)
 class Glance:
     """How candidates ended, the best of them, and what the workers do.
 
-    `copies` have the text of an earlier sample; `decided` counts all others that ended. `rejected` counts rejections by kind, `leaders` are (id, score, interval), `busy_share` is the share of
-    the workers' time in which they answered; None before any work. `workers` says what each one does now.
+    `copies` have the text of an earlier sample; `decided` counts all others that ended. `rejected` counts
+    rejections by kind, `leaders` are (id, score, interval). `busy_share` is the share of the workers' time in
+    which they answered; None before any work. `workers` says what each one does now.
     """
 
     valid: int
@@ -36,14 +37,13 @@ class Glance:
 
 def glance_at(screener: Screener) -> Glance:
     """Look at a screening that is going on."""
-    tally = screener.store.tally()
-    ended = {(status, kind): n for (status, kind), n in tally.items() if status is not None}
-    session = screener.session
+    counts, session = screener.store.counts(), screener.session
+    ended = {status: n for status, n in counts.items() if status not in ("open", Status.COPY)}
     return Glance(
-        valid=sum(n for (status, _), n in ended.items() if status in VALID),
-        decided=sum(n for (status, _), n in ended.items() if status is not Status.COPY),
-        copies=sum(n for (status, _), n in ended.items() if status is Status.COPY),
-        rejected={str(kind): n for (status, kind), n in ended.items() if status is Status.REJECTED},
+        valid=sum(ended.get(status, 0) for status in VALID),
+        decided=sum(ended.values()),
+        copies=counts.get(Status.COPY, 0),
+        rejected=screener.store.kinds(),
         leaders=board(screener.store),
         busy_share=session.usage.busy_share,
         workers=session.doing,

@@ -9,13 +9,10 @@ from ...engine.records.candidate import Candidate
 from ...engine.records.score import Score
 from ...engine.records.store import Store
 
-COUNTS = ("correct", "n", "score", "low", "high", "strict", "flexible")
-
 
 def scores_on(store: Store, candidates: Iterable[Candidate], split: str) -> dict[str, Score]:
     """The scores of a split by id, as `Store.score` finds each: a duplicate has its original's."""
-    query = f"SELECT candidate, {', '.join(COUNTS)} FROM scores WHERE split = ?"
-    own = {row[0]: Score(*row[1:]) for row in store._db.execute(query, (split,))}
+    own = store.scores(split)
     found = {c.id: own.get(c.duplicate_of or c.id) for c in candidates if c.has_score}
     return {name: score for name, score in found.items() if score}
 

@@ -57,7 +57,10 @@ def screen(small_models, tmp_path):
                 decided(screener)
 
             def facts(self, look):
-                assert all(len(row) == 3 for row in look().leaders)
+                seen = look()
+                assert all(len(row) == 3 for row in seen.leaders)
+                assert 0 <= seen.valid <= seen.decided and seen.decided > 0
+                assert seen.valid + sum(seen.rejected.values()) <= seen.decided
 
         with Store.open(tmp_path / "run.db") as store:
             sources = [(name, BODY.format(body)) for name, body in programs.items()]
