@@ -47,4 +47,9 @@ def command(config: Mapping[str, Any], out: Path) -> list[str]:
     """The command line. Writes the configuration beside `out`, as JSON, which is valid YAML."""
     file = out.with_suffix(".yml")
     file.write_text(json.dumps(config))
+    return command_of_file(file, out)
+
+
+def command_of_file(file: Path, out: Path) -> list[str]:
+    """The command line for a configuration that is there already."""
     return [str(COMMAND), str(file), str(out), "--no-copy-tokenizer", "--quiet"]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -37,7 +36,7 @@ from .screening.folder import (
     state_population,
     write_samples,
 )
-from .screening.glance import Glance, glance_at
+from .screening.glance import Progress, glance_at
 from .screening.identity import inputs_of, record_inputs
 from .screening.inputs import check_inputs, open_selection, open_task, places_read
 from .screening.kept_statistics import KeptMemo
@@ -62,14 +61,6 @@ NUM_BEST = 10
 MAX_TRACES = 4
 # The longest that a thread waits for the interpreter, in seconds (see `few_threads`).
 SWITCH_S = 0.0005
-
-
-class Progress(Protocol):
-    """What a screening tells whoever watches it; the commands show it as a bar."""
-
-    def stage(self, label: str, total: int | None = None) -> object: ...
-    def update(self, done: int, total: int | None = None) -> None: ...
-    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 @contextmanager

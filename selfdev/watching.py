@@ -1,4 +1,4 @@
-"""What is told while long work goes on: to a bar, to any object with three methods, or to nobody."""
+"""What is told while long work goes on: to a bar, to any object with the same methods, or to nobody."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from ..engine.screening.glance import Glance
+from ..engine.screening.glance import Glance, Progress
 
 
-class Watcher(Protocol):
-    """Who is told of progress.
+class Watcher(Progress, Protocol):
+    """Who is told of progress. `expect` says how many candidates the whole run has."""
 
-    `stage` begins one, `update` says how much of it is done, `expect` how many candidates the whole run has; `facts` lets
-    the watcher look at a screening.
-    """
-
-    def stage(self, label: str, total: int | None = None) -> object: ...
-    def update(self, done: int, total: int | None = None) -> None: ...
     def expect(self, candidates: int) -> None: ...
-    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 class Unseen:

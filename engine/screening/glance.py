@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..records.candidate import Status
 from ..records.store import Store
@@ -33,6 +33,17 @@ class Glance:
     leaders: Sequence[tuple[str, str, str]]
     busy_share: float | None
     workers: Sequence[str]
+
+
+class Progress(Protocol):
+    """What a screening tells whoever watches it; the commands show it as a bar.
+
+    `stage` begins a stage, `update` says how much of it is done, `facts` lets the watcher look.
+    """
+
+    def stage(self, label: str, total: int | None = None) -> object: ...
+    def update(self, done: int, total: int | None = None) -> None: ...
+    def facts(self, look: Callable[[], Glance]) -> None: ...
 
 
 def glance_at(screener: Screener) -> Glance:

@@ -130,13 +130,7 @@ def test_the_command_exits_with_2(models, tmp_path, selfdev):
 @pytest.mark.skipif(not mergekit.installed(), reason=mergekit.MISSING)
 def test_what_is_merged_is_mergekits_update(models, tmp_path, name):
     file = written(name, models, tmp_path)
-    words = [
-        str(mergekit.COMMAND),
-        str(file),
-        str(tmp_path / "theirs"),
-        "--no-copy-tokenizer",
-        "--quiet",
-    ]
+    words = mergekit.command_of_file(file, tmp_path / "theirs")
     subprocess.run(words, check=True, capture_output=True, env={"HF_HUB_OFFLINE": "1"})
     merge(file, out=tmp_path / "ours")
     # Without base_model ours counts from the first model.

@@ -125,13 +125,7 @@ def test_names_within_names_are_refused():
 def test_mergekit_reproduces_the_candidate(models, tmp_path, include):
     run, file = run_with(models, tmp_path / "run", include=include), tmp_path / "sum.yml"
     export_mergekit(run, "sum", file)
-    words = [
-        str(mergekit.COMMAND),
-        str(file),
-        str(tmp_path / "theirs"),
-        "--no-copy-tokenizer",
-        "--quiet",
-    ]
+    words = mergekit.command_of_file(file, tmp_path / "theirs")
     subprocess.run(words, check=True, capture_output=True, env={"HF_HUB_OFFLINE": "1"})
     merge(SUM, base=models.base, experts=models.experts, include=include, out=tmp_path / "ours")
     base, ours, theirs = (
