@@ -46,7 +46,7 @@ from ..ops import (
 )
 from ..tree import found, mapped
 from .memory import META, Buffer, Lazy, Part, in_memory, meta_of
-from .overlap import check_write
+from .overlap import check_mode, check_write
 from .recorder import BUGS, Node, Recorder, Unsupported, end_if_spoilt
 from .rehearsal import rehearse
 from .values import Values
@@ -74,6 +74,7 @@ class LazyMode(TorchDispatchMode):
         self.input_sizes: set[int] = set()
         self.axis_lengths: set[int] = set()
         self.draws = 0
+        self.inference = False
 
     def input(self, name: str, shape: tuple[int, ...]) -> Lazy:
         meta = torch.empty(shape, device=META)
@@ -184,7 +185,7 @@ class LazyMode(TorchDispatchMode):
 
     def wrap(self, value: Any, metas: Any) -> Any:
         if isinstance(metas, Tensor):
-            return Lazy(Buffer(value, metas.is_contiguous()), (), metas)
+            return Lazy(Buffer(value, metas.is_contiguous()), (), metas, self.inference)
         return [self.wrap(v, m) for v, m in zip(value, metas, strict=True)]
 
     # ---- aliasing: buffers, views, writes
@@ -269,11 +270,13 @@ class LazyMode(TorchDispatchMode):
         step = view_step(func, base.lazy_meta, meta, rest, kwargs)
         if meta.dtype != base.dtype or not (step or base.lazy_buffer.flat):
             raise Unsupported(f"{func}: a view by bits or by strides of a strided tensor")
+        inference = base.lazy_inference and func is not torch.ops.aten.detach.default
         if not step:
             step = (STRIDED, list(meta.shape), list(meta.stride()), meta.storage_offset())
-            return Lazy(base.lazy_buffer, (step,), meta)
+            return Lazy(base.lazy_buffer, (step,), meta, inference)
         same = step[0] is RESHAPE and meta.shape == base.shape
-        return Lazy(base.lazy_buffer, base.lazy_path if same else (*base.lazy_path, step), meta)
+        path = base.lazy_path if same else (*base.lazy_path, step)
+        return Lazy(base.lazy_buffer, path, meta, inference)
 
     def mutate(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Computes the functional form, then writes where the in-place or out= form would."""
@@ -290,6 +293,9 @@ class LazyMode(TorchDispatchMode):
         if outs and any(t.shape != r.shape for t, r in zip(targets, results, strict=True)):
             raise Unsupported(f"{func}: out= gets another shape: make it of the result's shape")
         stored = [self.store(t, r) for t, r in zip(targets, results, strict=True)]
+        # Eager writes, and only then raises.
+        for target in targets:
+            check_mode(target, self.inference)
         return stored if len(outs) > 1 else stored[0]
 
     def reshape_in_place(self, func: Any, args: Any, kwargs: Any) -> Lazy:
@@ -303,6 +309,7 @@ class LazyMode(TorchDispatchMode):
             func(*args, **kwargs)
         target.lazy_path, target.lazy_meta = new.lazy_path, new.lazy_meta
         target.lazy_cached = (-1, None)
+        check_mode(target, self.inference)
         return target
 
     def store(self, target: Lazy, source: Tensor, *_: Any) -> Lazy:

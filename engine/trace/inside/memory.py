@@ -79,19 +79,23 @@ class Lazy(Tensor):
     """A tensor without storage; the mode does all the work."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    __slots__ = ("lazy_buffer", "lazy_cached", "lazy_meta", "lazy_path")
+    __slots__ = ("lazy_buffer", "lazy_cached", "lazy_inference", "lazy_meta", "lazy_path")
     lazy_buffer: Buffer
     lazy_path: tuple[Any, ...]
     lazy_meta: Tensor
     lazy_cached: tuple[int, Any]
+    # Made in inference_mode: outside of it nothing may be written to the tensor.
+    lazy_inference: bool
 
     @staticmethod
-    def __new__(cls, buffer: Buffer, path: tuple[Any, ...], meta: Tensor) -> Lazy:
+    def __new__(
+        cls, buffer: Buffer, path: tuple[Any, ...], meta: Tensor, inference: bool = False
+    ) -> Lazy:
         lazy = Tensor._make_wrapper_subclass(
             cls, meta.shape, meta.stride(), meta.storage_offset(), dtype=meta.dtype, device=CPU
         )
         lazy.lazy_buffer, lazy.lazy_path, lazy.lazy_meta = buffer, path, meta
-        lazy.lazy_cached = (-1, None)
+        lazy.lazy_cached, lazy.lazy_inference = (-1, None), inference
         return lazy
 
     def __copy__(self) -> Tensor:

@@ -28,6 +28,14 @@ SOME = (
 )
 
 
+def check_mode(target: Lazy, inference: bool) -> None:
+    """Raises eager's error for a write to a tensor of inference_mode outside of that mode."""
+    if target.lazy_inference and not inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed"
+        )
+
+
 def check_write(func: Any, target: Lazy, given: Any) -> None:
     """Raises eager's error, or Unsupported, unless a write to the target is well defined."""
     sizes, strides = target.lazy_meta.shape, target.lazy_meta.stride()

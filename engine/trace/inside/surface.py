@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any, Self
 
@@ -24,11 +25,22 @@ HANDLES = (
 )
 
 
-def no_grad(mode: Any = True) -> Any:
-    """Stands in for torch.inference_mode, whose tensors would lose what a view needs here."""
-    if callable(mode):
-        return torch.no_grad()(mode)
-    return torch.no_grad() if mode else nullcontext()
+def inference_mode_of(lazy_mode: LazyMode) -> Any:
+    """Return a stand-in for torch.inference_mode, whose tensors would lose what a view needs here."""
+
+    @contextmanager
+    def inference(on: bool) -> Iterator[None]:
+        before, lazy_mode.inference = lazy_mode.inference, on
+        try:
+            with torch.set_grad_enabled(not on):
+                yield
+        finally:
+            lazy_mode.inference = before
+
+    def inference_mode(mode: Any = True) -> Any:
+        return inference(True)(mode) if callable(mode) else inference(mode)
+
+    return inference_mode
 
 
 def ignore(*_: Any, **__: Any) -> None:
@@ -62,7 +74,7 @@ class Surface(TorchFunctionMode):
             (torch, "from_numpy"): self.from_numpy,
             (torch, "frombuffer"): self.refuse_memory,
             (torch, "from_dlpack"): self.refuse_memory,
-            (torch, "inference_mode"): no_grad,
+            (torch, "inference_mode"): inference_mode_of(mode),
             (torch, "use_deterministic_algorithms"): ignore,
             (torch, "set_deterministic_debug_mode"): ignore,
             (Tensor, "as_subclass"): self.refuse_memory,

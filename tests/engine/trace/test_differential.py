@@ -166,6 +166,23 @@ REGRESSIONS = {
     "a matrix that is singular": (
         "n = torch.stack([a.norm(), a.norm() * 0])\nreturn torch.linalg.inv(torch.diag(n))[0, 0] * a"
     ),
+    "a write to a tensor of inference mode, outside of it": (
+        "with torch.inference_mode():\n    x = a + b\nx[:1] *= 2\nreturn x"
+    ),
+    "a refused write to a tensor of inference mode that is caught": (
+        "x = torch.inference_mode()(torch.add)(a, b)\ntry:\n    x.view(-1).mul_(2)\n"
+        "except RuntimeError:\n    x = x * 3\nreturn x"
+    ),
+    "a view of a tensor that is older than inference mode": (
+        "with torch.inference_mode():\n    x = a[:1]\nx.mul_(2)\nreturn a + b"
+    ),
+    "a tensor of inference mode that is detached": (
+        "with torch.inference_mode():\n    x = a + b\nx.detach().mul_(2)\nreturn x"
+    ),
+    "inference mode that is off": (
+        "with torch.inference_mode():\n    with torch.inference_mode(False):\n        x = a + b\n"
+        "x.mul_(2)\nreturn x"
+    ),
     "a cast to few bits of what does not fit them": (
         "return (a * 100).to(torch.int8).float() + (b * 1e5).to(torch.int16).float()"
     ),
