@@ -292,7 +292,7 @@ def test_random_programs(judge, text, shape):
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-@settings(max_examples=4000, deadline=None, print_blob=True, suppress_health_check=QUIET)
+@settings(max_examples=1000, deadline=None, print_blob=True, suppress_health_check=QUIET)
 @given(text=programs(), shape=st.sampled_from(SHAPES))
 def test_many_random_programs(judge, text, shape):
     compare(judge, text, shape)

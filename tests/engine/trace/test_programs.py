@@ -37,7 +37,7 @@ HYBRID = {"svd_rank_one", "matmul_gram", "empty_part"}
 @pytest.fixture(scope="module")
 def tracer():
     torch.set_num_threads(1)
-    with Tracer(TraceSettings(timeout_s=2.0, memory_bytes=128 << 20)) as tracer:
+    with Tracer(TraceSettings(timeout_s=10.0, memory_bytes=128 << 20)) as tracer:
         yield tracer
 
 

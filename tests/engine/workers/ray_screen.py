@@ -66,7 +66,7 @@ def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     if asked["apart"]:
         keep_apart()
-    cluster.HEAD_S, cluster.LOOK_S = 2.0, 0.5
+    cluster.HEAD_S = asked["head_s"]
     folder, settings = Path(asked["folder"]), ScreenSettings(**asked["settings"])
     programs, bar = asked["programs"], Bar(asked["stops"])
     with Store.open(folder / "run.db") as store:

@@ -257,9 +257,9 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def screen(small_models, tmp_path):
-    """screen(programs, address, workers, stops, apart) -> the process that screens them."""
+    """screen(programs, address, workers, stops, apart, head_s) -> the process that screens them."""
 
-    def run(programs, address=None, workers=1, stops=(), apart=False):
+    def run(programs, address=None, workers=1, stops=(), apart=False, head_s=60.0):
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         settings = {
@@ -271,7 +271,8 @@ def screen(small_models, tmp_path):
             "address": address,
         }
         asked = {"settings": settings, "programs": programs, "stops": list(stops), "apart": apart}
-        (folder / "asked.json").write_text(json.dumps({**asked, "folder": str(folder)}))
+        rest = {"folder": str(folder), "head_s": head_s}
+        (folder / "asked.json").write_text(json.dumps(asked | rest))
         return started([NODES.with_name("ray_screen.py"), folder / "asked.json"])
 
     return run
@@ -310,7 +311,7 @@ def test_two_nodes_give_the_counts_of_one_worker_and_a_dead_node_costs_nothing(n
 
 @pytest.mark.slow
 def test_a_lost_head_is_one_line(nodes, screen):
-    process = screen(mixed(6), nodes.address, 2, stops=(1,))
+    process = screen(mixed(6), nodes.address, 2, stops=(1,), head_s=2.0)
     assert said(process) == "at 1"
     nodes.do("behead")
     began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, wait
 from threading import Event, Lock
 
@@ -54,6 +55,13 @@ class Factory:
         self.opened.append(worker)
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def pools():
     """pools(num_workers, lanes, opens) -> (pool, factory); they are closed afterwards."""
@@ -93,8 +101,7 @@ def test_one_thread_starts_all_workers_and_outlives_them(pools):
     pool.submit("a", lambda worker: 1).result(LIMIT_S)
     with pytest.raises(Quarantined):
         pool.submit("dies", lambda worker: worker.die()).result(LIMIT_S)
-    while len(factory.made) < 5:
-        time.sleep(0.01)
+    wait_until(lambda: len(factory.made) == 5)
     starters = {worker.thread for worker in factory.made}
     assert len(starters) == 1
     assert starters <= {t.ident for t in threading.enumerate()}
@@ -240,7 +247,9 @@ def test_what_a_job_raises_is_its_own(pools):
     with pytest.raises(ZeroDivisionError):
         pool.submit("x", lambda worker: 1 // 0).result(LIMIT_S)
     assert pool.submit("y", lambda worker: worker.call(1)).result(LIMIT_S) == 1
-    assert len(factory.made) == 2 and not pool.incidents
+    # The second worker follows the first, at its own time.
+    wait_until(lambda: len(factory.made) == 2)
+    assert not pool.incidents
 
 
 @pytest.mark.parametrize("number", [0, 2])
