@@ -238,7 +238,9 @@ def started(words: list[object]) -> subprocess.Popen[str]:
 
 def said(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline().strip()
+    if not (line := process.stdout.readline()):
+        pytest.fail(f"it ended: {process.communicate(timeout=60)[1][-3000:]}")
+    return line.strip()
 
 
 def tell(process: subprocess.Popen[str], line: str) -> None:
