@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 SAME_VALUE = {aten._to_copy.default, aten.clone.default}
+# Characters of an error that are shown.
+MOST_SAID = 200
 FILLS = {aten.fill_.Scalar, aten.fill_.Tensor, aten.zero_.default}
 
 
@@ -212,9 +215,10 @@ def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]])
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's type and its first line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    """Return an error's type and its first line, with the next one where it ends in a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    text = " ".join(lines[: 1 + lines[0].endswith(":")])
+    return f"{type(error).__name__}: {shorten(text, MOST_SAID, placeholder=' ...')}"
 
 
 def check_coverage(live: Mapping[str, Tensor], segments: list[Segment]) -> None:

@@ -14,6 +14,7 @@ from ..weights.filled import check_filled
 from ..weights.headers import shown
 from ..weights.plain import check_config, check_plain
 from ..weights.small_file import check_regular, read_text
+from .known_kinds import check_known
 from .sizes import base_dtype, context_of
 
 # Names that configs have for the number of experts in a layer.
@@ -40,6 +41,7 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     """
     check_plain("", checkpoint)
     check_config(checkpoint)
+    check_known(checkpoint, engine)
     check_filled(checkpoint)
     check_generates(checkpoint)
     check_tokenizer(checkpoint.folder)

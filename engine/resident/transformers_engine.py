@@ -12,9 +12,10 @@ from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
 from .decoding import described, encode, ends_of
 from .engine import LiveEngine
+from .load_faults import why
 from .messages import Completion, EngineSettings, Feed, Progress, Sampling
 from .parts import Parts, place_by_name
-from .placement import Placement, first_line
+from .placement import Placement
 from .sizes import base_dtype, context_of, prompt_limit
 
 
@@ -27,13 +28,17 @@ class TransformersEngine(LiveEngine):
 
         self.name = f"transformers {__version__}"
         self.checkpoint = checkpoint
+        part = "config"
         try:
-            self.tokenizer, self.model = load(checkpoint)
+            load_config(checkpoint)
+            part = "tokenizer"
+            self.tokenizer = load_tokenizer(checkpoint)
+            part = "model"
+            self.model = load_model(checkpoint)
         except Exception as error:
             traceback.print_exc()
-            raise UsageError(
-                f"{checkpoint.folder}: {self.name} cannot load it: {first_line(error)}"
-            ) from None
+            reason = why(part, error, checkpoint.config)
+            raise UsageError(f"{checkpoint.folder}: {self.name} cannot load it: {reason}") from None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for parameter in self.model.parameters():
             # Loaded weights may be pages of the file itself, which somebody may cut off.
@@ -107,14 +112,45 @@ class TransformersEngine(LiveEngine):
         return None
 
 
-def load(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Return tokenizer and model, as transformers reads them. Pickles and code of the folder are not used."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def load_config(checkpoint: Checkpoint) -> Any:
+    """Return config.json with the defaults of its kind of model. Code of the folder is not used."""
+    from transformers import AutoConfig
 
-    safe = {"trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **safe)
-    dtype = base_dtype(checkpoint)
+    return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """Return the tokenizer as transformers reads it. Code of the folder is not used."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False)
+
+
+def load_model(checkpoint: Checkpoint) -> Any:
+    """Return the model as transformers reads it. Pickles and code of the folder are not used."""
+    from transformers import AutoModelForCausalLM
+
     model: Any = AutoModelForCausalLM.from_pretrained(
-        checkpoint.folder, dtype=dtype, use_safetensors=True, **safe
+        checkpoint.folder,
+        dtype=base_dtype(checkpoint),
+        use_safetensors=True,
+        trust_remote_code=False,
     )
-    return tokenizer, model.eval()
+    return model.eval()
+
+
+def fault_of(checkpoint: Checkpoint) -> tuple[str, Exception] | None:
+    """Return which part of a model transformers cannot load, and why. No weights are read."""
+    from transformers import AutoModelForCausalLM
+
+    part = "config"
+    try:
+        config = load_config(checkpoint)
+        part = "tokenizer"
+        load_tokenizer(checkpoint)
+        part = "model"
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        return part, error
+    return None

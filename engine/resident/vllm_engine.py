@@ -14,11 +14,13 @@ from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
 from .decoding import described, encode, ends_of
 from .engine import LiveEngine, metas
+from .load_faults import why
 from .messages import Completion, EngineSettings, Feed, Finished, Progress, Sampling
 from .parts import Parts
 from .placement import Placement, Unplaceable, first_line, record
 from .runnable import check_dense
 from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
+from .transformers_engine import fault_of
 
 # The worker interface of these releases is used: from the first, to below the second.
 FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)
@@ -119,8 +121,13 @@ class VllmEngine(LiveEngine):
             self.llm = LLM(str(checkpoint.folder), **words)
         except Exception as error:
             traceback.print_exc()
+            # Advice to take transformers is given where it would help.
+            part, cause = fault_of(checkpoint) or ("", error)
+            reason = why(
+                part or "model", cause, checkpoint.config, "" if part else reason_of(error)
+            )
             raise UsageError(
-                f"{checkpoint.folder}: {self.name} cannot load it: {reason_of(error)}{self.advice}"
+                f"{checkpoint.folder}: {self.name} cannot load it: {reason}{'' if part else self.advice}"
             ) from None
         self.ends = ends_of(checkpoint, self.llm.get_tokenizer())
         self.decoding = described(self.ends)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -192,6 +193,19 @@ def test_what_cannot_be_swapped_is_refused_with_the_reason(worker, folders, tmp_
         (folder / "config.json").write_text(json.dumps({**config, key: value}))
         with pytest.raises(UsageError, match=reason):
             worker.open_model("other", str(folder))
+
+
+def test_transformers_is_advised_where_it_would_help(worker, folders, tmp_path):
+    """It runs what only vLLM lacks. What both lack, neither runs."""
+    for key, value, reason in (
+        ("architectures", ["OwnForCausalLM"], "not supported for now; give --engine transformers$"),
+        ("hidden_act", "swigloo", r"\(config\.json: hidden_act is 'swigloo'\)$"),
+    ):
+        folder = shutil.copytree(folders["mistral"] / "base", tmp_path / key)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, key: value}))
+        with pytest.raises(UsageError, match=rf"vllm .* cannot load it: .*{reason}"):
+            worker.open_model(key, str(folder))
 
 
 @pytest.mark.parametrize("version", ["0.25.1", "0.34.0", "1.0"])
