@@ -25,6 +25,7 @@ from pydantic import (
 
 from ..engine.errors import UsageError
 from ..engine.screening.settings import MAX_SEED
+from ..engine.weights.locate import at_home
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import in_yaml, load_yaml
 from .arms import MAIN, Arm, Arms, arm_of, check_arm
@@ -373,19 +374,17 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
     """The config with absolute paths in place of those relative to its folder."""
 
     def place(text: str) -> str:
-        path = (folder / Path(text).expanduser()).resolve()
+        path = (folder / at_home(text)).resolve()
         looks_local = text.startswith((".", "/", "~")) or path.exists()
         return str(path) if text and looks_local else text
 
     task = config.task
     if task.startswith("jsonl:"):
-        task = f"jsonl:{(folder / Path(task.removeprefix('jsonl:')).expanduser()).resolve()}"
-    prompt = config.generation.prompt
+        task = f"jsonl:{(folder / at_home(task.removeprefix('jsonl:'))).resolve()}"
     generation = config.generation
-    if prompt != "default":
-        generation = generation.model_copy(
-            update={"prompt": str((folder / Path(prompt).expanduser()).resolve())}
-        )
+    if generation.prompt != "default":
+        path = (folder / at_home(generation.prompt)).resolve()
+        generation = generation.model_copy(update={"prompt": str(path)})
     return config.model_copy(
         update={
             "base": place(config.base),

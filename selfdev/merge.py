@@ -13,6 +13,7 @@ from ..engine.output.folder import check_out
 from ..engine.program import Program, extract
 from ..engine.resident.check import check_askable
 from ..engine.screening.inputs import check_backend
+from ..engine.weights.locate import at_home
 from ..engine.weights.selection import Selection
 from .experts import check_experts
 from .mergekit_yaml import Recipe, is_configuration, read_configuration
@@ -117,7 +118,7 @@ def prepare_merge(
     """Check all that can be checked before torch is loaded. Raises UsageError or Rejected."""
     places = {name: str(place) for name, place in experts.items()}
     wanted = wanted_of(program, None if base is None else str(base), places, params, include)
-    memory_bytes, out = bytes_of(memory), Path(out).expanduser()
+    memory_bytes, out = bytes_of(memory), at_home(out)
     check_backend(backend)
     selection = Selection.open(wanted.base, wanted.experts, wanted.include)
     if wanted.recipe:
@@ -204,7 +205,7 @@ def of_configuration(
             raise UsageError(
                 f"{option}: {program} names models and parameters itself; leave it out"
             )
-    recipe = read_configuration(Path(program).expanduser())
+    recipe = read_configuration(at_home(program))
     try:
         source = built_in(recipe.method, recipe.params, len(recipe.experts))
     except UsageError as error:
@@ -216,5 +217,5 @@ def of_configuration(
 
 def program_file(program: str) -> dict[str, Path]:
     """Return the program's file as an input of the merge; nothing for a built-in method."""
-    file = Path(program).expanduser()
+    file = at_home(program)
     return {"the program": file} if file.exists() else {}

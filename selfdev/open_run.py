@@ -15,6 +15,7 @@ from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
+from ..engine.weights.locate import at_home
 from .names import find_candidate
 from .run_html import rows_html
 
@@ -216,7 +217,7 @@ def open_run(folder: str | Path) -> Run:
     NoRun, which is a UsageError and a FileNotFoundError, where the folder holds no run. UsageError where
     what it holds is damaged, or of a version that is not known.
     """
-    folder = Path(folder).expanduser()
+    folder = at_home(folder)
     check_run(folder)
     config = read_config(folder)
     arms = [MAIN, *(config.get("arms") or ())]  # pyright: ignore[reportGeneralTypeIssues]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engine.weights.locate import at_home
 from .config import RunConfig, config_of, load_config
 from .inputs import RunRequest, prepare_run
 from .sizes import bytes_of
@@ -51,7 +52,7 @@ def run(
         workers=workers,
         address=address,
         seed=seed,
-        data=Path(data).expanduser() if data else None,
+        data=at_home(data) if data else None,
         memory_bytes=bytes_of(memory),
         gpu_memory_bytes=bytes_of(gpu_memory, "--gpu-memory"),
         accept_engine=accept_engine,
@@ -84,7 +85,7 @@ def request_of(
     elif isinstance(config, Mapping):
         settings = config_of(config, "the config", Path())
     else:
-        file = Path(config).expanduser()
+        file = at_home(config)
         settings, also_read, name = load_config(file), {"the config": file}, file.stem
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -92,7 +93,7 @@ def request_of(
     changed = {key: value for key, value in given.items() if value is not None}
     cluster = settings.cluster.model_copy(update=changed)
     settings = settings.model_copy(update={"cluster": cluster})
-    folder = Path(run).expanduser() if run else RUNS / name
+    folder = at_home(run) if run else RUNS / name
     return prepare_run(settings, folder, also_read=also_read, **how)
 
 

@@ -22,6 +22,7 @@ from ..engine.screening.inputs import (
 from ..engine.screening.place import DATABASE, check_inputs_apart
 from ..engine.screening.read_programs import check_programs, read_programs
 from ..engine.screening.settings import ScreenSettings
+from ..engine.weights.locate import at_home
 from .experts import check_experts
 from .parameters import Value, check_params
 from .sizes import bytes_of
@@ -98,7 +99,7 @@ def screen(
     )
     from .open_run import open_run
 
-    request = prepare_screen(programs, settings, Path(run).expanduser())
+    request = prepare_screen(programs, settings, at_home(run))
     with watched(progress) as bar:
         screen_prepared(request, bar)
     return open_run(request.folder)
@@ -157,7 +158,7 @@ def places_of(programs: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
 
 def programs_read(places: Sequence[str]) -> dict[str, Path]:
     """Return the programs' places as inputs of the screening, by what they are."""
-    return {f"the program {place}": Path(place).expanduser() for place in places}
+    return {f"the program {place}": at_home(place) for place in places}
 
 
 def check_race(race: str, top: int | None) -> None:

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from ..errors import UsageError
+from ..weights.locate import at_home
 from ..weights.selection import Selection
 from .claim import one_writer
 from .owned import SCRATCH, check_place_for, foreign_in_model
@@ -29,7 +30,7 @@ Identity = tuple[int, int]
 
 def real(out: Path) -> Path:
     """Return the folder itself, whatever links lead to it."""
-    return out.expanduser().resolve()
+    return at_home(out).resolve()
 
 
 def check_out(

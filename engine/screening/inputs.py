@@ -19,7 +19,7 @@ from ..tasks.load import PUBLISHED, load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import bank_share, cache_share, choose_homes, tensor_share
 from ..weights.checkpoint import Checkpoint
-from ..weights.locate import here
+from ..weights.locate import at_home, here
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from ..workers.cluster import connect
@@ -160,7 +160,5 @@ def places_read(settings: ScreenSettings) -> dict[str, Path]:
     if settings.task.startswith("jsonl:"):
         places["the task"] = file = path_of(settings.task)
         if is_yaml(file):
-            places["the task's questions"] = (
-                file.parent / Path(read_task_file(file).path).expanduser()
-            )
+            places["the task's questions"] = file.parent / at_home(read_task_file(file).path)
     return places

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..records.candidate import BASE
 from ..tasks.rows import check_text, rows_of, text_of
+from ..weights.locate import at_home
 from ..weights.small_file import check_inside, read_text
 
 SUFFIXES = (".py", ".md", ".txt")
@@ -25,7 +26,7 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
     seen: dict[str, str] = {}
     for place in places:
         empty = True
-        for where, name, text in read_place(Path(place).expanduser()):
+        for where, name, text in read_place(at_home(place)):
             empty = False
             check_name(where, name, seen)
             programs.append((name, text))

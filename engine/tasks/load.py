@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError, did_you_mean
+from ..weights.locate import at_home
 from ..weights.small_file import check_regular
 from .jsonl import is_yaml, load_jsonl, read_task_file
 from .published import GSM8K_DEV, MATH_DEV, load_published
@@ -37,7 +38,7 @@ def grading_of(spec: str) -> str:
 def path_of(spec: str) -> Path:
     kind, colon, path = spec.partition(":")
     if kind != "jsonl" or not (colon and path):
-        is_file = Path(spec).expanduser().is_file()
+        is_file = at_home(spec).is_file()
         hint = f"; write jsonl:{spec}" if is_file else did_you_mean(spec, PUBLISHED)
         raise UsageError(f"--task {spec}: no such task{hint} (there are {', '.join(KNOWN)})")
-    return Path(path).expanduser()
+    return at_home(path)

@@ -7,8 +7,20 @@ from pathlib import Path
 
 from ..errors import UsageError
 
+# The page of a model.
+ADDRESS = re.compile(r"https?://huggingface\.co/([^/]+/[^/?#]+)")
 # The folder of a repository in the hub's cache.
 HUB_FOLDER = re.compile(r"models--(.+)")
+
+
+def at_home(path: str | Path) -> Path:
+    """Put the home in place of ~. UsageError where ~NAME is the home of nobody here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{path}: no home is known for its first part; write the folder out"
+        ) from None
 
 
 def locate(place: str) -> Path:
@@ -23,11 +35,13 @@ def local(place: str) -> Path | None:
     """Return the folder at a path, or None for a hub id. UsageError where a path has no folder."""
     if not place.strip():
         raise UsageError("an empty path to a model; is a variable unset?")
-    folder = Path(place).expanduser()
+    folder = at_home(place)
     if folder.is_dir():
         return folder
     if folder.exists():
         raise UsageError(f"{place}: a model is a folder, this is a file")
+    if found := ADDRESS.match(place):
+        raise UsageError(f"{place}: an address; write the hub id, {found[1]}")
     if place.count("/") != 1 or place.startswith((".", "/", "~")):
         raise UsageError(f"{place}: no such model folder")
     return None

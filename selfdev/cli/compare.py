@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ...engine.errors import UsageError, in_one_line
+from ...engine.weights.locate import at_home
 from .command import Result, command
 from .completion import complete_ids
 from .look import run_argument, run_line, run_of
@@ -67,7 +68,7 @@ def compare_command(run: Path, first: str, second: str | None, split: str) -> Re
     settings in which the two differ, and how their best programs compare.
     """
     if second is None:
-        return compared_runs(run, Path(first).expanduser(), split)
+        return compared_runs(run, at_home(first), split)
     from ...engine.records.compare import compare_candidates, made_otherwise
     from ...engine.records.store import Store
     from ...engine.screening.folder import read_config

@@ -12,6 +12,7 @@ from typing import Any
 from ...engine.errors import UsageError, did_you_mean
 from ...engine.program import Program, extract
 from ...engine.screening.read_programs import MAX_BYTES
+from ...engine.weights.locate import at_home
 from ...engine.weights.small_file import read_text
 from ..parameters import Value, fitted, signature_of
 
@@ -56,7 +57,7 @@ def read_program(
     """
     if not place.strip():
         raise UsageError("an empty name of a program; is a variable unset?")
-    path = Path(place).expanduser()
+    path = at_home(place)
     if path.is_dir():
         raise UsageError(f"{place}: is a folder; give one program")
     if not os.path.lexists(path):

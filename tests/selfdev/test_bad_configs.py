@@ -72,6 +72,8 @@ def own_generator(folder: Path, config: dict) -> None:
 # What is wrong, and what the one line says.
 BAD: dict[str, tuple[Change, str]] = {
     "base": (say(base="./nowhere"), r"nowhere: no such model folder"),
+    "somebody's base": (say(base="~nobody-of-that-name/base"), r"no home is known for its first"),
+    "somebody's task": (say(task="jsonl:~nobody-of-that-name/t.jsonl"), r"no home is known"),
     "absolute base": (say(base="/no/such/base"), r"/no/such/base: no such model folder"),
     "expert": (say(experts={"x": "./nowhere"}), r"nowhere: no such model folder"),
     "an expert called base": (say(experts={"base": "x"}), r"experts: 'base' names something else"),
@@ -309,6 +311,9 @@ def test_numbers_as_people_write_them(place):
         (("--memory", "9" * 25 + "TiB"), "no machine has so much"),
         (("--include", ""), "--include: is empty"),
         (("--base", ""), "an empty path to a model"),
+        (("--base", "~nobody-of-that-name/base"), "no home is known"),
+        (("--expert", "x=~nobody-of-that-name/x"), "no home is known"),
+        (("--out", "~nobody-of-that-name/out"), "home"),
         (("--out", "x" * 240), "the name has 240 bytes"),
     ],
 )
