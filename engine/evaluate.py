@@ -95,6 +95,8 @@ def prepare_evaluation(
     if output:
         check_file("--output", output, is_results)
         check_in_no_run("--output", output)
+    if log_samples and output and real(log_samples) == real(output):
+        raise UsageError(f"--output {output}: is the file of --log-samples, too; name another")
     checkpoint = Checkpoint.open(model)
     task = load_task(task_name, data, shots)
     check_split(task, split)

@@ -377,6 +377,13 @@ def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, plac
     assert "--log-samples" in answer.json["error"]
 
 
+def test_two_results_want_two_files(selfdev, place):
+    task = f"jsonl:{place / 'task.jsonl'}"
+    words = ("eval", place / "base", "--task", task, "--output", place / "x")
+    answer = selfdev(*words, "--log-samples", place / "base" / ".." / "x", "--json")
+    assert answer.code == 2 and "is the file of --log-samples, too" in answer.json["error"]
+
+
 def test_an_empty_path_is_a_variable_that_is_unset(selfdev, place):
     words = ("--base", place / "base", "--expert", f"x={place / 'x'}", "--out", "")
     answer = selfdev("merge", "linear", *words, "--overwrite", "--json", cwd=place)
