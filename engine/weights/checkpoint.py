@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .disguises import disguise_of
-from .files import read_folder
+from .files import read_folder, safetensors_in
 from .headers import Entry, shown
 from .locate import hub_id, known_as, locate
 from .small_file import read_bytes
@@ -51,7 +51,7 @@ class Checkpoint:
         UsageError names the file, tensor or model at fault.
         """
         folder = locate(place)
-        files = [file for file in folder.glob("*.safetensors") if file.is_file()]
+        files = [file for file in safetensors_in(folder) if file.is_file()]
         states = {file: FileState.of(file) for file in files}  # before they are read
         return Checkpoint(folder, read_folder(folder), states)
 

@@ -17,6 +17,8 @@ BEGINNINGS = {
     b"\x80\x02": "a pickle: pickled weights are never loaded here",
     b"\x80\x04": "a pickle: pickled weights are never loaded here",
     b"\x1f\x8b": "compressed with gzip: unpack it",
+    b"PAR1": "a Parquet file: write its rows as JSON lines",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
     b"GGUF": "a GGUF file, not safetensors: start from the 16 bit checkpoint",
 }
 
@@ -27,6 +29,8 @@ def disguise(start: bytes) -> str:
         return "empty: a download that was cut off, or a full disk"
     if not any(start):
         return "nothing but zeros: a download that was not finished"
+    if start[257:262] == b"ustar":
+        return "a tar archive: unpack it"
     head = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for beginning, what in BEGINNINGS.items():
         if start.startswith(beginning) or head.startswith(beginning.lower()):

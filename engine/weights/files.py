@@ -6,6 +6,8 @@ every file. A folder that they would read in two ways is refused.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,9 @@ ADAPTER = re.compile(r"adapter_(model|config)\b")
 OWN_FORMAT = "consolidated"
 SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)\.safetensors")
 LORA = re.compile(r"(^base_model\.model\.|\.lora_(A|B|embedding_A|embedding_B)\b)")
+USUAL = "LoRA"
+# Kinds of adapters that put vectors beside a prompt.
+NO_WEIGHTS = ("PROMPT", "PREFIX", "P_TUNING")
 LONGEST_NAME_BYTES = 255
 CONVERT = (
     "it has only pickled weights, which are never loaded here; convert them once: "
@@ -61,12 +66,17 @@ def read_folder(folder: Path) -> dict[str, Entry]:
     return entries
 
 
+def safetensors_in(folder: Path) -> list[Path]:
+    """Return a folder's safetensors files. Hidden ones are no weights: copies by macOS leave such."""
+    return sorted(f for f in folder.glob("*.safetensors") if not f.name.startswith("."))
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files that count: those that the index names, or all without an index.
 
     UsageError where a file is missing, or the folder holds no weights, or two sets of them.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = safetensors_in(folder)
     if os.path.lexists(folder / INDEX):
         return indexed(folder, files)
     whole = [file for file in files if not ADAPTER.match(file.name)]
@@ -158,7 +168,7 @@ def instead(folder: Path) -> str:
     """Say what a folder without weights is, and what to do."""
     names = [path.name for path in folder.iterdir()]
     if any(ADAPTER.match(name) for name in names):
-        return adapter_text("adapter_config.json")
+        return adapter_text("adapter_config.json", folder)
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         return CONVERT
     for suffix, text in UNLOADABLE.items():
@@ -169,8 +179,22 @@ def instead(folder: Path) -> str:
     return f"holds no *.safetensors weights{hint}"
 
 
-def adapter_text(sign: str) -> str:
+def adapter_text(sign: str, folder: Path | None = None) -> str:
+    kind = peft_type(folder / "adapter_config.json") if folder else USUAL
+    if any(word in kind for word in NO_WEIGHTS):
+        return (
+            f"is an adapter ({kind}; {shown(sign)}), which changes no weights: it cannot be merged"
+        )
     return (
-        f"is an adapter (LoRA; {shown(sign)}), not a model: merge it into its base first: "
+        f"is an adapter ({kind}; {shown(sign)}), not a model: merge it into its base first: "
         "PeftModel.from_pretrained(BASE, DIR).merge_and_unload().save_pretrained(NEW)"
     )
+
+
+def peft_type(config: Path) -> str:
+    """Return the kind of an adapter, as its config calls it; the usual one where it does not."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, UsageError):
+        found = json.loads(read_bytes(config))
+        if isinstance(found, dict) and isinstance(kind := found.get("peft_type"), str):
+            return USUAL if kind == "LORA" else shown(kind)
+    return USUAL

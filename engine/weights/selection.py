@@ -16,7 +16,7 @@ from .filled import check_filled
 from .headers import shown
 from .plain import FLOATS, check_config, check_float, check_plain, is_buffer
 from .repeats import repeats
-from .ties import own_head, stored_ties
+from .ties import HEAD, own_head, stored_ties
 
 MLP = r"(^|\.)(mlp|feed_forward)\.(.*\.)?\w*(proj|fc|fc1|fc2|w1|w2|w3|dense\w*)\.weight$"
 DOUBLE = "float64"
@@ -62,7 +62,8 @@ class Selection:
             for name in names:
                 check_pair(expert, name, opened, checkpoint)
         twice = dict(repeats({"the base": opened, **named_experts(checkpoints)}, names))
-        notes = (*notes_on(apart), *notes_on_repeats(twice, len(names)))
+        more = {e: extra(opened, c, include) for e, c in checkpoints.items()}
+        notes = (*notes_on(apart), *notes_on_more(more), *notes_on_repeats(twice, len(names)))
         return Selection(opened, checkpoints, include, names, ties, notes)
 
     @property
@@ -119,6 +120,23 @@ def notes_on(apart: Mapping[str, str]) -> Iterator[str]:
         )
 
 
+def notes_on_more(more: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield a line for each expert that has tensors which the base lacks; `more` has them by expert."""
+    for expert, names in more.items():
+        if names:
+            yield (
+                f"expert {expert}: tensors of the selection that the base lacks are left out "
+                f"({len(names)}, such as {shown(names[0])})"
+            )
+
+
+def extra(base: Checkpoint, expert: Checkpoint, include: str) -> list[str]:
+    """Return the tensors that `include` names in an expert alone, without heads and constants."""
+    matches = pattern_of(include).search
+    names = [n for n in expert.names if n not in base.entries and matches(n)]
+    return [name for name in names if not (is_buffer(expert, name) or HEAD.search(name))]
+
+
 def named_experts(experts: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
     return {f"expert {name}": checkpoint for name, checkpoint in experts.items()}
 
@@ -138,13 +156,7 @@ def select(
     A head of `ties` that is named stands for its embedding. UsageError where `include` is not a regular
     expression or selects no tensor that can be merged.
     """
-    if not include.strip():
-        raise UsageError("--include: is empty; all takes every tensor")
-    pattern = {"mlp": MLP, "all": ""}.get(include, include)
-    try:
-        matches = re.compile(pattern).search
-    except re.error as error:
-        raise UsageError(f"--include {include}: not a regular expression: {error}") from None
+    matches = pattern_of(include).search
     ties = ties or {}
     named = {ties.get(name, name) for name in base.names if matches(name)}
     matching = [name for name in base.names if name in named and not is_buffer(base, name)]
@@ -157,13 +169,25 @@ def select(
     return tuple(selected)
 
 
+def pattern_of(include: str) -> re.Pattern[str]:
+    """Return `include` as a regular expression. UsageError where it is none."""
+    if not include.strip():
+        raise UsageError("--include: is empty; all takes every tensor")
+    try:
+        return re.compile({"mlp": MLP, "all": ""}.get(include, include))
+    except re.error as error:
+        raise UsageError(f"--include {include}: not a regular expression: {error}") from None
+
+
 def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint) -> None:
     """Raise UsageError where an expert's tensor cannot be merged with the base's.
 
     It may be absent, have another shape, or not be a float of 16 or 32 bits.
     """
     if name not in checkpoint.entries:
-        raise UsageError(f"expert {expert} ({checkpoint.folder}): lacks {shown(name)}")
+        raise UsageError(
+            f"expert {expert} ({checkpoint.folder}): lacks {shown(name)}{alike(name, checkpoint)}"
+        )
     mine, theirs = base.shape(name), checkpoint.shape(name)
     if mine != theirs:
         raise UsageError(
@@ -171,3 +195,11 @@ def check_pair(expert: str, name: str, base: Checkpoint, checkpoint: Checkpoint)
             f"the base's is {list(mine)}"
         )
     check_float(f"expert {expert}: ", checkpoint, name)
+
+
+def alike(name: str, checkpoint: Checkpoint) -> str:
+    """Say which tensor of a model has this name but for what a wrapper put before it; "" for none."""
+    ends = f".{name}".endswith
+    found = (one for one in checkpoint.names if one.endswith(f".{name}") or ends(f".{one}"))
+    other = next(found, "")
+    return f"; it has {shown(other)}: save it again under the base's names" if other else ""

@@ -273,6 +273,14 @@ FOLDERS = {
     "a_backup": (lambda f: save(f / "backup.safetensors", UP), r"model\.safetensors: .* backup\.safe"),
     "something_beside": (lambda f: save(f / "extra.safetensors", "v"), r"extra\.safetensors: lies beside"),
     "an_adapter": (adapter, "is an adapter"),
+    "an_adapter_that_has_no_weights": (
+        lambda f: (adapter(f), (f / "adapter_config.json").write_text('{"peft_type": "P_TUNING"}')),
+        r"P_TUNING; .*changes no weights: it cannot be merged",
+    ),
+    "an_adapter_of_another_kind": (
+        lambda f: (adapter(f), (f / "adapter_config.json").write_text('{"peft_type": "IA3"}')),
+        r"is an adapter \(IA3; adapter_config",
+    ),
     "an_adapter_saved_whole": (lambda f: save(f / "model.safetensors", "base_model.model.q.lora_A.weight"), "LoRA"),
     "no_weights": (shards, "holds no"),
     "gguf": (lambda f: (shards(f), (f / "m.gguf").write_text("GGUF")), "GGUF"),
@@ -288,6 +296,7 @@ FOLDERS = {
     "a_page": (disguised(b"\n<!DOCTYPE html><html>"), "web page"),
     "an_answer_of_a_server": (disguised(b'{"error": "Repository not found"}'), r"a text that begins with .*not found"),
     "zeros": (lambda f: (f / "model.safetensors").write_bytes(bytes(4096)), "nothing but zeros"),
+    "a_tar": (disguised(b"model.safetensors".ljust(257, b"\0") + b"ustar\0"), "a tar archive: unpack it"),
     "a_zip": (disguised(b"PK\x03\x04"), "zip"),
 }  # fmt: skip
 
@@ -302,7 +311,8 @@ def test_a_folder_that_is_no_whole_model_is_refused(folder, name):
 
 
 def test_what_loaders_leave_out_is_left_out(folder):
-    """An adapter beside the weights, and Mistral's own format."""
+    """An adapter beside the weights, Mistral's own format, and what macOS keeps of a copied file."""
+    (folder / "._model.safetensors").write_bytes(b"\0\5\26\7" + bytes(90))
     save(folder / "adapter_model.safetensors", "x.lora_A.weight")
     save(folder / "consolidated.safetensors", UP, "other")
     assert Checkpoint.open(str(folder)).names == (UP,)
@@ -373,6 +383,37 @@ def test_a_model_that_is_given_twice_is_said(folder, tmp_path):
         "expert x has the values of the base in all 1 selected tensors, wherever they were compared: it adds nothing",
         "expert z has the values of expert y in all 1 selected tensors, wherever they were compared: they are one model, given twice",
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("~nobody-of-that-name/model", "no home is known for its first part"),
+        ("https://huggingface.co/org/model/tree/main", "an address; write the hub id, org/model$"),
+        ("file:///model", "no such model folder"),
+    ],
+)
+def test_a_place_that_is_none_is_said(place, says):
+    with pytest.raises(UsageError, match=f"^{place}: {says}"):
+        Checkpoint.open(place)
+
+
+@pytest.mark.parametrize("before", ["_orig_mod.", "_fsdp_wrapped_module.", "module."])
+def test_an_expert_with_a_wrapper_s_names_says_so(folder, tmp_path, before):
+    (tmp_path / "x").mkdir()
+    save(tmp_path / "x" / "model.safetensors", before + UP)
+    with pytest.raises(UsageError, match=rf"lacks {UP}; it has {before}{UP}: save it again"):
+        Selection.open(str(folder), {"x": str(tmp_path / "x")}, "mlp")
+
+
+def test_what_an_expert_has_beyond_the_base_is_said(folder, tmp_path):
+    """A deeper expert's last blocks; not its rotations, and not a head that repeats its embedding."""
+    (tmp_path / "x").mkdir()
+    more = [f"layers.{i}.mlp.up_proj.weight" for i in (1, 2)]
+    save(tmp_path / "x" / "model.safetensors", UP, *more, "lm_head.weight", "rotary_emb.inv_freq")
+    found = Selection.open(str(folder), {"x": str(tmp_path / "x")}, "all").notes
+    said = [note for note in found if "lacks" in note]
+    assert len(said) == 1 and f"left out (2, such as {more[0]})" in said[0]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "extra.safetensors"])
