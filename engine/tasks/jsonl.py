@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
 from ..weights.headers import shown
+from ..weights.locate import at_home
 from ..weights.small_file import check_inside, read_text
 from ..weights.strict_yaml import in_yaml, load_yaml
+from .grading import check_reference
 from .rows import Row, rows_of, text_of
 from .task import MAX_NEW_TOKENS, Question, Task
 
@@ -27,6 +29,9 @@ SPLITS = ("dev", "test")
 KEYS = ("question", "answer", "prompt", "split")
 # From this similarity on, an unknown key is taken for a misspelt one ("spilt").
 ALIKE = 0.8
+
+
+EXTRACT = ", or a TASK.yaml with `path` and `extract: gsm8k`"
 
 
 class TaskFile(BaseModel):
@@ -48,11 +53,11 @@ def is_yaml(path: Path) -> bool:
 
 def load_jsonl(spec: str, path: Path) -> Task:
     file = read_task_file(path) if is_yaml(path) else TaskFile(path=path.name)
-    place = path.parent / Path(file.path).expanduser()
+    place = path.parent / at_home(file.path)
     if is_yaml(path):
         # Whoever wrote the task chose this path, and not whoever runs it.
         check_inside(place, path.parent, "`path`")
-    questions = questions_of(rows_of(place), file.template)
+    questions = questions_of(rows_of(place), file.template, file.extract)
     stop = (file.stop,) if isinstance(file.stop, str) else tuple(file.stop)
     if "" in stop:
         raise UsageError(f"{path}: an empty stop string would end every answer at once")
@@ -83,13 +88,18 @@ def fault_of(error: ValidationError) -> str:
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def questions_of(rows: Iterable[Row], template: str) -> tuple[Question, ...]:
-    return tuple(question_of(i, row, template, place) for i, (place, row) in enumerate(rows))
+def questions_of(rows: Iterable[Row], template: str, extract: str) -> tuple[Question, ...]:
+    numbered = enumerate(rows)
+    return tuple(question_of(i, row, template, extract, place) for i, (place, row) in numbered)
 
 
-def question_of(index: int, row: dict[str, object], template: str, place: str) -> Question:
+def question_of(
+    index: int, row: dict[str, object], template: str, extract: str, place: str
+) -> Question:
     check_keys(place, row)
     question, answer = text_of(place, row, "question"), text_of(place, row, "answer")
+    if why := check_reference(extract, answer):
+        raise UsageError(f"{place}: 'answer' {why}{EXTRACT if '####' in why else ''}")
     split = row.get("split", "dev")
     if split not in SPLITS:
         raise UsageError(f"{place}: split is {shown(repr(split))}, not dev or test")

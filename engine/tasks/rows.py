@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import UsageError
+from ..weights.disguises import disguise_of
 from ..weights.small_file import read_text
 
 # The most bytes of a task, or of a file of programs or answers.
@@ -37,7 +38,7 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
         place = f"{path}:{number}"
         if len(line) > MOST_CHARACTERS:
             raise UsageError(f"{place}: {len(line)} characters, at most {MOST_CHARACTERS} are read")
-        row = parse(place, line)
+        row = parse(place, line, path)
         check_id(place, row, ids, number)
         empty = False
         yield place, row
@@ -45,8 +46,8 @@ def rows_of(path: Path, what: str = "questions") -> Iterator[Row]:
         raise UsageError(f"{path}: holds no {what}")
 
 
-def parse(place: str, line: str) -> dict[str, object]:
-    """The JSON object of a line. UsageError if it is none."""
+def parse(place: str, line: str, path: Path) -> dict[str, object]:
+    """The JSON object of a line. UsageError if it is none; it says what the file is, where that shows."""
 
     def constant(word: str) -> NoReturn:
         raise UsageError(f"{place}: {word} is no JSON and no answer: write a number or text")
@@ -62,6 +63,8 @@ def parse(place: str, line: str) -> dict[str, object]:
     try:
         row = json.loads(line, parse_constant=constant, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
+        if what := disguise_of(path):
+            raise UsageError(f"{path}: is {what}") from None
         raise UsageError(f"{place}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise UsageError(f"{place}: not a JSON object")

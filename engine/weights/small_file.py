@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from ..errors import UsageError, in_one_line
+from .disguises import START_BYTES, disguise
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -79,6 +80,8 @@ def read_text(path: Path, errors: str = "strict", most_bytes: int = MOST_BYTES) 
     try:
         return data.removeprefix(MARK).decode("utf-8", errors).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
+        if what := disguise(data[:START_BYTES]):
+            raise UsageError(f"{path}: is {what}") from None
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(
             f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"

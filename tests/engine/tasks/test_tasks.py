@@ -114,6 +114,43 @@ def test_a_row_of_gsm8k_without_its_answer_is_named(data, split, answer):
         load_task("gsm8k", data)
 
 
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
+        (b"PAR1\x15\x04", "is a Parquet file: write its rows as JSON lines"),
+    ],
+)
+def test_another_file_under_the_name_of_a_task_is_called_what_it_is(tmp_path, start, says):
+    (tmp_path / "t.jsonl").write_bytes(start + b"\xff\xfe" * 20)
+    with pytest.raises(UsageError, match=rf"t\.jsonl: {says}"):
+        load_task(f"jsonl:{tmp_path / 't.jsonl'}")
+
+
+def test_a_worked_solution_is_no_answer_of_a_plain_task(tmp_path):
+    """GSM8K's own files as jsonl: would score 0, however good a model is."""
+    path = lines(tmp_path / "t.jsonl", {"question": "1+2?", "answer": "1 + 2 = 3\n#### 3"})
+    with pytest.raises(
+        UsageError, match=r"t\.jsonl:1: 'answer' is a worked solution .*extract: gsm8k"
+    ):
+        load_task(f"jsonl:{path}")
+    (tmp_path / "t.yaml").write_text("path: t.jsonl\nextract: gsm8k\n")
+    assert load_task(f"jsonl:{tmp_path / 't.yaml'}").questions
+    lines(path, {"question": "1+2?", "answer": "three"})
+    with pytest.raises(UsageError, match=r"t\.jsonl:1: 'answer' has no number"):
+        load_task(f"jsonl:{tmp_path / 't.yaml'}")
+
+
+def test_a_question_may_be_there_twice(tmp_path):
+    """As in the harness, each line is asked and counted, whatever another line says."""
+    rows = ({"question": "1+1=", "answer": answer} for answer in ("2", "10"))
+    task = load_task(f"jsonl:{lines(tmp_path / 't.jsonl', *rows)}")
+    assert [(q.question, q.answer) for q in task.questions] == [("1+1=", "2"), ("1+1=", "10")]
+
+
 PROGRAM = {"id": "a", "source": "x"}
 
 
