@@ -23,11 +23,13 @@ from .sequences import AND
 from .strict import reference, strict_gsm8k, strict_math
 
 # The rules of the flexible grades: another number is another grader.
-RULES = "rules 3"
+RULES = "rules 4"
 MARK = re.compile(r"####[^\w\n.$#-]{0,8}")
 # What follows the number of a heading such as "#### 1. So".
 HEADING = re.compile(r"[.):]\s+\w")
-CALLED = re.compile(r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=[^\n])")
+CALLED = re.compile(
+    r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=[^\n])(?!not\b)"
+)
 # Characters at the end of a response in which an unmarked answer is looked for.
 TAIL = 4000
 # What is called the answer is looked at so many times, from the end.
@@ -73,6 +75,10 @@ def grade_numbers(response: str, answer: str) -> Grade:
 
 def check_reference(grading: str, answer: str) -> str:
     """Return why no answer could be right by this reference; "" where one can."""
+    if grading == "numbers" and MARK.search(answer):
+        return (
+            "is a worked solution (####), so no response could be right; its last number is wanted"
+        )
     if grading == "gsm8k" and value(answer.rpartition("####")[2]) is None:
         return "has no number after ####, and is none itself, so no response could be right"
     if grading == "math" and not reference(answer).strip(" ${}"):

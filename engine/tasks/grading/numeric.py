@@ -21,8 +21,11 @@ DECIMAL = rf"(?:{DIGITS}(?:\.\d+)?|(?<![\w.])\.\d+)"
 EXPONENT = r"\^\s?(?:\{\s?[+-]?\d{1,4}\s?\}|\([+-]?\d{1,4}\)|[+-]?\d{1,4}(?!\d))"
 FRACTION = rf"\\frac\s?(?:\{{\s?-?{DECIMAL}\s?\}}\s?\{{\s?-?{DECIMAL}\s?\}}|\d(?:\{{\d+\}}|\s?\d))"
 SLASH = r"\d{1,9}\s?/\s?\d{1,9}(?![\d/]|\.\d)"
+# An irrational root is no number, but what is below it is not the number either.
+ROOT = rf"(?:\\sqrt\s?(?:\[\s?\d{{1,2}}\s?\]\s?)?(?:\{{\s?{DECIMAL}\s?\}}|\d)|√\s?{DECIMAL})"
 # Longest first: the first form that fits is the number.
 FORMS = {
+    "root": rf"(?:{DECIMAL}\s?)?{ROOT}",
     "mixed": rf"\d{{1,9}}(?:\s?{FRACTION}|(?:\s|\sand\s){SLASH}|\sand\sa\shalf\b)",
     "fraction": FRACTION,
     "repeating": r"\d*\.\d*\\(?:overline|bar)\{\d+\}",
@@ -150,6 +153,16 @@ def read_repeating(word: str) -> Fraction:
     return Fraction(f"{whole}.{head or '0'}") + tail
 
 
+def read_root(word: str) -> Fraction | None:
+    """Return a number times a square root that is a fraction; None for any other root."""
+    factor, _, rest = word.replace("√", "\\sqrt").partition("\\sqrt")
+    if "[" in rest:
+        return None
+    square = Fraction(rest.strip(" {}"))
+    root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
+    return Fraction(factor.strip() or 1) * root if root * root == square else None
+
+
 def exponent_of(word: str) -> int:
     return int(re.sub(r"[{}()\s]", "", word))
 
@@ -176,6 +189,7 @@ def read_factorial(word: str) -> Fraction | None:
 
 
 READERS = {
+    "root": read_root,
     "mixed": read_mixed,
     "fraction": read_fraction,
     "repeating": read_repeating,

@@ -62,6 +62,12 @@ def test_the_last_number(text, number):
         ("50%", 50),
         ("5\\%", 5),
         ("-3/4", Fraction(-3, 4)),
+        ("\\sqrt{16}", 4),
+        ("-3√\u202f2.25", Fraction(-9, 2)),
+        ("2\\sqrt 9", 6),
+        ("\\sqrt{\\frac{1}{4}}", None),
+        ("√2", None),
+        ("\\sqrt[3]{27}", None),
         (".5", Fraction(1, 2)),
         ("1e3", 1000),
         ("1/0", None),
@@ -92,6 +98,12 @@ def test_a_number_is_itself_however_it_is_written(number, form):
         ("16 - 3 = 13", "3", False, False),
         ("Paris.", "paris", True, True),
         ("3/4", "4", False, False),
+        ("It is √16.", "16", False, False),
+        ("It is √16.", "4", False, True),
+        ("so 2\\sqrt{3}", "3", False, False),
+        ("She has 1 042 eggs", "1042", False, False),
+        ("She has 1\\,042 eggs", "1042", False, True),
+        ("She has 70 000 eggs", "70000", False, True),
         ("", "18", False, False),
         ("x" * 100_000 + " 18", "18", False, True),
     ],
@@ -109,6 +121,8 @@ def test_numbers(response, answer, strict, flexible):
         ("so\n#### 18.00", False, True),
         ("so\n####18 eggs, in 7 days", False, True),
         ("The answer is 18. She had 3.", False, True),
+        ("The answer is not 3. It is 18.", False, True),
+        ("The answer is not 18. It is 3.", False, False),
         ("**Answer:** 2 * 9 = $18 in 7 days", False, True),
         ("so \\boxed{18} of 20", False, True),
         ("#### 1. First\n2 * 9 = 18", False, True),
@@ -490,5 +504,5 @@ def test_an_empty_set_and_a_ratio_have_several_spellings():
 
 
 def test_the_grader_s_rules_have_a_number():
-    assert grader_of("numbers") == grader_of("gsm8k") == "built in, rules 3"
-    assert grader_of("math").endswith(", rules 3")
+    assert grader_of("numbers") == grader_of("gsm8k") == "built in, rules 4"
+    assert grader_of("math").endswith(", rules 4")

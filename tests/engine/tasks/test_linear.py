@@ -22,7 +22,7 @@ from selfdev_engine.engine.tasks.grading.plain import plain
 SHORT, LONG, MOST = 2_000, 20_000, 30
 # Less than so many seconds for a long text are not looked at: quadratic work takes more.
 UNSEEN_S = 0.05
-UNITS = r"""1|1,|1,1|12,34,|123,|100,100,|1.|.|-|\!|{|}|$|$$|\(|\[|\boxed|\boxed{|\boxed{1}, |answer is |**Answer:** |\text{|\text{ |and |,and|(A) |~|a|A |_|2^{|\frac{|\frac1|.1\bar{|#### |####...|#### 1. a|#### 1x|½|1 000 |000 |`|```|x = |1/|1e1|1!|\sqrt{|€ |merge_models """.split(
+UNITS = r"""1|1,|1,1|12,34,|123,|100,100,|1.|.|-|\!|{|}|$|$$|\(|\[|\boxed|\boxed{|\boxed{1}, |answer is |**Answer:** |\text{|\text{ |and |,and|(A) |~|a|A |_|2^{|\frac{|\frac1|.1\bar{|#### |####...|#### 1. a|#### 1x|½|1 000 |000 |`|```|x = |1/|1e1|1!|\sqrt{|2\sqrt{3}|√|€ |merge_models """.split(
     "|"
 )
 UNITS += [" ", "\n", "\t", "\xa0", "\n- ", "\n```\n", "a\u0301\u0316", "\u0316\u0301"]
