@@ -16,6 +16,7 @@ from ..engine.screening.inputs import check_backend
 from ..engine.weights.locate import at_home
 from ..engine.weights.selection import Selection
 from .experts import check_experts
+from .mergekit_filters import ALL
 from .mergekit_yaml import Recipe, is_configuration, read_configuration
 from .methods import built_in, read_program
 from .parameters import Value, fitted
@@ -211,7 +212,9 @@ def of_configuration(
     except UsageError as error:
         # The methods speak of options, which a configuration has not.
         raise UsageError(f"{program}: {str(error).removeprefix('--param ')}") from None
-    models = recipe.base, recipe.experts, "all" if include is None else include
+    if include is not None and recipe.include != ALL:
+        raise UsageError(f"--include: the filters of {program} choose the tensors; leave it out")
+    models = recipe.base, recipe.experts, include or recipe.include
     return Wanted(source, *models, program_file(program), recipe)
 
 

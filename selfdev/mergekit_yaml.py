@@ -1,8 +1,8 @@
 """Reads a mergekit configuration as a merge of ours: the models, a built-in method and its parameters.
 
 The format is that of mergekit 0.1.5 (`mergekit-yaml config.yml out`). One set of parameters serves all
-tensors here, so filters, gradients and slices that differ are refused, as are methods that need whole
-weights. Each refusal names the file, the line and the key.
+tensors here, so gradients, filters (but those that `export --mergekit` writes) and slices that differ are
+refused, as are methods that need whole weights. Each refusal names the file, the line and the key.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..engine.errors import UsageError
 from ..engine.weights.config_keys import LAYERS
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import DistinctLoader, in_yaml, load_yaml
+from .mergekit_filters import ALL, without_filters
 from .mergekit_methods import METHODS, Lookup, Method, Source
 from .methods import RAW_WEIGHTS
 from .parameters import Value
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ..engine.weights.selection import Selection
 
 SUFFIXES = (".yml", ".yaml")
+# Weights of 0 leave a tensor as the base has it, so filters may choose the tensors.
+WITH_FILTERS = "task_arithmetic"
 # Keys that change nothing here: `name` only names a configuration among several.
 KEYS = (
     "merge_method",
@@ -82,7 +85,8 @@ class Keys:
 class Recipe:
     """A merge as a configuration says it. `dtype` is that of the result, where the file names one.
 
-    `layers` is where slices end that must cover the base, or None without slices.
+    `layers` is where slices end that must cover the base, or None without slices. `include` says which
+    tensors are merged.
     """
 
     keys: Keys
@@ -93,6 +97,7 @@ class Recipe:
     dtype: str | None
     layers: int | None
     notes: tuple[str, ...] = ()
+    include: str = ALL
 
     def check(self, selection: Selection) -> None:
         """Raise UsageError where the base has another dtype, or layers that the slices leave out."""
@@ -234,10 +239,13 @@ class Configuration:
         look = Lookup(
             self.keys.settings("parameters", self.data.get("parameters")), self.keys.fault
         )
+        include = ALL
+        if str(self.data["merge_method"]) == WITH_FILTERS:
+            merged, include = without_filters(merged)
         params, notes = method.params(look, merged, base)
         experts = named([s.place for s in merged if s.place != base])
         dtype = self.dtype()
-        return Recipe(self.keys, method.ours, base, experts, params, dtype, layers, notes)
+        return Recipe(self.keys, method.ours, base, experts, params, dtype, layers, notes, include)
 
     def check_keys(self) -> None:
         for key in map(str, self.data):

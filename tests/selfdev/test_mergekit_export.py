@@ -66,6 +66,20 @@ def test_the_file_says_the_sum(models, tmp_path):
         export_mergekit(run, "sum", out)
 
 
+@pytest.mark.parametrize("include", ["mlp", "all"])
+def test_merge_reads_the_file_and_makes_the_same_weights(models, tmp_path, include):
+    out = tmp_path / "sum.yml"
+    export_mergekit(run_with(models, tmp_path / "run", include=include), "sum", out)
+    experts = dict(models.experts)
+    wanted = merge(SUM, base=models.base, experts=experts, include=include, out=tmp_path / "a")
+    found = merge(out, out=tmp_path / "b")
+    assert found.tensors == wanted.tensors
+    assert found.weights_fingerprint == wanted.weights_fingerprint
+    if include == "mlp":
+        with pytest.raises(UsageError, match=r"--include: the filters of .* choose the tensors"):
+            merge(out, include="all", out=tmp_path / "c")
+
+
 @pytest.mark.parametrize("residual", [1e-3, 0.4, float("nan")])
 def test_what_is_no_weighted_sum_is_refused(models, tmp_path, residual):
     run = run_with(models, tmp_path / "run", residual)

@@ -35,6 +35,13 @@ base_model: base
 parameters: {weight: 0.5}
 """
 
+FILTERS = """models:
+- {model: a, parameters: {weight: [{filter: mlp, value: 1}, {value: 0}]}}
+- {model: b, parameters: {weight: [{filter: mlp, value: 2}, {value: 0}]}}
+merge_method: task_arithmetic
+base_model: base
+"""
+
 
 def read(folder: Path, text: str) -> Recipe:
     (folder / "config.yml").write_text(text)
@@ -105,6 +112,10 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
         ),
         (TIES.replace("0.25", "[0, 0.5]"), ":7: models[1].parameters.density: one value"),
         (TIES.replace("0.25", "[{filter: mlp, value: 1}]"), "a filter"),
+        (FILTERS.replace("filter: mlp, value: 2", "filter: attn, value: 2"), "a filter"),
+        (FILTERS.replace("{value: 0}]", "{value: 1}]", 1), "a filter"),
+        (FILTERS.replace("filter: mlp", "filter: '*'"), "a filter"),
+        (FILTERS.replace("task_arithmetic", "ties"), "a filter"),
         (TIES.replace("0.25", "1.5"), ":7: models[1].parameters.density: write a number over 0"),
         (
             TIES.replace("weight: 3", "weight: yes"),
