@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ..engine.screening.inputs import check_backend
 from ..engine.weights.locate import at_home
 from ..engine.weights.selection import Selection
 from .experts import check_experts
+from .given import check_seed, given_experts, given_params, given_path, given_place, wrong
 from .mergekit_filters import ALL
 from .mergekit_yaml import Recipe, is_configuration, read_configuration
 from .methods import built_in, read_program
@@ -80,12 +82,15 @@ def merge(
     `progress` is True for a bar on stderr. Raises UsageError (input, environment, disk) or Rejected (the
     program); then nothing is left behind.
     """
+    if not isinstance(program, str | PathLike | Program):
+        raise wrong("program", "a file, a method's name, a text, or what extract returned", program)
+    check_seed(seed)
     request = prepare_merge(
         program,
-        out=out,
-        base=base,
-        experts=experts or {},
-        params=params or {},
+        out=given_path("out", out),
+        base=None if base is None else given_place("base", base),
+        experts=given_experts(experts or {}),
+        params=given_params(params),
         include=include,
         backend=backend,
         overwrite=overwrite,

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
-from ..engine.records.candidate import BASE, MAIN, Candidate
+from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
 from ..engine.records.compare import Comparison, compare_candidates
 from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
-from ..engine.weights.locate import at_home
+from .given import check_whole, given_path
 from .names import find_candidate
 from .run_html import rows_html
 
@@ -151,11 +151,13 @@ class Run:
         UsageError where there is none.
         """
         with Store.read(self.folder / DATABASE) as store:
-            wanted = find_candidate(store, self.config, name)
+            return self._by_id(find_candidate(store, self.config, name))
+
+    def _by_id(self, wanted: str) -> ScoredProgram:
         for candidate in self.candidates:
             if candidate.id == wanted:
                 return candidate
-        raise UsageError(f"{self.folder}: has no candidate {name!r}")
+        raise UsageError(f"{self.folder}: has no candidate {wanted!r}")
 
     @property
     def base(self) -> ScoredProgram:
@@ -165,7 +167,10 @@ class Run:
     @property
     def best(self) -> ScoredProgram:
         """The best program by its dev score. UsageError before one was scored."""
-        return self["best"]
+        with Store.read(self.folder / DATABASE) as store:
+            # A program may have the id "best".
+            found = store.best()
+        return self._by_id(found) if found else self[BEST]
 
     @property
     def verdict(self) -> str | None:
@@ -174,6 +179,7 @@ class Run:
 
     def top(self, count: int = SHOWN) -> list[ScoredProgram]:
         """Return the best candidates that were scored themselves, by dev score, the base among them."""
+        check_whole("count", count, 0)
         scored = [c for c in self.candidates if c.dev and c.status in ("scored", "stopped")]
         return sorted(scored, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
 
@@ -217,7 +223,7 @@ def open_run(folder: str | Path) -> Run:
     NoRun, which is a UsageError and a FileNotFoundError, where the folder holds no run. UsageError where
     what it holds is damaged, or of a version that is not known.
     """
-    folder = at_home(folder)
+    folder = given_path("folder", folder)
     check_run(folder)
     config = read_config(folder)
     arms = [MAIN, *(config.get("arms") or ())]  # pyright: ignore[reportGeneralTypeIssues]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.weights.locate import at_home
 from .config import RunConfig, config_of, load_config
+from .given import check_seed, check_whole, given_path
 from .inputs import RunRequest, prepare_run
 from .sizes import bytes_of
 from .watching import Watcher, watched
@@ -78,6 +79,8 @@ def request_of(
     `workers`, `address` and `seed` take the place of the config's where they are given; `how` is what
     prepare_run takes besides.
     """
+    check_seed(seed)
+    check_whole("workers", workers, 1)
     also_read: dict[str, Path] = {}
     name = "run"
     if isinstance(config, RunConfig):
@@ -85,7 +88,7 @@ def request_of(
     elif isinstance(config, Mapping):
         settings = config_of(config, "the config", Path())
     else:
-        file = at_home(config)
+        file = given_path("config", config)
         settings, also_read, name = load_config(file), {"the config": file}, file.stem
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -93,7 +96,7 @@ def request_of(
     changed = {key: value for key, value in given.items() if value is not None}
     cluster = settings.cluster.model_copy(update=changed)
     settings = settings.model_copy(update={"cluster": cluster})
-    folder = at_home(run) if run else RUNS / name
+    folder = RUNS / name if run is None else given_path("run", run)
     return prepare_run(settings, folder, also_read=also_read, **how)
 
 

@@ -24,6 +24,15 @@ from ..engine.screening.read_programs import check_programs, read_programs
 from ..engine.screening.settings import ScreenSettings
 from ..engine.weights.locate import at_home
 from .experts import check_experts
+from .given import (
+    check_seed,
+    check_whole,
+    given_experts,
+    given_params,
+    given_path,
+    given_place,
+    wrong,
+)
 from .parameters import Value, check_params
 from .sizes import bytes_of
 from .watching import Watcher, watched
@@ -76,13 +85,16 @@ def screen(
     `programs` are files, folders and .jsonl files, or a mapping of ids to texts. A folder that holds this
     run already goes on. `progress` is True for a bar on stderr. UsageError for bad input.
     """
+    check_seed(seed)
+    check_whole("workers", workers, 1)
+    check_whole("top", top, 1)
     settings = ScreenSettings(
-        base=str(base),
-        experts={name: str(place) for name, place in experts.items()},
+        base=given_place("base", base),
+        experts=given_experts(experts),
         task=task,
         include=include,
         backend=backend,
-        params=dict(params or {}),
+        params=given_params(params),
         race=race,
         top=top,
         workers=workers or default_workers(address),
@@ -99,7 +111,7 @@ def screen(
     )
     from .open_run import open_run
 
-    request = prepare_screen(programs, settings, at_home(run))
+    request = prepare_screen(programs, settings, given_path("run", run))
     with watched(progress) as bar:
         screen_prepared(request, bar)
     return open_run(request.folder)
@@ -151,9 +163,14 @@ def screen_prepared(request: ScreenRequest, bar: Watcher) -> dict[str, Any]:
 
 
 def places_of(programs: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """Return places as texts; one may be given without a list around it."""
-    alone = isinstance(programs, str | Path)
-    return (str(programs),) if alone else tuple(map(str, programs))
+    """Return places as texts; one may be given without a list around it. UsageError where there is none."""
+    if isinstance(programs, str | Path):
+        return (str(programs),)
+    if not isinstance(programs, Sequence) or not all(isinstance(p, str | Path) for p in programs):
+        raise wrong("programs", "files and folders, or a dict of ids and texts", programs)
+    if not programs:
+        raise UsageError("no programs are given")
+    return tuple(map(str, programs))
 
 
 def programs_read(places: Sequence[str]) -> dict[str, Path]:

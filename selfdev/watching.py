@@ -7,6 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from ..engine.screening.glance import Glance, Progress
+from .given import wrong
+
+# The methods of who is told.
+TOLD = ("stage", "update", "expect", "facts")
 
 
 class Watcher(Progress, Protocol):
@@ -40,4 +44,6 @@ def watched(progress: Watcher | bool) -> AbstractContextManager[Watcher]:
         from .cli.progress import Bar
 
         return Bar()
+    if progress and not all(callable(getattr(progress, name, None)) for name in TOLD):
+        raise wrong("progress", f"True, or an object with {', '.join(TOLD)}", progress)
     return nullcontext(progress or UNSEEN)

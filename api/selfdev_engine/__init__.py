@@ -96,7 +96,9 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("selfdev-engine")
     if name not in NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        errors = importlib.import_module(f"{__name__}.engine.errors")
+        near = errors.did_you_mean(name, NAMES)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
     return getattr(importlib.import_module(f"{__name__}.{NAMES[name]}"), name)
 
 

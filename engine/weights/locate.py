@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os import PathLike
 from pathlib import Path
 
 from ..errors import UsageError
@@ -13,7 +14,7 @@ ADDRESS = re.compile(r"https?://huggingface\.co/([^/]+/[^/?#]+)")
 HUB_FOLDER = re.compile(r"models--(.+)")
 
 
-def at_home(path: str | Path) -> Path:
+def at_home(path: str | PathLike[str]) -> Path:
     """Put the home in place of ~. UsageError where ~NAME is the home of nobody here."""
     try:
         return Path(path).expanduser()

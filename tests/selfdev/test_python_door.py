@@ -18,6 +18,7 @@ import selfdev_engine as sd
 from selfdev_engine.engine.errors import MissingExtra
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev import open_run as open_run_module
+from selfdev_engine.selfdev.watching import watched
 
 RUNS = Path(__file__).parents[1] / "engine" / "records" / "runs" / "v5"
 SUM = "def merge_models(model_dict, device):\n    return sum(model_dict.values())\n"
@@ -57,6 +58,18 @@ def test_an_opened_run_says_what_its_database_says(folder):
     top = [c.dev.score for c in run.top() if c.dev]
     assert top == sorted(top, reverse=True) and len(top) == len(run.top())
     json.dumps(run.records(), allow_nan=False)
+
+
+def test_the_best_is_no_program_that_is_called_so(folder):
+    with Store.open(folder / "run.db") as store:
+        store.add_candidates([{"id": "best", "source": SUM}])
+    run = sd.open_run(folder)
+    assert run["best"].id == "best" and run.best.id != "best" and run.best.dev is not None
+
+
+def test_a_misspelt_name_is_told_the_nearest():
+    with pytest.raises(AttributeError, match="'scren'; did you mean 'screen'"):
+        sd.scren  # pyright: ignore  # noqa: B018
 
 
 def test_iterations_are_those_of_the_loop(tmp_path):
@@ -149,6 +162,21 @@ SCREEN = {"base": "nowhere", "experts": {"a": "b"}, "task": "gsm8k", "run": "r"}
         (lambda: sd.run({"base": "x", "task": "t", "experts": {"a": "b"}, "sed": 1}), "the config: unknown key 'sed'; did you mean 'seed'"),
         (lambda: sd.run({"base": "x", "task": "gsm8k"}), "the config: lacks the key 'experts'"),
         (lambda: sd.run("nowhere.yaml"), "nowhere.yaml: no such file"),
+        (lambda: sd.merge(3, base="b", experts={"a": "b"}, out="o"), "program: give a file"),
+        (lambda: sd.merge("ties", base="b", experts=["a"], out="o"), "experts: give a dict, such as"),
+        (lambda: sd.merge("ties", base="b", experts={"a": 3}, out="o"), "experts['a']: give a folder or hub id"),
+        (lambda: sd.merge("ties", base=3, experts={"a": "b"}, out="o"), "base: give a folder or hub id"),
+        (lambda: sd.merge("ties", base="b", experts={"a": "b"}, params="density=1", out="o"), "params: give a dict, such as"),
+        (lambda: sd.merge("ties", base="b", experts={"a": "b"}, out=5), "out: give a path, as str or Path, not 5"),
+        (lambda: sd.merge("ties", base="b", experts={"a": "b"}, seed="a", out="o"), "seed: give a whole number"),
+        (lambda: sd.screen([], **SCREEN), "no programs are given"),
+        (lambda: sd.screen(None, **SCREEN), "programs: give files and folders"),
+        (lambda: sd.screen({"p": SUM}, **{**SCREEN, "run": None}), "run: give a path"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, seed=-1), "seed: give a whole number, at least 0"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, workers=True), "workers: give a whole number"),
+        (lambda: sd.run(None), "config: give a path, as str or Path, not None"),
+        (lambda: sd.run("nowhere.yaml", workers=0), "workers: give a whole number, at least 1, not 0"),
+        (lambda: sd.open_run(None), "folder: give a path, as str or Path, not None"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_a_usage_error(call, says, tmp_path, monkeypatch):
@@ -157,6 +185,20 @@ def test_a_mistake_is_a_usage_error(call, says, tmp_path, monkeypatch):
         call()
     assert says in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("progress", [3, "bar", {"stage": 1}])
+def test_a_watcher_that_cannot_be_told_is_refused_before_the_work(progress):
+    with pytest.raises(sd.UsageError, match="progress: give True, or an object with stage, update"):
+        watched(progress)
+
+
+def test_a_count_that_is_none_is_refused(folder):
+    run = sd.open_run(folder)
+    for count in (-3, "3", 2.0):
+        with pytest.raises(sd.UsageError, match="count: give a whole number, at least 0"):
+            run.top(count)
+    assert run.top(0) == []
 
 
 def test_a_program_without_merge_models_is_rejected():
