@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import UsageError, did_you_mean
+from ..engine.output.claim import is_held
 from ..engine.records.candidate import BASE
 from ..engine.records.store import Store
 from ..engine.screening.folder import NAME, NOTE, command_of, flat, read_config
-from ..engine.screening.place import DATABASE
+from ..engine.screening.place import DATABASE, LOCK
 
 # Where `run` puts runs that are given no folder, and the word for the newest of them.
 RUNS, LAST = Path("runs"), "last"
@@ -89,13 +90,20 @@ def run_facts(store: Store, run: Path, config: Mapping[str, Any]) -> dict[str, A
         "note": store.setting(NOTE),
         "command": (kind := command_of(config)),
         "task": config.get("task"),
-        "status": "done" if is_done(store, kind, counts) else "unfinished",
+        "status": status_of(store, run, kind, counts),
         "written": datetime.fromtimestamp(written_at(run), UTC).isoformat(timespec="seconds"),
         "candidates": sum(counts.values()),
         "counts": counts,
         "base": score_json(store, BASE),
         "best": {"id": best, **(score_json(store, best) or {})} if best else None,
     }
+
+
+def status_of(store: Store, run: Path, command: str, counts: Mapping[str, int]) -> str:
+    """Return "done"; else "running" where a process writes to the run now, or "unfinished"."""
+    if is_done(store, command, counts):
+        return "done"
+    return "running" if is_held(run / LOCK) else "unfinished"
 
 
 def is_done(store: Store, command: str, counts: Mapping[str, int]) -> bool:

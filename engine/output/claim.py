@@ -74,6 +74,15 @@ def check_free(lock: Path, place: str) -> None:
         os.close(descriptor)
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock file now."""
+    try:
+        check_free(lock, "")
+    except UsageError:
+        return True
+    return False
+
+
 def in_use(descriptor: int, place: str) -> UsageError:
     """Make the error that names the holder of a lock file."""
     holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()

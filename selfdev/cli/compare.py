@@ -97,7 +97,11 @@ def compared_runs(first: Path, second: Path, split: str) -> Result:
 
     if split != "dev":
         raise UsageError(f"--split {split}: two runs are compared on dev; leave it out")
-    one, other = run_of(first), run_of(second)
+    one = run_of(first)
+    try:
+        other = run_of(second)
+    except UsageError as error:
+        raise UsageError(f"{error}; to compare two candidates of {one}, name both") from None
     if one.resolve() == other.resolve():
         raise UsageError(f"compare {first} {second}: both are {one}; give two runs")
     return compare_runs(one, other)

@@ -12,10 +12,12 @@ from pathlib import Path
 import click
 import pytest
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.output.claim import one_writer
 from selfdev_engine.engine.records.candidate import BASE
 from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import keep_labels
+from selfdev_engine.engine.screening.place import LOCK
 from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.selfdev import cli
 from selfdev_engine.selfdev.look import compare_runs, diff, show_candidate, show_run, top
@@ -62,6 +64,9 @@ def test_a_run_that_is_not_finished_says_so(place):
         store.add_candidates([{"id": "late", "source": "x"}])
     found = {Path(run["run"]).name: run for run in list_runs(Path("runs"))}
     assert found["screen"]["status"] == "unfinished" and found["screen"]["counts"]["open"] == 1
+    with one_writer(Path("runs/screen") / LOCK, "", keep=True):
+        assert list_runs(Path("runs/screen"))[0]["status"] == "running"
+    assert list_runs(Path("runs/screen"))[0]["status"] == "unfinished"
 
 
 def test_last_is_the_newest_run_and_is_said(selfdev, place):
@@ -153,6 +158,9 @@ def test_two_runs_are_compared(selfdev, place):
     assert "seed: 0 and 7" in text and "best against best" in text
     assert compare_runs(Path("runs/loop"), Path("runs/screen"))["paired"]["first"] == "i1-10"
     assert selfdev("compare", "runs/screen", "runs/screen").code == 2
+    forgot = selfdev("compare", "runs/loop", "best")
+    assert forgot.code == 2
+    assert "to compare two candidates of runs/loop, name both" in forgot.stderr
     assert selfdev("compare", "last", "best", "base", "--json").json["first"] == "i1-10"
 
 
