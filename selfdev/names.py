@@ -31,6 +31,8 @@ def find_candidate(store: Store, config: Mapping[str, Any], name: str) -> str:
         raise UsageError(f"{store.path}: no program was scored yet, so none is the best")
     if fits:
         raise UsageError(f"{store.path}: {name!r} is {next(iter(fits))}, which has no score yet")
+    if name in (config.get("experts") or ()):
+        raise UsageError(f"{store.path}: {name!r} is an expert, and a screening scores no experts")
     raise UsageError(
         f"{store.path}: has no candidate {name!r}{did_you_mean(name, known_names(store, config))}"
     )
@@ -63,7 +65,7 @@ def arms_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def known_names(store: Store, config: Mapping[str, Any]) -> list[str]:
-    """Return every name that means a candidate of the run."""
+    """Return every name that means a candidate of the run: a few words first, then the ids."""
     arms = [f"{arm}{OF_ARM}" for arm in arms_of(config)]
     groups = experts_of_run(config), config.get("baselines") or (), arms
-    return [*store.ids(), BEST, *(name for group in groups for name in group)]
+    return [BEST, *(name for group in groups for name in group), *store.ids()]

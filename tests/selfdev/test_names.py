@@ -82,6 +82,14 @@ def test_a_name_that_means_nothing_is_explained(run, name, said):
         find_candidate(store, LOOP, name)
 
 
+def test_a_screening_scores_no_experts(run):
+    with (
+        Store.read(run / "run.db") as store,
+        pytest.raises(UsageError, match="'code' is an expert"),
+    ):
+        find_candidate(store, {"experts": {"code": "b"}}, "code")
+
+
 def test_a_name_that_fits_twice_is_refused_with_both(run):
     with Store.open(run / "run.db") as store:
         both = {**LOOP, "experts": {"ties": "a"}}
