@@ -40,12 +40,12 @@ def terminate(number: int, frame: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def resumable(how: str) -> Iterator[None]:
-    """Let a command that is interrupted inside say how it goes on."""
+def resumable(how: str | Callable[[], str]) -> Iterator[None]:
+    """Let a command that is interrupted inside say how it goes on; a function is asked then."""
     try:
         yield
     except KeyboardInterrupt as error:
-        error.add_note(how)
+        error.add_note(how if isinstance(how, str) else how())
         raise
 
 

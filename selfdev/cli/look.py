@@ -13,6 +13,8 @@ from .completion import complete_ids, complete_runs
 from .options import PLACE
 
 MOST_SHOWN = 1000
+# As many characters of an id are in a table.
+MOST_WIDE = 40
 
 
 def run_of(place: Path) -> Path:
@@ -153,7 +155,7 @@ def top_table(rows: list[dict[str, Any]]) -> list[str]:
     """The best candidates, a line each: score, interval, difference to the base and p."""
     if not rows:
         return []
-    width = max(len(in_one_line(row["id"])) for row in rows)
+    width = max(len(short(row["id"])) for row in rows)
     heading = f"{'':<{width}}  {'dev':>5}  {'95 %':<14}  {'vs base':>7}  p"
     return [heading, *(top_line(row, width) for row in rows)]
 
@@ -162,7 +164,13 @@ def top_line(row: dict[str, Any], width: int) -> str:
     score = f"{row['score']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
     found = row["against_base"]
     paired = f"{found['difference']:+7.3f}  {found['p']:.3g}" if found else f"{'-':>7}  -"
-    return f"{in_one_line(row['id']):<{width}}  {score}  {paired}"
+    return f"{short(row['id']):<{width}}  {score}  {paired}"
+
+
+def short(name: str) -> str:
+    """An id as a table shows it: so that a score stays in sight, its end is cut where it is long."""
+    shown = in_one_line(name)
+    return shown if len(shown) <= MOST_WIDE else f"{shown[: MOST_WIDE - 3]}..."
 
 
 def render_top(result: Result) -> str:

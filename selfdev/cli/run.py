@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -225,8 +226,17 @@ def run_command(
         settings, screening = request.config, request.screening
         asked = run_request(settings, data, gpus, request.folder, screening)
         return {"plan": {**plan_run(settings, data), **plan_of(asked)}}
-    with resumable("what was done is kept; the same command with --resume goes on"), Bar() as bar:
+    with resumable(partial(how_on, request.folder)), Bar() as bar:
         return run_prepared(request, bar)
+
+
+def how_on(folder: Path) -> str:
+    """How a run that was interrupted goes on; before its first step there is nothing to resume."""
+    from ...engine.screening.folder import holds_run
+
+    if holds_run(folder):
+        return "what was done is kept; the same command with --resume goes on"
+    return "nothing was begun; the same command begins anew"
 
 
 @command("report", lambda result: result["report"], example="selfdev-engine report last")

@@ -33,12 +33,19 @@ from .options import (
 )
 from .progress import Bar
 
+REJECTED_SHOWN = 3
+
 
 def render(result: Result) -> str:
     if "plan" in result:
         return render_plan(result["plan"])
     table = top_table(result["top"]) or ["no program was scored"]
-    lines = [counts(result["candidates"]), *table, f"base: {score_text(result['base'])}"]
+    lines = [
+        counts(result["candidates"]),
+        *table,
+        f"base: {score_text(result['base'])}",
+        *rejected_lines(result["candidates"]),
+    ]
     return "\n".join([*lines, *result["notes"], *report_line(result), summary(result)])
 
 
@@ -56,6 +63,14 @@ def counts(candidates: list[dict[str, Any]]) -> str:
     return f"{counted(len(candidates), 'program')}: {', '.join(words)}" + (
         f" ({why})" if why else ""
     )
+
+
+def rejected_lines(candidates: list[dict[str, Any]]) -> list[str]:
+    """Why the first few programs were rejected, a line each, and how many more there are."""
+    found = [candidate for candidate in candidates if candidate["status"] == "rejected"]
+    more = len(found) - REJECTED_SHOWN
+    rest = [f"and {more} more: `show RUN ID` says why"] if more > 0 else []
+    return [*map(line, found[:REJECTED_SHOWN]), *rest]
 
 
 def summary(result: Result) -> str:

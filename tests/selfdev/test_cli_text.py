@@ -16,8 +16,9 @@ from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageErro
 from selfdev_engine.engine.screening.glance import Glance
 from selfdev_engine.selfdev.cli import progress
 from selfdev_engine.selfdev.cli.command import command, counted
-from selfdev_engine.selfdev.cli.run import model_table
-from selfdev_engine.selfdev.cli.screen import line, render
+from selfdev_engine.selfdev.cli.look import top_table
+from selfdev_engine.selfdev.cli.run import how_on, model_table
+from selfdev_engine.selfdev.cli.screen import line, rejected_lines, render
 
 FORGED = "x\nbase                         1.000 [0.999, 1.000]\x1b[2J\x07\u2028end"
 
@@ -55,7 +56,22 @@ def test_a_screening_ends_with_counts_and_the_best():
         "505 programs: 500 scored, 3 rejected, 1 duplicate, 1 not decided (2 syntax, 1 shape)"
     )
     assert lines[2].split() == ["p0", "0.750", "[0.400,", "0.900]", "+0.125", "0.5"]
-    assert len(lines) == 14 and "base: 6 of 8 = 0.750" in lines[12]
+    assert len(lines) == 17 and "base: 6 of 8 = 0.750" in lines[12]
+    assert [line.split() for line in lines[13:16]] == [
+        ["p", "rejected", f"({kind})"] for kind in ("syntax", "shape", "syntax")
+    ]
+
+
+def test_only_the_first_rejections_are_told():
+    found = rejected_lines([row(kind="shape", line=2, detail="why")] * 5)
+    assert len(found) == 4 and found[0].endswith("rejected (shape), line 2: why")
+    assert found[3] == "and 2 more: `show RUN ID` says why"
+
+
+def test_a_long_id_leaves_the_score_in_sight():
+    numbers = {"score": 0.75, "low": 0.4, "high": 0.9, "against_base": None}
+    table = top_table([row(**numbers, id="x" * 255), row(**numbers, id="y")])
+    assert all(len(line) < 80 for line in table) and table[1].startswith("x" * 37 + "...  0.750")
 
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]")
@@ -130,6 +146,12 @@ def test_names_of_experts_are_no_markup():
 )
 def test_a_number_agrees_with_its_noun(number, word, text):
     assert counted(number, word) == text
+
+
+def test_only_what_was_begun_is_resumed(tmp_path):
+    assert how_on(tmp_path / "run") == "nothing was begun; the same command begins anew"
+    (tmp_path / "run.db").touch()
+    assert how_on(tmp_path) == "what was done is kept; the same command with --resume goes on"
 
 
 def test_a_candidate_may_be_undecided():
