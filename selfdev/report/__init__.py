@@ -10,7 +10,7 @@ from ...engine.errors import visible
 from ...engine.output.file import check_file, write_file
 from ...engine.records.candidate import MAIN
 from ...engine.records.store import Store
-from ...engine.screening.folder import read_config
+from ...engine.screening.folder import NAME, NOTE, read_config
 from .page import margin_text
 
 __all__ = ["is_report", "margin_text", "report_text", "write_report"]
@@ -38,8 +38,9 @@ def report_text(folder: Path, watch: str = "") -> str:
     with Store.read(folder / "run.db") as store:
         facts = facts_of(store, arms)
         data = run_data(store, folder, config, arms)
+        labels = [text for key in (NAME, NOTE) if (text := store.setting(key))]
     raw = (folder / "config.yaml").read_text(errors="replace")
-    words = {"run": name_of(folder), "config": config, "raw": raw}
+    words = {"run": name_of(folder), "labels": labels, "config": config, "raw": raw}
     return page_of({**facts, **words}, data, watch)
 
 

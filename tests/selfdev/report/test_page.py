@@ -145,3 +145,12 @@ def test_an_unsafe_run_says_so(run):
     with Store.open(run / "run.db") as store:
         store.set_setting("unsafe_sandbox", True)
     assert "--unsafe-sandbox" in write_report(run).read_text()
+
+
+def test_the_head_has_the_runs_name_and_note(run):
+    assert "first try" not in write_report(run).read_text()
+    with Store.open(run / "run.db") as store:
+        store.set_setting("name", "first try")
+        store.set_setting("note", HOSTILE)
+    page = Page(write_report(run).read_text())
+    assert "first try: </pre><script>alert(1)</script>" in page.text and "\x1b" not in page.text
