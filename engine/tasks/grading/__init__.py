@@ -28,7 +28,7 @@ MARK = re.compile(r"####[^\w\n.$#-]{0,8}")
 # What follows the number of a heading such as "#### 1. So".
 HEADING = re.compile(r"[.):]\s+\w")
 CALLED = re.compile(
-    r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*(?=[^\n])(?!not\b)"
+    r"(?i)\banswers?\b[^.:=\n]{0,40}?(?:\bis\b|\bare\b|:|=)[\s:*]*+(?=[^\n])(?!not\b)"
 )
 # Characters at the end of a response in which an unmarked answer is looked for.
 TAIL = 4000
