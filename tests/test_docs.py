@@ -88,6 +88,13 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "--overwrite" in (tmp_path / "cli.html").read_text()
 
 
+def test_the_picture_of_the_terminal_loads_nothing_and_shows_what_is_there():
+    picture = (REPO / "docs" / "terminal.svg").read_text()
+    assert "url(http" not in picture and "href" not in picture and "<script" not in picture
+    shown = set(re.findall(r"\$&#160;selfdev-engine&#160;(\w+)", picture))
+    assert shown and shown <= set(cli.list_commands(click.Context(cli)))
+
+
 def test_every_table_of_run_db_is_described():
     db = sqlite3.connect(":memory:")
     schema.create(db)
