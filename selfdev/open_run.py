@@ -18,6 +18,7 @@ from ..engine.screening.place import DATABASE
 from .given import check_whole, given_path
 from .names import find_candidate
 from .run_html import rows_html
+from .runs import LAST, newest_run
 
 if TYPE_CHECKING:
     import pandas
@@ -218,12 +219,13 @@ class Run:
 
 
 def open_run(folder: str | Path) -> Run:
-    """Read all results of a run. The folder is not changed, and may be of a run that goes on.
+    """Read all results of a run; `last` is the newest one in ./runs. Nothing is changed, and it may still go on.
 
     NoRun, which is a UsageError and a FileNotFoundError, where the folder holds no run. UsageError where
     what it holds is damaged, or of a version that is not known.
     """
     folder = given_path("folder", folder)
+    folder = newest_run() if str(folder) == LAST and not folder.is_dir() else folder
     check_run(folder)
     config = read_config(folder)
     arms = [MAIN, *(config.get("arms") or ())]  # pyright: ignore[reportGeneralTypeIssues]

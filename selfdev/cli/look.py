@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +103,15 @@ def candidate_text(found: Result) -> str:
         *([f"tier        {found['tier']}"] if found["tier"] else []),
         *linear_lines(found["linear"]),
         *([f"same as it  {', '.join(map(in_one_line, found['twins']))}"] if found["twins"] else []),
-        *([f"parameters  {in_one_line(str(found['params']))}"] if found["params"] else []),
+        *([f"parameters  {params_text(found['params'])}"] if found["params"] else []),
     ]
     return "\n".join([*lines, "", found["source"] or "the base model as it is: no program"])
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Parameters as a command takes them."""
+    words = [shlex.quote(f"{key}={value}") for key, value in params.items()]
+    return in_one_line(" ".join(f"--param {word}" for word in words)) or "none"
 
 
 def status_text(found: Result) -> str:
@@ -205,7 +213,7 @@ def render_diff(result: Result) -> str:
     params = result["params"]
     said = result["diff"] or "the programs are equal"
     if params["first"] != params["second"]:
-        said += f"\nparameters: {in_one_line(str(params['first']))} and {in_one_line(str(params['second']))}"
+        said += f"\nparameters: {params_text(params['first'])} and {params_text(params['second'])}"
     return "\n".join([said, *linear_table(result)])
 
 

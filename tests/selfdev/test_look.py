@@ -20,6 +20,7 @@ from selfdev_engine.engine.screening.folder import keep_labels
 from selfdev_engine.engine.screening.place import LOCK
 from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.selfdev import cli
+from selfdev_engine.selfdev.cli.look import params_text
 from selfdev_engine.selfdev.look import compare_runs, diff, show_candidate, show_run, top
 from selfdev_engine.selfdev.runs import find_run, list_runs
 
@@ -94,6 +95,8 @@ def test_a_candidate_is_shown_with_all_that_is_known(selfdev, place):
     broken = selfdev("show", "runs/screen", "broken").stdout
     assert "rejected (runtime, line 2): NameError" in broken
     assert show_candidate(Path("runs/screen"), "again")["twins"] == ["mean"]
+    params = {"density": 0.3, "weights": "1,0 2"}
+    assert params_text(params) == "--param density=0.3 --param 'weights=1,0 2'"
     base = show_candidate(Path("runs/loop"), "base")
     assert base["source"] is None and base["against_base"] is None
     wrong = selfdev("show", "runs/loop", "i1-1O", "--json")

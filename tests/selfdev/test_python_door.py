@@ -91,6 +91,15 @@ def test_a_comparison_is_that_of_the_command(folder, selfdev):
     assert {**told, **found.to_json()} == told
 
 
+def test_the_newest_run_is_last(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sd.UsageError, match="there is no run in"):
+        sd.open_run("last")
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(folder, tmp_path / "runs" / "one")
+    assert sd.open_run("last").folder == Path("runs/one")
+
+
 def test_results_cannot_be_changed(folder):
     run = sd.open_run(folder)
     for thing, name in ((run, "kind"), (run.best, "id"), (run.best.dev, "score")):
