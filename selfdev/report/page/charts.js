@@ -1,4 +1,4 @@
-// Draws the plots when they come into view: Vega-Lite specs from the run, evaluated without eval.
+// Draws the plots when they come into view, the rest when the page is idle: Vega-Lite specs from the run, evaluated without eval.
 const drawn = new Map();
 const CHART_FIELDS = ["i", "id", "arm", "turn", "dev", "test", "seconds", "residual"];
 
@@ -96,13 +96,22 @@ function axisChoice(chart, box) {
 function startCharts() {
   const place = byId("plots");
   const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      seen.unobserve(entry.target);
-      draw(entry.target.chart, entry.target);
-      resized.observe(entry.target);
-    }
+    for (const entry of entries) if (entry.isIntersecting) show(entry.target);
   }, { rootMargin: "200px" });
+  const waiting = new Set();
+  const show = (box) => {
+    seen.unobserve(box);
+    if (!waiting.delete(box)) return;
+    draw(box.chart, box);
+    resized.observe(box);
+  };
+  // The rest is drawn when nothing else is to do, so that paper and pictures of the whole page show it.
+  const showRest = () => {
+    for (const box of waiting) {
+      show(box);
+      return void requestIdleCallback(showRest);
+    }
+  };
   const resized = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       const known = drawn.get(target.chart.id);
@@ -113,8 +122,10 @@ function startCharts() {
     const { figure, box } = figureOf(chart);
     box.chart = chart;
     place.append(figure);
+    waiting.add(box);
     seen.observe(box);
   }
+  requestIdleCallback(showRest);
   byId("plots-part").hidden = !run.charts.length;
 }
 

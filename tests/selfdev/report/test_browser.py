@@ -51,6 +51,14 @@ def test_it_fits_in_both_themes_and_asks_for_nothing(page, view, width, theme):
     assert not seen.said
 
 
+def test_plots_below_the_window_are_drawn_too(page, view):
+    tab = view(page).tab
+    tab.wait_for_function(
+        "all => document.querySelectorAll('.plot[data-drawn]').length === all", arg=len(ALL_PLOTS)
+    )
+    assert tab.evaluate("scrollY") == 0
+
+
 def test_the_button_changes_the_theme(page, view):
     tab = view(page).tab
     button, body = tab.locator("#theme"), "getComputedStyle(document.body).backgroundColor"
