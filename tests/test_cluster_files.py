@@ -55,7 +55,9 @@ def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(STAND_IN)
         path.chmod(0o755)
-    (tmp_path / "hostname").write_text('#!/bin/sh\n[ -z "$1" ] && echo one || echo 10.0.0.1 ::1\n')
+    # As on Debian the node's name stands for 127.0.1.1 there, which no other node can reach.
+    said = 'case "$1" in "") echo one;; --ip*) echo 127.0.1.1;; *) echo fd00::7 10.0.0.1 172.17.0.1;; esac'
+    (tmp_path / "hostname").write_text(f"#!/bin/sh\n{said}\n")
     (tmp_path / "hostname").chmod(0o755)
     (tmp_path / "r").mkdir()
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path)}
@@ -73,7 +75,9 @@ def test_the_batch_script_for_many_nodes_starts_a_cluster_and_goes_on_with_a_run
             assert time.monotonic() < until, calls
             time.sleep(0.05)
         (tmp_path / "calls").unlink()
-        assert calls[0] == "ray start --head --port=6379 --disable-usage-stats"
+        assert calls[0] == (
+            "ray start --head --node-ip-address=10.0.0.1 --port=6379 --disable-usage-stats"
+        )
         joined = "ray start --address=10.0.0.1:6379 --block"
         placed = f"run c.yaml --run r{more} --address 10.0.0.1:6379 --workers 32"
         assert calls.index("ray stop") > calls.index(f"selfdev-engine {placed}")

@@ -24,9 +24,14 @@ resume=()
 
 # This script runs on the first node, which is the cluster's head.
 port=6379
-address="$(hostname --ip-address | cut -d' ' -f1):$port"
+# Its name may stand for 127.0.1.1 here, as on Debian: the first address counts that others can reach.
+ip=
+for word in $(hostname --ip-address) $(hostname --all-ip-addresses); do
+    case $word in 127.* | *:*) ;; *) ip=${ip:-$word} ;; esac
+done
+address="${ip:?this node has no address that others can reach}:$port"
 export RAY_USAGE_STATS_ENABLED=0
-.venv/bin/ray start --head --port="$port" --disable-usage-stats
+.venv/bin/ray start --head --node-ip-address="$ip" --port="$port" --disable-usage-stats
 trap '.venv/bin/ray stop' EXIT
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
     others=$((SLURM_JOB_NUM_NODES - 1))
