@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -35,6 +35,14 @@ VLLM_ENVIRONMENT = {
     # It takes no request that is greedy or has a seed, as all of ours; its warm-up compiles kernels by nvcc.
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
+# The model must be in this very process, also where the user's shell says otherwise.
+ALWAYS_SET = ("VLLM_ENABLE_V1_MULTIPROCESSING",)
+
+
+def to_set(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables to set before vLLM is imported: what the user has set stays, but for ALWAYS_SET."""
+    names = (name for name in VLLM_ENVIRONMENT if name in ALWAYS_SET or name not in environment)
+    return {name: VLLM_ENVIRONMENT[name] for name in names}
 
 
 def check_version(version: str) -> None:
@@ -82,6 +90,8 @@ def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
         "enable_chunked_prefill": on_gpu,
         "kv_cache_memory_bytes": cache_bytes(checkpoint, context, num_seqs, settings.cache_bytes),
         **(card_options() if on_gpu else {}),
+        # It would choose kernels by their time, so two workers could add numbers in another order.
+        "enable_flashinfer_autotune": False,
         "block_size": BLOCK_SIZE,
         # vLLM's own defaults, and nothing of generation_config.json.
         "generation_config": "vllm",
@@ -107,7 +117,7 @@ class VllmEngine(LiveEngine):
     advice = "; give --engine transformers"
 
     def __init__(self, checkpoint: Checkpoint, settings: EngineSettings) -> None:
-        os.environ.update({k: v for k, v in VLLM_ENVIRONMENT.items() if k not in os.environ})
+        os.environ.update(to_set(os.environ))
         from vllm import LLM
         from vllm import __version__ as version
 

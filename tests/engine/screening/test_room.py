@@ -9,7 +9,12 @@ import torch
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.messages import EngineSettings
 from selfdev_engine.engine.resident.sizes import cache_bytes
-from selfdev_engine.engine.resident.vllm_engine import VLLM_ENVIRONMENT, card_options, options
+from selfdev_engine.engine.resident.vllm_engine import (
+    VLLM_ENVIRONMENT,
+    card_options,
+    options,
+    to_set,
+)
 from selfdev_engine.engine.screening.inputs import check_workers, open_selection
 from selfdev_engine.engine.screening.room import cache_alone, shares_on
 from selfdev_engine.engine.screening.settings import ScreenSettings
@@ -70,6 +75,19 @@ def test_vllm_is_told_of_what_is_free_now(monkeypatch):
 def test_vllm_compiles_no_sampler_that_no_request_uses():
     """On Hopper and later FlashInfer's would be built when an engine opens, where nvcc may be absent."""
     assert VLLM_ENVIRONMENT["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+def test_vllm_is_in_this_process_whatever_the_shell_says():
+    """In a process of its own its weights could not be swapped."""
+    found = to_set({"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "DEBUG"})
+    assert found["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0" and "VLLM_LOGGING_LEVEL" not in found
+    assert to_set({}) == VLLM_ENVIRONMENT
+
+
+def test_no_kernel_is_chosen_by_its_time(settings):
+    """Workers would add in another order, and a result would depend on which of them gave it."""
+    found = options(open_selection(settings).base, EngineSettings())
+    assert found["enable_flashinfer_autotune"] is False
 
 
 def test_a_card_reads_a_long_prompt_in_pieces(settings, monkeypatch):
