@@ -14,11 +14,10 @@ from ..plans.apply import grouped
 from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.budget import PROCESSES, SETS, Home
+from ..weights.capacity import FREE_BYTES
 from ..weights.selection import Selection
 from ..weights.stream import Slot, make_slots, stream
 
-# These bytes of the device stay free: kernels and an engine's activations use them for a short time.
-RESERVE_BYTES = 2 << 30
 # Pinned memory is at most 1 / PINNED_SHARE of the machine's, since it cannot be taken back.
 PINNED_SHARE = 2
 # One call writes at most this many bytes of results, and the time limit is checked between calls.
@@ -96,7 +95,7 @@ def placed(
     """
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)
-    free_bytes = torch.cuda.mem_get_info()[0] - RESERVE_BYTES
+    free_bytes = torch.cuda.mem_get_info()[0] - FREE_BYTES
     machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     largest = max((s.in_flight for s in selection.sizes(selection.names).values()), default=0)
     return Bank.within(

@@ -26,6 +26,8 @@ CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192
 WRITER_SEQUENCES = 32
 # Kernels of a merge: results of one call, and a float32 copy of a tensor (engine/resident/holding.py).
 KERNEL_BYTES = 1 << 30
+# A worker leaves so much of its card free, for kernels and activations, before it puts a bank there.
+FREE_BYTES = 2 << 30
 # Assumed: a process with torch and an engine; the driver with torch and its sandbox.
 WORKER_BYTES, DRIVER_BYTES = 3 << 30, 2 << 30
 # vLLM pads the vocabulary to a multiple of so many rows.
@@ -193,7 +195,10 @@ def plan_card(
         wanted = {**terms, "kv_cache": least}
         raise does_not_fit(gpu.name, most, wanted, "a card with more memory", demand)
     usual = shape.bytes_for(-(-demand.sequences // 2), demand.tokens) if shape else least
-    held = held_bytes(bank, left - max(least, usual))
+    spare = max(0, FREE_BYTES + CONTEXT_BYTES + GRAPH_BYTES - terms["reserve"])
+    held = held_bytes(bank, left - max(least, usual) - spare)
+    if held:
+        terms["reserve"], left = terms["reserve"] + spare, left - spare
     full = shape.bytes_for(demand.sequences, demand.context) if shape else left - held
     cache = min(left - held, full)
     if shape:

@@ -173,7 +173,7 @@ def test_a_card_with_less_room_than_planned_leaves_the_rest_on_the_host(models, 
     monkeypatch.setattr(holding, "on_gpu", lambda backend: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     for lacking, wanted in ((0, 0), (1, 1), (least + 1, 2), (planned, len(sizes))):
-        free = holding.RESERVE_BYTES + planned - lacking
+        free = holding.FREE_BYTES + planned - lacking
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 2 * free))
         bank = holding.placed(selection, cast(Any, None), None, planned, 0)
         homes = list(bank.residency.homes.values())

@@ -14,6 +14,9 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights import machine as machines
 from selfdev_engine.engine.weights.cache import BLOCK_TOKENS, cache_shape
 from selfdev_engine.engine.weights.capacity import (
+    CONTEXT_BYTES,
+    FREE_BYTES,
+    GRAPH_BYTES,
     Demand,
     Models,
     Shares,
@@ -162,6 +165,14 @@ def test_the_papers_run_on_one_card_of_80_gb():
     assert 14.4e9 < device.terms["weights"] < 14.6e9
     assert capacity.disk.terms["trained"] == 2 * paper().base.size_bytes
     assert capacity.disk.terms["adapters"] == pytest.approx(2 * 2.68e9, rel=0.01)
+
+
+@pytest.mark.parametrize("gpus", ["1xH100-80GB", "1xA100-40GB"])
+def test_the_bank_has_the_room_that_is_planned_for_it(gpus):
+    """A worker leaves FREE_BYTES of what its open engine leaves; the plan must not give them to the bank."""
+    (device,) = plan_capacity(paper(), parse_machine(gpus), Demand()).devices
+    taken = device.terms["weights"] + device.terms["kv_cache"] + CONTEXT_BYTES + GRAPH_BYTES
+    assert device.terms["bank"] <= device.size_bytes - taken - FREE_BYTES
 
 
 def test_training_keeps_three_adapters_and_several_ranks_a_bucket_of_gradients():
