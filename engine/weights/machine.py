@@ -20,7 +20,8 @@ from ..errors import UsageError
 
 MIB, GIB = 1 << 20, 1 << 30
 EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
-QUERY = "--query-gpu=name,memory.total,memory.free,uuid"
+QUERY = "--query-gpu=name,memory.total,memory.free,uuid,mig.mode.current"
+DIVIDED = "Enabled"  # what it says of a card that is divided into parts
 SMI = ("nvidia-smi", QUERY, "--format=csv,noheader,nounits")
 UNITS = {"TB": 10**12, "TIB": 1 << 40, "GB": 10**9, "GIB": GIB, "MB": 10**6, "MIB": MIB}
 MOST_GPUS = 1 << 16
@@ -159,14 +160,23 @@ def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
 
 
 def gpus_here() -> tuple[Gpu, ...]:
-    """Return the cards that this process may use, as the driver reports them; none without a driver."""
+    """Return the cards that this process may use, as the driver reports them; none without a driver.
+
+    UsageError for one that is divided: CUDA would give its first part, and its bytes are those of the whole.
+    """
     rows = smi_rows()
-    gpus = [gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free, _ in rows]
-    return tuple(gpus[number] for number in visible([row[3] for row in rows]))
+    numbers = visible([row[3] for row in rows])
+    if divided := [number for number in numbers if rows[number][4] == DIVIDED]:
+        raise UsageError(
+            f"card {divided[0]} is divided into parts (MIG); this needs whole cards: undo it (nvidia-smi -i "
+            f"{divided[0]} -mig 0), or name others in CUDA_VISIBLE_DEVICES, or nothing to work without a card"
+        )
+    chosen = [rows[number][:3] for number in numbers]
+    return tuple(gpu_of(name, int(total) * MIB, int(free) * MIB) for name, total, free in chosen)
 
 
 def smi_rows() -> list[list[str]]:
-    """Return name, MiB, free MiB and UUID of each card of the machine; none without a driver."""
+    """Return name, MiB, free MiB, UUID and MIG mode of each card of the machine; none without a driver."""
     if not shutil.which(SMI[0]):
         return []
     try:
@@ -175,17 +185,24 @@ def smi_rows() -> list[list[str]]:
         return []
     rows = list(csv.reader(found.stdout.splitlines(), skipinitialspace=True))
     # A card that shares the machine's memory has no number there.
-    known = all(len(row) == 4 and row[1].isdigit() and row[2].isdigit() for row in rows)
+    known = all(
+        len(row) == 5 and (row[4] == DIVIDED or (row[1].isdigit() and row[2].isdigit()))
+        for row in rows
+    )
     return rows if known else []
 
 
 def seeing(cards: Sequence[str]) -> dict[str, str]:
-    """Return the variables of a process that shall see these cards only, as `devices_here` names them.
+    """Return the variables of a process that shall see these cards only, as `devices_here` names them."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(cards), **by_bus()}
 
-    CUDA puts the fastest card first where it is not told otherwise; the driver's numbers follow the bus.
+
+def by_bus() -> dict[str, str]:
+    """Return the variables of a process that counts cards by the bus, as the driver and Ray do.
+
+    CUDA puts the fastest card first where it is not told otherwise.
     """
-    order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    return {"CUDA_VISIBLE_DEVICES": ",".join(cards), "CUDA_DEVICE_ORDER": order}
+    return {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
 
 
 def devices_here() -> list[str]:

@@ -21,7 +21,7 @@ from ..resident.calls import limit_of
 from ..resident.client import installed_engine
 from ..resident.messages import PLACES, Json
 from ..resident.process import WorkerProcess
-from ..weights.machine import Gpu, gpus_here, host_bytes
+from ..weights.machine import Gpu, by_bus, gpus_here, host_bytes
 
 # A folder of copies is called so, with the number of the process that it belongs to.
 COPIES = "selfdev-copies-"
@@ -40,7 +40,7 @@ class Host:
         self._log, name = tempfile.mkstemp()
         os.unlink(name)
         log = Path(f"/proc/{os.getpid()}/fd/{self._log}")
-        self._process = WorkerProcess(log, {})
+        self._process = WorkerProcess(log, by_bus())
         self._process.send(settings)
 
     def about(self, probe: str, token: str) -> Json:

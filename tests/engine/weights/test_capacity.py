@@ -336,8 +336,8 @@ def test_a_file_of_ones_own(tmp_path):
 def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
-        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007, GPU-1a2b'\n"
-        "echo 'NVIDIA L4, 23034, 100, GPU-3c4d'\n"
+        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 81007, GPU-1a2b, Disabled'\n"
+        "echo 'NVIDIA L4, 23034, 100, GPU-3c4d, [N/A]'\n"
     )
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -369,6 +369,22 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="MIG-7f2a, a part of a card"):
         machines.gpus_here()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    for script in ("exit 9", "echo 'Orin, [N/A], [N/A], GPU-1'"):
+    for script in ("exit 9", "echo 'Orin, [N/A], [N/A], GPU-1, [N/A]'"):
         smi.write_text(f"#!/bin/sh\n{script}\n")
         assert machines.gpus_here() == ()
+
+
+def test_a_card_that_is_divided_is_refused_and_others_are_not(monkeypatch, tmp_path):
+    """CUDA gives its first part, say 10 of 80 GB, where the list tells the bytes of the whole."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'NVIDIA L4, 23034, 100, GPU-1, [N/A]'\n"
+        "echo 'NVIDIA H100, [N/A], [N/A], GPU-2, Enabled'\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setattr(machines, "SMI", (str(smi),))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(UsageError, match=r"card 1 is divided into parts \(MIG\)"):
+        machines.gpus_here()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]

@@ -66,6 +66,8 @@ def test_a_host_passes_messages_on_and_says_what_was_lost(host, small_models, tm
     (tmp_path / "probe").write_text("word")
     about = host.about(str(tmp_path / "probe"), "word")
     assert about["shares"] and about["versions"]["torch"]
+    # Ray numbers cards by the bus, and CUDA does not where it is not told.
+    assert b"CUDA_DEVICE_ORDER=" in Path(f"/proc/{about['pid']}/environ").read_bytes()
     assert not host.about(str(tmp_path / "probe"), "other")["shares"]
     assert not host.about(str(tmp_path / "absent"), "word")["shares"]
     words = {"key": "target", "folder": str(small_models / "base")}
