@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ EXTRA_MODULES = ("trl", "peft", "datasets")
 # Where this begins a line, the launcher of several processes says that one of them failed.
 LAUNCHER = "torch/distributed/elastic"
 LOG_LINES = 12
+# By these variables a launcher tells a process which of several it is. torch's own takes PET_X for option X.
+LAUNCHERS = re.compile(
+    r"((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|"
+    r"(PET|TORCHELASTIC|ACCELERATE|FSDP|PMI|OMPI_COMM_WORLD|MV2_COMM_WORLD)_.*"
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def train(
             stderr=sink,
             text=True,
             start_new_session=True,
-            env={**os.environ, **environment(scratch, cards[:num_ranks])},
+            env={**inherited(os.environ), **environment(scratch, cards[:num_ranks])},
         )
         try:
             result, fault = follow(process, progress, stage)
@@ -123,12 +129,20 @@ def launch_words(request: Path, num_ranks: int) -> list[str]:
     """Return the command of a stage.
 
     Several processes are started by torch's own launcher: accelerate's would read a file of settings
-    in the user's home.
+    in the user's home. They meet at this machine's own address, as its name may be known to no resolver.
     """
     if num_ranks == 1:
         return bound_words(os.getpid(), MODULE, str(request))
-    ranks = ["--standalone", f"--nproc-per-node={num_ranks}", "-m", MODULE, str(request)]
-    return bound_words(os.getpid(), "torch.distributed.run", *ranks)
+    here = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={num_ranks}"]
+    return bound_words(os.getpid(), "torch.distributed.run", *here, "-m", MODULE, str(request))
+
+
+def inherited(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a stage takes over: not those of a launcher that started this process.
+
+    A batch system may set them for every job; the stage would wait for the others for ever.
+    """
+    return {name: value for name, value in variables.items() if not LAUNCHERS.fullmatch(name)}
 
 
 def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:

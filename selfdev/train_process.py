@@ -212,6 +212,8 @@ def lora_config(dpo: dict[str, Any]) -> LoraConfig:
 def load_model(folder: str) -> Any:
     """Load the generator: as bfloat16 straight to this rank's card, or as float32 where there is none."""
     if torch.cuda.is_available():
+        # peft brings an adapter to the present card first: all ranks would fill the first one.
+        torch.cuda.set_device(RANK)
         words: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": {"": RANK}}
     else:
         words = {"dtype": torch.float32}

@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights.capacity import ranks_of
-from selfdev_engine.selfdev import inputs
+from selfdev_engine.selfdev import inputs, train_process
 from selfdev_engine.selfdev.config import RunConfig
 from selfdev_engine.selfdev.train import (
     TrainingFailed,
     TrainSettings,
     environment,
+    inherited,
     last_words,
     launch_words,
     log_of,
@@ -203,6 +204,38 @@ def test_one_rank_needs_no_launcher_and_sees_one_card(tmp_path):
     assert environment("/s", ["3"])["CUDA_VISIBLE_DEVICES"] == "3"
     assert environment("/s", ["0", "1"])["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "CUDA_VISIBLE_DEVICES" not in environment("/s", [])
+
+
+def test_ranks_meet_where_no_resolver_is_needed(tmp_path):
+    """By default they meet at the machine's full name, which in a container is often in no DNS."""
+    assert "--local-addr=127.0.0.1" in launch_words(tmp_path / "settings.json", 2)
+
+
+def test_a_stage_knows_nothing_of_the_launcher_of_its_driver():
+    """With WORLD_SIZE=4 or PET_NNODES=4 of a batch system it would wait for ranks that never come."""
+    launched = (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+    )
+    launched += ("PET_NNODES", "TORCHELASTIC_RUN_ID", "ACCELERATE_USE_FSDP", "OMPI_COMM_WORLD_SIZE")
+    kept = {"PATH": "/bin", "HF_HOME": "/hub", "NCCL_DEBUG": "INFO", "SLURM_NTASKS": "4"}
+    assert inherited(kept | dict.fromkeys(launched, "4")) == kept
+
+
+def test_each_rank_works_on_its_card_before_anything_is_loaded(monkeypatch):
+    """peft loads an adapter to the present card: of eight ranks seven would leave a copy on the first."""
+    seen = list[object]()
+    monkeypatch.setattr(train_process, "RANK", 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    load = staticmethod(lambda folder, **words: seen.append(words["device_map"]))
+    monkeypatch.setattr(train_process.AutoModelForCausalLM, "from_pretrained", load)
+    train_process.load_model("m")
+    assert seen == [3, {"": 3}]
 
 
 def test_the_launchers_own_lines_are_left_out(tmp_path):
