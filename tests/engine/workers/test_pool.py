@@ -285,8 +285,10 @@ def test_a_seat_where_workers_die_at_once_is_given_up_and_the_last_one_ends_all(
     else:
         with pytest.raises(WorkerLost):
             future.result(LIMIT_S)
+    # The other worker may do the job before this one has died a second time.
+    wait_until(lambda: len(pool.incidents) == 2 * num_bad)
     assert sum(worker.number == 0 for worker in factory.made) == 2
-    assert [one.job for one in pool.incidents] == [""] * 2 * num_bad
+    assert {one.job for one in pool.incidents} == {""}
 
 
 def test_closing_while_a_worker_opens_starts_no_other_one(pools):
