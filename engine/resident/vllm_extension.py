@@ -22,18 +22,27 @@ class LiveLinear:
 
     def __init__(self) -> None:
         self._packed: Any = None
+        self._is_plain = False
 
     def forget(self) -> None:
         """Drop the copy, as the weight was written; it is made anew when it is needed."""
         self._packed = None
 
     def __call__(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        import torch.nn.functional as F
         from vllm import _custom_ops as ops
 
-        if self._packed is None:
-            # 32 is vLLM's own setting.
-            self._packed = ops.create_onednn_mm(weight.t(), 32)
-        return ops.onednn_mm(self._packed, x, bias)
+        if self._is_plain:
+            return F.linear(x, weight, bias)
+        try:
+            if self._packed is None:
+                # 32 is vLLM's own setting.
+                self._packed = ops.create_onednn_mm(weight.t(), 32)
+            return ops.onednn_mm(self._packed, x, bias)
+        except RuntimeError:
+            # oneDNN has no such product of bfloat16 on processors without AVX-512.
+            self._packed, self._is_plain = None, True
+            return F.linear(x, weight, bias)
 
 
 def keep_weights_live() -> None:
