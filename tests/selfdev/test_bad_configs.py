@@ -379,8 +379,8 @@ def test_a_log_that_cannot_be_written_is_said_before_the_questions(selfdev, plac
 
 def test_two_results_want_two_files(selfdev, place):
     task = f"jsonl:{place / 'task.jsonl'}"
-    words = ("eval", place / "base", "--task", task, "--output", place / "x")
-    answer = selfdev(*words, "--log-samples", place / "base" / ".." / "x", "--json")
+    words = ("eval", place / "base", "--task", task, "--output", place / "both")
+    answer = selfdev(*words, "--log-samples", place / "base" / ".." / "both", "--json")
     assert answer.code == 2 and "is the file of --log-samples, too" in answer.json["error"]
 
 

@@ -326,7 +326,7 @@ def test_vllm_scores_them_too_and_says_what_it_cannot_swap(make, folder, tmp_pat
         (lambda f: (f / "model.safetensors").unlink() or save_file(
             {EMBEDDING: torch.ones(99, 128)}, f / "model.safetensors"), "hold no output head"),
         (lambda f: change(f, hidden_size=32), "hidden_size is 32, but"),
-        (lambda f: change(f, model_type="no_such_kind"), "cannot load it"),
+        (lambda f: change(f, model_type="no_such_kind"), "not known to transformers"),
         (lambda f: (f / "tokenizer.json").write_text("version https://git-lfs.github.com"), "LFS pointer"),
         (lambda f: (f / "adapter_config.json").write_text("{}"), "an adapter beside the weights"),
         (lambda f: [path.unlink() for path in f.glob("tokenizer*")], "has no tokenizer"),
