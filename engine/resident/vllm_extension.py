@@ -9,12 +9,15 @@ and a packed copy of a large one is made again whenever the engine is told that 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 # Packing a smaller weight costs a swap more than it saves.
 LEAST_PACKED_ELEMENTS = 1 << 18
 # All packed copies together take at most this.
 MOST_PACKED_BYTES = 4 << 30
+# Kernels of so many numbers of rows are kept: vLLM's own setting.
+CACHED_SHAPES = 32
 
 
 class LiveLinear:
@@ -22,27 +25,36 @@ class LiveLinear:
 
     def __init__(self) -> None:
         self._packed: Any = None
-        self._is_plain = False
 
     def forget(self) -> None:
         """Drop the copy, as the weight was written; it is made anew when it is needed."""
         self._packed = None
 
     def __call__(self, x: Any, weight: Any, bias: Any = None) -> Any:
-        import torch.nn.functional as F
         from vllm import _custom_ops as ops
 
-        if self._is_plain:
-            return F.linear(x, weight, bias)
-        try:
-            if self._packed is None:
-                # 32 is vLLM's own setting.
-                self._packed = ops.create_onednn_mm(weight.t(), 32)
-            return ops.onednn_mm(self._packed, x, bias)
-        except RuntimeError:
-            # oneDNN has no such product of bfloat16 on processors without AVX-512.
-            self._packed, self._is_plain = None, True
-            return F.linear(x, weight, bias)
+        if self._packed is None:
+            self._packed = ops.create_onednn_mm(weight.t(), CACHED_SHAPES)
+        return ops.onednn_mm(self._packed, x, bias)
+
+
+@cache
+def has_packed_product(dtype: Any) -> bool:
+    """Tell by trying it whether oneDNN multiplies packed weights of this dtype on this processor.
+
+    It has no such product of bfloat16 on processors without AVX-512.
+    """
+    import torch
+    from vllm import _custom_ops as ops
+
+    if not getattr(ops, "_supports_onednn", False):
+        return False
+    weight = torch.zeros(64, 64, dtype=dtype)
+    try:
+        ops.onednn_mm(ops.create_onednn_mm(weight.t(), CACHED_SHAPES), weight, None)
+    except RuntimeError:
+        return False
+    return True
 
 
 def keep_weights_live() -> None:
@@ -53,15 +65,15 @@ def keep_weights_live() -> None:
         return
     import torch.nn.functional as F
     import vllm.model_executor.layers.utils as utils
-    from vllm import _custom_ops as ops
 
-    left_bytes = MOST_PACKED_BYTES if getattr(ops, "_supports_onednn", False) else 0
+    left_bytes = MOST_PACKED_BYTES
 
     def dispatch(layer: Any, remove_weight: bool) -> None:
         nonlocal left_bytes
         weight = layer.weight
         large = weight.dim() == 2 and weight.numel() >= LEAST_PACKED_ELEMENTS
-        if large and not weight.is_meta and weight.nbytes <= left_bytes:
+        fits = large and not weight.is_meta and weight.nbytes <= left_bytes
+        if fits and has_packed_product(weight.dtype):
             left_bytes -= weight.nbytes
             # vLLM calls it as cpu_linear(x, weight, bias).
             layer.cpu_linear = LiveLinear()
