@@ -1,6 +1,6 @@
 """One writer for a folder: a lock that the kernel releases when its holder ends, however it ends.
 
-Readers take no lock.
+Readers take no lock, except for an instant to see whether somebody holds it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from ..errors import UsageError
 
 # A file system that has no locks: then nobody is kept out, and nothing of others is cleared away.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+# Far longer than whoever looks at a lock holds it.
+READER_S = 0.2
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def take(lock: Path, place: str) -> tuple[int, bool]:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_soon(descriptor)
         except BlockingIOError:
             error = in_use(descriptor, place)
             os.close(descriptor)
@@ -55,6 +59,18 @@ def take(lock: Path, place: str) -> tuple[int, bool]:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor, True
         os.close(descriptor)  # the last holder has removed it meanwhile
+
+
+def lock_soon(descriptor: int) -> None:
+    """Lock an open file. BlockingIOError where another process holds it for longer than a reader does."""
+    end = time.monotonic() + READER_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(READER_S / 20)
 
 
 def check_free(lock: Path, place: str) -> None:
@@ -75,7 +91,7 @@ def check_free(lock: Path, place: str) -> None:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock file now."""
+    """Tell whether another process holds the lock file now."""
     try:
         check_free(lock, "")
     except UsageError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.evaluate import is_log
-from selfdev_engine.engine.output.claim import check_free, one_writer
+from selfdev_engine.engine.output.claim import check_free, is_held, one_writer
 from selfdev_engine.engine.output.file import write_file
 from selfdev_engine.engine.output.folder import (
     check_out,
@@ -377,3 +379,13 @@ def test_a_file_of_somebody_elses_is_never_replaced(tmp_path):
         write_file("--log-samples", tmp_path / "log", text, is_log)
         assert (tmp_path / "log").read_text() == text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "task.jsonl"]
+
+
+def test_a_writer_waits_for_one_who_only_looks(tmp_path):
+    lock = tmp_path / "lock"
+    lock.touch()
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with one_writer(lock, "it"):
+            assert is_held(lock)
