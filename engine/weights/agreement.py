@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from .checkpoint import Checkpoint
 from .config_keys import EXTRA_LAYERS, HEADS, LAYERS, MULTIPLE, NARROWER, PADDED, WIDTHS
+from .families import faults_of_family
 from .headers import shown
 from .ties import EMBEDDING, HEAD
 
@@ -129,8 +130,10 @@ def faults_of_layers(model: Checkpoint, config: Config, stack: Stack) -> Iterato
         yield f"{found[0]} is {found[1]}, but the weights hold no {stack.start}{missing}"
     elif there[-1] >= found[1] + (extra if type(extra) is int else 0):
         yield f"{found[0]} is {found[1]}, but the weights hold {stack.start}{there[-1]}"
-    elif model.config.get("model_type") in UNIFORM:
-        yield from faults_of_blocks(model, config, stack)
+    else:
+        yield from faults_of_family(config, frozenset[str]().union(*stack.layers.values()))
+        if model.config.get("model_type") in UNIFORM:
+            yield from faults_of_blocks(model, config, stack)
 
 
 def faults_of_blocks(model: Checkpoint, config: Config, stack: Stack) -> Iterator[str]:
