@@ -72,7 +72,14 @@ def rows(name: str, split: str, data: Path | None) -> list[Row]:
 
 
 def items_of(name: str, rows: Sequence[Row]) -> list[Item]:
-    return [(gsm8k_item if name == "gsm8k" else math_item)(place, row) for place, row in rows]
+    """Read the items. UsageError for a bad row, and where only some rows of MATH say their subject."""
+    items = [(gsm8k_item if name == "gsm8k" else math_item)(place, row) for place, row in rows]
+    silent = [place for (place, _), item in zip(rows, items, strict=True) if not item.subject]
+    if silent and len(silent) < len(items):
+        raise UsageError(
+            f"{silent[0]}: lacks 'type', the subject, which other rows have: dev and shots are drawn by subject"
+        )
+    return items
 
 
 def gsm8k_item(place: str, row: dict[str, object]) -> Item:
@@ -88,7 +95,9 @@ def math_item(place: str, row: dict[str, object]) -> Item:
     answer = reference(solution)
     if not answer or answer == solution:
         raise UsageError(f"{place}: the solution has no \\boxed{{answer}}")
-    subject = text_of(place, row, "type") if "type" in row else ""
+    # MATH-500 calls it `subject`.
+    key = next((key for key in ("type", "subject") if key in row), None)
+    subject = text_of(place, row, key) if key else ""
     return Item(text_of(place, row, "problem"), answer, answer, subject)
 
 

@@ -287,6 +287,22 @@ def test_100_of_each_of_the_six_largest_subjects_of_math(data):
     assert sizes.keys() - dev.keys() == {min(sizes, key=lambda s: sizes[s])}
 
 
+def test_a_subject_may_be_called_subject_or_be_nowhere_but_not_be_in_some_rows(data):
+    path = data / "math/test.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    wanted = [(q.index, q.prompt) for q in load_task("math", data).unsealed().questions]
+    lines(path, *({"subject" if k == "type" else k: v for k, v in row.items()} for row in rows))
+    assert [(q.index, q.prompt) for q in load_task("math", data).unsealed().questions] == wanted
+    silent = [{k: v for k, v in row.items() if k != "type"} for row in rows]
+    lines(path, *silent)
+    assert len(load_task("math", data).split("dev")) == 600
+    lines(path, *rows[:7], *silent[7:])
+    with pytest.raises(
+        UsageError, match=r"test\.jsonl:8: lacks 'type', the subject, which other rows have"
+    ):
+        load_task("math", data)
+
+
 def test_dev_shares_its_beginning_and_test_has_the_harness_s_shots(data):
     for name in ("gsm8k", "math"):
         task = load_task(name, data).unsealed()
