@@ -38,10 +38,7 @@ def paired_text(result: Result) -> str:
 
 def runs_text(result: Result) -> str:
     """Both runs in a line each, the settings in which they differ, their bests compared."""
-    settings = [
-        f"  {in_one_line(d['what'])}: {value_text(d['first'])} and {value_text(d['second'])}"
-        for d in result["config"]
-    ]
+    settings = setting_lines(result["config"], [run["command"] for run in result["runs"]])
     heading = "settings that differ:" if settings else "their settings are the same"
     paired = result["paired"]
     last = (
@@ -50,6 +47,19 @@ def runs_text(result: Result) -> str:
         else "their best programs cannot be compared: they have no question in common"
     )
     return "\n".join([*map(run_line, result["runs"]), heading, *settings, last])
+
+
+def setting_lines(differences: list[Result], commands: list[str]) -> list[str]:
+    """Return a line a setting. Of two commands each has settings that the other lacks; they are counted."""
+    shared = [d for d in differences if d["first"] is not None and d["second"] is not None]
+    told = differences if commands[0] == commands[1] else shared
+    lines = [
+        f"  {in_one_line(d['what'])}: {value_text(d['first'])} and {value_text(d['second'])}"
+        for d in told
+    ]
+    if rest := len(differences) - len(told):
+        lines.append(f"  {rest} that only a `{commands[0]}` or a `{commands[1]}` has (--json)")
+    return lines
 
 
 def value_text(value: object) -> str:

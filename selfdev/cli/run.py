@@ -101,8 +101,8 @@ def number_text(value: float | None) -> str:
 
 
 def model_table(result: Result) -> Table:
-    looks = counted(result["test_looks"], "look")
-    table = Table(title=f"against the known (test: {looks} in this folder)")
+    looks = counted(result["test_looks"], "score")
+    table = Table(title=f"against the known ({looks} on test in this folder)")
     for column in ("model", "dev", "test"):
         table.add_column(column, justify="left" if column == "model" else "right")
     rows = {"base": result["base"], **result["experts"], **result["baselines"]}

@@ -160,6 +160,8 @@ def test_two_runs_are_compared(selfdev, place):
     text = selfdev("compare", "runs/screen", "runs/other").stdout
     assert "seed: 0 and 7" in text and "best against best" in text
     assert compare_runs(Path("runs/loop"), Path("runs/screen"))["paired"]["first"] == "i1-10"
+    unlike = selfdev("compare", "runs/loop", "runs/screen").stdout
+    assert "that only a `run` or a `screen` has (--json)" in unlike and "not set" not in unlike
     assert selfdev("compare", "runs/screen", "runs/screen").code == 2
     forgot = selfdev("compare", "runs/loop", "best")
     assert forgot.code == 2
