@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 from ...kernels.compiler.clock import OutOfTime
-from ..errors import EngineError, Failure, Rejected, Rejection
+from ..errors import EngineError, Failure, Rejected, Rejection, UsageError, in_one_line
 from ..plans.plan import Plan
 from ..plans.planner import Planned, Planner
 from ..plans.survey import Survey, Surveyor
@@ -195,10 +196,17 @@ def scored_plan(store: Store, name: str) -> Plan | None:
     """Return the plan of a scored candidate as it was scored; None where torch computed a part.
 
     Its program is not run for that: it could give another plan than the one that was scored.
+    UsageError for a plan that is damaged.
     """
     candidate = store.candidate(name)
-    data = candidate and candidate.fingerprint and store.plan(candidate.fingerprint)
-    return Plan.from_bytes(data) if data else None
+    try:
+        data = candidate and candidate.fingerprint and store.plan(candidate.fingerprint)
+        return Plan.from_bytes(data) if data else None
+    except (ValueError, zlib.error) as error:
+        raise UsageError(
+            f"{store.path}: the plan of {name} is damaged ({in_one_line(str(error))[:200]}); "
+            "take the file from a copy, or screen again in another folder"
+        ) from None
 
 
 def program_of(candidate: Candidate) -> Program | Rejection:

@@ -3,17 +3,20 @@ twins in flight, and engines that die or hang under a candidate."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
+import sqlite3
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import pytest
 import torch
-from selfdev_engine.engine.errors import EngineGone, WorkerBug, WorkerLost
+from selfdev_engine.engine.errors import EngineGone, UsageError, WorkerBug, WorkerLost
 from selfdev_engine.engine.plans.plan import Plan
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.resident.client import Client
@@ -341,3 +344,12 @@ def test_a_plan_is_kept_as_it_was_scored(screen, tmp_path):
     assert data and Plan.from_bytes(data).fingerprint == candidate.fingerprint
     found, _ = screen({"first": "3 * a + b", "twin": "b + 3.000000001 * a"})
     assert found["twin"].duplicate_of == "first"
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"no zlib", zlib.compress(b"{}"), zlib.compress(b"\xff")])
+def test_a_damaged_plan_is_named(screen, tmp_path, spoilt):
+    screen({"first": "3 * a + b"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.db")) as db, db:
+        db.execute("UPDATE plans SET data = ?", (spoilt,))
+    with pytest.raises(UsageError, match=r"run\.db: the plan of first is damaged"):
+        screen({"first": "3 * a + b", "twin": "b + 3.000000001 * a"})
