@@ -22,6 +22,8 @@ Result = dict[str, Any]
 # Characters of the line that says what is wrong: a path may have 4,096.
 LONGEST_LINE = 10_000
 DONE, BUG, USAGE, REJECTED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+# What a shell says of a command whose reader went away.
+BROKEN_PIPE = 141
 
 # Errors of the operating system that the user can mend; they are not bugs.
 ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,15 +56,31 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+        self._stdout = os.fdopen(copy_of(1), "w", encoding="utf-8", errors="backslashreplace")
         os.dup2(2, 1)
 
     def print(self, text: str) -> None:
-        self._stdout.write(text.rstrip("\n") + "\n")
-        self._stdout.flush()
+        """Print a result. Where nothing takes it the command ends, and what it made stays."""
+        try:
+            self._stdout.write(text.rstrip("\n") + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            os._exit(BROKEN_PIPE)
+        except OSError as error:
+            say(f"error: the result cannot be printed: {error.strerror}; what was made is kept")
+            os._exit(USAGE)
 
     def json(self, value: Result) -> None:
         self.print(json.dumps(value, allow_nan=False))
+
+
+def copy_of(descriptor: int) -> int:
+    """Duplicate a descriptor; where the caller closed it, open one that takes everything and keeps nothing."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        # The first takes the closed one's number.
+        return os.dup(os.open(os.devnull, os.O_WRONLY))
 
 
 def command(
@@ -91,6 +109,7 @@ def command(
         def run(as_json: bool, **options: Any) -> NoReturn:
             output = Output(as_json)
             try:
+                check_folder()
                 result = function(**options)
             except PartlyDone as error:
                 sys.exit(print_partly_done(error, output, render))
@@ -160,6 +179,14 @@ def usage_line(error: BaseException) -> str | None:
     return None
 
 
+def check_folder() -> None:
+    """Raise UsageError where the current folder was removed: every relative path would fail, in its own words."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was removed: change to one that is there") from None
+
+
 def one_line(text: str) -> str:
     """A message without line breaks. A file can put megabytes into it; the middle is left out then."""
     line = " ".join(text.split())
@@ -192,7 +219,7 @@ def run_cli(cli: click.Group) -> NoReturn:
     signal.signal(signal.SIGTERM, terminate)
     try:
         cli.main(standalone_mode=False)
-    except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+    except (click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:
         if isinstance(error, click.exceptions.NoArgsIsHelpError):
             error.show()
             sys.exit(USAGE)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -187,3 +189,30 @@ def test_a_command_that_is_ended_cleans_up_and_says_how_to_go_on(number, code):
         said = child.stderr.read()
     assert child.returncode == code
     assert said == "cleaned\ninterrupted: the same command goes on\n"
+
+
+PROGRAM = shlex.quote(str(Path(sys.executable).parent / "selfdev-engine"))
+SAID = {
+    "closed": (">&-", 0, ""),
+    "full": ("> /dev/full", 2, "error: the result cannot be printed: No space left on device"),
+    "nobody reads": ("| true", 141, ""),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("words", ["methods", "methods --json"])
+def test_a_result_that_cannot_be_printed(name, words, tmp_path):
+    how, code, line = SAID[name]
+    # The reader is gone before the command writes.
+    shell = f"set -o pipefail; (sleep 0.2; exec {PROGRAM} {words}) {how}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == bool(line)
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    shell = f"mkdir gone; cd gone; rmdir ../gone; exec {PROGRAM} screen . --base .. --expert y=.. --task jsonl:t --run r"
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 2 and "the current folder was removed" in done.stderr
