@@ -136,7 +136,8 @@ def test_the_metadata_is_complete(wheel):
     assert found.get_all("Classifier") and found.get_payload()
     assert found.get_all("License-File") == ["LICENSE"]
     assert set(found.get_all("Provides-Extra")) == {
-        *("triton", "cpu", "cuda", "train", "eval", "smollm2", "dev"),
+        *("triton", "cpu", "cuda", "train", "eval", "smollm2", "arms", "cluster"),
+        *("pandas", "tensorboard", "wandb", "docs", "dev"),
     }
 
 

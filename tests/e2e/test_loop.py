@@ -228,11 +228,12 @@ NUM_KILLS = 20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_runs_that_are_killed_at_twenty_points_end_as_one_that_is_not(selfdev, result, config):
     """The kills come at random times, so in all stages: start, scores, samples, training, test."""
     run, draw, kills = config.parent / "killed", random.Random(0), 0
     while kills < NUM_KILLS:
-        if killed_after(config, run, draw.uniform(5, 60)):
+        if killed_after(config, run, draw.uniform(5, 35)):
             kills += 1
         else:
             check_alike(selfdev("run", config, "--run", run, "--resume", "--json").json, result)
