@@ -126,7 +126,7 @@ def unknown(role: str, place: str) -> str:
 
 def render_plan(plan: Mapping[str, Any]) -> str:
     """Return the counts of a plan, and then the fields that `plan_of` gives, one a line."""
-    lines = [f"{key:<28}{value}" for key, value in plan.items() if key not in FIELDS]
+    lines = [f"{key:<27} {value}" for key, value in plan.items() if key not in FIELDS]
     if devices := plan.get("devices"):
         counted = {repr(d): devices.count(d) for d in devices}
         for device in {repr(d): d for d in devices}.values():
@@ -149,7 +149,7 @@ def render_plan(plan: Mapping[str, Any]) -> str:
 
 def rows(title: str, device: Mapping[str, Any]) -> list[str]:
     used = sum(device["terms"].values())
-    head = f"{title:<28}{used / GIB:.2f} of {device['bytes'] / GIB:.2f} GiB"
+    head = f"{title:<27} {used / GIB:.2f} of {device['bytes'] / GIB:.2f} GiB"
     return [head, f"  {'':<26}{text_of(device['terms'])}"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selfdev_engine.selfdev.capacity import render_plan
 from selfdev_engine.selfdev.config import load_config
 
 REPO = Path(__file__).parents[2]
@@ -107,3 +108,9 @@ def test_a_screening_is_planned_from_headers(zoo, tmp_path):
     assert not (tmp_path / "run").exists()
     code, found = command(*words, "--plan", "--include", "(")
     assert code == 2 and "regular expression" in found["error"]
+
+
+def test_a_long_name_does_not_touch_its_value():
+    assert "Abel-7B-002 not" in render_plan(
+        {"weights of expert GAIR/Abel-7B-002": "not downloaded"}
+    )
