@@ -12,8 +12,10 @@ from .command import Result, command, counted
 from .completion import complete_tasks
 from .options import (
     PLACE,
+    data_option,
     engine_option,
-    environment_options,
+    memory_option,
+    seed_option,
     shots_option,
     split_option,
     task_option,
@@ -47,9 +49,11 @@ def render_eval(result: Result) -> str:
     "--output",
     metavar="FILE",
     type=PLACE,
-    help="Write the score to this file, as the JSON of lm-evaluation-harness's results, with stderr.",
+    help="Write the score to this file, in lm-evaluation-harness's format, with standard errors.",
 )
-@environment_options
+@memory_option
+@seed_option
+@data_option
 def eval_command(
     model: str,
     task: str,
@@ -61,7 +65,6 @@ def eval_command(
     memory: str | None,
     seed: int,
     data: Path | None,
-    **_: object,
 ) -> Result:
     """Score MODEL, a folder or a hub id, on a task."""
     from ...engine.evaluate import evaluate_prepared, prepare_evaluation

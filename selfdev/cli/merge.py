@@ -9,7 +9,15 @@ from click.core import ParameterSource
 
 from .command import Result, command, counted, importing
 from .completion import complete_methods
-from .options import PLACE, environment_options, merge_options, parse_experts, parse_params
+from .options import (
+    PLACE,
+    memory_option,
+    merge_options,
+    parse_experts,
+    parse_params,
+    seed_option,
+    unsafe_option,
+)
 from .progress import Bar
 
 
@@ -58,7 +66,9 @@ def load_torch() -> None:
     is_flag=True,
     help="Copy the base's .py files, too; nothing runs them here.",
 )
-@environment_options
+@memory_option
+@seed_option
+@unsafe_option
 def merge_command(
     program: str,
     base: str | None,
@@ -73,7 +83,6 @@ def merge_command(
     memory: str | None,
     seed: int,
     unsafe_sandbox: bool,
-    **_: object,
 ) -> Result:
     """Apply PROGRAM to the task vectors and write a Hugging Face checkpoint to --out.
 

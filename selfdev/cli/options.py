@@ -152,7 +152,6 @@ note_option = click.option(
     "--note", metavar="TEXT", help="What you want to remember of this run; `ls` shows it."
 )
 label_options = stack(name_option, note_option)
-environment_options = stack(memory_option, seed_option, data_option, unsafe_option)
 
 BASE_HELP = "The base model: a folder or hub id."
 selection_options = stack(

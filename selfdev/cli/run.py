@@ -260,7 +260,8 @@ def how_on(folder: Path) -> str:
 def report_command(folder: Path, out: Path | None, watch: bool, port: int | None) -> Result:
     """Write RUN/report.html anew from RUN/run.db: plots, a table of all candidates, their sources.
 
-    With --json also the data of the tables and figures of the paper (docs/loop.md), of a loop.
+    With --json, for a run of the loop, also the data of the tables and figures of the paper
+    (arXiv 2410.15639).
     """
     from ..figures import figures
     from ..report import write_report

@@ -19,16 +19,19 @@ from .options import (
     accept_engine_option,
     address_option,
     check_gpus,
+    data_option,
     engine_option,
-    environment_options,
     gpu_memory_option,
     gpus_option,
     label_options,
+    memory_option,
     model_options,
     parse_experts,
     parse_params,
+    seed_option,
     shots_option,
     task_option,
+    unsafe_option,
     workers_option,
 )
 from .progress import Bar
@@ -174,7 +177,10 @@ def plan_screening(
 )
 @gpus_option
 @gpu_memory_option
-@environment_options
+@memory_option
+@seed_option
+@data_option
+@unsafe_option
 def screen_command(
     programs: tuple[str, ...],
     base: str,

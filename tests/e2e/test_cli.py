@@ -18,7 +18,7 @@ OPTIONS = {
     "zoo": "--size",
     "methods": "",
     "trace": "--shape --experts --show --param",
-    "merge": "--base --expert --out --include --backend --param --overwrite --memory --seed --data --unsafe-sandbox",
+    "merge": "--base --expert --out --include --backend --param --overwrite --memory --seed --unsafe-sandbox",
     "screen": "--base --expert --task --run --race --log-samples --include --backend --param --memory --seed",
     "eval": "--task --split --log-samples --output --data",
     "grade": "--task",
@@ -71,6 +71,15 @@ def test_help_lists_the_options(selfdev, command):
     wrong = selfdev(command, "--no-such")
     assert wrong.code == 2
     assert "--no-such" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["merge ties --out x --data x", "eval x --task gsm8k --unsafe-sandbox"]
+)
+def test_an_option_that_would_change_nothing_is_refused(selfdev, words):
+    answer = selfdev(*words.split())
+    assert answer.code == 2
+    assert "No such option" in answer.stderr
 
 
 @pytest.mark.parametrize(("words", "culprit"), MISTAKES)
