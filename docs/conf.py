@@ -28,7 +28,7 @@ exclude_patterns = ["Thumbs.db", ".DS_Store"]
 # An indented block is a command more often than Python.
 highlight_language = "text"
 # A link to a file or folder beside docs/: the site has the pages only.
-OUTSIDE = re.compile(r"\[([^\]\n]+)\]\(\.\./([^)\s]*)\)")
+OUTSIDE = re.compile(r"\[([^\]\n]+)\]\(\.\./([^)\s#]*)[^)\s]*\)")
 
 
 def name_outside(app: Sphinx, page: str, source: list[str]) -> None:
