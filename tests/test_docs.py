@@ -139,6 +139,16 @@ def test_the_fields_of_an_object_are_described(words, tmp_path, monkeypatch):
     assert json.loads(done.stdout).keys() <= fields_on_page(words[0]), done.stderr
 
 
+# "`Name` in `folder/file.py`" and "`Name` in [file.py](../folder/file.py)".
+PLACED = re.compile(r"`(?:\w+\.)*(\w+)`\s+in\s+(?:`|\[[^]]+\]\(\.\./)([\w/]+\.py)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_places_in_a_file_is_there(page: Path):
+    placed = PLACED.findall(page.read_text())
+    assert [pair for pair in placed if pair[0] not in (REPO / pair[1]).read_text()] == []
+
+
 def test_help_names_every_command():
     said = CliRunner().invoke(cli, ["--help"]).output
     assert all(f"  {name} " in said for name in cli.list_commands(click.Context(cli)))
