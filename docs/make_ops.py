@@ -43,18 +43,18 @@ A program may ask for numbers: `.item()`, `float()`, `if`, `sorted(key=...)`, `.
 small values, a small matrix to be inverted, the order in which experts are picked. A sweep computes
 them, and the program stays fused.
 
-A program is given each tensor in its own shape. If torch refuses that shape and a vector would do, it
-is given the vector (`view: flat`). Its places count along that vector then, 0 to rows * columns - 1; they are
-fused as everything else is (`arange` and `linspace` up to 2^24 elements).
+A program gets each tensor in its own shape. If torch refuses that shape but would take a vector, the
+program gets the tensor as one vector (`view: flat`), and indices count along that vector, 0 to
+rows * columns - 1. They are fused, too (`arange` and `linspace` up to 2^24 elements).
 
-Numbers are those of the program's dtypes. Kernels compute in float32, and scalars and vectors between
-sweeps in float64 where the program does. So of values of the tensor's size
+Results are those of the program's dtypes. Kernels compute in float32, and scalars and vectors between
+sweeps in float64 where the program does. For values of the tensor's size this means:
 
-- float64 is fused while float32 loses nothing that shows: sums of multiples of task vectors, products,
+- float64 is fused where float32 gives the same result: sums of multiples of task vectors, products,
   what a reduction adds up. `(x + 1e8) - 1e8`, `1 - cos(x)` and `E[x^2] - E[x]^2` are hybrid.
-- whole numbers are fused while their bounds stay below 2^24. Beyond that (codes, hashes, the flat index of
-  a tensor of more than 16.7 M elements), or where int32 may wrap around, they are hybrid. The bounds take
-  no element of a task vector to be above 16.
+- integers are fused while their bounds stay below 2^24. Beyond that (codes, hashes, the flat index of
+  a tensor of more than 16.7 M elements), or where int32 may wrap around, they are hybrid. The bounds
+  assume that no element of a task vector is above 16.
 
 ## What stays hybrid
 
@@ -63,12 +63,12 @@ sweeps in float64 where the program does. So of values of the tensor's size
 | `svd`, `qr`, `eigh`, `inv` of a tensor | sees the whole tensor at once | R C min(R, C) operations and more, and several copies of the tensor |
 | `a @ b.T` and other products over rows or columns | each number needs a row and a column | 2 R R C operations, an [R, R] tensor |
 | `fft`, `cumsum`, `flip`, `roll` along rows or columns | a number needs others of its row or column | a few temporary tensors |
-| `argsort`, `topk(...).indices`, `sort` as a whole | a place depends on all numbers. Of equal ones, which 16-bit checkpoints have by the thousand, torch takes some, so not even the mask of the places is known without torch | a sort: n log n |
-| `reshape(rows, -1, k)`, `pad`, `cat` of parts in another order | a kernel reads each element at its own place only | a copy of the tensor each |
-| float64 that cancels, whole numbers above 2^24 | float32 does not hold them | temporaries of 8 bytes an element |
+| `argsort`, `topk(...).indices`, `sort` as a whole | an index depends on all numbers. Among equal numbers, which 16-bit checkpoints have by the thousand, torch chooses in its own way, so the result is not known without torch | a sort: n log n |
+| `reshape(rows, -1, k)`, `pad`, `cat` of parts in another order | a kernel reads each element at its own index only | a copy of the tensor each |
+| float64 that cancels, integers above 2^24 | float32 does not hold them | temporaries of 8 bytes an element |
 
 Each temporary takes 4 bytes an element (8 in float64 and int64): 235 MB at 4096 x 14336. A fused program
-takes none. A choice by a threshold (`x >= kthvalue`) is fused, also where one by places is not.
+takes none. A choice by a threshold (`x >= kthvalue`) is fused; one by indices is not.
 
 `x[mask]` is never gathered in the fused tier. A sweep finds its size, and what is computed from it
 counts only where the mask holds.
