@@ -1,1 +1,1 @@
-"""From a merge program to a score: tracing, planning, streaming, live weights, tasks, store."""
+"""From a merge program to a score (docs/architecture.md): tracing, planning, streaming, live weights, tasks, store."""

@@ -9,7 +9,7 @@ are 0.0 and 1.0. A small value may be DOUBLE. A value lives in one of four space
 An element-wise op joins the spaces of its arguments (ROW with COL is FULL). A reduction has the
 space of what is left: FULL -> SCALAR runs over everything, FULL -> ROW over each row's columns,
 FULL -> COL over each column's rows, ROW or COL -> SCALAR over that vector. Small stacked axes (the
-experts) do not exist here: they are unrolled before. reference.py says what each op means, verify.py
+experts) do not exist here: lowering has unrolled them. reference.py says what each op means, verify.py
 what is legal.
 """
 

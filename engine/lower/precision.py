@@ -4,7 +4,7 @@ Small values need no care: host steps compute them in the program's own dtype. F
 size there are two rules, and what breaks one is not fused.
 
 - Whole numbers stay within 2^24, up to which float32 has every one.
-- float64 numbers lose nothing that a later operation would show. Rounding to float32 costs 1e-7 of a
+- float64 numbers lose nothing that a later operation would make visible. Rounding to float32 costs 1e-7 of a
   number. That is much where numbers nearly cancel: (x + 1e8) - 1e8, 1 - cos(x), E[x^2] - E[x]^2. So
   only what is linear in the task vectors is added and subtracted freely.
 """

@@ -1,7 +1,7 @@
 """run.db: every candidate, score and answer of a run, in SQLite, with a transaction for each step.
 
-All SQL is here, in iterations.py, in overview.py and in schema.py. What was written survives a kill at any time; readers may look
-while a run writes.
+All SQL is here, in iterations.py, in overview.py and in schema.py. What was written survives a kill at any
+time; readers may look while a run writes.
 """
 
 from __future__ import annotations

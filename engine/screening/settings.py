@@ -14,9 +14,9 @@ class ScreenSettings:
     """All settings of a screening. A run folder belongs to one set of them, but for `FREE` in
     folder.py.
 
-    Models are folders or hub ids. `params` are keyword arguments of every program. `memory_bytes` bounds the host's memory, `gpu_memory_bytes` that of
-    each card; None: what is free. `shots` is for
-    gsm8k and math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
+    Models are folders or hub ids. `params` are keyword arguments of every program. `memory_bytes` bounds
+    the host's memory, `gpu_memory_bytes` that of each card; None: what is free. `shots` is for gsm8k and
+    math: "auto" asks dev with fixed examples and test as lm-evaluation-harness does.
     """
 
     base: str

@@ -1,4 +1,4 @@
-"""Reads all scores of a run at once, and escapes long texts fast: a page has thousands of both."""
+"""Reads all scores of a run at once, and escapes long texts fast: a page may have thousands of either."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 A process starts with its first question and is reused. If an answer takes too long, it is killed
 and started again, and the answer counts as not the same. It ends when this process ends, because
-its input ends. The time is the process's own, so that a busy machine changes no grade. As many answers are compared at once as there are processes. Without math-verify no process is started, and no two answers are the same.
+its input ends. The time is the process's own, so that a busy machine changes no grade. As many answers are
+compared at once as there are processes. Without math-verify no process is started, and no two answers are
+the same.
 """
 
 from __future__ import annotations
