@@ -40,8 +40,8 @@ class Values:
         if not self.is_statistic(node):
             count = node.meta.numel() if isinstance(node.meta, Tensor) else 0
             raise Unsupported(
-                f"Python wants all {count} numbers of a tensor (at most {MAX_ANSWER_ELEMENTS}): "
-                "use torch operations on it"
+                f"Python wants all {count} numbers of a tensor, and is told no more than "
+                f"{MAX_ANSWER_ELEMENTS}, never the weights' own: use torch operations on it"
             )
         if need := self.edges([node]):
             fresh, self._scanned = self.recorder.nodes[self._scanned :], len(self.recorder.nodes)
