@@ -19,6 +19,7 @@ from ..engine.errors import EngineError, MissingExtra, UsageError
 from ..engine.sandbox.bound import bound_words
 from ..engine.weights.capacity import ranks_of
 from ..engine.weights.machine import devices_here, seeing
+from ..engine.weights.small_file import end_of
 
 MODULE = "selfdev_engine.selfdev.train_process"
 EXTRA_MODULES = ("trl", "peft", "datasets")
@@ -161,7 +162,7 @@ def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:
 
 def last_words(log: Path) -> str:
     """Return the last lines that a stage wrote before its launcher told of the failure."""
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = end_of(log).splitlines()
     end = next((i for i, line in enumerate(lines) if LAUNCHER in line.split("]")[0]), len(lines))
     return "\n".join(lines[max(0, end - LOG_LINES) : end])
 

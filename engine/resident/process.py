@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import EngineGone, WorkerLost
+from ..weights.small_file import end_of
 from .messages import Json
 from .wire import Wire
 
@@ -98,7 +99,7 @@ class WorkerProcess:
         """End the process, and return the WorkerLost to raise, with the log's last lines."""
         self._is_lost = True
         self._end()
-        lines = self.log.read_text(errors="replace").strip().split("\n")[-LOG_LINES:]
+        lines = end_of(self.log).split("\n")[-LOG_LINES:]
         return WorkerLost(f"the engine's process {how}; its last words:\n" + "\n".join(lines))
 
     def kill(self) -> None:

@@ -1,4 +1,7 @@
-"""Reads the small files that people name. What is no regular file is an error, and nobody waits for it."""
+"""Reads the small files that people name, and the ends of logs.
+
+What is no regular file is an error, and nobody waits for it.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ MARK = b"\xef\xbb\xbf"
 OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
 # JSON of empty lists takes 150 times its size in memory. The largest tokenizers have about 35 MB.
 MOST_BYTES = 64 << 20
+# So much of a log is read.
+END_BYTES = 256 << 10
 
 
 def check_regular(path: Path, most_bytes: int = MOST_BYTES) -> None:
@@ -86,3 +91,13 @@ def read_text(path: Path, errors: str = "strict", most_bytes: int = MOST_BYTES) 
         raise UsageError(
             f"{path}:{line}: not UTF-8: byte 0x{data[error.start]:02x}; save the file as UTF-8"
         ) from None
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a text that may be long, without white space around it; "" where it is gone."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - END_BYTES))
+            return stream.read(END_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""

@@ -30,6 +30,7 @@ from ...engine.output.claim import one_writer
 from ...engine.output.folder import LOCK, real
 from ...engine.output.owned import SCRATCH, check_place_for
 from ...engine.sandbox.bound import bound_words
+from ...engine.weights.small_file import end_of
 from .wording import SKILLS
 
 Progress = Callable[[int, int, str], None]
@@ -217,7 +218,7 @@ def run_phase(
 def check_part(part: str, process: subprocess.Popen[bytes], fresh: Path) -> None:
     """EngineError with the end of its log if the process of a part failed."""
     if process.poll() not in (None, 0):
-        last = (fresh / f"{part}.log").read_text(errors="replace").strip()[-2000:]
+        last = end_of(fresh / f"{part}.log")[-2000:]
         raise EngineError(f"zoo: making the {part} failed; its last words:\n{last}")
 
 
@@ -235,6 +236,5 @@ def start_part(part: str, fresh: Path, settings: str) -> subprocess.Popen[bytes]
 
 def last_progress(log: Path) -> tuple[int, int] | None:
     """(done, total) of the last line "step DONE TOTAL" in the log of a part."""
-    lines = log.read_text(errors="replace").splitlines()
-    steps = [line.split() for line in lines if line.startswith("step ")]
+    steps = [line.split() for line in end_of(log).splitlines() if line.startswith("step ")]
     return (int(steps[-1][1]), int(steps[-1][2])) if steps else None
