@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from ..weights.strict_yaml import PlainLoader, load_yaml
+
 CARD = "README.md"
 # What the hub calls a licence that is none of its own list.
 OTHER = "other"
@@ -29,7 +31,7 @@ def licence_of(folder: Path) -> str | None:
         with (folder / CARD).open("rb") as file:
             text = file.read(MOST_BYTES).decode("utf-8", "replace")
         head = re.match(r"\s*---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-        data = yaml.safe_load(head[1]) if head else None
+        data = load_yaml(head[1], folder / CARD, PlainLoader) if head else None
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None
     licence = data.get("license") if isinstance(data, dict) else None

@@ -24,7 +24,7 @@ from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
 from ..weights.small_file import read_text
-from ..weights.strict_yaml import in_yaml
+from ..weights.strict_yaml import PlainLoader, in_yaml, load_yaml
 from .place import (
     DATABASE,
     LOCK,
@@ -57,9 +57,6 @@ FREE_IN_RUN = (
 TRANSFER = "transfer"  # key of the settings that tells a transfer from a screening
 NAME, NOTE = "name", "note"  # keys of the store: what the user calls the run, and says of it
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
-
-# libyaml reads the same language ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Settings = Mapping[str, object]
 # What to do with a run that is there already.
@@ -143,7 +140,7 @@ def read_config(folder: Path) -> Settings:
     """Return the settings of a run. UsageError where its config.yaml is damaged."""
     config = folder / CONFIG
     try:
-        found = yaml.load(read_text(config), LOADER)
+        found = load_yaml(read_text(config), config, PlainLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{config}: not YAML: {in_yaml(error)}") from None
     if not isinstance(found, dict):

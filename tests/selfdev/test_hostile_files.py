@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident.runnable import check_runnable
+from selfdev_engine.engine.screening.folder import read_config
 from selfdev_engine.engine.screening.read_programs import read_programs
 from selfdev_engine.engine.tasks.load import grading_of, load_task
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
@@ -305,6 +306,7 @@ def repeated(kind: str) -> str:
 YAML_READERS = {
     **{name: READERS[name] for name in ("run.yaml", "task.yaml", "cards.yaml")},
     "merge.yml": read_configuration,
+    "config.yaml": lambda file: read_config(file.parent),
 }
 
 

@@ -124,6 +124,15 @@ def test_only_hub_ids_are_base_models(tmp_path):
     assert "base_model" not in head_of(page) and str(tmp_path.parent) not in page
 
 
+def doubling(levels: int) -> str:
+    """Lines of YAML of which each takes in the one before it twice."""
+    more = (f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, levels))
+    return "\n".join(["mit", "a0: &a0 {x: 1}", *more])
+
+
+BOMB = doubling(40)  # 2^40 keys
+
+
 @pytest.mark.parametrize(
     ("licences", "licence"),
     [
@@ -137,6 +146,7 @@ def test_only_hub_ids_are_base_models(tmp_path):
         (("[mit]", "[mit]"), None),
         (("mit\nx: [", "mit\nx: ["), None),
         (("!!python/object:os.system x", "!!python/object:os.system x"), None),
+        ((BOMB, BOMB), None),
     ],
 )
 def test_the_licence_is_one_that_all_share(tmp_path, licences, licence):
