@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from .schema import FIRST_VERSION, VERSION, version_of
 
-# Maps SQLite's primary result codes for what the system refuses to words for it.
+# Maps SQLite's primary result codes for what the system or the file refuses to words for it.
 REFUSALS = {
     sqlite3.SQLITE_FULL: "the disk is full; what was stored before is kept: free some space",
     sqlite3.SQLITE_IOERR: "the disk is full or failing; what was stored before is kept",
@@ -22,15 +22,35 @@ REFUSALS = {
     sqlite3.SQLITE_BUSY: "another process is writing to it",
     sqlite3.SQLITE_LOCKED: "another process is writing to it",
     sqlite3.SQLITE_PERM: "access is refused",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: restore the folder from a copy, or start the run again",
 }
 
 
+class NamedCursor(sqlite3.Cursor):
+    """A cursor of a NamedConnection: pages that are damaged show when rows are fetched."""
+
+    def __init__(self, connection: NamedConnection) -> None:
+        super().__init__(connection)
+        self._place = connection.place
+
+    def fetchone(self) -> Any:
+        with refusing(self._place):
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with refusing(self._place):
+            return super().fetchall()
+
+
 class NamedConnection(sqlite3.Connection):
-    """A connection that turns what the system refuses into a UsageError that names the file."""
+    """A connection that turns what the system or the file refuses into a UsageError that names the file."""
 
     place = ""
     # The folder of a copy that is read in place of the file.
     copied: tempfile.TemporaryDirectory[str] | None = None
+
+    def cursor(self, factory: Any = NamedCursor) -> Any:
+        return super().cursor(factory)
 
     def execute(self, *words: Any) -> sqlite3.Cursor:
         with refusing(self.place):
@@ -52,10 +72,10 @@ class NamedConnection(sqlite3.Connection):
 
 @contextmanager
 def refusing(place: str) -> Iterator[None]:
-    """Turn what the system refuses into a UsageError; other errors of SQLite pass."""
+    """Turn what the system or the file refuses into a UsageError; other errors of SQLite pass."""
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code not in REFUSALS:
             raise

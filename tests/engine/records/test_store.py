@@ -210,6 +210,22 @@ def test_files_that_are_no_runs_are_named(path):
         Store.open(path)
 
 
+def test_a_damaged_page_is_one_line_wherever_it_shows(path):
+    """The first page is whole, so that the file opens; rows are fetched long after that."""
+    with Store.open(path) as store, store.transaction():
+        store.add_candidates({"id": f"c{i}", "source": "x" * 50} for i in range(200))
+        store.add_event("bug", detail="y" * 10_000)
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * len(data[4096:])
+    path.write_bytes(data)
+    for look in (Store.candidates, Store.counts, Store.events, lambda s: s.candidate("c1")):
+        with (
+            Store.read(path) as store,
+            pytest.raises(UsageError, match=r"run\.db: .*malformed.* damaged"),
+        ):
+            look(store)
+
+
 def test_look_ups_are_by_index_at_100_000_candidates(path):
     """The statements that the store really sends, as SQLite says it would run them."""
     count, sent = 100_000, list[str]()
