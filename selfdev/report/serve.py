@@ -7,6 +7,8 @@ site can read it under a name of its own (DNS rebinding).
 from __future__ import annotations
 
 import errno
+import sqlite3
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,6 +72,11 @@ class ReportServer(ThreadingHTTPServer):
                 f"--port {port}: {error.strerror}; name another, or leave it out"
             ) from None
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what went wrong; nothing of a browser that has gone, as it may at any time."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     @property
     def url(self) -> str:
         return f"http://{ADDRESS}:{self.server_port}/"
@@ -99,7 +106,7 @@ class PageHandler(BaseHTTPRequestHandler):
             return self.say(HTTPStatus.NOT_FOUND, "there is only one page, at /\n")
         try:
             page = self.own.watched.page()
-        except UsageError as error:
+        except (UsageError, OSError, sqlite3.Error) as error:
             return self.say(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
         self.say(HTTPStatus.OK, page, "text/html")
 

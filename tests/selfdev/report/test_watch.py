@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import shutil
+import socket
+import struct
 import threading
+import time
 
 import pytest
 from selfdev_engine.engine.records.store import Store
@@ -65,6 +68,29 @@ def test_it_refuses_other_names_and_places(served):
         assert ask(server, path)[0].status == 404
     assert ask(server, method="POST")[0].status == 501
     assert ask(server, method="HEAD")[1] == ""
+
+
+def test_a_browser_that_leaves_amid_the_page_prints_nothing(served, capfd):
+    """With a reset in place of an end, which makes the write of the page fail."""
+    _, server = served
+    ask(server)
+    with socket.create_connection(("127.0.0.1", server.server_port)) as left:
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        left.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+        left.recv(1)
+    ask(server, "/version")
+    time.sleep(0.2)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_database_that_breaks_amid_the_run_is_told_to_the_browser(served, capfd):
+    folder, server = served
+    data = bytearray((folder / "run.db").read_bytes())
+    data[4096:] = b"\xff" * len(data[4096:])
+    (folder / "run.db").write_bytes(data)
+    answer, text = ask(server)
+    assert answer.status == 503 and "malformed" in text
+    assert capfd.readouterr().err == ""
 
 
 def test_a_browser_is_told_of_new_results(served, view):
