@@ -33,6 +33,7 @@ from ..trace.packing import pack
 from ..trace.tracer import Tracer
 from ..trace.wire import DTYPES
 from ..weights.headers import Entry
+from ..weights.machine import host_bytes
 from ..weights.selection import Selection
 from .plan import Eager, Hybrid
 
@@ -225,10 +226,10 @@ class Cells:
 
 
 def available_bytes() -> int:
-    """Return the memory that the machine can still give, in bytes."""
+    """Return the memory that the machine can still give, in bytes; no more than its container may take."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     (free,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    return int(free) << 10
+    return min(int(free) << 10, host_bytes())
 
 
 def mapped_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from ..plans.plan import Plan
 from ..weights.bank import Bank
 from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.capacity import FREE_BYTES
+from ..weights.machine import host_bytes
 from ..weights.selection import Selection
 from ..weights.stream import Slot, make_slots, stream
 
@@ -96,14 +96,13 @@ def placed(
     if not on_gpu(backend):
         return Bank.within(selection, memory_bytes)
     free_bytes = torch.cuda.mem_get_info()[0] - FREE_BYTES
-    machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     largest = max((s.in_flight for s in selection.sizes(selection.names).values()), default=0)
     return Bank.within(
         selection,
         memory_bytes,
         device=torch.device("cuda", torch.cuda.current_device()),
         device_bytes=free_bytes if device_bytes is None else min(device_bytes, free_bytes),
-        host_bytes=machine_bytes / PINNED_SHARE
+        host_bytes=host_bytes() / PINNED_SHARE
         if pinned_bytes is None
         else pinned_bytes + SETS * largest,
     )

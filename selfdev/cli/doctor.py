@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shlex
 import shutil
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.extras import clone, install_line
+from ...engine.weights.machine import host_bytes
 from .command import DONE, USAGE, Result, command
 
 Check = dict[str, Any]
@@ -83,7 +83,7 @@ def sandbox_checks() -> list[Check]:
 
 
 def room_checks() -> Iterator[Check]:
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory_gib = host_bytes() / 2**30
     enough = memory_gib >= LEAST_MEMORY_GIB
     yield check("memory", enough, False, f"{memory_gib:.0f} GiB", "" if enough else "add memory")
     free_gib = shutil.disk_usage(".").free / 2**30

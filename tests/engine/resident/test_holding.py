@@ -6,12 +6,14 @@ import re
 import time
 from pathlib import Path
 from runpy import run_path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import Rejected
+from selfdev_engine.engine.plans import cells
 from selfdev_engine.engine.plans.apply import grouped
 from selfdev_engine.engine.plans.plan import Computed, Fused, Plan
 from selfdev_engine.engine.resident import holding
@@ -189,3 +191,17 @@ def test_each_call_knows_when_the_time_is_over(models, monkeypatch):
     apply(worker, plans(worker.banks["target"].bank.selection.names)[0])
     left = [until - time.monotonic() for until in seen]
     assert left and max(left) <= EngineSettings().apply_limit_s
+
+
+def test_a_container_bounds_what_is_pinned_and_what_cells_take(models, monkeypatch):
+    """The machine may have a hundred times as much: what is over the limit ends the process."""
+    for module in (holding, cells):
+        monkeypatch.setattr(module, "host_bytes", lambda: 2 << 20)
+    monkeypatch.setattr(holding, "on_gpu", lambda backend: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    taken = SimpleNamespace(within=lambda *_, **words: words["host_bytes"])
+    monkeypatch.setattr(holding, "Bank", taken)
+    selection = Selection.open(str(models.base), {"a": str(models.experts["a"])}, "mlp")
+    assert holding.placed(selection, cast(Any, None), None, None, None) == 1 << 20
+    assert cells.available_bytes() == 2 << 20
