@@ -35,6 +35,8 @@ START_S = 60.0
 # Characters; longer texts are no answers.
 LONGEST = 2000
 BUILT_IN = "built in"
+# The verdicts of at most this many pairs are kept: a run of thousands of candidates has millions.
+MOST_KNOWN = 100_000
 # Bytes of the longest line that the process writes: "false", "ready".
 MOST_REPLY = 16
 # Half of the cores at most: the engine and the sandbox need theirs.
@@ -170,8 +172,8 @@ class VerifierPool:
     def same(self, found: str, wanted: str) -> bool:
         """Whether both mean the same; False if math-verify does not answer in time."""
         pair = (found, wanted)
-        if pair in self._known:
-            return self._known[pair]
+        if (known := self._known.get(pair)) is not None:
+            return known
         if getattr(self._answer, "was_slow", False):
             return False
         verifier = self._idle.get()
@@ -180,8 +182,10 @@ class VerifierPool:
         finally:
             self._idle.put(verifier)
         self._answer.was_slow = verdict is None
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
         self._known[pair] = bool(verdict)
-        return self._known[pair]
+        return bool(verdict)
 
     def close(self) -> None:
         """End the processes."""

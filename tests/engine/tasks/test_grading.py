@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selfdev_engine.engine.records.score import judge_all
-from selfdev_engine.engine.tasks.grading import grade, grader_of
+from selfdev_engine.engine.tasks.grading import grade, grader_of, math_verify
 from selfdev_engine.engine.tasks.grading.equal_math import equal_math
 from selfdev_engine.engine.tasks.grading.math_verify import (
     BUILT_IN,
@@ -300,6 +300,17 @@ def test_a_pool_compares_answers_side_by_side(tmp_path):
     # Known by now, whoever compared it.
     assert pool.same("1", "x") and pool.same("2", "x") and pool.num_killed == 0
     pool.close()
+
+
+def test_a_pool_keeps_the_verdicts_of_a_bounded_number_of_pairs(monkeypatch):
+    """A run of weeks compares millions of them."""
+    monkeypatch.setattr(math_verify, "MOST_KNOWN", 3)
+    asked = list[str]()
+    verifier = Verifier()
+    monkeypatch.setattr(verifier, "same", lambda found, wanted: asked.append(found) or True)
+    pool = VerifierPool([verifier])
+    assert all(pool.same(found, "x") for found in "aabbabcdef")
+    assert asked == list("abcdef") and len(pool._known) <= 3
 
 
 @needs_math_verify
