@@ -117,7 +117,8 @@ class Cluster:
                 signal.signal(signal.SIGTERM, before)
         host, _, port = self._module.get_runtime_context().gcs_address.rpartition(":")
         self._left = threading.Event()
-        threading.Thread(target=self._watch, args=[(host, int(port))], daemon=True).start()
+        words = (host, int(port)), self._left
+        threading.Thread(target=self._watch, args=words, daemon=True).start()
 
     @property
     def slots(self) -> Slots:
@@ -187,13 +188,16 @@ class Cluster:
         if self._is_lost:
             raise UsageError(self._lost_words)
 
-    def _watch(self, head: tuple[str, int]) -> None:
-        """See whether the head answers, until the cluster is left or lost."""
+    def _watch(self, head: tuple[str, int], left: threading.Event) -> None:
+        """See whether the head answers, until the cluster is left or lost.
+
+        The event is that of this connection: the next one may be to another head.
+        """
         seen_at = time.monotonic()
-        while not self._left.wait(LOOK_S):
+        while not left.wait(LOOK_S):
             if answers(head):
                 seen_at = time.monotonic()
-            elif time.monotonic() - seen_at > HEAD_S:
+            elif time.monotonic() - seen_at > HEAD_S and not left.is_set():
                 return self._lose()
 
     def _lose(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from selfdev_engine.engine.resident.messages import PLACES, EngineSettings
 from selfdev_engine.engine.screening.inputs import default_workers
 from selfdev_engine.engine.screening.nodes import NodeCheck
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.engine.workers.cluster import Objects, RayLine, Slots, connect
+from selfdev_engine.engine.workers import cluster
+from selfdev_engine.engine.workers.cluster import Cluster, Objects, RayLine, Slots, connect
 from selfdev_engine.engine.workers.host import Host, versions_here
 
 NODES = Path(__file__).with_name("ray_nodes.py")
@@ -33,6 +35,26 @@ SETTINGS = EngineSettings(engine="transformers").to_json()
 
 
 # ---- without a cluster
+
+
+def test_who_watched_a_head_that_was_left_does_not_end_the_next_connection(monkeypatch):
+    """It was waiting for the old head when that was left, and another one was connected to."""
+    watched = Cluster.__new__(Cluster)
+    watched._left, lost = threading.Event(), list[str]()
+
+    def answers(head: tuple[str, int]) -> bool:
+        watched._left.set()
+        watched._left = threading.Event()
+        return False
+
+    monkeypatch.setattr(cluster, "LOOK_S", 0.0)
+    monkeypatch.setattr(cluster, "HEAD_S", -1.0)
+    monkeypatch.setattr(cluster, "answers", answers)
+    monkeypatch.setattr(watched, "_lose", lambda: lost.append("lost"))
+    watch = threading.Thread(target=watched._watch, args=[("old", 1), watched._left], daemon=True)
+    watch.start()
+    watch.join(5.0)
+    assert lost == [] and not watch.is_alive()
 
 
 @pytest.mark.parametrize(
