@@ -95,17 +95,29 @@ def in_chat(prompt: str, generator: Path) -> str:
     """
     if (generator / PROMPT_FILE).is_file():
         return prompt
+    opened = opening(prompt)
+    try:
+        turn = chat_turn(prompt.removesuffix(opened).rstrip(), generator)
+    except Exception as error:  # a template is a program, and may raise anything
+        raise UsageError(
+            f"{generator}: its tokenizer or chat template fails: {' '.join(str(error).split())[:200]}; "
+            "mend it, or set generation.chat_template: none"
+        ) from None
+    return prompt if turn is None else turn + opened
+
+
+def chat_turn(question: str, generator: Path) -> str | None:
+    """The question as a turn of a chat, up to where the answer begins; None without a template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(generator)
+    tokenizer = AutoTokenizer.from_pretrained(generator, trust_remote_code=False)
     if not tokenizer.chat_template:
-        return prompt
-    opened = opening(prompt)
-    turn = [{"role": "user", "content": prompt.removesuffix(opened).rstrip()}]
+        return None
+    turn = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     assert isinstance(text, str)
     adds_bos = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return (text.removeprefix(tokenizer.bos_token) if adds_bos else text) + opened
+    return text.removeprefix(tokenizer.bos_token) if adds_bos else text
 
 
 def opening(prompt: str) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.program import extract
 from selfdev_engine.selfdev.config import load_config
 from selfdev_engine.selfdev.prompts import (
@@ -106,3 +107,17 @@ def test_a_generator_with_its_own_prompt_or_no_template_is_asked_plainly(generat
     del config["chat_template"]
     (generator / "tokenizer_config.json").write_text(json.dumps(config))
     assert in_chat("Write.", generator) == "Write."
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('no\\nuser') }}", "{% if %}", "{{ x.y.z }}"]
+)
+def test_a_chat_template_that_fails_is_one_line(generator, template):
+    config = json.loads((generator / "tokenizer_config.json").read_text())
+    place = generator / "tokenizer_config.json"
+    place.write_text(json.dumps({**config, "chat_template": template}))
+    with pytest.raises(
+        UsageError, match=r"chat template fails: .+; .*chat_template: none"
+    ) as found:
+        in_chat("Write.", generator)
+    assert "\n" not in str(found.value)
