@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from ..engine.records.candidate import MAIN
 from ..engine.screening.settings import MAX_SEED
+from .baselines import MOST_EXPERTS
 from .section import Section, Temperature
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -142,5 +143,7 @@ def check_arm(name: str, settings: ArmSettings, main: Arm, num_experts: int) -> 
         raise ValueError(f"{place}.writer: the grammar is for three experts, not {num_experts}")
     if writer == "cma_es" and num_experts < 2:
         raise ValueError(f"{place}.writer: cma_es is for two experts or more")
+    if writer == "grid" and num_experts > MOST_EXPERTS:
+        raise ValueError(f"{place}.writer: grid is for {MOST_EXPERTS} experts at most")
     if arm == Arm(**{**vars(main), "name": name}):
         raise ValueError(f"{place}: differs from the run's own arm in nothing")

@@ -29,6 +29,7 @@ from ..engine.weights.locate import at_home
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import in_yaml, load_yaml
 from .arms import MAIN, Arm, Arms, arm_of, check_arm
+from .baselines import check_grid
 from .methods import load_method
 from .parameters import signature_of
 from .section import Section, Temperature
@@ -64,9 +65,7 @@ WANTED = {
 }
 
 # Keys of earlier versions, and what became of them.
-RENAMED = {
-    "preferences.validation": "now preferences.holdout, a share of the programs",
-}
+RENAMED = {"preferences.validation": "now preferences.holdout, a share of the programs"}
 
 
 class Expert(Section):
@@ -260,6 +259,7 @@ class RunConfig(Section):
                 raise ValueError(f"baselines: {name!r} is given twice")
             with as_value_error("baselines: "):
                 wanted = signature_of(load_method(name), is_ours=True).num_experts
+                check_grid(name, len(self.experts))
             if wanted and wanted != len(self.experts):
                 raise ValueError(
                     f"baselines: {name} merges {wanted} experts; the config has {len(self.experts)}"

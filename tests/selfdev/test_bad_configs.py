@@ -158,6 +158,16 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda folder, config: config.update(baselines=["nuslerp"], experts={"x": "x"}),
         r"nuslerp merges 2 experts; the config has 1",
     ),
+    "a grid of many experts": (
+        say(experts={f"e{i}": "x" for i in range(40)}, baselines=["ties"]),
+        r"baselines: ties is tuned for 10 experts at most: of 40 its grid has 3\^40 settings",
+    ),
+    "an arm with a grid of many experts": (
+        say(
+            experts={f"e{i}": "x" for i in range(40)}, baselines=[], arms={"a": {"writer": "grid"}}
+        ),
+        r"arms\.a\.writer: grid is for 10 experts at most",
+    ),
     "a run that is there": (an_earlier_run, r"holds a run; give --resume"),
     "files that are no run": (files_of_others, r"holds files, but no run"),
     "a file": (a_file, r"is a file; a run is a folder"),
