@@ -196,7 +196,12 @@ def run_candidates(screener: Screener, names: Sequence[str], bar: Progress) -> N
     """Score the base, then decide those of these candidates that are not decided, in order."""
     bar.stage("start the engine, score the base", 1)
     score_base(screener)
-    bar.stage("screen", len(names))
+    screen_stage(screener, "screen", names, bar)
+
+
+def screen_stage(screener: Screener, label: str, names: Sequence[str], bar: Progress) -> None:
+    """Decide those of these candidates that are not decided, in order, as a stage of the bar."""
+    bar.stage(label, len(names))
     done = len(names) - sum(1 for _ in screener.store.undecided(names))
 
     def decided() -> None:

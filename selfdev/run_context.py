@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..engine.records.candidate import Candidate
-from ..engine.records.store import PRODUCT_VERSION, Store
-from ..engine.screening.glance import glance_at
+from ..engine.records.store import Store
+from ..engine.screen import screen_stage
 from ..engine.screening.nodes import place_of
 from ..engine.screening.pipeline import Screener
 from ..engine.screening.session import TARGET
@@ -54,15 +53,4 @@ class RunContext:
 
     def screen(self, label: str, candidates: Sequence[Candidate]) -> None:
         """Decide those of these candidates that are not yet decided."""
-        waiting = [c for c in candidates if c.is_open(PRODUCT_VERSION)]
-        self.progress.stage(label, len(candidates))
-        done = len(candidates) - len(waiting)
-
-        def decided() -> None:
-            nonlocal done
-            done += 1
-            self.progress.update(done)
-            self.progress.facts(partial(glance_at, self.screener))
-
-        self.progress.update(done)
-        self.screener.screen(waiting, decided)
+        screen_stage(self.screener, label, [c.id for c in candidates], self.progress)

@@ -10,7 +10,6 @@ A transfer is a screening in a folder of its own inside the run, so it goes on a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..engine.output.folder import real
 from ..engine.records.candidate import BASE
 from ..engine.records.candidate_json import to_json
 from ..engine.records.store import Store
-from ..engine.screen import check_machine, open_screener
+from ..engine.screen import check_machine, open_screener, screen_stage
 from ..engine.screening.folder import completed, open_folder
 from ..engine.screening.identity import inputs_of, record_inputs
 from ..engine.screening.inputs import open_selection, open_task
@@ -77,28 +76,12 @@ class Transfer:
         with self.store.transaction():
             rows = [*known, *programs]
             self.store.add_candidates(row for row in rows if row["id"] not in there)
-        self.screen(
-            screener, "experts, task arithmetic", [str(row["id"]) for row in known], progress
-        )
-        self.screen(screener, "programs", self.names, progress)
+        tuned = [str(row["id"]) for row in known]
+        screen_stage(screener, "experts, task arithmetic", tuned, progress)
+        screen_stage(screener, "programs", self.names, progress)
         names = [BASE, *self.experts.values(), *self.tuned, *self.names]
         ran = [name for name in names if self.ran(name)]
         score_on_test(screener, ran, progress, self.count_looks)
-
-    def screen(
-        self, screener: Screener, label: str, names: Sequence[str], progress: Watcher
-    ) -> None:
-        """Decide those of these candidates that are not yet decided, with a stage of the progress."""
-        progress.stage(label, len(names))
-        done = len(names) - sum(1 for _ in self.store.undecided(names))
-
-        def decided() -> None:
-            nonlocal done
-            done += 1
-            progress.update(done)
-
-        progress.update(done)
-        screener.screen(self.store.undecided(names), decided)
 
     @property
     def programs(self) -> tuple[Found, ...]:
