@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.records.candidate import MAIN, Candidate
+from ..engine.records.candidate import Candidate
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from .arm_results import Reached
+from .names import arms_of
 from .results import best_by_iteration, scores_of
 
 COMMENT = re.compile(r"#+(.*)$", re.MULTILINE)
@@ -48,7 +49,7 @@ def figures(folder: Path) -> dict[str, Any]:
                 "known": {name: pairs_of(store, settings_of(store, name)) for name in known},
             },
             "figure_9": {i: turn.get("categories") for i, turn in store.iterations().items()},
-            "arms": {name: of_arm(store, name, known) for name in (MAIN, *config.get("arms", ()))},
+            "arms": {name: of_arm(store, name, known) for name in arms_of(config)},
         }
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
-from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
+from ..engine.records.candidate import BASE, BEST, Candidate
 from ..engine.records.compare import Comparison, compare_candidates
 from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
 from .given import check_whole, given_path
-from .names import find_candidate
+from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
 
@@ -228,11 +228,12 @@ def open_run(folder: str | Path) -> Run:
     folder = newest_run() if str(folder) == LAST and not folder.is_dir() else folder
     check_run(folder)
     config = read_config(folder)
-    arms = [MAIN, *(config.get("arms") or ())]  # pyright: ignore[reportGeneralTypeIssues]
     with Store.read(folder / DATABASE) as store:
         candidates = tuple(program_of(store, found) for found in store.candidates())
         iterations = [
-            Iteration.of(arm, data) for arm in arms for data in store.iterations(arm).values()
+            Iteration.of(arm, data)
+            for arm in arms_of(config)
+            for data in store.iterations(arm).values()
         ]
         result = store.setting("result")
     return Run(folder, command_of(config), config, candidates, tuple(iterations), result)

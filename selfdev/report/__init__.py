@@ -8,9 +8,9 @@ from typing import Any
 
 from ...engine.errors import visible
 from ...engine.output.file import check_file, write_file
-from ...engine.records.candidate import MAIN
 from ...engine.records.store import Store
 from ...engine.screening.folder import NAME, NOTE, read_config
+from ..names import arms_of
 from .page import margin_text
 
 __all__ = ["is_report", "margin_text", "report_text", "write_report"]
@@ -34,7 +34,7 @@ def report_text(folder: Path, watch: str = "") -> str:
     from .page import page_of
 
     config: Mapping[str, Any] = read_config(folder)
-    arms = [MAIN, *(config.get("arms") or ())]
+    arms = arms_of(config)
     with Store.read(folder / "run.db") as store:
         facts = facts_of(store, arms)
         data = run_data(store, folder, config, arms)
