@@ -13,6 +13,7 @@ from ..engine.weights.capacity import Training
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.durations import Amounts
 from ..engine.weights.locate import here
+from ..engine.weights.machine import GIB
 from .baselines import known_candidates
 from .capacity import PAIR_TOKENS, Request
 from .config import RunConfig
@@ -20,7 +21,6 @@ from .config import RunConfig
 PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
 # Test questions of the paper's tasks; those of other tasks are not read to plan.
 PAPER_TEST = {"gsm8k": 1219, "math": 4400}
-GIB = 1 << 30
 
 
 def plan_run(config: RunConfig, data: Path | None = None) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import UsageError, in_one_line
+from ..engine.screening.settings import MAX_SEED
 from ..engine.weights.locate import at_home
 
 MOST_SHOWN = 60
-MOST_SEED = 2**32 - 1
 
 
 def given_path(name: str, value: object) -> Path:
@@ -57,7 +57,7 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
 
 def check_seed(value: object) -> None:
     """UsageError for what is no seed."""
-    check_whole("seed", value, 0, MOST_SEED)
+    check_whole("seed", value, 0, MAX_SEED)
 
 
 def wrong(name: str, wanted: str, value: object) -> UsageError:

@@ -10,14 +10,12 @@ from ..engine.weights.locate import at_home
 from .config import RunConfig, config_of, load_config
 from .given import check_seed, check_whole, given_path
 from .inputs import RunRequest, prepare_run
+from .runs import RUNS
 from .sizes import bytes_of
 from .watching import Watcher, watched
 
 if TYPE_CHECKING:
     from .open_run import Run
-
-# The folder that holds runs without a place of their own.
-RUNS = Path("runs")
 
 
 def run(

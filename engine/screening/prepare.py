@@ -20,6 +20,7 @@ from ..plans.updates import Updates
 from ..program import Program, extract
 from ..records.candidate import Candidate
 from ..records.store import Store
+from .outcomes import MAX_DETAIL
 from .twins import Twins
 from .verdicts import Duplicate, Verdict
 
@@ -27,7 +28,6 @@ from .verdicts import Duplicate, Verdict
 TOGETHER = 4
 # From this size of the bank on, a pass costs more than waiting for other candidates.
 LARGE_BYTES = 1 << 30
-MAX_DETAIL = 4_000  # characters of a traceback that are kept
 T = TypeVar("T")
 
 
