@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -28,16 +28,11 @@ class TransformersEngine(LiveEngine):
 
         self.name = f"transformers {__version__}"
         self.checkpoint = checkpoint
-        part = "config"
         try:
-            load_config(checkpoint)
-            part = "tokenizer"
-            self.tokenizer = load_tokenizer(checkpoint)
-            part = "model"
-            self.model = load_model(checkpoint)
-        except Exception as error:
+            self.tokenizer, self.model = load_parts(checkpoint, lambda _: load_model(checkpoint))
+        except Unloadable as fault:
             traceback.print_exc()
-            reason = why(part, error, checkpoint.config)
+            reason = why(fault.part, fault.error, checkpoint.config)
             raise UsageError(f"{checkpoint.folder}: {self.name} cannot load it: {reason}") from None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for parameter in self.model.parameters():
@@ -139,18 +134,38 @@ def load_model(checkpoint: Checkpoint) -> Any:
     return model.eval()
 
 
-def fault_of(checkpoint: Checkpoint) -> tuple[str, Exception] | None:
-    """Return which part of a model transformers cannot load, and why. No weights are read."""
-    from transformers import AutoModelForCausalLM
+class Unloadable(Exception):
+    """A part of a model cannot be loaded: "config", "tokenizer" or "model"."""
 
+    def __init__(self, part: str, error: Exception) -> None:
+        super().__init__(part)
+        self.part, self.error = part, error
+
+
+def load_parts(checkpoint: Checkpoint, model_of: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Return the tokenizer, and the model that `model_of` makes of the config. Raises Unloadable."""
     part = "config"
     try:
         config = load_config(checkpoint)
         part = "tokenizer"
-        load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint)
         part = "model"
-        with torch.device("meta"):
-            AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return tokenizer, model_of(config)
     except Exception as error:
-        return part, error
+        raise Unloadable(part, error) from error
+
+
+def fault_of(checkpoint: Checkpoint) -> Unloadable | None:
+    """Return which part of a model transformers cannot load, and why. No weights are read."""
+    try:
+        load_parts(checkpoint, model_on_meta)
+    except Unloadable as fault:
+        return fault
     return None
+
+
+def model_on_meta(config: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)

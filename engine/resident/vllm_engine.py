@@ -20,7 +20,7 @@ from .parts import Parts
 from .placement import Placement, Unplaceable, first_line, record
 from .runnable import check_dense
 from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
-from .transformers_engine import fault_of
+from .transformers_engine import fault_of, load_config
 
 # The worker interface of these releases is used: from the first, to below the second.
 FIRST_VLLM, AFTER_VLLM = (0, 26), (0, 34)
@@ -58,10 +58,8 @@ def check_version(version: str) -> None:
 
 def full_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
     """Return config.json with the defaults of its kind of model; None where transformers lacks the kind."""
-    from transformers import AutoConfig
-
     try:
-        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False).to_dict()
+        return load_config(checkpoint).to_dict()
     except Exception:
         return None
 
@@ -132,13 +130,11 @@ class VllmEngine(LiveEngine):
         except Exception as error:
             traceback.print_exc()
             # Advice to take transformers is given where it would help.
-            part, cause = fault_of(checkpoint) or ("", error)
-            reason = why(
-                part or "model", cause, checkpoint.config, "" if part else reason_of(error)
-            )
-            raise UsageError(
-                f"{checkpoint.folder}: {self.name} cannot load it: {reason}{'' if part else self.advice}"
-            ) from None
+            if fault := fault_of(checkpoint):
+                reason = why(fault.part, fault.error, checkpoint.config)
+            else:
+                reason = why("model", error, checkpoint.config, reason_of(error)) + self.advice
+            raise UsageError(f"{checkpoint.folder}: {self.name} cannot load it: {reason}") from None
         self.ends = ends_of(checkpoint, self.llm.get_tokenizer())
         self.decoding = described(self.ends)
         self._request = 0

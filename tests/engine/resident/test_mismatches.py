@@ -75,7 +75,7 @@ def test_a_tokenizer_of_a_newer_release_is_called_one(base):
     found = change(base, "tokenizer.json", model={**tokenizer["model"], "type": "SuperBPE"})
     with pytest.raises(UsageError, match=r"its tokenizer is damaged, or of a newer release than"):
         TransformersEngine(found, EngineSettings("transformers"))
-    assert (fault := fault_of(found)) and fault[0] == "tokenizer"
+    assert (fault := fault_of(found)) and fault.part == "tokenizer"
 
 
 def test_code_of_a_models_own_is_not_run(base):
