@@ -26,19 +26,6 @@ from ..weights.stream import make_slots, stream
 from .companions import Companions
 from .disk import Disk, write_all
 
-# Files with these suffixes are weights, so they are not copied from the base.
-WEIGHTS = {
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".gguf",
-    ".h5",
-    ".msgpack",
-    ".pkl",
-    ".onnx",
-}
 COPY_BYTES = 8 << 20
 # What all tensors may take to compute: so long, and a second more for so many bytes of the result.
 MERGE_S, MERGE_BYTES_A_SECOND = 600.0, 16 << 20

@@ -8,10 +8,9 @@ from ..errors import UsageError, did_you_mean
 from ..weights.locate import at_home
 from ..weights.small_file import check_regular
 from .jsonl import is_yaml, load_jsonl, read_task_file
-from .published import GSM8K_DEV, MATH_DEV, load_published
+from .published import load_published
 from .task import Task
 
-__all__ = ["GSM8K_DEV", "MATH_DEV", "grading_of", "load_task"]
 PUBLISHED = ("gsm8k", "math")
 KNOWN = (*PUBLISHED, "jsonl:PATH")
 

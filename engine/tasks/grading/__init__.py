@@ -18,7 +18,8 @@ from .equal_math import equal_math, grader
 from .latex import boxed, boxes, formulas
 from .math_verify import BUILT_IN, shared_verifier
 from .number_words import NEGATIVE, named
-from .numeric import SCALED, last_number, number_at, numbers_in, plain, same, value
+from .numeric import SCALED, last_number, number_at, numbers_in, same, value
+from .plain import plain
 from .sequences import AND
 from .strict import reference, strict_gsm8k, strict_math
 

@@ -13,7 +13,6 @@ from fractions import Fraction
 
 from .plain import plain
 
-__all__ = ["SCALED", "last_number", "number_at", "numbers_in", "plain", "same", "value"]
 CURRENCY = "[$€£¥₹]"
 # No number has 33 groups: from each comma so many are looked at, and not all that follow.
 DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,33}+(?![\d,]{0,40}\d)|\d{1,2}(?:,\d{2}(?!\d)){1,33}+,\d{3}(?!,?\d)|\d+)"
