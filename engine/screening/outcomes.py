@@ -28,15 +28,13 @@ class Outcomes:
         self.store, self.task = store, task
         self.experts, self.num_questions = tuple(experts), num_questions
 
-    def base(
-        self, weights_fingerprint: str, answers: Answers, made_with: Mapping[str, str]
-    ) -> None:
+    def base(self, answers: Answers, made_with: Mapping[str, str]) -> None:
         """Store the base's score, as candidate `base`. The caller has opened a transaction."""
         self.add_score(BASE, "dev", answers.score, answers.samples, made_with)
         self.store.decide(
             BASE,
             status=Status.SCORED,
-            weights_fingerprint=weights_fingerprint,
+            weights_fingerprint=answers.weights_fingerprint,
             seconds=answers.seconds,
             linear={"coefficients": dict.fromkeys(self.experts, 0.0), "residual": 0.0},
         )

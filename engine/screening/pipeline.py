@@ -196,4 +196,4 @@ def score_base(screener: Screener) -> None:
         screener.store.set_setting(THREADS, threads)
         screener.store.set_setting(LIMITS, session.limits)
         screener.store.add_event(THREADS, threads=threads, seconds=session.trials)
-        screener.outcomes.base(answers.weights_fingerprint, answers, screener.made_with)
+        screener.outcomes.base(answers, screener.made_with)
