@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..errors import UsageError
 from .checkpoint import Checkpoint
 from .headers import ITEMSIZE_BYTES
 from .known_models import KNOWN, Config
-from .selection import MLP
+from .selection import pattern_of
 
 MOST_SIZE = 1 << 40
 DENSE = ("mistral", "llama", "qwen2", "qwen3")
@@ -69,10 +68,7 @@ class ModelShapes:
 
         UsageError where `include` is not a regular expression.
         """
-        try:
-            matches = re.compile({"mlp": MLP, "all": ""}.get(include, include)).search
-        except re.error as error:
-            raise UsageError(f"--include {include}: not a regular expression: {error}") from None
+        matches = pattern_of(include).search
         return [name for name in self.tensors if matches(name)]
 
 
