@@ -58,9 +58,12 @@ def try_out(
     return seconds
 
 
+def wanted_threads(environment: Mapping[str, str]) -> int | None:
+    """Return what the user has set OMP_NUM_THREADS to; None where that is no number of threads."""
+    wanted = environment.get("OMP_NUM_THREADS", "")
+    return int(wanted) or None if wanted.isdecimal() else None
+
+
 def threads_of_each(num_workers: int, environment: Mapping[str, str]) -> int:
     """Return the threads of each of several workers: OMP_NUM_THREADS, or an equal share of the cores."""
-    wanted = environment.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    return max(1, len(os.sched_getaffinity(0)) // num_workers)
+    return wanted_threads(environment) or max(1, len(os.sched_getaffinity(0)) // num_workers)

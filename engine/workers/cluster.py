@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EngineGone, MissingExtra, UsageError, WorkerBug, WorkerLost
 from ..resident.client import Client, check_engine
 from ..resident.messages import EngineSettings, Json
+from ..resident.threads import wanted_threads
 from ..weights.machine import Machine
 from .host import Host, card_here, versions_here
 
@@ -69,10 +70,8 @@ class Slots:
 
     def threads(self, num_workers: int, environment: Mapping[str, str]) -> int:
         """Return the threads of each worker: OMP_NUM_THREADS, or an equal share of all cores."""
-        wanted = environment.get("OMP_NUM_THREADS", "")
-        if wanted.isdecimal() and int(wanted) > 0:
-            return int(wanted)
-        return max(1, min(self.cpus // num_workers, self.least_cpus))
+        share = max(1, min(self.cpus // num_workers, self.least_cpus))
+        return wanted_threads(environment) or share
 
 
 class Cluster:
