@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,7 +117,7 @@ def model_table(result: Result) -> Table:
 def render_run(result: Result) -> str:
     if "plan" in result:
         return render_plan(result["plan"])
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=StringIO())
     tables = [iteration_table(result), learning_table(result), model_table(result)]
     if result["arms"]:
         tables.append(arm_table(result))
