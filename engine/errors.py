@@ -42,6 +42,11 @@ def in_one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def first_line(error: BaseException, most: int = MAX_TEXT) -> str:
+    """Return the first line of what an error says, cut; "" where it says nothing."""
+    return str(error).strip().split("\n")[0][:most]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'X'?" with the known word most like this one; empty where none is alike."""
     lower = {name.lower(): name for name in known}

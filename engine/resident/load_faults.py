@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..weights.headers import shown
-from .placement import first_line
+from .placement import error_in_words
 
 # Settings that many errors name without being about them.
 NAMES = ("model_type", "architectures", "transformers_version", "_name_or_path", "name_or_path")
@@ -23,7 +23,7 @@ def why(part: str, error: BaseException, config: Mapping[str, Any], said: str = 
     """
     if OWN_CODE.search(str(error)):
         return "it needs code of its own (auto_map), which is never run here: it can only be merged"
-    said = said or first_line(error)
+    said = said or error_in_words(error)
     if part == "tokenizer":
         version = importlib.metadata.version("tokenizers")
         return f"its tokenizer is damaged, or of a newer release than tokenizers {version}: {said}"

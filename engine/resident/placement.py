@@ -200,7 +200,7 @@ def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]])
             model.load_weights(recorder.stream(metas))
     except Exception as error:  # a loader may do anything with what is no tensor of numbers
         raise Unplaceable(
-            f"{recorder.current}: its loader computes: {first_line(error)}"
+            f"{recorder.current}: its loader computes: {error_in_words(error)}"
         ) from error
     if recorder.faults:
         name, fault = next(iter(recorder.faults.items()))
@@ -214,7 +214,7 @@ def record(model: Any, metas: Mapping[str, tuple[tuple[int, ...], torch.dtype]])
     return Placement({name: tuple(found) for name, found in segments.items()}, recorder.live)
 
 
-def first_line(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """Return an error's type and its first line, with the next one where it ends in a colon."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     text = " ".join(lines[: 1 + lines[0].endswith(":")])

@@ -11,15 +11,16 @@ from typing import Any, final
 import torch
 
 from ..errors import UsageError
+from ..weights.cache import BLOCK_TOKENS
 from ..weights.checkpoint import Checkpoint
 from .decoding import described, encode, ends_of
 from .engine import LiveEngine, metas
 from .load_faults import why
 from .messages import Completion, EngineSettings, Feed, Finished, Progress, Sampling
 from .parts import Parts
-from .placement import Placement, Unplaceable, first_line, record
+from .placement import Placement, Unplaceable, error_in_words, record
 from .runnable import check_dense
-from .sizes import BLOCK_SIZE, base_dtype, cache_bytes, context_of, prompt_limit
+from .sizes import base_dtype, cache_bytes, context_of, prompt_limit
 from .transformers_engine import fault_of, load_config
 
 # The worker interface of these releases is used: from the first, to below the second.
@@ -67,7 +68,7 @@ def full_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
 def reason_of(error: BaseException) -> str:
     """Return what vLLM's error says, without pydantic's frame around it."""
     found = re.search(r"Value error, (.*?)(?: Supported architectures| \[type=|\n|$)", str(error))
-    return found[1][:300].rstrip(".") if found else first_line(error)
+    return found[1][:300].rstrip(".") if found else error_in_words(error)
 
 
 def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def options(checkpoint: Checkpoint, settings: EngineSettings) -> dict[str, Any]:
         **(card_options() if on_gpu else {}),
         # It would choose kernels by their time, so two workers could add numbers in another order.
         "enable_flashinfer_autotune": False,
-        "block_size": BLOCK_SIZE,
+        "block_size": BLOCK_TOKENS,
         # vLLM's own defaults, and nothing of generation_config.json.
         "generation_config": "vllm",
         "worker_extension_cls": f"{__package__}.vllm_extension.SwapExtension",

@@ -35,7 +35,7 @@ from .engine import LiveEngine
 from .holding import Holding, target_of
 from .messages import PLACES, EngineSettings, Json, Sampling
 from .model import Model, load_into
-from .placement import first_line
+from .placement import error_in_words
 from .runnable import check_runnable
 from .threads import choose, try_out
 from .transformers_engine import TransformersEngine
@@ -226,7 +226,7 @@ def try_out_model(model: Model) -> None:
     except Exception as error:
         traceback.print_exc()
         raise UsageError(
-            f"{model.base.folder}: {engine.name} cannot run it: {first_line(error)}{engine.advice}"
+            f"{model.base.folder}: {engine.name} cannot run it: {error_in_words(error)}{engine.advice}"
         ) from None
 
 

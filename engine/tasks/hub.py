@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 
-from ..errors import MissingExtra, UsageError
+from ..errors import MissingExtra, UsageError, first_line
 from .rows import Row
 
+# Characters of an error that are shown.
+MOST_SAID = 160
 SOURCES = {
     "gsm8k": ("openai/gsm8k", ("main",)),
     "math": (
@@ -31,13 +33,10 @@ def rows(name: str, split: str) -> list[Row]:
         try:
             part = datasets.load_dataset(place, config, split=split)
         except (OSError, ValueError, RuntimeError) as error:
+            said = first_line(error, MOST_SAID) or type(error).__name__
             raise UsageError(
-                f"--task {name}: {place} cannot be had from the hub ({first_line(error)}); give "
+                f"--task {name}: {place} cannot be had from the hub ({said}); give "
                 f"--data DIR with {name}/train.jsonl and {name}/test.jsonl"
             ) from None
         found += [(f"{place}/{config}/{split}:{i + 1}", dict(row)) for i, row in enumerate(part)]
     return found
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:160]

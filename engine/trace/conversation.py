@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...kernels.compiler.clock import OutOfTime
 from ...kernels.errors import BackendError
-from ..errors import Rejected, Rejection, printable
+from ..errors import Rejected, Rejection, first_line, printable
 from ..program import Program
 from ..sandbox.job import Job
 from ..sandbox.protocol import OUTPUT_CHARACTERS, Json, reply_rejection
@@ -22,7 +22,7 @@ from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
 from .graph import TraceGraph
 from .program_clock import ProgramClock
-from .replay import TORCH_ERRORS, first_line
+from .replay import TORCH_ERRORS
 from .verify import GraphReader
 from .wire import dtype_name, pack_tensor
 

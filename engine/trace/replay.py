@@ -21,10 +21,6 @@ from .ops import argument_names, run
 TORCH_ERRORS = (RuntimeError, IndexError, ValueError)  # raised by torch on numbers that it refuses
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:400]
-
-
 def replay(graph: TraceGraph, inputs: Mapping[str, Tensor], wide: bool = False) -> list[Tensor]:
     """Values of the outputs. `inputs` are float32 task vectors of the graph's shape, by name."""
     return Replayer(graph, inputs, wide).values(graph.outputs)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.compiler.clock import check
-from ..errors import Rejected, Rejection
+from ..errors import Rejected, Rejection, first_line
 from .allowed import ALLOWED, DRAWS, unsupported
 from .answered import Answered
 from .arguments import malformed, unpacked
@@ -23,7 +23,7 @@ from .bounds import MAX_NODES, MAX_VERIFY_CPU_S, Budget
 from .graph import Ref, TraceGraph, TraceNode
 from .meta_memo import meta_of
 from .ops import LAYOUT, argument_names
-from .replay import first_line, overload_of
+from .replay import overload_of
 from .schema import argument_fault
 from .tree import found
 from .trust import trust_fault

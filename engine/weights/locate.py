@@ -6,7 +6,7 @@ import re
 from os import PathLike
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 
 # The page of a model.
 ADDRESS = re.compile(r"https?://huggingface\.co/([^/]+/[^/?#]+)")
@@ -75,7 +75,7 @@ def download(hub_id: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:
-        reason = str(error).split("\n")[0][:160]
+        reason = first_line(error, 160)
         raise UsageError(
             f"{hub_id}: as a path, no such folder from {Path.cwd()}; as a hub id, not to be had "
             f"({reason})"

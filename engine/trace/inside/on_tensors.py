@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import first_line
 from ..draws import seed_all
 from ..graph import TraceGraph
 from ..packing import parse
-from ..replay import TORCH_ERRORS, first_line, replay_flat
+from ..replay import TORCH_ERRORS, replay_flat
 from ..wire import dtype_name, pack_tensor
 from .faults import WrongShape, kind_of
 from .program import load
