@@ -15,12 +15,8 @@ ADAPTER, REFERENCE = "default", "ref"
 
 
 def dtype_of(folder: str) -> torch.dtype:
-    """The dtype of a checkpoint's weights: the one that most of its numbers have."""
-    checkpoint, sizes = Checkpoint.open(folder), dict[torch.dtype, int]()
-    for name, entry in checkpoint.entries.items():
-        dtype = checkpoint.dtype(name)
-        sizes[dtype] = sizes.get(dtype, 0) + entry.size_bytes
-    return max(sizes, key=lambda dtype: sizes[dtype])
+    """The dtype of most of a checkpoint's bytes."""
+    return getattr(torch, Checkpoint.open(folder).main_dtype)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError
+from ..weights.cache import BLOCK_TOKENS
 from ..weights.capacity import CPU_CACHE_BYTES
 from ..weights.checkpoint import Checkpoint
 from ..weights.config_keys import HEADS, LAYERS, WIDTHS
@@ -15,7 +16,6 @@ from ..weights.headers import ITEMSIZE_BYTES, shown
 EngineDtype = Literal["bfloat16", "float16", "float32"]
 # Tokens of prompt and answer, where settings do not bound them.
 MAX_MODEL_LEN = 4096
-BLOCK_SIZE = 32  # tokens
 Config = Mapping[str, Any]
 
 # Names that configs have for the number of tokens that a model reads. The least counts, as in vLLM.
@@ -32,10 +32,7 @@ INNER = ("text_config", "llm_config", "language_config")
 
 def base_dtype(checkpoint: Checkpoint) -> EngineDtype:
     """Return the dtype of most of a checkpoint's bytes. UsageError where no engine runs it."""
-    sizes: dict[str, int] = {}
-    for entry in checkpoint.entries.values():
-        sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.size_bytes
-    dtype = max(sizes, key=sizes.__getitem__)
+    dtype = checkpoint.main_dtype
     for known in get_args(EngineDtype):
         if dtype == known:
             return known
@@ -115,14 +112,14 @@ def cache_bytes(
     if (token_bytes := bytes_per_token(checkpoint)) is None:
         return most
     # Blocks of one full context; vLLM keeps one more block empty.
-    sequence = -(-context // BLOCK_SIZE)
-    least = (sequence + 1) * BLOCK_SIZE * token_bytes
+    sequence = -(-context // BLOCK_TOKENS)
+    least = (sequence + 1) * BLOCK_TOKENS * token_bytes
     if most_bytes is not None and most_bytes < least:
         raise UsageError(
             f"--memory: {most_bytes / 2**20:.1f} MiB of it are for the engine's key-value cache; one "
             f"sequence of {context} tokens takes {least / 2**20:.1f} MiB: allow more"
         )
-    return min(most, (max_num_seqs * sequence + 1) * BLOCK_SIZE * token_bytes)
+    return min(most, (max_num_seqs * sequence + 1) * BLOCK_TOKENS * token_bytes)
 
 
 def bytes_per_token(checkpoint: Checkpoint) -> int | None:

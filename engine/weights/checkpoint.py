@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from .disguises import disguise_of
 from .files import read_folder, safetensors_in
-from .headers import Entry, shown
+from .headers import Entry, main_dtype, shown
 from .locate import hub_id, known_as, locate
 from .small_file import read_bytes
 from .state import FileState, check_state, map_file
@@ -69,6 +69,11 @@ class Checkpoint:
     def names(self) -> tuple[str, ...]:
         """The names of all tensors, in the order of the files."""
         return tuple(self.entries)
+
+    @property
+    def main_dtype(self) -> str:
+        """The dtype of most of its bytes, by torch's name."""
+        return main_dtype((entry.dtype, entry.size_bytes) for entry in self.entries.values())
 
     @property
     def files(self) -> list[Path]:

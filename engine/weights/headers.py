@@ -12,7 +12,7 @@ import math
 import stat
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,14 @@ def check_layout(file: Path, entries: Mapping[str, Entry], offset: int, size: in
         raise UsageError(
             f"{file}: damaged: {size - end} bytes follow its last tensor; download or save it again"
         )
+
+
+def main_dtype(tensors: Iterable[tuple[str, int]]) -> str:
+    """Return the dtype of most of the bytes of tensors, given as (dtype, bytes); there is one at least."""
+    sizes = Counter[str]()
+    for dtype, size_bytes in tensors:
+        sizes[dtype] += size_bytes
+    return max(sizes, key=sizes.__getitem__)
 
 
 def shown(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .checkpoint import Checkpoint
-from .headers import ITEMSIZE_BYTES
+from .headers import ITEMSIZE_BYTES, main_dtype
 from .known_models import KNOWN, Config
 from .selection import pattern_of
 
@@ -48,10 +48,8 @@ class ModelShapes:
     @property
     def itemsize_bytes(self) -> int:
         """The bytes of an element in the dtype of most of the bytes; engines run in it."""
-        sizes: dict[str, int] = {}
-        for shape in self.tensors.values():
-            sizes[shape.dtype] = sizes.get(shape.dtype, 0) + shape.size_bytes
-        return ITEMSIZE_BYTES[max(sizes, key=sizes.__getitem__)]
+        shapes = self.tensors.values()
+        return ITEMSIZE_BYTES[main_dtype((shape.dtype, shape.size_bytes) for shape in shapes)]
 
     @property
     def num_elements(self) -> int:
