@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..allowed import is_allowed, unsupported
-from ..arguments import DTYPES
+from ..arguments import packed as packed_plain
 from ..bounds import MAX_CONSTANT_ELEMENTS, MAX_NODES, Budget
-from ..schema import argument_fault
+from ..schema import PLAIN, argument_fault
 from ..tree import found, mapped
 from ..trust import has_rule, trust_fault
-from ..wire import dtype_name, pack_tensor
+from ..wire import DTYPES, dtype_name, pack_tensor
 
 KNOWN = {getattr(torch, name) for name in DTYPES}
 # What spoilt the trace. A program may catch it and go on, but its trace is worth nothing then.
@@ -153,16 +153,10 @@ def packed(x: Any) -> Any:
         return {"n": x.index}
     if isinstance(x, Constant):
         return {"c": pack_tensor(x.value)}
-    if isinstance(x, bool) or x is None or isinstance(x, (int, str)):
-        return x
-    if isinstance(x, float):
-        return {"f": x.hex()}
-    if isinstance(x, complex):
-        return {"z": [x.real.hex(), x.imag.hex()]}
-    if isinstance(x, torch.dtype):
-        return {"t": dtype_name(x)}
     if isinstance(x, (list, tuple)):
         return [packed(y) for y in x]
     if isinstance(x, dict):
         return {str(k): packed(y) for k, y in x.items()}
-    raise Unsupported(f"an argument of type {type(x).__name__}")
+    if not isinstance(x, PLAIN):
+        raise Unsupported(f"an argument of type {type(x).__name__}")
+    return packed_plain(x)
