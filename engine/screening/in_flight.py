@@ -39,8 +39,8 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def add(self, *one: *tuple[Candidate, Verdict, Future[Answers] | None]) -> None:
-        self._queue.append(Prepared(*one))
+    def add(self, candidate: Candidate, verdict: Verdict, asked: Future[Answers] | None) -> None:
+        self._queue.append(Prepared(candidate, verdict, asked))
 
     def take(self) -> Prepared:
         """Remove the first one, and return it."""
