@@ -92,9 +92,9 @@ def merge_to_folder(
 
     A `sandbox` that is given was started before, and stays open. `memory_bytes` bounds the tensors in
     flight. `also_read` are inputs besides the models; a key says what the input is. `check` loads the
-    result in transformers and asks it one question. `trust_remote_code` copies the base's code, too. `origin` is the run that a candidate comes from: the model card tells it.
-    Raises UsageError (input, environment, disk) or Rejected (the program); then nothing is left behind.
-    The commands `merge` and `export` call this.
+    result in transformers and asks it one question. `trust_remote_code` copies the base's code, too. `origin`
+    is the run that a candidate comes from: the model card tells it. Raises UsageError (input, environment,
+    disk) or Rejected (the program); then nothing is left behind. The commands `merge` and `export` call this.
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))

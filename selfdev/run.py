@@ -37,9 +37,10 @@ def run(
 ) -> Run:
     """Run the whole loop, keep all in the folder `run`, and return what it holds.
 
-    `config` is a YAML file, the same settings as a mapping (its paths are relative to the current folder), or a
-    RunConfig. The folder is runs/<the file's name> unless another is given; runs/run where there is no
-    file. `report_to` is "tensorboard" or "wandb". `progress` is True for a bar on stderr. UsageError for what is wrong in the config.
+    `config` is a YAML file, the same settings as a mapping (its paths are relative to the current folder),
+    or a RunConfig. The folder is runs/<the file's name> unless another is given; runs/run where there is no
+    file. `report_to` is "tensorboard" or "wandb". `progress` is True for a bar on stderr. UsageError for
+    what is wrong in the config.
     """
     from .open_run import open_run
 

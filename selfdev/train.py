@@ -81,12 +81,10 @@ def train(
 ) -> dict[str, Any]:
     """Run the stage and return its log: steps, losses, margins in nats.
 
-    Raises TrainingFailed; UsageError for what the user can mend, such as a full disk.
-
-    The log lies beside the adapter, too, so that a kill after the stage loses nothing.
-
-    `stage` is told which part begins. It runs in `num_ranks` processes with a card each: as many as share a
-    batch evenly, or one without a card.
+    The log lies beside the adapter, too, so that a kill after the stage loses nothing. The stage runs in
+    `num_ranks` processes with a card each: as many as share a batch evenly, or one without a card. `stage`
+    is told which part begins. Raises TrainingFailed; UsageError for what the user can mend, such as a full
+    disk.
     """
     check_extra()
     cards = devices_here()

@@ -1,8 +1,8 @@
 """Tries the programs that a run found on other experts of the same base: `selfdev-engine transfer`.
 
 It is table 3 of the paper (arXiv 2410.15639). The programs are the best by the run's dev scores, and
-nothing about them is tuned: their dev scores here are shown, but decide nothing. Task arithmetic is tuned anew beside
-them, on dev. All are scored on test, and each score is a look that counts in the run, too.
+nothing about them is tuned: their dev scores here are shown, but decide nothing. Task arithmetic is tuned
+anew beside them, on dev. All are scored on test, and each score is a look that counts in the run, too.
 
 A transfer is a screening in a folder of its own inside the run, so it goes on after a kill.
 """

@@ -38,8 +38,9 @@ def merge_tensors(
 ) -> Rejection | None:
     """Write out = base + update for each tensor, rounded once to the base's dtype.
 
-    Fused plans run in one call, so they must have one structure (see `grouped`). Returns why a
-    result cannot be used (`nonfinite`), else None; other outs may be written then, too. UsageError where the checkpoint itself holds NaN or Inf.
+    Fused plans run in one call, so they must have one structure (see `grouped`). Returns why a result cannot
+    be used (`nonfinite`), else None; other outs may be written then, too. UsageError where the checkpoint
+    itself holds NaN or Inf.
     """
     jobs = list[Job]()
     for tensors, out in zip(sets, outs, strict=True):

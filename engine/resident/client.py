@@ -53,7 +53,7 @@ class Client:
     """Calls one worker; a context manager. Calls wait for their reply; threads may overlap theirs.
 
     Every call may raise WorkerLost or EngineGone (the process), UsageError (a model that cannot be
-    opened), Rejected (a plan) or RuntimeError (a bug in the worker, with its traceback).
+    opened), Rejected (a plan) or WorkerBug (with its traceback).
     """
 
     def __init__(self, line: Line, stall_s: float) -> None:
@@ -110,8 +110,8 @@ class Client:
         """Open the tensors that `apply` merges into a model, held in memory as far as is allowed.
 
         `memory_bytes` is as in `Bank.within`. With a GPU the bank takes at most `device_bytes` of it and
-        `pinned_bytes` of the host; None: what is free there less a reserve, and half. Returns the GPU that kernels are compiled for (90
-        means sm_90), or None without a GPU.
+        `pinned_bytes` of the host; None: what is free there less a reserve, and half. Returns the GPU that
+        kernels are compiled for (90 means sm_90), or None without a GPU.
         """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         opened = self._call(
@@ -277,7 +277,7 @@ class Client:
 def value_of(reply: Json) -> Json:
     """Return the reply's value, or raise the error that the worker sent.
 
-    That is Rejected, UsageError, or RuntimeError for a bug in the worker.
+    That is Rejected, UsageError, or WorkerBug.
     """
     if rejected := reply.get("rejected"):
         raise Rejected(Rejection(rejected["kind"], rejected["detail"], rejected["line"]))

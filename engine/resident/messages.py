@@ -17,10 +17,10 @@ class EngineSettings:
     """Settings of a worker, for all models that it holds.
 
     `cache_bytes` bounds the key-value cache of each model, and `second_cache_bytes`, where it is given, that
-    of a model which is opened beside another; `max_model_len` bounds the tokens of
-    prompt and answer together. `max_num_seqs` answers are made at once, and one step reads at most
-    `max_num_batched_tokens`: the last bits of an answer may depend on both. A worker that says nothing for `stall_s` counts as hung and is
-    ended. A plan that takes longer than `apply_limit_s` gets the rejection `timeout`.
+    of a model which is opened beside another; `max_model_len` bounds the tokens of prompt and answer
+    together. `max_num_seqs` answers are made at once, and one step reads at most `max_num_batched_tokens`:
+    the last bits of an answer may depend on both. A worker that says nothing for `stall_s` counts as hung
+    and is ended. A plan that takes longer than `apply_limit_s` gets the rejection `timeout`.
     """
 
     engine: str = "vllm"  # or "transformers", the slow definition

@@ -11,8 +11,7 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class ScreenSettings:
-    """All settings of a screening. A run folder belongs to one set of them, but for `FREE` in
-    folder.py.
+    """All settings of a screening. A run folder belongs to one set of them, but for `FREE` in folder.py.
 
     Models are folders or hub ids. `params` are keyword arguments of every program. `memory_bytes` bounds
     the host's memory, `gpu_memory_bytes` that of each card; None: what is free. `shots` is for gsm8k and

@@ -1,7 +1,8 @@
 """The driver's side of the boundary: turns a child's raw nodes into a verified TraceGraph.
 
-Every op must be on the list, and every argument plain data within bounds or an earlier node. Every
-shape is worked out again on meta tensors. Sizes that depend on values come from who runs the op: a sweep, or a locked child.
+Every op must be on the list, and every argument plain data within bounds or an earlier node. Every shape is
+worked out again on meta tensors. Sizes that depend on values come from who runs the op: a sweep, or a locked
+child.
 """
 
 from __future__ import annotations

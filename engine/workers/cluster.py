@@ -320,7 +320,7 @@ class RayLine:
         self._refs.append(self._actor.ask.remote(header, bytes(payload), names, *contents))
 
     def receive(self, timeout_s: float) -> Json:
-        """Return the next answer. The node looks after the time; WorkerLost, or EngineGone afterwards."""
+        """Return the next answer. WorkerLost, or EngineGone afterwards. The node minds the time."""
         if self._is_lost or not self._refs:
             raise EngineGone("the worker had ended before")
         try:

@@ -41,8 +41,9 @@ def digest_chunks(table, block_row, row_keys, totals, CHUNKS: tl.constexpr):
 
     A row of `table` is a piece of a tensor: its address, which 16 divides, its number of chunks, the
     number of its first chunk in the tensor, its first program, and the tensor's number. Program p
-    works for row block_row[p]. `row_keys` has a pair for each total and row, int64 [2, ROWS]. Reads 2 bytes for each bf16 element, with 16-byte accesses; the two
-    atomic additions of a program are of integers, so their order does not matter.
+    works for row block_row[p]. `row_keys` has a pair for each total and row, int64 [2, ROWS]. Reads
+    2 bytes for each bf16 element, with 16-byte accesses; the two atomic additions of a program are of
+    integers, so their order does not matter.
     """
     program = tl.program_id(0)
     row = table + 5 * tl.load(block_row + program)

@@ -15,7 +15,7 @@ from .live import LiveView
 
 # Without a terminal, updates are printed no more often than this.
 LINE_EVERY_S = 15.0
-# Glance are asked of run.db, so not after each of many quick candidates.
+# A look asks run.db, so there is none after each of many quick candidates.
 LOOK_EVERY_S = 0.5
 
 
