@@ -349,3 +349,17 @@ def test_other_keys_of_a_line_are_not_read(tmp_path):
     row = {"question": "a", "answer": "b", "answers": ["b"], "ID": 3, "level": "hard"}
     (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
     assert len(load_task(f"jsonl:{tmp_path / 't.jsonl'}").rows) == 1
+
+
+def test_a_hub_that_fails_in_its_own_way_is_one_line(monkeypatch):
+    """`datasets` and what it asks the hub by have errors that are no OSError."""
+
+    class OwnError(Exception):
+        pass
+
+    def load_dataset(*_: object, **__: object) -> None:
+        raise OwnError("no split\nand more")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(UsageError, match=r"cannot be had from the hub \(no split\); give --data"):
+        load_task("gsm8k")
