@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..engine.errors import MissingExtra, UsageError, in_one_line
+from ..engine.errors import MissingExtra, UsageError, first_line, in_one_line
 from ..engine.records.store import Store
 from .train import LOG_EVERY
 
@@ -90,9 +90,14 @@ class Mirror:
 
 
 def teller_of(kind: str, store: Store, folder: Path, config: Mapping[str, Any]) -> Teller:
-    if kind == "tensorboard":
-        return TensorBoard(folder / EVENTS)
-    return Wandb(store, folder.name, config)
+    """Begin to tell a library of these. UsageError where it refuses: wandb wants a login, for one."""
+    try:
+        if kind == "tensorboard":
+            return TensorBoard(folder / EVENTS)
+        return Wandb(store, folder.name, config)
+    except Exception as error:
+        said = first_line(error) or type(error).__name__
+        raise UsageError(f"--report-to {kind}: {said}; mend it, or leave it out") from None
 
 
 class TensorBoard:

@@ -104,6 +104,17 @@ def test_wandb_is_told_in_its_own_terms(store, tmp_path, monkeypatch):
     assert len(logged) == len(list(figures_in(store, "main", 1))) and len(ends) == 2
 
 
+def test_a_library_that_refuses_is_one_line(store, tmp_path, monkeypatch):
+    """As wandb does where nobody has logged in."""
+
+    def init(**_: object) -> None:
+        raise RuntimeError("No API key configured.\nUse `wandb login`.")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    with pytest.raises(UsageError, match=r"^--report-to wandb: No API key configured\.; mend it"):
+        Mirror("wandb", store, tmp_path, {})
+
+
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb"])
 def test_a_missing_library_is_said_at_once(monkeypatch, kind):
     monkeypatch.setattr(mirror, "find_spec", lambda name: None)
