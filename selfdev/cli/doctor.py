@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...engine.errors import UsageError
 from ...engine.extras import clone, install_line
 from ...engine.weights.machine import host_bytes
 from .command import DONE, USAGE, Result, command
@@ -38,11 +39,19 @@ def python_checks() -> Iterator[Check]:
     import torch
 
     yield check("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads")
-    gpu = torch.cuda.is_available()
-    detail = cards() or torch.cuda.get_device_name() if gpu else "none; the cpu backend is used"
-    yield check(
-        "gpu", gpu, False, detail, "" if gpu else "needs a CUDA build of torch and a driver"
-    )
+    yield gpu_check(torch.cuda.is_available())
+
+
+def gpu_check(gpu: bool) -> Check:
+    if not gpu:
+        fix = "needs a CUDA build of torch and a driver"
+        return check("gpu", False, False, "none; the cpu backend is used", fix)
+    import torch
+
+    try:
+        return check("gpu", True, False, cards() or torch.cuda.get_device_name())
+    except UsageError as error:
+        return check("gpu", False, False, "cannot be used as it is", str(error))
 
 
 def cards() -> str:

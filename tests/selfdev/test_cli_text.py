@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageError
 from selfdev_engine.engine.screening.glance import Glance
-from selfdev_engine.selfdev.cli import progress
+from selfdev_engine.selfdev.cli import doctor, progress
 from selfdev_engine.selfdev.cli.command import command, counted
 from selfdev_engine.selfdev.cli.look import top_table
 from selfdev_engine.selfdev.cli.run import how_on, model_table
@@ -216,3 +216,16 @@ def test_a_folder_that_is_gone_is_said(tmp_path):
         ["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 2 and "the current folder was removed" in done.stderr
+
+
+def test_doctor_names_a_card_that_cannot_be_used_among_its_checks(monkeypatch):
+    """A divided card ended the command before anything else was checked."""
+
+    def cards() -> str:
+        raise UsageError("card 0 is divided into parts (MIG): undo it")
+
+    monkeypatch.setattr(doctor, "cards", cards)
+    row = doctor.gpu_check(True)
+    assert (row["ok"], row["required"]) == (False, False) and "divided" in row["fix"]
+    assert "undo it" in doctor.render({"checks": [row]})
+    assert doctor.gpu_check(False)["fix"].startswith("needs a CUDA build")
