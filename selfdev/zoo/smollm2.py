@@ -101,7 +101,8 @@ def rate_at(done: int) -> float:
 
 def held_out(folder: Path) -> set[str]:
     """Questions of the tasks. No expert is trained on them."""
-    lines = [line for file in (folder / "tasks").glob("*.jsonl") for line in file.open()]
+    files = (folder / "tasks").glob("*.jsonl")
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return {json.loads(line)["question"] for line in lines}
 
 
