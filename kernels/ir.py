@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -227,6 +228,11 @@ class Builder:
             self._known[key] = len(self.nodes)
             self.nodes.append(node)
         return self._known[key]
+
+    def copy(self, node: Node, args: Iterable[int], attrs: tuple[Any, ...] | None = None) -> int:
+        """Return the index of a node of another graph; `args` are its arguments here, `attrs` replace its own."""
+        space = None if node.op in ELEMENTWISE else node.space
+        return self.add(node.op, *args, attrs=node.attrs if attrs is None else attrs, space=space)
 
     def const(self, value: float) -> int:
         """Return the index of a number."""

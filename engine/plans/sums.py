@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...kernels.compiler.cache import kept
 from ...kernels.compiler.passes import compile_values
-from ...kernels.ir import ELEMENTWISE, Builder, KernelGraph, Op, Space
+from ...kernels.ir import Builder, KernelGraph, Op, Space
 from ...kernels.stages import KernelPlan, nodes_of_stages
 
 
@@ -32,9 +32,7 @@ def add_update(builder: Builder, graph: KernelGraph, names: tuple[str, ...]) -> 
     """Add a graph to the builder, and return its update as a FULL value."""
     new = list[int]()
     for node in graph.nodes:
-        space = None if node.op in ELEMENTWISE else node.space
-        args = (new[a] for a in node.args)
-        new.append(builder.add(node.op, *args, attrs=node.attrs, space=space))
+        new.append(builder.copy(node, (new[a] for a in node.args)))
     update = new[graph.outputs[0]]
     # Adding 0 * t spreads a smaller value over the tensor, and x + 0 is x.
     if builder.nodes[update].space is not Space.FULL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ..ir import COMMUTATIVE, ELEMENTWISE, Builder, KernelGraph, Op
+from ..ir import COMMUTATIVE, Builder, KernelGraph, Op
 from .clock import check
 
 
@@ -49,7 +49,5 @@ def order(graph: KernelGraph) -> KernelGraph:
                 todo += waiting
                 continue
             if todo.pop() not in new:
-                space = None if node.op in ELEMENTWISE else node.space
-                mapped = (new[a] for a in args)
-                new[index] = builder.add(node.op, *mapped, attrs=node.attrs, space=space)
+                new[index] = builder.copy(node, (new[a] for a in args))
     return builder.graph(*(new[output] for output in graph.outputs))

@@ -62,8 +62,7 @@ def simplified(b: Simplifier, node: Node, args: tuple[int, ...]) -> int:
             and (found := rule(b, args, numbers)) is not None
         ):
             return found
-    space = None if node.op in ELEMENTWISE else node.space
-    return b.add(node.op, *args, attrs=node.attrs, space=space)
+    return b.copy(node, args)
 
 
 def number(b: Builder, index: int) -> float | None:

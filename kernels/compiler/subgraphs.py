@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
+from ..ir import Builder, KernelGraph, Node, Op
 
 
 def subgraph(graph: KernelGraph, outputs: tuple[int, ...], slot: Mapping[int, int]) -> KernelGraph:
@@ -16,9 +16,7 @@ def subgraph(graph: KernelGraph, outputs: tuple[int, ...], slot: Mapping[int, in
         if index in slot:
             new[index] = builder.add(Op.PARAM, attrs=(slot[index],), space=node.space)
         else:
-            space = None if node.op in ELEMENTWISE else node.space
-            args = (new[a] for a in node.args)
-            new[index] = builder.add(node.op, *args, attrs=node.attrs, space=space)
+            new[index] = builder.copy(node, (new[a] for a in node.args))
     return builder.graph(*(new[o] for o in outputs))
 
 

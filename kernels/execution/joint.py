@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..compiler.staging import OWN
 from ..compiler.subgraphs import needs
-from ..ir import ELEMENTWISE, Builder, KernelGraph, Node, Op
+from ..ir import Builder, KernelGraph, Node, Op
 from ..stages import Sweep
 from ..tensors import Memo, Slots, TensorSet
 from .moments import degree, forms_of, keys_of, summed, symmetric
@@ -112,11 +112,8 @@ class Joiner:
         self.outputs.update((key, new[output]) for key, output in fresh)
 
     def node(self, node: Node, new: dict[int, int], slots: Slots) -> int:
-        attrs = node.attrs
-        if node.op is Op.PARAM:
-            attrs = (self.slot(slots[attrs[0]]),)
-        space = None if node.op in ELEMENTWISE else node.space
-        return self.builder.add(node.op, *(new[a] for a in node.args), attrs=attrs, space=space)
+        attrs = (self.slot(slots[node.attrs[0]]),) if node.op is Op.PARAM else None
+        return self.builder.copy(node, (new[a] for a in node.args), attrs)
 
     def slot(self, value: Tensor | None) -> int:
         """Return the joined graph's slot of this number or vector."""
