@@ -1,10 +1,16 @@
-"""Checks the names of experts, as commands and Python functions take them."""
+"""Checks the names of experts, as commands and Python functions take them, and reads those of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..engine.errors import UsageError
+
+
+def place_of(expert: Any) -> Any:
+    """Where an expert of a run's settings is; those of a loop may say more about it."""
+    return expert.get("model") if isinstance(expert, Mapping) else expert
 
 
 def check_experts(experts: Mapping[str, str]) -> None:

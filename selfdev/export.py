@@ -17,7 +17,9 @@ from ..engine.records.inputs import Input
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from ..engine.screening.identity import check_inputs_are, model_inputs
+from ..engine.screening.place import DATABASE
 from ..engine.weights.selection import Selection
+from .experts import place_of
 from .names import find_candidate
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class InRun:
 def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]) -> InRun:
     """Find a candidate and the run's models. Raises UsageError or Rejected, as prepare_export says."""
     config: Mapping[str, Any] = read_config(folder)
-    with Store.read(folder / "run.db") as store:
+    with Store.read(folder / DATABASE) as store:
         name = find_candidate(store, config, name)
         found, inputs = store.candidate(name), store.inputs()
         program = program_of(folder, name, found)
@@ -152,5 +154,5 @@ def places_of(
             f"--expert {unknown[0]}: {folder} has no such expert; it has {known}{near}"
         )
     seen = {n: inputs[f"expert {n}"].place for n in config["experts"] if f"expert {n}" in inputs}
-    told = {n: e["model"] if isinstance(e, Mapping) else e for n, e in config["experts"].items()}
+    told = {name: place_of(expert) for name, expert in config["experts"].items()}
     return {**told, **seen, **moved}

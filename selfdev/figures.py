@@ -15,6 +15,7 @@ from typing import Any
 from ..engine.records.candidate import Candidate
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
+from ..engine.screening.place import DATABASE
 from .arm_results import Reached
 from .names import arms_of
 from .results import best_by_iteration, scores_of
@@ -36,7 +37,7 @@ def figures(folder: Path) -> dict[str, Any]:
     """The data of a run's tables and figures, by name."""
     config: Mapping[str, Any] = read_config(folder)
     known = config.get("baselines", ())
-    with Store.read(folder / "run.db") as store:
+    with Store.read(folder / DATABASE) as store:
         sampled = {i: store.candidates(i) for i in store.iterations()}
         return {
             "table_2": [

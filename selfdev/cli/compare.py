@@ -81,11 +81,11 @@ def compare_command(run: Path, first: str, second: str | None, split: str) -> Re
         return compared_runs(run, at_home(first), split)
     from ...engine.records.compare import compare_candidates, made_otherwise
     from ...engine.records.store import Store
-    from ...engine.screening.folder import read_config
+    from ...engine.screening.folder import DATABASE, read_config
     from ..names import find_candidate
 
     folder = run_of(run)
-    with Store.read(folder / "run.db") as store:
+    with Store.read(folder / DATABASE) as store:
         config = read_config(folder)
         ids = [find_candidate(store, config, name) for name in (first, second)]
         if ids[0] == ids[1]:

@@ -52,12 +52,12 @@ def runs(_: click.Context) -> Iterable[str]:
 def ids(ctx: click.Context) -> Iterable[str]:
     """List the names of the run that was typed before."""
     from ...engine.records.store import Store
-    from ...engine.screening.folder import read_config
+    from ...engine.screening.folder import DATABASE, read_config
     from ..names import known_names
     from ..runs import find_run
 
     run = find_run(Path(ctx.params.get("run") or ctx.params["folder"]))
-    with Store.read(run / "run.db") as store:
+    with Store.read(run / DATABASE) as store:
         return known_names(store, read_config(run))
 
 

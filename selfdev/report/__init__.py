@@ -8,8 +8,10 @@ from typing import Any
 
 from ...engine.errors import visible
 from ...engine.output.file import check_file, write_file
+from ...engine.output.owned import CONFIG, DATABASE
 from ...engine.records.store import Store
 from ...engine.screening.folder import NAME, NOTE, read_config
+from ..experts import place_of
 from ..names import arms_of
 from .page import margin_text
 
@@ -35,11 +37,11 @@ def report_text(folder: Path, watch: str = "") -> str:
 
     config: Mapping[str, Any] = read_config(folder)
     arms = arms_of(config)
-    with Store.read(folder / "run.db") as store:
+    with Store.read(folder / DATABASE) as store:
         facts = facts_of(store, arms)
         data = run_data(store, folder, config, arms)
         labels = [text for key in (NAME, NOTE) if (text := store.setting(key))]
-    raw = (folder / "config.yaml").read_text(errors="replace")
+    raw = (folder / CONFIG).read_text(errors="replace")
     words = {"run": name_of(folder), "labels": labels, "config": config, "raw": raw}
     return page_of({**facts, **words}, data, watch)
 
@@ -75,8 +77,3 @@ def run_data(
         "tables": plain(tables),
         "charts": charts_of(columns, tables, names),
     }
-
-
-def place_of(expert: Any) -> Any:
-    """Where an expert is; a loop may say more about it."""
-    return expert.get("model") if isinstance(expert, Mapping) else expert

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from ...engine.errors import UsageError
+from ...engine.output.owned import DATABASE
 from . import report_text
 
 ADDRESS = "127.0.0.1"
@@ -39,7 +40,7 @@ class Watched:
     def version(self) -> str:
         """A text that differs after each write: sizes and times of the database and its log."""
         words = []
-        for name in ("run.db", "run.db-wal"):
+        for name in (DATABASE, f"{DATABASE}-wal"):
             try:
                 facts = (self.folder / name).stat()
             except OSError:
