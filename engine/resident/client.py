@@ -234,11 +234,6 @@ class Client:
         return self._calls.times
 
     @property
-    def num_calls(self) -> int:
-        """How many calls were made, answered or not."""
-        return self._calls.num_made
-
-    @property
     def node(self) -> str:
         """The name of the worker's machine; none for this one."""
         return self._line.node

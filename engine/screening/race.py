@@ -159,11 +159,6 @@ class Race:
         record.out = record.out or self._is_out(record)
         return "out" if record.out else "in" if self._is_in(record) else "racing"
 
-    def winners(self) -> list[str]:
-        """Return the top K so far, best first, of all that are not out."""
-        done = {c: r for c, r in self.records.items() if not r.out}
-        return sorted(done, key=lambda c: (-done[c].correct, done[c].rank))[: self.rule.most]
-
     # ---- when it is decided
 
     def _preferred(self) -> list[int]:

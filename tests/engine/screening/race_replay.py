@@ -30,6 +30,12 @@ class Simulation:
         return (len(self.lost) + len(self.gained)) / self.candidates
 
 
+def winners(race: Race) -> list[str]:
+    """The top K so far, best first, of all that are not out."""
+    done = {c: r for c, r in race.records.items() if not r.out}
+    return sorted(done, key=lambda c: (-done[c].correct, done[c].rank))[: race.rule.most]
+
+
 def simulate(outcomes: np.ndarray, rule: RaceRule) -> Simulation:
     """Replay a race on a matrix of right answers, candidate by question, in the order of arrival."""
     num_candidates, num_questions = outcomes.shape
@@ -39,7 +45,7 @@ def simulate(outcomes: np.ndarray, rule: RaceRule) -> Simulation:
             race.record(str(i), {q: bool(outcomes[i, q]) for q in wave})
     asked = sum(len(r.outcomes) for r in race.records.values())
     ranked = np.argsort(-outcomes.sum(axis=1), kind="stable")
-    wanted, kept = {int(i) for i in ranked[: rule.most]}, {int(c) for c in race.winners()}
+    wanted, kept = {int(i) for i in ranked[: rule.most]}, {int(c) for c in winners(race)}
     return Simulation(
         rule.mode,
         num_candidates,

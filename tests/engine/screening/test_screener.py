@@ -308,7 +308,7 @@ def test_what_waits_behind_a_dying_engine_is_not_blamed(small_models):
         assert calls[0].result() == calls[1].result()
         os.kill(worker.pid, signal.SIGSTOP)
         calls = [pool.submit(worker.fingerprint, "target") for _ in range(2)]
-        while worker.num_calls < 5:  # both are on their way
+        while worker._calls.num_made < 5:  # both are on their way
             time.sleep(0.01)
         os.kill(worker.pid, signal.SIGKILL)
         faults = {type(call.exception()) for call in calls}
