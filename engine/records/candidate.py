@@ -25,10 +25,13 @@ def stored(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(
-            f"run.db is damaged: a value in it is not JSON ({error}); "
-            "restore the folder from a copy, or start the run again"
-        ) from None
+        raise damaged(f"a value in it is not JSON ({error})") from None
+
+
+def damaged(what: str) -> UsageError:
+    return UsageError(
+        f"run.db is damaged: {what}; restore the folder from a copy, or start the run again"
+    )
 
 
 class Status(StrEnum):
@@ -103,13 +106,24 @@ class Candidate:
 
 
 def candidate_of(row: sqlite3.Row) -> Candidate:
-    """Make a Candidate of a row of run.db."""
+    """Make a Candidate of a row of run.db. UsageError where that has another form."""
     values = dict(zip(row.keys(), row, strict=True))
-    values["params"] = stored(values["params"])
-    values["linear"] = stored(values["linear"]) if values["linear"] else None
-    values["held_out"] = bool(values["held_out"])
-    values["status"] = Status(values["status"]) if values["status"] else None
-    return Candidate(**values)
+    params, linear, status = stored(values["params"]), values["linear"], values["status"]
+    linear = stored(linear) if linear else None
+    if not isinstance(params, dict) or not (linear is None or is_linear(linear)):
+        raise damaged(f"parameters or linear equivalent of {values['id']!r} have another form")
+    if status and status not in list(Status):
+        raise damaged(f"the status of {values['id']!r} is {status!r}")
+    values |= {"params": params, "linear": linear, "held_out": bool(values["held_out"])}
+    return Candidate(**{**values, "status": Status(status) if status else None})
+
+
+def is_linear(found: Any) -> bool:
+    """Tell whether a value is a linear equivalent: coefficients by expert, and a residual."""
+    match found:
+        case {"coefficients": dict(numbers), "residual": residual}:
+            return all(isinstance(n, int | float) for n in (residual, *numbers.values()))
+    return False
 
 
 def digest_of(source: str | None, params: str) -> str:

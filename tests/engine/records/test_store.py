@@ -226,6 +226,25 @@ def test_a_damaged_page_is_one_line_wherever_it_shows(path):
             look(store)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("status", "solved", "the status of 'a' is 'solved'"),
+        ("params", "[1]", "parameters or linear equivalent of 'a' have another form"),
+        ("params", "{", "is not JSON"),
+        ("linear", "[1]", "parameters or linear"),
+        ("linear", '{"coefficients": 3, "residual": 0}', "parameters or linear"),
+        ("linear", '{"coefficients": {"x": "1"}, "residual": 0}', "parameters or linear"),
+    ],
+)
+def test_a_candidate_of_another_form_is_one_line(path, column, value, says):
+    with Store.open(path) as store:
+        store.add_candidates([{"id": "a", "source": "x"}])
+        store._db.execute(f"UPDATE candidates SET {column} = ?", (value,))
+        with pytest.raises(UsageError, match=f"^run.db is damaged: .*{says}.*; restore"):
+            store.candidates()
+
+
 def test_look_ups_are_by_index_at_100_000_candidates(path):
     """The statements that the store really sends, as SQLite says it would run them."""
     count, sent = 100_000, list[str]()
