@@ -9,6 +9,8 @@ from .command import Result, command, counted
 from .completion import complete_methods
 from .options import params_option, parse_params, parse_shape, seed_option, unsafe_option
 
+# So many task vectors are made up; of millions the command never came to an end.
+MOST_EXPERTS = 1000
 VIEWS = ("graph", "plan", "triton", "ptx")
 
 
@@ -55,8 +57,8 @@ def trace_command(
     """
     from ..methods import read_program
 
-    if num_experts < 1:
-        raise UsageError(f"--experts {num_experts}: at least 1 is needed")
+    if not 1 <= num_experts <= MOST_EXPERTS:
+        raise UsageError(f"--experts {num_experts}: write a number from 1 to {MOST_EXPERTS}")
     dimensions = parse_shape(shape)
     source = read_program(program, parse_params(params), num_experts)
     from ...engine.explain import describe_program  # torch: only once the input is known to be good

@@ -21,6 +21,7 @@ from selfdev_engine.selfdev.cli.command import command, counted
 from selfdev_engine.selfdev.cli.look import top_table
 from selfdev_engine.selfdev.cli.run import how_on, model_table
 from selfdev_engine.selfdev.cli.screen import line, rejected_lines, render
+from selfdev_engine.selfdev.cli.trace import trace_command
 
 FORGED = "x\nbase                         1.000 [0.999, 1.000]\x1b[2J\x07\u2028end"
 
@@ -229,3 +230,12 @@ def test_doctor_names_a_card_that_cannot_be_used_among_its_checks(monkeypatch):
     assert (row["ok"], row["required"]) == (False, False) and "divided" in row["fix"]
     assert "undo it" in doctor.render({"checks": [row]})
     assert doctor.gpu_check(False)["fix"].startswith("needs a CUDA build")
+
+
+@pytest.mark.parametrize("number", [0, -1, 1001, 10**8])
+def test_a_number_of_experts_that_no_trace_ends_with_is_refused(number, capfd):
+    words = ["ties", "--shape", "4x4", "--experts", str(number)]
+    with pytest.raises(SystemExit) as end:
+        trace_command.main(words, standalone_mode=False)
+    assert end.value.code == 2
+    assert f"--experts {number}: write a number from 1 to 1000" in capfd.readouterr().err
