@@ -205,7 +205,7 @@ class RunConfig(Section):
     # "auto" shows fixed examples in dev questions, and the harness's own draw in test questions.
     shots: Literal["auto", "fixed", "harness"] = "auto"
     include: Place = "mlp"
-    iterations: int = Field(default=3, ge=1, le=MOST)
+    iterations: int = Field(default=3, ge=1, le=10_000)  # each is a line of the plan and the report
     samples: int = Field(default=3000, ge=1, le=MOST)
     temperature: Temperature = Field(default_factory=Temperature)
     generation: Generation = Field(default_factory=Generation)

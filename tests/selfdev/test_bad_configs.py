@@ -87,6 +87,7 @@ BAD: dict[str, tuple[Change, str]] = {
         say(experts={"ties": "x", "y": "y"}, baselines=["ties"]),
         r"experts: 'ties' is a baseline, too",
     ),
+    "a billion iterations": (say(iterations=10**9), r"iterations: .*less than or equal to 10000"),
     "a seed below zero": (say(seed=-1), r"seed: "),
     "a large seed": (say(seed=1 << 32), r"seed: "),
     "an infinite temperature": (
