@@ -17,14 +17,20 @@ CONFIG_KEYS = ("quantization_config", "compression_config")
 # Names of the tensors beside quantised weights: bitsandbytes, GPTQ, AWQ, compressed tensors, fp8.
 SIGNS = (".absmax", ".quant_map", ".SCB", ".qweight", ".qzeros", ".weight_packed", ".weight_scale")
 SIGNS = (*SIGNS, ".weight_scale_inv", ".g_idx")
-# What loaders compute for themselves, though old checkpoints hold it: rotations, causal masks.
+# What loaders compute for themselves, though old checkpoints hold it: rotations, causal masks, positions.
 ROTATION = re.compile(r"(^|\.)rotary_(pos_)?emb\.(inv_freq|cos_cached|sin_cached)$")
 MASK = re.compile(r"(^|\.)(attn|attention|self_attention)\.(masked_)?bias$")
+
+# Tables of sines, in GPT-J, CodeGen and XGLM. Positions that are learned end in `.weight`.
+SINES = re.compile(r"(^|\.)(attn\.embed_positions|embed_positions\.weights)$")
+NUMBERS = re.compile(r"(^|\.)position_ids$")
 
 
 def is_buffer(checkpoint: Checkpoint, name: str) -> bool:
     """Tell whether every loader leaves the tensor out, because it is no weight."""
-    if ROTATION.search(name):
+    if ROTATION.search(name) or SINES.search(name):
+        return True
+    if NUMBERS.search(name) and checkpoint.entries[name].dtype == "int64":
         return True
     return bool(MASK.search(name)) and len(checkpoint.shape(name)) in (0, 4)
 
