@@ -41,19 +41,25 @@ class Parts:
 
 
 def place_by_name(
-    checkpoint: Checkpoint, parts: Parts, live: Mapping[str, Tensor], parameters: set[str]
+    checkpoint: Checkpoint,
+    parts: Parts,
+    live: Mapping[str, Tensor],
+    parameters: set[str],
+    prefix: str = "",
 ) -> Placement:
     """Return the placement of a checkpoint in live tensors, most of which have the checkpoint's names.
 
-    A tensor that a loader renamed, fused or transposed is found by its values. Raises Unplaceable where
-    one is in no place or in two, or where a part of a parameter is in no file.
+    The files may leave `prefix` out of all names, as those of GPT-2 on the hub do. A tensor that a loader
+    renamed, fused or transposed is found by its values. Raises Unplaceable where one is in no place or in
+    two, or where a part of a parameter is in no file.
     """
-    segments = dict[str, tuple[Segment, ...]]()
+    segments, taken = dict[str, tuple[Segment, ...]](), set[str]()
     for name in (*parts.own, *parts.ties):
-        if name in live and live[name].shape == checkpoint.shape(name):
-            segments[name] = (segment_of(name, name, live[name], live[name]),)
-    free = {n: t for n, t in live.items() if n not in segments}
-    search = Search(free)
+        target = name if name in live else f"{prefix}.{name}"
+        if target in live and live[target].shape == checkpoint.shape(name):
+            segments[name] = (segment_of(name, target, live[target], live[target]),)
+            taken.add(target)
+    search = Search({n: t for n, t in live.items() if n not in taken}, prefix)
     for name in parts.own:
         if name not in segments:
             segments[name] = (search.find(name, checkpoint.tensor(name)),)
@@ -71,13 +77,16 @@ def segment_of(name: str, target: str, whole: Tensor, part: Tensor) -> Segment:
 class Search:
     """Finds parts of live tensors by their first values, layer by layer."""
 
-    def __init__(self, live: Mapping[str, Tensor]) -> None:
-        self.live = live
+    def __init__(self, live: Mapping[str, Tensor], prefix: str = "") -> None:
+        self.live, self.prefix = live, prefix
+        self._layers = {layer_of(name) for name in live}
         self._shapes: dict[tuple[str, tuple[int, ...]], dict[bytes, list[tuple[str, Tensor]]]] = {}
 
     def find(self, name: str, tensor: Tensor) -> Segment:
         """Return the one part that holds the tensor. Raises Unplaceable for none, and for several."""
         layer = layer_of(name)
+        if layer not in self._layers:
+            layer = layer_of(f"{self.prefix}.{name}")
         known = self._shapes.setdefault((layer, tuple(tensor.shape)), {})
         if not known:
             for target, part in self._parts(layer, tuple(tensor.shape)):

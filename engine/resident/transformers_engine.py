@@ -52,7 +52,8 @@ class TransformersEngine(LiveEngine):
     def placement(self, parts: Parts) -> Placement:
         """Find where tensors live: by name, or by their values where the loader changed the layout."""
         live, parameters = dict(self.model.state_dict()), dict(self.model.named_parameters())
-        return place_by_name(self.checkpoint, parts, live, set(parameters))
+        prefix = self.model.base_model_prefix
+        return place_by_name(self.checkpoint, parts, live, set(parameters), prefix)
 
     @torch.no_grad()
     def generate(

@@ -279,6 +279,13 @@ FILES = {
         lambda t: {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(16) for i in (0, 1)},
         {},
     ),
+    "positions": (
+        lambda t: {
+            "model.position_ids": torch.arange(128),
+            **{f"model.layers.{i}.attn.embed_positions": torch.ones(128, 16) for i in (0, 1)},
+        },
+        {},
+    ),
     "norms_in_float32": (lambda t: {n: v.float() for n, v in t.items() if "norm" in n}, {}),
     "a_layer_in_float16": (lambda t: {n: v.half() for n, v in t.items() if "layers.1.mlp" in n}, {}),
 }  # fmt: skip
@@ -293,6 +300,25 @@ def test_files_as_people_have_them_are_scored(folder, sandbox, name):
     check_swap(worker, sandbox, folder, "all")
     merged = load_file(folder / "out" / "model.safetensors")
     assert torch.equal(merged[HEAD], merged[EMBEDDING]) == (name == "tied_and_stored")
+
+
+@pytest.mark.parametrize(
+    ("family", "prefix"), [("gpt2", "transformer."), ("bloom", "transformer."), ("llama", "model.")]
+)
+def test_names_without_the_prefix_of_their_class_are_scored(
+    make, tmp_path, sandbox, family, prefix
+):
+    """As GPT-2, BLOOM and OPT lie on the hub."""
+    for name in ("base", "x"):
+        shutil.copytree(make(family) / name, tmp_path / name)
+        file = tmp_path / name / "model.safetensors"
+        plain = {key.removeprefix(prefix): value for key, value in load_file(file).items()}
+        save_file(plain, file, {"format": "pt"})
+    worker = open_worker(tmp_path / "base", {"x": str(tmp_path / "x")}, "all")
+    check_swap(worker, sandbox, tmp_path, "all")
+    assert not any(
+        name.startswith(prefix) for name in load_file(tmp_path / "out/model.safetensors")
+    )
 
 
 @pytest.mark.engine
