@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..engine.errors import MissingExtra, UsageError
 from ..engine.output.folder import real
+from ..engine.records.database import is_begun
 from ..engine.records.inputs import Input
 from ..engine.records.store import Store
 from ..engine.resident.alike import are_alike
@@ -160,7 +161,7 @@ def run_inputs(config: RunConfig, settings: ScreenSettings) -> list[Input]:
 
 def check_existing_run(config: RunConfig, settings: ScreenSettings, run: Path) -> None:
     """UsageError where the run that is there belongs to something else."""
-    if (run / DATABASE).is_file():
+    if is_begun(run / DATABASE):
         check_existing(run_inputs(config, settings), run, settings.accept_engine)
         check_adapter(config, run)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import UsageError, keeping
+from ..engine.records.database import is_begun
 from ..engine.records.store import Store
 from ..engine.sandbox.layers import check_layers
 from ..engine.screening.folder import check_place, check_texts, comparable, completed
@@ -143,7 +144,7 @@ def prepare_screen(
         check_place(folder, comparable(settings), "resume", completed)
         if not plan or not is_on_hub(settings):
             check_existing_screening(settings, folder)
-    if (folder / DATABASE).is_file():
+    if is_begun(folder / DATABASE):
         with Store.read(folder / DATABASE) as store:
             check_texts(store, texts, folder)
     check_layers(settings.unsafe_sandbox)

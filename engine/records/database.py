@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,19 @@ def connect_to_copy(path: Path, log: Path) -> NamedConnection:
     db = connect(str(copy), str(path))
     db.copied = scratch
     return db
+
+
+def is_begun(path: Path) -> bool:
+    """Tell whether a run's database is there. One without any table was cut off when it was made."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(connect_to_read(path)) as db:
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            return bool(tables or version_of(db))
+    except (sqlite3.DatabaseError, UsageError):
+        # It is something, and whoever opens it says what is wrong with it.
+        return True
 
 
 def check_version(path: Path, db: sqlite3.Connection) -> int:

@@ -20,6 +20,7 @@ from ..output.claim import check_free
 from ..output.folder import check_writable, real
 from ..output.owned import CONFIG
 from ..records.candidate import BASE, Candidate, clean
+from ..records.database import is_begun
 from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
@@ -157,7 +158,7 @@ def check_settings(folder: Path, found: Settings, wanted: Settings) -> None:
 
 def knows_inputs(folder: Path) -> bool:
     """Tell whether a run has recorded the contents that it belongs to."""
-    if not (folder / DATABASE).is_file():
+    if not is_begun(folder / DATABASE):
         return False
     with Store.read(folder / DATABASE) as store:
         return bool(store.inputs())

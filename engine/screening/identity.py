@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..records.candidate import BASE
+from ..records.database import is_begun
 from ..records.inputs import WEIGHTS, Input
 from ..records.store import Store
 from ..resident.client import choose_engine, installed_engine
@@ -181,7 +182,7 @@ def first_difference(before: Input, now: Input) -> str:
 
 def check_existing_screening(settings: ScreenSettings, run: Path) -> None:
     """Raise UsageError where the run that is there belongs to something else. Loads no torch."""
-    if (run / DATABASE).is_file():
+    if is_begun(run / DATABASE):
         found = inputs_of(settings, open_selection(settings), open_task(settings))
         check_existing(found, run, settings.accept_engine)
 

@@ -7,11 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records import database
+from selfdev_engine.engine.records.database import is_begun
 from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 
@@ -330,6 +332,18 @@ with Store.open(Path(sys.argv[1])) as store:
 def test_a_disk_that_refuses_is_said(path):
     done = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True)
     assert f"{path}: " in done.stdout and "disk" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("pragma", ["", "PRAGMA journal_mode=WAL"])
+def test_a_file_that_a_full_disk_cut_off_before_its_tables_is_no_run_yet(path, pragma):
+    path.touch()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(pragma)
+    assert not is_begun(path) and not is_begun(path.with_name("none"))
+    Store.open(path).close()
+    assert is_begun(path)
+    path.write_text("not a database, but long enough to look at " * 40)
+    assert is_begun(path)
 
 
 def test_what_a_killed_writer_left_in_the_log_is_read_where_nothing_can_be_written(

@@ -88,6 +88,13 @@ def edit_json(path: Path, **values) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def test_a_run_that_a_full_disk_ended_before_its_tables_goes_on(lab):
+    with open_folder(lab.run, comparable(lab.settings()), "resume", completed):
+        (lab.run / "run.db").touch()
+    with lab.go_on() as store:
+        assert "base" in store.inputs()
+
+
 CHANGES = {  # what is done to the models, what the one line names
     "base": (lambda m: change(m / "base/model.safetensors"), "base .*weights are others"),
     "expert": (lambda m: change(m / "y/model.safetensors"), "expert y .*weights are others"),
