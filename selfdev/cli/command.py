@@ -56,7 +56,7 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._stdout = os.fdopen(copy_of(1), "w", encoding="utf-8", errors="backslashreplace")
+        self._stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
         os.dup2(2, 1)
 
     def print(self, text: str) -> None:
@@ -74,13 +74,17 @@ class Output:
         self.print(json.dumps(value, allow_nan=False))
 
 
-def copy_of(descriptor: int) -> int:
-    """Duplicate a descriptor; where the caller closed it, open one that takes everything and keeps nothing."""
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        # The first takes the closed one's number.
-        return os.dup(os.open(os.devnull, os.O_WRONLY))
+def open_closed() -> None:
+    """Let the standard descriptors that the caller closed take everything and hold nothing.
+
+    The next files would have their numbers, and what is printed would go into a model or a run.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # An open takes the lowest number that is free.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def command(
@@ -143,7 +147,9 @@ def report_error(error: BaseException, output: Output | None) -> int:
         return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say(": ".join(["interrupted", *getattr(error, "__notes__", [])]))
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        # Where click reads the options it makes an Abort of either.
+        ended = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+        return TERMINATED if ended else INTERRUPTED
     if isinstance(error, Rejected):
         return say_rejected(error, output)
     if line := usage_line(error):
@@ -217,6 +223,7 @@ def say(line: str) -> None:
 def run_cli(cli: click.Group) -> NoReturn:
     """Run the command line. Usage errors that click finds end like ours, with exit code 2."""
     signal.signal(signal.SIGTERM, terminate)
+    open_closed()
     try:
         cli.main(standalone_mode=False)
     except (click.ClickException, click.Abort, KeyboardInterrupt, OSError) as error:

@@ -17,7 +17,7 @@ from rich.console import Console
 from selfdev_engine.engine.errors import Failure, Rejected, Rejection, UsageError
 from selfdev_engine.engine.screening.glance import Glance
 from selfdev_engine.selfdev.cli import doctor, progress
-from selfdev_engine.selfdev.cli.command import command, counted
+from selfdev_engine.selfdev.cli.command import Terminated, command, counted, report_error
 from selfdev_engine.selfdev.cli.look import top_table
 from selfdev_engine.selfdev.cli.run import how_on, model_table
 from selfdev_engine.selfdev.cli.screen import line, rejected_lines, render
@@ -192,6 +192,13 @@ def test_a_command_that_is_ended_cleans_up_and_says_how_to_go_on(number, code):
     assert said == "cleaned\ninterrupted: the same command goes on\n"
 
 
+def test_sigterm_while_options_are_read_is_no_ctrl_c():
+    error = click.Abort()
+    error.__cause__ = Terminated()
+    assert report_error(error, None) == 143
+    assert report_error(click.Abort(), None) == 130
+
+
 PROGRAM = shlex.quote(str(Path(sys.executable).parent / "selfdev-engine"))
 SAID = {
     "closed": (">&-", 0, ""),
@@ -209,6 +216,14 @@ def test_a_result_that_cannot_be_printed(name, words, tmp_path):
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == bool(line)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_change_nothing(closed):
+    shell = f"exec {PROGRAM} methods --json {closed}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stderr == ""
+    assert ">&- 2" in closed or "methods" in json.loads(done.stdout)
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path):
