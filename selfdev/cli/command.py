@@ -84,7 +84,7 @@ def open_closed() -> None:
             os.fstat(descriptor)
         except OSError:
             # An open takes the lowest number that is free.
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def command(
