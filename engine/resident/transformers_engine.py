@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 import torch
 
 from ..errors import UsageError
 from ..weights.checkpoint import Checkpoint
+from ..weights.files import INDEX, SINGLE
 from .decoding import described, encode, ends_of
 from .engine import LiveEngine
 from .load_faults import why
@@ -126,13 +132,31 @@ def load_model(checkpoint: Checkpoint) -> Any:
     """Return the model as transformers reads it. Pickles and code of the folder are not used."""
     from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        checkpoint.folder,
-        dtype=base_dtype(checkpoint),
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
+    with with_index(checkpoint) as folder:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=base_dtype(checkpoint),
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
     return model.eval()
+
+
+@contextmanager
+def with_index(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Yield the model's folder; for shards without an index one of links to it, with the index.
+
+    transformers finds no shards without one; vLLM reads all files.
+    """
+    if any(os.path.lexists(checkpoint.folder / name) for name in (SINGLE, INDEX)):
+        yield checkpoint.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="selfdev-shards-") as made:
+        for path in checkpoint.folder.iterdir():
+            (Path(made) / path.name).symlink_to(path.absolute())
+        where = {name: entry.file.name for name, entry in checkpoint.entries.items()}
+        (Path(made) / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+        yield Path(made)
 
 
 class Unloadable(Exception):

@@ -321,6 +321,18 @@ def test_names_without_the_prefix_of_their_class_are_scored(
     )
 
 
+def test_shards_without_an_index_are_scored(folder, sandbox):
+    for name in ("base", "x"):
+        file = folder / name / "model.safetensors"
+        tensors = load_file(file)
+        file.unlink()
+        for i in range(2):
+            part = {key: tensors[key] for key in sorted(tensors)[i::2]}
+            save_file(part, file.with_name(f"model-{i + 1:05}-of-00002.safetensors"))
+    worker = open_worker(folder / "base", {"x": str(folder / "x")}, "all")
+    check_swap(worker, sandbox, folder, "all")
+
+
 @pytest.mark.engine
 def test_vllm_scores_them_too_and_says_what_it_cannot_swap(make, folder, tmp_path):
     """One worker for all: the import of vLLM is what takes time."""
