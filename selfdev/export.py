@@ -19,7 +19,7 @@ from ..engine.screening.folder import read_config
 from ..engine.screening.identity import check_inputs_are, model_inputs
 from ..engine.screening.place import DATABASE
 from ..engine.weights.selection import Selection
-from .experts import place_of
+from .experts import check_still_there, place_of
 from .names import find_candidate
 
 if TYPE_CHECKING:
@@ -115,6 +115,10 @@ def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]
     assert found is not None
     places = places_of(folder, config, inputs, moved)
     place = base or (inputs["base"].place if "base" in inputs else config["base"])
+    if base is None:
+        check_still_there(folder, place, "base", "--base DIR")
+    for expert in places.keys() - moved.keys():
+        check_still_there(folder, places[expert], f"expert {expert}", f"--expert {expert}=DIR")
     selection = Selection.open(place, places, config["include"])
     check_inputs_are(inputs, model_inputs(selection), folder)
     return InRun(config, found, program, place, places, selection, scores)

@@ -47,6 +47,7 @@ from ..engine.weights.selection import Selection
 from .baselines import TUNED, known_candidates
 from .config import RunConfig
 from .config import completed as completed_run
+from .experts import check_still_there
 from .inputs import screen_settings
 from .results import dev_score, ranked_programs
 from .sizes import parse_bytes
@@ -96,6 +97,8 @@ def prepare_transfer(
         programs, inputs = found_programs(store, top), store.inputs()
     check_number(run, config["experts"], experts)
     place = base or (inputs["base"].place if "base" in inputs else config["base"])
+    if base is None:
+        check_still_there(run, place, "base", "--base DIR")
     here = {key: value for key, value in given.items() if value is not None}
     settings = replace(settings_of(config), base=place, experts=dict(experts), **here)
     check_inputs(settings)

@@ -292,7 +292,9 @@ def test_an_export_takes_models_where_they_are_now(lab, tmp_path):
     lab.begin()
     moved, out = shutil.copytree(lab.models, tmp_path / "moved"), tmp_path / "out"
     shutil.rmtree(lab.models)
-    with pytest.raises(UsageError, match="no such model folder"):
+    with pytest.raises(
+        UsageError, match=r"no such model folder; .* its base there: say with --base DIR"
+    ):
         prepare_export(lab.run, "p", out)
     with pytest.raises(UsageError, match="has no such expert; it has x, y"):
         prepare_export(lab.run, "p", out, experts={"z": "here"})
