@@ -12,6 +12,7 @@ from ..weights.disguises import disguise_of
 from ..weights.files import ADAPTER
 from ..weights.filled import check_filled
 from ..weights.headers import shown
+from ..weights.locate import check_utf8
 from ..weights.plain import check_config, check_plain
 from ..weights.small_file import check_regular, read_text
 from .known_kinds import check_known
@@ -39,6 +40,7 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
 
     UsageError where the engine could not load the model, or would load something else.
     """
+    check_utf8(checkpoint.folder)
     check_plain("", checkpoint)
     check_config(checkpoint)
     check_known(checkpoint, engine)

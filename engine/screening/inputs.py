@@ -19,7 +19,7 @@ from ..tasks.load import PUBLISHED, load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import bank_share, cache_share, choose_homes, tensor_share
 from ..weights.checkpoint import Checkpoint
-from ..weights.locate import at_home, here
+from ..weights.locate import at_home, check_utf8, here
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from ..workers.cluster import connect
@@ -98,6 +98,8 @@ def check_workers(settings: ScreenSettings, writer: Checkpoint | None) -> None:
 def check_models(settings: ScreenSettings, writer: Checkpoint | None = None) -> None:
     """Raise UsageError where base or experts are wrong, or do not fit into --memory."""
     selection = open_selection(settings)
+    for expert in selection.experts.values():
+        check_utf8(expert.folder)
     check_model(selection.base, settings)
     share = bank_share(settings.memory_bytes, 1 if writer is None else 2)
     if share is not None:

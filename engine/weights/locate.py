@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from os import PathLike
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def local(place: str) -> Path | None:
     if place.count("/") != 1 or place.startswith((".", "/", "~")):
         raise UsageError(f"{place}: no such model folder")
     return None
+
+
+def check_utf8(folder: Path) -> None:
+    """Raise UsageError where a path is no UTF-8: no tokenizer opens it, and no run's settings can hold it."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        mend = (
+            "rename it"
+            if sys.getfilesystemencoding() == "utf-8"
+            else f"set PYTHONUTF8=1, since names are {sys.getfilesystemencoding()} here"
+        )
+        raise UsageError(f"{folder}: its path is no UTF-8: {mend}") from None
 
 
 def here(place: str) -> Path | None:

@@ -18,7 +18,7 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.engine.weights.files import INDEX
 from selfdev_engine.engine.weights.headers import read_header
-from selfdev_engine.engine.weights.locate import known_as
+from selfdev_engine.engine.weights.locate import check_utf8, known_as
 from selfdev_engine.engine.weights.selection import Selection
 
 UP = "layers.0.mlp.up_proj.weight"
@@ -424,3 +424,10 @@ def test_weights_that_cannot_be_read_are_named(tmp_path, name):
     (tmp_path / name).symlink_to("/proc/self/mem")
     with pytest.raises(UsageError, match=f"{name}: cannot be read: Input/output error"):
         Checkpoint.open(str(tmp_path))
+
+
+def test_a_path_that_is_no_utf8_is_said(tmp_path):
+    """Tokenizers open none, and said that the file is damaged; config.yaml could not be read again."""
+    check_utf8(tmp_path / "Ümlaut mit Leerzeichen")
+    with pytest.raises(UsageError, match="its path is no UTF-8: rename it"):
+        check_utf8(Path(os.fsdecode(b"/models/m\xf6del")))
