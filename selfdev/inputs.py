@@ -116,10 +116,21 @@ def check_run_inputs(
     check_inputs(settings, writer_of(config) if are_here else None, offline, elsewhere)
     if not offline or here(config.generator_place):
         generator = Checkpoint.open(config.generator_place)
-        check_model(generator, settings)
+        context = check_model(generator, settings)
         prompt_of(config, generator.folder)
+        check_answers_fit(config, context)
     elif config.generation.prompt != "default":
         prompt_of(config, Path(config.generator_place))
+
+
+def check_answers_fit(config: RunConfig, context: int) -> None:
+    """Raise UsageError where a program may be as long as all that the generator reads: its prompt would be cut."""
+    most = config.generation.max_new_tokens
+    if most >= context:
+        raise UsageError(
+            f"generation.max_new_tokens: {most} leave no room for the prompt in the context of the "
+            f"generator ({context} tokens); set fewer"
+        )
 
 
 def check_cards_to_train_on(config: RunConfig) -> None:

@@ -106,8 +106,8 @@ def check_models(settings: ScreenSettings, writer: Checkpoint | None = None) -> 
         choose_homes(selection.sizes(selection.names), tensor_share(share))
 
 
-def check_model(checkpoint: Checkpoint, settings: ScreenSettings) -> None:
-    """Raise UsageError where a model cannot be asked questions.
+def check_model(checkpoint: Checkpoint, settings: ScreenSettings) -> int:
+    """Return the tokens of a model's context. UsageError where the model cannot be asked questions.
 
     It may lack a tokenizer, be of a kind that the engine does not run, read too short a context, or have no
     room for its key-value cache.
@@ -118,6 +118,7 @@ def check_model(checkpoint: Checkpoint, settings: ScreenSettings) -> None:
         share = cache_share(settings.memory_bytes, settings.workers)
         # On a GPU the cache is there, and --memory is about the host.
         cache_bytes(checkpoint, context, 1, None if devices_here() else share)
+    return context
 
 
 def check_task(settings: ScreenSettings) -> None:

@@ -148,8 +148,12 @@ BAD: dict[str, tuple[Change, str]] = {
         say(dpo={"warmup_steps": 6, "max_steps": 5}),
         r"dpo: warmup_steps: 6 are more than max_steps \(5\)",
     ),
+    "answers that fill the generator's context": (
+        say(generation={"max_new_tokens": 64}),
+        r"generation\.max_new_tokens: 64 leave no room for the prompt in the context of the generator \(64 tokens\)",
+    ),
     "answers that fill the context": (
-        say(engine={"max_model_len": 64}),
+        say(engine={"max_model_len": 64}, generation={}),
         r"generation\.max_new_tokens: 1024 leave no room in engine\.max_model_len \(64\)",
     ),
     "memory without a unit": (say(engine={"memory": 5}), r"engine\.memory: .*such as 5GiB"),
@@ -183,7 +187,10 @@ def place(small_models, tmp_path) -> Path:
 
 
 def write(folder: Path, change: Change) -> Path:
-    config: dict = {"base": "base", "experts": {"x": "x", "y": "y"}, "task": "jsonl:task.jsonl"}
+    config: dict = {
+        **{"base": "base", "experts": {"x": "x", "y": "y"}, "task": "jsonl:task.jsonl"},
+        "generation": {"max_new_tokens": 32},
+    }
     change(folder, config)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder / "config.yaml"
