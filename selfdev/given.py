@@ -60,6 +60,12 @@ def check_seed(value: object) -> None:
     check_whole("seed", value, 0, MAX_SEED)
 
 
+def check_flag(name: str, value: object) -> None:
+    """UsageError for what is neither True nor False: the text "no" would count as True."""
+    if not isinstance(value, bool):
+        raise wrong(name, "True or False", value)
+
+
 def wrong(name: str, wanted: str, value: object) -> UsageError:
     """Return the error for a value of another type."""
     shown = in_one_line(repr(value))

@@ -17,7 +17,15 @@ from ..engine.screening.inputs import check_backend
 from ..engine.weights.locate import at_home
 from ..engine.weights.selection import Selection
 from .experts import check_experts
-from .given import check_seed, given_experts, given_params, given_path, given_place, wrong
+from .given import (
+    check_flag,
+    check_seed,
+    given_experts,
+    given_params,
+    given_path,
+    given_place,
+    wrong,
+)
 from .mergekit_filters import ALL
 from .mergekit_yaml import Recipe, is_configuration, read_configuration
 from .methods import built_in, read_program
@@ -85,6 +93,7 @@ def merge(
     if not isinstance(program, str | PathLike | Program):
         raise wrong("program", "a file, a method's name, a text, or what extract returned", program)
     check_seed(seed)
+    check_flag("overwrite", overwrite)
     request = prepare_merge(
         program,
         out=given_path("out", out),

@@ -15,7 +15,7 @@ from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
-from .given import check_whole, given_path
+from .given import check_whole, given_path, wrong
 from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
@@ -146,11 +146,20 @@ class Run:
     def __iter__(self) -> Iterator[ScoredProgram]:
         return iter(self.candidates)
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a name is that of a candidate, as `run[name]` reads it."""
+        try:
+            return isinstance(name, str) and bool(self[name])
+        except UsageError:
+            return False
+
     def __getitem__(self, name: str) -> ScoredProgram:
         """Return a candidate by its id, `best`, or the name of an expert or baseline.
 
         UsageError where there is none.
         """
+        if not isinstance(name, str):
+            raise wrong("name", "a candidate's name, as str", name)
         with Store.read(self.folder / DATABASE) as store:
             return self._by_id(find_candidate(store, self.config, name))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.weights.locate import at_home
 from .config import RunConfig, config_of, load_config
-from .given import check_seed, check_whole, given_path
+from .given import check_flag, check_seed, check_whole, given_path
 from .inputs import RunRequest, prepare_run
 from .runs import RUNS
 from .sizes import bytes_of
@@ -44,6 +44,7 @@ def run(
     """
     from .open_run import open_run
 
+    check_flag("overwrite", overwrite)
     request = request_of(
         config,
         run=run,

@@ -52,14 +52,25 @@ def run_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    runs = [path for path in found if (path / DATABASE).is_file()]
+    runs = [path for path in found if may_be_run(path)]
     return sorted(runs, key=lambda path: (-written_at(path), path.name))
 
 
+def may_be_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run, or does not let itself be read."""
+    try:
+        return (folder / DATABASE).is_file()
+    except PermissionError:
+        return True
+
+
 def written_at(run: Path) -> float:
-    """Return when a run was written to last, in seconds since 1970."""
+    """Return when a run was written to last, in seconds since 1970; 0 where that cannot be read."""
     files = (run / DATABASE, run / f"{DATABASE}-wal")
-    return max(file.stat().st_mtime for file in files if file.exists())
+    try:
+        return max(file.stat().st_mtime for file in files if file.exists())
+    except PermissionError:
+        return 0.0
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:

@@ -188,7 +188,9 @@ def place(small_models, tmp_path) -> Path:
 
 def write(folder: Path, change: Change) -> Path:
     config: dict = {
-        **{"base": "base", "experts": {"x": "x", "y": "y"}, "task": "jsonl:task.jsonl"},
+        "base": "base",
+        "experts": {"x": "x", "y": "y"},
+        "task": "jsonl:task.jsonl",
         "generation": {"max_new_tokens": 32},
     }
     change(folder, config)

@@ -255,3 +255,20 @@ def test_the_shell_knows_every_row_of_the_benchmark():
     from selfdev_engine.bench.registry import ROWS
 
     assert set(completed("bench ")) == set(ROWS)
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Store.open(tmp_path / name / "run.db").close()
+    looks = Path.is_file
+    # The system refuses nothing to root, as which tests may run.
+
+    def refused(path: Path) -> bool:
+        if path.parent.name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looks(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    rows = {Path(row["run"]).name: row for row in list_runs(tmp_path)}
+    assert set(rows) == {"a", "b"} and "error" in rows["b"]

@@ -140,6 +140,21 @@ def test_a_candidate_that_is_not_there_raises(folder):
         sd.open_run(folder)["nobody"]
 
 
+def test_a_name_is_in_a_run_where_it_finds_a_candidate(folder):
+    run = sd.open_run(folder)
+    assert run.candidates[0].id in run and "best" in run
+    assert "no such name" not in run and 3 not in run and None not in run
+    with pytest.raises(sd.UsageError, match="name: give a candidate's name, as str, not 3"):
+        run[3]
+
+
+def test_a_text_is_no_leave_to_overwrite(tmp_path):
+    with pytest.raises(sd.UsageError, match="overwrite: give True or False, not 'no'"):
+        sd.merge("ties", base="b", experts={"x": "y"}, out=tmp_path, overwrite="no")
+    with pytest.raises(sd.UsageError, match="overwrite: give True or False, not 'no'"):
+        sd.run({}, overwrite="no")
+
+
 def test_a_damaged_run_is_a_usage_error(folder):
     (folder / "run.db").write_bytes(b"no database" * 100)
     with pytest.raises(sd.UsageError, match=r"run\.db"):
