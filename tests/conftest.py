@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,18 @@ def selfdev() -> Callable[..., Answer]:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def compiler_of_torch() -> Iterator[None]:
+    """Take back the stand-in for torch's compiler that `merge` leaves in a process of its own."""
+    name = "torch._dynamo"
+    before = sys.modules.get(name)
+    yield
+    if not hasattr(sys.modules.get(name, before), "__file__"):
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
 
 
 @dataclass(frozen=True)
