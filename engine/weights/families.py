@@ -45,17 +45,17 @@ PARTS = {
     "opt": "self_attn.out_proj.weight self_attn_layer_norm.weight fc1.weight fc2.weight",
     "mpt": "norm_1.weight attn.Wqkv.weight ffn.up_proj.weight",
 }
-# Tensors by which the families whose layers are like Llama's differ: loaders leave out what they do not know.
+# Families with layers like Llama's differ in these tensors. Loaders leave out a tensor that they do not know.
 TELLING = frozenset(f"{BIASES} {NORMS} {BEFORE} {AFTER} {FIRST_NORM}".split())
 
 
 def faults_of_family(config: Mapping[str, Any], names: Collection[str]) -> Iterator[str]:
-    """Yield how a layer with tensors of these names is none of the family that the config names."""
+    """Yield why a layer with tensors of these names does not belong to the family that the config names."""
     kind = config.get("model_type")
     parts = PARTS.get(kind, "").split() if isinstance(kind, str) else []
     if lacking := [part for part in parts if part not in names]:
         yield f"a layer of a {kind} has {lacking[0]}, but the weights hold none"
-    elif parts[-1:] and parts[0] == LLAMA.split()[0] and "mlp.gate_proj.weight" in parts:
+    elif "mlp.gate_proj.weight" in parts:
         biased = config.get("attention_bias") is True or config.get("bias") is True
         known = {*parts, *(BIASES.split() if biased else ())}
         if foreign := sorted(TELLING.intersection(names) - known):
