@@ -15,7 +15,7 @@ from ..weights.headers import shown
 from ..weights.locate import check_utf8
 from ..weights.plain import check_config, check_plain
 from ..weights.small_file import check_regular, read_text
-from .known_kinds import check_known
+from .known_kinds import check_known, check_names
 from .sizes import base_dtype, context_of
 
 # Names that configs have for the number of experts in a layer.
@@ -44,6 +44,7 @@ def check_runnable(checkpoint: Checkpoint, engine: str, max_model_len: int | Non
     check_plain("", checkpoint)
     check_config(checkpoint)
     check_known(checkpoint, engine)
+    check_names(checkpoint)
     check_filled(checkpoint)
     check_generates(checkpoint)
     check_tokenizer(checkpoint.folder)

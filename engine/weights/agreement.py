@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ..errors import UsageError
 from .checkpoint import Checkpoint
 from .config_keys import EXTRA_LAYERS, HEADS, LAYERS, MULTIPLE, NARROWER, PADDED, WIDTHS
+from .config_types import faults_of_types
 from .families import faults_of_family
 from .headers import shown
 from .ties import EMBEDDING, HEAD
@@ -31,7 +33,9 @@ def check_agreement(model: Checkpoint) -> None:
     # Code of the model's own, and a second stack, may mean anything.
     if "auto_map" in model.config or model.config.get("is_encoder_decoder") is True:
         return
-    if fault := next(faults_of_sizes(config), ""):
+    needs_all = model.config.get("model_type") in UNIFORM
+    faults = chain(faults_of_sizes(config), faults_of_types(config, needs_all))
+    if fault := next(faults, ""):
         raise UsageError(
             f"{model.folder / 'config.json'}: {fault}, so nothing could load the result"
         )

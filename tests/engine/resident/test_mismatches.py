@@ -43,7 +43,7 @@ def test_kinds_that_are_known(monkeypatch):
 
     assert all(knows("transformers", kind) for kind in CONFIG_MAPPING_NAMES)
     assert not knows("transformers", "foo") and not knows("transformers", "Llama.onfig")
-    monkeypatch.setitem(known_kinds.TABLES, "torch", ("no/such/table.py",))
+    monkeypatch.setitem(known_kinds.KINDS, "torch", ("no/such/table.py",))
     assert knows("torch", "llama9")
     assert knows("no_such_library", "llama9")
 

@@ -131,7 +131,7 @@ def of_its_own_code(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [tied, tied_and_stored, filled_up, next_word_predictor, old_rotations, of_its_own_code, say(vocab_size=None)],
+    [tied, tied_and_stored, filled_up, next_word_predictor, old_rotations, of_its_own_code],
 )  # fmt: skip
 def test_what_loaders_accept_is_accepted(base, spoil):
     spoil(base)
