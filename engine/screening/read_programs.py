@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..records.candidate import BASE
 from ..tasks.rows import check_text, rows_of, text_of
-from ..weights.locate import at_home
+from ..weights.locate import at_home, check_utf8
 from ..weights.small_file import check_inside, read_text
 
 SUFFIXES = (".py", ".md", ".txt")
@@ -71,6 +71,7 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in SUFFIXES:
+                check_utf8(file)
                 check_inside(file, path, "the link")
                 yield str(file), file.stem, read_text(file, "surrogateescape", MAX_BYTES)
     elif path.suffix == ".jsonl":
@@ -80,4 +81,5 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
                 raise UsageError(f'{where}: not a line {{"id", "source"}}: "source" is no text')
             yield where, text_of(where, row, "id"), source
     else:
+        check_utf8(path)
         yield str(path), path.stem, read_text(path, "surrogateescape", MAX_BYTES)
