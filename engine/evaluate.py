@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError, keeping
+from .given import checked, given_path
 from .output.file import check_file, write_file
 from .output.folder import real
 from .records.harness_results import Scored, harness_results, is_results
@@ -40,18 +41,19 @@ class Evaluation:
     output: Path | None = None
 
 
+@checked(log_samples=given_path)
 def evaluate_model(
-    model: str,
+    model: str | Path,
     task_name: str,
     split: str,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     memory_bytes: int | None = None,
     seed: int = 0,
     shots: str = "auto",
     engine: str = "auto",
-    log_samples: Path | None = None,
-    output: Path | None = None,
+    log_samples: str | Path | None = None,
+    output: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on a task, and return the `eval` command's object.
@@ -60,17 +62,18 @@ def evaluate_model(
     lm-evaluation-harness writes it. UsageError for a missing model, task or
     split. PartlyDone, with the score, for what fails after the questions were answered.
     """
+    files = [None if place is None else Path(place) for place in (data, log_samples, output)]
     wanted = prepare_evaluation(
-        model,
+        str(model),
         task_name,
         split,
-        data=data,
+        data=files[0],
         memory_bytes=memory_bytes,
         seed=seed,
         shots=shots,
         engine=engine,
-        log_samples=log_samples,
-        output=output,
+        log_samples=files[1],
+        output=files[2],
     )
     return evaluate_prepared(wanted, progress)
 

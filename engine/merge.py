@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import Rejected, Rejection
+from .given import checked, given_experts, instance
 from .output.card import model_card
 from .output.companions import Companions
 from .output.folder import check_out, put_in_place, scratch_beside
@@ -69,11 +70,16 @@ class MergeReport:
         return asdict(self)
 
 
+@checked(
+    program=instance(Program, "a Program, as sd.extract returns it"),
+    sandbox=instance(Sandbox, "an open Sandbox"),
+    origin=instance(Origin, "an Origin"),
+)
 def merge_to_folder(
     program: Program,
     *,
-    base: str,
-    experts: Mapping[str, str],
+    base: str | Path,
+    experts: Mapping[str, str | Path],
     out: str | Path,
     include: str = "mlp",
     backend: str = "auto",
@@ -98,7 +104,7 @@ def merge_to_folder(
     """
     began, out = time.monotonic(), Path(out)
     kernels, asked = open_backend(backend), open_backend(driver_backend(backend))
-    bank = Bank.open(base, experts, include)
+    bank = Bank.open(str(base), given_experts("experts", experts), include)
     if check:
         check_askable(bank.selection.base)
     companions = Companions.of(bank.selection.base.folder, trust_remote_code)

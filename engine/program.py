@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .errors import Rejected, Rejection
+from .given import check_fields, checked
 
 FUNCTION = "merge_models"
 MAX_CHARACTERS = 200_000
@@ -27,6 +28,7 @@ class Program:
     params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
 
     def line_of(self, line: int | None) -> int | None:
@@ -34,6 +36,7 @@ class Program:
         return None if line is None else line + self.first_line - 1
 
 
+@checked()
 def extract(text: str, params: Mapping[str, float | int | str | bool] | None = None) -> Program:
     """The program in a text: plain Python, or Markdown with fenced blocks.
 

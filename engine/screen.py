@@ -17,6 +17,7 @@ import torch
 
 from ..kernels.tensors import Memo
 from .errors import keeping
+from .given import checked, having, instance
 from .plans.backends import driver_backend, open_backend
 from .plans.cells import Cells
 from .plans.planner import Planner
@@ -45,6 +46,7 @@ from .screening.pipeline import Screener, score_base
 from .screening.place import DATABASE, check_inputs_apart
 from .screening.prepare import Preparer
 from .screening.race_asking import open_race
+from .screening.read_programs import given_pairs
 from .screening.room import shares_here
 from .screening.session import LIMITS, THREADS, EngineSession
 from .screening.settings import ScreenSettings
@@ -138,6 +140,11 @@ def trace_settings(settings: ScreenSettings) -> TraceSettings:
     )
 
 
+@checked(
+    programs=given_pairs,
+    settings=instance(ScreenSettings, "ScreenSettings"),
+    bar=having("an object with stage, update, facts", "stage", "update", "facts"),
+)
 def screen_programs(
     programs: Sequence[tuple[str, str]],
     settings: ScreenSettings,

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ..engine.given import MAX_SEED
 from ..engine.records.candidate import MAIN
-from ..engine.screening.settings import MAX_SEED
 from .baselines import MOST_EXPERTS
 from .section import Section, Temperature
 

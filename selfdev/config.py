@@ -24,8 +24,7 @@ from pydantic import (
 )
 
 from ..engine.errors import UsageError
-from ..engine.screening.settings import MAX_SEED
-from ..engine.weights.locate import at_home
+from ..engine.given import MAX_SEED, at_home, checked
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import in_yaml, load_yaml
 from .arms import MAIN, Arm, Arms, arm_of, check_arm
@@ -295,8 +294,10 @@ class RunConfig(Section):
         return self.generator or self.base
 
 
-def load_config(path: Path) -> RunConfig:
+@checked()
+def load_config(path: str | Path) -> RunConfig:
     """Read and check a config. UsageError names the file and the wrong key."""
+    path = Path(path)
     try:
         data = load_yaml(read_text(path), path)
     except (yaml.YAMLError, RecursionError) as error:

@@ -9,29 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.errors import UsageError
+from ..engine.given import at_home, checked, wrong
 from ..engine.output.companions import Companions
 from ..engine.output.folder import check_out
 from ..engine.program import Program, extract
 from ..engine.resident.check import check_askable
 from ..engine.screening.inputs import check_backend
-from ..engine.weights.locate import at_home
 from ..engine.weights.selection import Selection
 from .experts import check_experts
-from .given import (
-    check_flag,
-    check_seed,
-    given_experts,
-    given_params,
-    given_path,
-    given_place,
-    wrong,
-)
 from .mergekit_filters import ALL
 from .mergekit_yaml import Recipe, is_configuration, read_configuration
 from .methods import built_in, read_program
 from .parameters import Value, fitted
 from .sizes import bytes_of
-from .watching import UNSEEN, Watcher, watched
+from .watching import UNSEEN, Watcher, given_watcher, watched
 
 if TYPE_CHECKING:
     from ..engine.merge import MergeReport
@@ -65,6 +56,14 @@ class MergeRequest:
     unsafe_sandbox: bool
 
 
+def given_program(name: str, value: object) -> object:
+    """Return a program, or the text that is one or says where it is."""
+    if not isinstance(value, str | PathLike | Program):
+        raise wrong(name, "a file, a method's name, a text, or what extract returned", value)
+    return value
+
+
+@checked(program=given_program, progress=given_watcher)
 def merge(
     program: str | Path | Program,
     *,
@@ -90,16 +89,12 @@ def merge(
     `progress` is True for a bar on stderr. Raises UsageError (input, environment, disk) or Rejected (the
     program); then nothing is left behind.
     """
-    if not isinstance(program, str | PathLike | Program):
-        raise wrong("program", "a file, a method's name, a text, or what extract returned", program)
-    check_seed(seed)
-    check_flag("overwrite", overwrite)
     request = prepare_merge(
         program,
-        out=given_path("out", out),
-        base=None if base is None else given_place("base", base),
-        experts=given_experts(experts or {}),
-        params=given_params(params),
+        out=Path(out),
+        base=base,
+        experts=experts or {},
+        params=params or {},
         include=include,
         backend=backend,
         overwrite=overwrite,

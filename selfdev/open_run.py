@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
+from ..engine.given import checked, wrong
 from ..engine.records.candidate import BASE, BEST, Candidate
 from ..engine.records.compare import Comparison, compare_candidates
 from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
-from .given import check_whole, given_path, wrong
 from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
@@ -187,12 +187,13 @@ class Run:
         """What a run says of itself on test; None for a screening, and before a run's end."""
         return self.result["verdict"] if self.result else None
 
+    @checked()
     def top(self, count: int = SHOWN) -> list[ScoredProgram]:
         """Return the best candidates that were scored themselves, by dev score, the base among them."""
-        check_whole("count", count, 0)
         scored = [c for c in self.candidates if c.dev and c.status in ("scored", "stopped")]
         return sorted(scored, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
 
+    @checked()
     def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
         """Compare two candidates question by question (McNemar, exact), named as for `run[name]`."""
         ids = self[first].id, self[second].id
@@ -227,13 +228,14 @@ class Run:
         return rows_html(words, rows, self.verdict)
 
 
+@checked()
 def open_run(folder: str | Path) -> Run:
     """Read all results of a run; `last` is the newest one in ./runs. Nothing is changed, and it may still go on.
 
     NoRun, which is a UsageError and a FileNotFoundError, where the folder holds no run. UsageError where
     what it holds is damaged, or of a version that is not known.
     """
-    folder = given_path("folder", folder)
+    folder = Path(folder)
     folder = newest_run() if str(folder) == LAST and not folder.is_dir() else folder
     check_run(folder)
     config = read_config(folder)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.weights.locate import at_home
+from ..engine.given import checked, given_path, wrong
 from .config import RunConfig, config_of, load_config
-from .given import check_flag, check_seed, check_whole, given_path
 from .inputs import RunRequest, prepare_run
 from .runs import RUNS
 from .sizes import bytes_of
-from .watching import Watcher, watched
+from .watching import Watcher, given_watcher, watched
 
 if TYPE_CHECKING:
     from .open_run import Run
 
 
+def given_config(name: str, value: object) -> object:
+    """Return settings, or the path of their file."""
+    if isinstance(value, Mapping | RunConfig):
+        return value
+    if not isinstance(value, str | PathLike):
+        raise wrong(name, "a path, as str or Path, or a dict of settings, or a RunConfig", value)
+    return given_path(name, value)
+
+
+@checked(config=given_config, progress=given_watcher)
 def run(
     config: str | Path | Mapping[str, Any] | RunConfig,
     *,
@@ -44,7 +54,6 @@ def run(
     """
     from .open_run import open_run
 
-    check_flag("overwrite", overwrite)
     request = request_of(
         config,
         run=run,
@@ -53,7 +62,7 @@ def run(
         workers=workers,
         address=address,
         seed=seed,
-        data=at_home(data) if data else None,
+        data=None if data is None else Path(data),
         memory_bytes=bytes_of(memory),
         gpu_memory_bytes=bytes_of(gpu_memory, "--gpu-memory"),
         accept_engine=accept_engine,
@@ -79,8 +88,6 @@ def request_of(
     `workers`, `address` and `seed` take the place of the config's where they are given; `how` is what
     prepare_run takes besides.
     """
-    check_seed(seed)
-    check_whole("workers", workers, 1)
     also_read: dict[str, Path] = {}
     name = "run"
     if isinstance(config, RunConfig):
@@ -88,7 +95,7 @@ def request_of(
     elif isinstance(config, Mapping):
         settings = config_of(config, "the config", Path())
     else:
-        file = given_path("config", config)
+        file = Path(config)
         settings, also_read, name = load_config(file), {"the config": file}, file.stem
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -96,7 +103,7 @@ def request_of(
     changed = {key: value for key, value in given.items() if value is not None}
     cluster = settings.cluster.model_copy(update=changed)
     settings = settings.model_copy(update={"cluster": cluster})
-    folder = RUNS / name if run is None else given_path("run", run)
+    folder = RUNS / name if run is None else Path(run)
     return prepare_run(settings, folder, also_read=also_read, **how)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import UsageError, keeping
+from ..engine.given import at_home, checked, given_places, wrong
 from ..engine.records.database import is_begun
 from ..engine.records.store import Store
 from ..engine.sandbox.layers import check_layers
@@ -23,20 +24,10 @@ from ..engine.screening.inputs import (
 from ..engine.screening.place import DATABASE, check_inputs_apart
 from ..engine.screening.read_programs import check_programs, read_programs
 from ..engine.screening.settings import ScreenSettings
-from ..engine.weights.locate import at_home
 from .experts import check_experts
-from .given import (
-    check_seed,
-    check_whole,
-    given_experts,
-    given_params,
-    given_path,
-    given_place,
-    wrong,
-)
 from .parameters import Value, check_params
 from .sizes import bytes_of
-from .watching import Watcher, watched
+from .watching import Watcher, given_watcher, watched
 
 if TYPE_CHECKING:
     from .open_run import Run
@@ -56,6 +47,17 @@ class ScreenRequest:
     also_read: Mapping[str, Path]
 
 
+def given_programs(name: str, value: object) -> object:
+    """Return programs by id, or their places."""
+    if isinstance(value, Mapping):
+        return dict(check_programs(list(value.items())))
+    try:
+        return given_places(name, value)
+    except UsageError:
+        raise wrong(name, "files and folders, or a dict of ids and texts", value) from None
+
+
+@checked(programs=given_programs, progress=given_watcher)
 def screen(
     programs: Programs,
     *,
@@ -86,16 +88,13 @@ def screen(
     `programs` are files, folders and .jsonl files, or a mapping of ids to texts. A folder that holds this
     run already goes on. `progress` is True for a bar on stderr. UsageError for bad input.
     """
-    check_seed(seed)
-    check_whole("workers", workers, 1)
-    check_whole("top", top, 1)
     settings = ScreenSettings(
-        base=given_place("base", base),
-        experts=given_experts(experts),
+        base=str(base),
+        experts={name: str(place) for name, place in experts.items()},
         task=task,
         include=include,
         backend=backend,
-        params=given_params(params),
+        params=dict(params or {}),
         race=race,
         top=top,
         workers=workers or default_workers(address),
@@ -112,7 +111,7 @@ def screen(
     )
     from .open_run import open_run
 
-    request = prepare_screen(programs, settings, given_path("run", run))
+    request = prepare_screen(programs, settings, Path(run))
     with watched(progress) as bar:
         screen_prepared(request, bar)
     return open_run(request.folder)
@@ -135,7 +134,9 @@ def prepare_screen(
     if isinstance(programs, Mapping):
         texts, also_read = check_programs(list(programs.items())), {}
     else:
-        places = places_of(programs)
+        places = given_places("programs", programs)
+        if not places:
+            raise UsageError("no programs are given")
         texts, also_read = read_programs(places), programs_read(places)
     check_params([text for _, text in texts], settings.params)
     check_inputs(settings, offline=plan, elsewhere=elsewhere)
@@ -161,17 +162,6 @@ def screen_prepared(request: ScreenRequest, bar: Watcher) -> dict[str, Any]:
     result = screen_programs(request.texts, *how)
     with keeping(lambda: result):
         return {**result, "report": str(write_report(request.folder))}
-
-
-def places_of(programs: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """Return places as texts; one may be given without a list around it. UsageError where there is none."""
-    if isinstance(programs, str | Path):
-        return (str(programs),)
-    if not isinstance(programs, Sequence) or not all(isinstance(p, str | Path) for p in programs):
-        raise wrong("programs", "files and folders, or a dict of ids and texts", programs)
-    if not programs:
-        raise UsageError("no programs are given")
-    return tuple(map(str, programs))
 
 
 def programs_read(places: Sequence[str]) -> dict[str, Path]:

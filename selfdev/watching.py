@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from ..engine.given import having
 from ..engine.screening.glance import Glance, Progress
-from .given import wrong
 
 # The methods of who is told.
 TOLD = ("stage", "update", "expect", "facts")
@@ -44,6 +44,10 @@ def watched(progress: Watcher | bool) -> AbstractContextManager[Watcher]:
         from .cli.progress import Bar
 
         return Bar()
-    if progress and not all(callable(getattr(progress, name, None)) for name in TOLD):
-        raise wrong("progress", f"True, or an object with {', '.join(TOLD)}", progress)
     return nullcontext(progress or UNSEEN)
+
+
+def given_watcher(name: str, value: object) -> object:
+    """Return who is told: True, False or None, or an object with the methods of Watcher."""
+    wanted = f"True, or an object with {', '.join(TOLD)}"
+    return value if value is None or isinstance(value, bool) else having(wanted, *TOLD)(name, value)

@@ -27,9 +27,10 @@ ROOMS = {
     "kernels/cpu": 4,
     "kernels/triton": 4,
     "kernels/backends": 5,
-    "engine": 10,
-    "engine/extras": 10,
-    "engine/errors": 11,
+    "engine": 8,
+    "engine/extras": 9,
+    "engine/errors": 10,
+    "engine/given": 11,
     "engine/program": 12,
     "engine/weights": 12,
     "engine/sandbox": 12,
@@ -54,7 +55,7 @@ ROOMS = {
 # a mode sees, the queries of run.db, the calls of a worker, the rules of a race).
 LARGE_CLASSES = {"LazyMode", "Store", "Client", "Race"}
 DOORS = {  # what may lie directly in a top folder
-    "engine": "__init__.py extras.py errors.py program.py merge.py screen.py evaluate.py explain.py",
+    "engine": "__init__.py extras.py errors.py given.py program.py merge.py screen.py evaluate.py explain.py",
     "kernels": "ir.py stages.py tensors.py errors.py verify.py reference.py philox.py digest.py backends.py",
 }
 

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from ..errors import UsageError
-from ..weights.locate import at_home
+from ..given import at_home
 from ..weights.selection import Selection
 from .claim import one_writer
 from .owned import SCRATCH, check_place_for, foreign_in_model

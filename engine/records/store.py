@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..given import checked
 from .candidate import (
     MAIN,
     OF_THE_TEXT,
@@ -60,6 +61,7 @@ class Store(Iterations, Overview):
         self._db, self.path = connection, path
 
     @staticmethod
+    @checked()
     def open(path: Path) -> Store:
         """Open a database to write, or create it. An older version becomes today's.
 
@@ -76,6 +78,7 @@ class Store(Iterations, Overview):
         return Store(db, path)
 
     @staticmethod
+    @checked()
     def read(path: Path) -> Store:
         """Open a database to read; the file is never changed.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...kernels.backends import NAMES, check_name
 from ...kernels.errors import BackendError
 from ..errors import UsageError, did_you_mean
+from ..given import at_home
 from ..resident.client import check_engine, choose_engine
 from ..resident.runnable import check_runnable
 from ..resident.sizes import cache_bytes
@@ -19,7 +20,7 @@ from ..tasks.load import PUBLISHED, load_task, path_of
 from ..tasks.task import Task
 from ..weights.budget import bank_share, cache_share, choose_homes, tensor_share
 from ..weights.checkpoint import Checkpoint
-from ..weights.locate import at_home, check_utf8, here
+from ..weights.locate import check_utf8, here
 from ..weights.machine import GIB, devices_here, host_bytes
 from ..weights.selection import Selection
 from ..workers.cluster import connect

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
+from ..given import at_home, checked, given_places, wrong
 from ..records.candidate import BASE
 from ..tasks.rows import check_text, rows_of, text_of
-from ..weights.locate import at_home, check_utf8
+from ..weights.locate import check_utf8
 from ..weights.small_file import check_inside, read_text
 
 SUFFIXES = (".py", ".md", ".txt")
@@ -17,14 +19,15 @@ MAX_ID = 255  # characters
 MAX_BYTES = 1 << 20
 
 
-def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
-    """Return [(id, text)] in the order given.
+@checked()
+def read_programs(places: str | Path | Sequence[str | Path]) -> list[tuple[str, str]]:
+    """Return [(id, text)] in the order given. One place may be given without a list around it.
 
     UsageError for a place that is missing or empty, and for an id that is given twice or is "base".
     """
     programs: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
-    for place in places:
+    for place in given_places("places", places):
         empty = True
         for where, name, text in read_place(at_home(place)):
             empty = False
@@ -33,6 +36,17 @@ def read_programs(places: Sequence[str]) -> list[tuple[str, str]]:
         if empty:
             raise UsageError(f"{place}: holds no programs")
     return programs
+
+
+def given_pairs(name: str, value: Any) -> list[tuple[str, str]]:
+    """Return programs as (id, text), whose types are right."""
+    are_many = isinstance(value, Sequence) and not isinstance(value, str)
+    if not are_many or not all(
+        isinstance(pair, tuple | list) and [type(word) for word in pair] == [str, str]
+        for pair in value
+    ):
+        raise wrong(name, "a list of (id, text), as read_programs returns it", value)
+    return [(one, text) for one, text in value]
 
 
 def check_programs(programs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# Seeds that every library takes.
-MAX_SEED = 2**32 - 1
+from ..given import check_fields, given_place
 
 
 @dataclass(frozen=True)
@@ -44,3 +43,6 @@ class ScreenSettings:
     trace_timeout_s: float = 10.0
     replay_limit_s: float = 120.0  # for all updates of one candidate that torch computes
     eager_tier: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, data=given_place)

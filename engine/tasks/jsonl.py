@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError
+from ..given import at_home
 from ..weights.headers import shown
-from ..weights.locate import at_home
 from ..weights.small_file import check_inside, read_text
 from ..weights.strict_yaml import in_yaml, load_yaml
 from .grading import check_reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError, did_you_mean
-from ..weights.locate import at_home
+from ..given import at_home
 from ..weights.small_file import check_regular
 from .jsonl import is_yaml, load_jsonl, read_task_file
 from .published import load_published

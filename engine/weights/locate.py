@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from os import PathLike
 from pathlib import Path
 
 from ..errors import UsageError, first_line
+from ..given import at_home
 
 # The page of a model.
 ADDRESS = re.compile(r"https?://huggingface\.co/([^/]+/[^/?#]+)")
 # The folder of a repository in the hub's cache.
 HUB_FOLDER = re.compile(r"models--(.+)")
-
-
-def at_home(path: str | PathLike[str]) -> Path:
-    """Put the home in place of ~. UsageError where ~NAME is the home of nobody here."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UsageError(
-            f"{path}: no home is known for its first part; write the folder out"
-        ) from None
 
 
 def locate(place: str) -> Path:

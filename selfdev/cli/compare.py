@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ...engine.errors import UsageError, in_one_line
-from ...engine.weights.locate import at_home
+from ...engine.given import at_home
 from .command import Result, command
 from .completion import complete_ids
 from .look import run_argument, run_line, run_of

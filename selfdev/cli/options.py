@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from ...engine.errors import UsageError
-from ...engine.screening.settings import MAX_SEED
+from ...engine.given import MAX_SEED, is_sendable
 from ..experts import check_experts
 from .completion import complete_backends, complete_tasks
 
@@ -213,11 +212,6 @@ def parse_params(words: tuple[str, ...]) -> dict[str, bool | int | float | str]:
         if not is_sendable(params[key]):
             raise UsageError(f"--param {word[:80]}: the program wants a number that is finite")
     return params
-
-
-def is_sendable(value: bool | int | float | str) -> bool:
-    """Whether a child can be told this value: NaN, infinity and what no float can hold are no JSON."""
-    return isinstance(value, str) or abs(value) <= sys.float_info.max
 
 
 def parse_value(text: str) -> bool | int | float | str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...engine.errors import UsageError, in_one_line
-from ...engine.screening.settings import MAX_SEED
+from ...engine.given import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text
 from ..sizes import parse_bytes

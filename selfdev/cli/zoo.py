@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ...engine.screening.settings import MAX_SEED
+from ...engine.given import MAX_SEED
 from .command import Result, command
 from .options import PLACE
 from .progress import Bar

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.errors import UsageError, did_you_mean
+from ...engine.given import at_home
 from ...engine.program import Program, extract
 from ...engine.screening.read_programs import MAX_BYTES
-from ...engine.weights.locate import at_home
 from ...engine.weights.small_file import read_text
 from ..parameters import Value, fitted, signature_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import inspect
 import json
 import re
 import shutil
@@ -15,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import selfdev_engine as sd
-from selfdev_engine.engine.errors import MissingExtra
+from selfdev_engine.engine.errors import MissingExtra, in_one_line
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev import open_run as open_run_module
-from selfdev_engine.selfdev.watching import watched
+from selfdev_engine.selfdev.watching import UNSEEN
 
 RUNS = Path(__file__).parents[1] / "engine" / "records" / "runs" / "v5"
 SUM = "def merge_models(model_dict, device):\n    return sum(model_dict.values())\n"
@@ -198,7 +199,7 @@ SCREEN = {"base": "nowhere", "experts": {"a": "b"}, "task": "gsm8k", "run": "r"}
         (lambda: sd.screen({"p": SUM}, **{**SCREEN, "run": None}), "run: give a path"),
         (lambda: sd.screen({"p": SUM}, **SCREEN, seed=-1), "seed: give a whole number, at least 0"),
         (lambda: sd.screen({"p": SUM}, **SCREEN, workers=True), "workers: give a whole number"),
-        (lambda: sd.run(None), "config: give a path, as str or Path, not None"),
+        (lambda: sd.run(None), "config: give a path, as str or Path, or a dict of settings, or a RunConfig, not None"),
         (lambda: sd.run("nowhere.yaml", workers=0), "workers: give a whole number, at least 1, not 0"),
         (lambda: sd.open_run(None), "folder: give a path, as str or Path, not None"),
     ],
@@ -214,7 +215,7 @@ def test_a_mistake_is_a_usage_error(call, says, tmp_path, monkeypatch):
 @pytest.mark.parametrize("progress", [3, "bar", {"stage": 1}])
 def test_a_watcher_that_cannot_be_told_is_refused_before_the_work(progress):
     with pytest.raises(sd.UsageError, match="progress: give True, or an object with stage, update"):
-        watched(progress)
+        sd.run({}, progress=progress)
 
 
 def test_a_count_that_is_none_is_refused(folder):
@@ -229,6 +230,100 @@ def test_a_program_without_merge_models_is_rejected():
     with pytest.raises(sd.Rejected) as caught:
         sd.merge("x = 1\n", base="b", experts={"a": "b"}, out="o")
     assert caught.value.rejection.kind == "no_function"
+
+
+# ---- the types of arguments
+
+# Arguments of the right type; nothing is there.
+RIGHT = {
+    **dict.fromkeys(("base", "model", "out", "run", "folder", "path", "config"), "nowhere"),
+    "experts": {"a": Path("nowhere")},
+    "programs": {"p": SUM},
+    "places": ["nowhere.py"],
+    "program": "ties",
+    "text": SUM,
+    "task": "gsm8k",
+    "task_name": "gsm8k",
+    "split": "dev",
+}
+FUNCTIONS = {
+    name: getattr(sd, name) for name in sd.__all__ if inspect.isfunction(getattr(sd, name))
+}
+ARGUMENTS = [
+    (name, one) for name, f in FUNCTIONS.items() for one in inspect.signature(f).parameters
+]
+
+
+def right_ones(name: str) -> dict:
+    """What a function must be given."""
+    needed = [
+        p.name
+        for p in inspect.signature(FUNCTIONS[name]).parameters.values()
+        if p.default is p.empty
+    ]
+    own = {
+        "merge_to_folder": {"program": sd.extract(SUM)},
+        "screen_programs": {
+            "programs": [("p", SUM)],
+            "settings": sd.ScreenSettings("b", {"a": "b"}, "gsm8k"),
+            "bar": UNSEEN,
+        },
+    }
+    return {one: {**RIGHT, **own.get(name, {})}[one] for one in needed}
+
+
+@pytest.mark.parametrize("wrong", [object(), b"bytes", 2.5j])
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+def test_each_argument_of_each_function_is_checked(name, argument, wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sd.UsageError) as caught:
+        FUNCTIONS[name](**{**right_ones(name), argument: wrong})
+    assert str(caught.value).startswith(f"{argument}: give ")
+    assert in_one_line(repr(wrong))[:60] in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sd.extract(3), "text: give a text, as str, not 3"),
+        (lambda: sd.extract(SUM, [1]), "params: give a dict, such as"),
+        (lambda: sd.extract(SUM, {"weights": [1, 2]}), "params['weights']: give a finite number, True"),
+        (lambda: sd.extract(SUM, {"x": float("nan")}), "params['x']: give a finite number"),
+        (lambda: sd.merge_to_folder("ties", base="b", experts={"a": "b"}, out="o"), "program: give a Program, as sd.extract returns it, not 'ties'"),
+        (lambda: sd.evaluate_model("b", None, "dev"), "task_name: give a text, as str, not None"),
+        (lambda: sd.evaluate_model("b", "gsm8k", "dev", progress=True), "progress: give a function"),
+        (lambda: sd.ScreenSettings("b", ["a"], "t"), "experts: give a dict"),
+        (lambda: sd.ScreenSettings("b", {}, "t", seed="x"), "seed: give a whole number"),
+        (lambda: sd.Program(3, "x"), "text: give a text"),
+        (lambda: sd.Store.read(3), "path: give a path, as str or Path, not 3"),
+        (lambda: sd.read_programs(None), "places: give files and folders, as str or Path, not None"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_is_told_what_is_wanted(call, says):
+    with pytest.raises(sd.UsageError) as caught:
+        call()
+    assert str(caught.value).startswith(says)
+
+
+def test_a_missing_or_misspelt_argument_is_told_in_pythons_words():
+    with pytest.raises(TypeError, match=r"merge_to_folder\(\) missing .* 'base'"):
+        sd.merge_to_folder(sd.extract(SUM), experts={}, out="o")
+    with pytest.raises(TypeError, match=r"extract\(\) got an unexpected keyword argument 'parms'"):
+        sd.extract(SUM, parms={})
+
+
+def test_paths_are_str_or_path(tmp_path, folder):
+    text = "base: b\nexperts: {a: e}\ngenerator: g\ntask: gsm8k\n"
+    (tmp_path / "c.yaml").write_text(text)
+    (tmp_path / "p.py").write_text(SUM)
+    for kind in (str, Path):
+        assert sd.load_config(kind(tmp_path / "c.yaml")).task == "gsm8k"
+        assert sd.read_programs(kind(tmp_path / "p.py")) == [("p", SUM)]
+        with sd.Store.read(kind(folder / "run.db")) as store:
+            assert store.ids()
+        settings = sd.ScreenSettings(kind("b"), {"a": kind("e")}, "t", data=kind("d"))
+        assert (settings.base, settings.experts, settings.data) == ("b", {"a": "e"}, "d")
 
 
 # ---- what notebooks show
