@@ -189,11 +189,21 @@ def report_of(
         bytes_written=writer.bytes_written,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
         notes=[
+            *unmoved(writer),
             *writer.bank.selection.notes,
             *(f"left out: {what}" for what in writer.companions.left_out),
         ],
         check=checked,
     )
+
+
+def unmoved(writer: Writer) -> list[str]:
+    """Say where a merge changed nothing at all."""
+    if writer.has_moved:
+        return []
+    number = len(writer.plan.tensors)
+    why = f"the update is 0, or too small for the dtype, in each of {number} tensors"
+    return [f"the result equals the base: {why if number else 'so do all experts'}"]
 
 
 def tensor_cost(bank: Bank, name: str, plan: TensorPlan) -> Cost:

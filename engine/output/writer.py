@@ -54,6 +54,8 @@ class Writer:
         self.slots = make_slots(bank.residency, list(plan.tensors), memory)
         self.prints: dict[str, TensorPrint] = {}
         self.disk = Disk()
+        # Whether a merged tensor differs from the base's; no more are compared then.
+        self.has_moved = False
 
     def write(self, progress: Progress) -> dict[str, TensorPrint] | Rejection:
         """Write all files but the model card. Returns the fingerprints of all tensors by name.
@@ -123,6 +125,7 @@ class Writer:
             self.bank.selection.check_unchanged([tensors.name])
             if why:
                 return why
+            self.has_moved = self.has_moved or not torch.equal(out, tensors.base.to(out.device))
             slot.written = writer.submit(self._keep, tensors.name, out, files)
             progress(done + 1, len(names))
         return None

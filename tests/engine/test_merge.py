@@ -82,6 +82,15 @@ def test_places_of_a_vector_are_its_own_in_matrices_of_any_shape(models):
         assert (found.flatten() - wanted).abs().max() <= 2**-8 * merged[name].abs().max()
 
 
+@pytest.mark.parametrize("factor", ["0.0", "1e-9"])
+def test_a_result_that_equals_the_base_is_said(models, factor):
+    """Also where rounding takes a small update away."""
+    text = f"def merge_models(d, device):\n    return {factor} * sum(d.values())\n"
+    said = "the result equals the base: the update is 0, or too small for the dtype, in each of 1 tensors"
+    assert merge(models, text).notes[0] == said
+    assert not [note for note in merge(models, out=models / "b").notes if "equals" in note]
+
+
 def test_an_empty_update_is_the_base_bit_for_bit(models):
     zero = "import torch\ndef merge_models(d, device):\n    return torch.zeros_like(d['x'])\n"
     assert merge(models, zero).weights_fingerprint == folder_fingerprint(models / "base")
