@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.errors import UsageError
-from .parameters import Value
+from .parameters import LEAST_SUM, Value
 
 ONE_SET = "one value serves all tensors here; write a number in place of"
 DRAWS = "its draws are other ones than mergekit's"
@@ -134,10 +134,10 @@ class Method:
                 "parameters.normalize",
                 f"the weights add up to {total:g}, so the base would be scaled",
             )
-        if divides and abs(total) < 1e-8:
-            if self.counts_base:
-                raise look.fault("models", "the weights add up to 0")
-            divides = False
+        if divides and abs(total) < LEAST_SUM:
+            words = "the weights add up to 0, and this method divides by their sum; give others"
+            hint = "" if self.counts_base else ", or normalize: false"
+            raise look.fault("models", words + hint)
         by = total if divides else 1.0
         return [weight / by for place, weight in weights.items() if place != base]
 

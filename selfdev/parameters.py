@@ -6,7 +6,8 @@ signature:
     PARAMETERS = {"density": {"over": 0, "most": 1, "about": "share of entries kept"}}
 
 Bounds are `over` or `least` and `below` or `most`; `list` is one number an expert, with commas; `around`
-names another parameter, from which it may lead no further than that one's bounds. NUM_EXPERTS is how many
+names another parameter, from which it may lead no further than that one's bounds; `summed` says that the
+result is divided by the sum of these weights: True, or the name of the parameter that says so. NUM_EXPERTS is how many
 experts a method wants. Of any other program only the names in its signature are read.
 """
 
@@ -24,6 +25,8 @@ from ..engine.program import FUNCTION, Program, extract
 
 Value = float | int | str | bool
 FIRST = 2  # model_dict and device are given by the driver
+# Weights whose sum is smaller add up to 0; mergekit has the same bound.
+LEAST_SUM = 1e-8
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Parameter:
     is_list: bool
     around: str | None
     about: str
+    # Whether the numbers may not add up to 0, or which parameter says so.
+    summed: bool | str = False
 
     @property
     def kind(self) -> str:
@@ -118,7 +123,8 @@ def constants(module: ast.Module) -> dict[str, Any]:
 def declared_as(name: str, default: Value, words: Mapping[str, Any]) -> Parameter:
     bounds = {key: words[key] for key in ("over", "least", "below", "most") if key in words}
     is_list, around = bool(words.get("list")), words.get("around")
-    return Parameter(name, default, bounds, is_list, around, words["about"])
+    about, summed = words["about"], words.get("summed", False)
+    return Parameter(name, default, bounds, is_list, around, about, summed)
 
 
 # ---- do values fit?
@@ -147,6 +153,7 @@ def fitted(
         raise UsageError(f"{program}: merges {wanted} experts; {num_experts} are given")
     values = {n: fit(program, signature.declared[n], v, num_experts) for n, v in params.items()}
     check_around(program, signature.declared, values)
+    check_sums(program, signature.declared, values)
     return values
 
 
@@ -265,4 +272,21 @@ def check_around(
             raise UsageError(
                 f"--param {width.name}={size:g}: around {middle.name}={center:g} {program} would "
                 f"leave {low:g} to {high:g}; give {width.name} at most {room:g}"
+            )
+
+
+def check_sums(
+    program: str, declared: Mapping[str, Parameter], values: Mapping[str, Value]
+) -> None:
+    """UsageError where a method would divide by weights that add up to 0."""
+    for name, value in values.items():
+        by, words = declared[name].summed, str(value).split(",")
+        flag = declared.get(str(by))
+        if not by or value == "" or (flag and not values.get(flag.name, flag.default)):
+            continue
+        if abs(sum(map(float, words))) < LEAST_SUM:
+            hint = f", or give --param {flag.name}=false" if flag else ""
+            raise UsageError(
+                f"--param {name}={shown(value)}: the weights add up to 0, and {program} divides by "
+                f"their sum; give others{hint}"
             )

@@ -3,7 +3,11 @@
 import torch
 
 PARAMETERS = {
-    "weights": {"list": True, "about": "one number an expert, with commas; all 1 if empty"},
+    "weights": {
+        "list": True,
+        "summed": "normalize",
+        "about": "one number an expert, with commas; all 1 if empty",
+    },
     "normalize": {"about": "whether the sum is divided by the sum of the weights"},
 }
 
@@ -17,4 +21,6 @@ def merge_models(model_dict, device, weights="", normalize=True):
     for share, vector in zip(shares, vectors):
         merged = merged + share * vector
     total = sum(shares) if normalize else 1.0
-    return merged / total if abs(total) >= 1e-8 else merged
+    if abs(total) < 1e-8:
+        raise ValueError("the weights add up to 0")
+    return merged / total

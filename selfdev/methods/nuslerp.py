@@ -8,7 +8,11 @@ import torch
 
 NUM_EXPERTS = 2
 PARAMETERS = {
-    "weights": {"list": True, "about": "two numbers, with commas; the middle if empty"},
+    "weights": {
+        "list": True,
+        "summed": True,
+        "about": "two numbers, with commas; the middle if empty",
+    },
 }
 
 
@@ -18,7 +22,9 @@ def merge_models(model_dict, device, weights=""):
     first, second = (vector.to(device) for vector in model_dict.values())
     shares = [float(word) for word in weights.split(",")] if weights else [1.0, 1.0]
     total = sum(shares)
-    way = shares[1] / total if abs(total) >= 1e-8 else 0.5
+    if abs(total) < 1e-8:
+        raise ValueError("the weights add up to 0")
+    way = shares[1] / total
     sizes = first.norm().clamp(min=1e-7) * second.norm().clamp(min=1e-7)
     angle = torch.acos(((first * second).sum() / sizes).clamp(-1.0, 1.0))
     arc = torch.sin(angle)

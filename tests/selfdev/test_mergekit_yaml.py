@@ -138,6 +138,15 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
             MODELS + "merge_method: linear\nparameters: {normalize: false}\n",
             ":9: parameters.normalize",
         ),
+        (
+            MODELS.replace(" 1.0", " -3") + "merge_method: linear\n",
+            ":1: models: the weights add up to 0",
+        ),
+        (
+            TIES.replace(" 1.0", " -3").replace("ties", "task_arithmetic")
+            + "parameters: {normalize: true}\n",
+            ":1: models: the weights add up to 0, and this method divides by their sum; give others, or normalize: false",
+        ),
         (SLICES.replace("[2, 4]", "[1, 3]"), ":6: slices[1].sources[0].layer_range"),
         (
             SLICES.replace("[2, 4]}\nmerge", "[2, 5]}\nmerge"),

@@ -63,9 +63,12 @@ WRONG = [  # method, --param words, experts, what the one line says
     ("linear", "weights=1,b,2", 3, "wants numbers, with commas"),
     ("linear", "weights=1,,2", 3, "wants numbers"),
     ("linear", "weights=1;2;3", 3, "wants numbers"),
+    ("linear", "weights=0,0,0", 3, "add up to 0, and linear divides by their sum; give others, or give --param normalize=false"),
+    ("linear", "weights=1,-0.5,-0.5", 3, "weights=1,-0.5,-0.5: the weights add up to 0"),
+    ("nuslerp", "weights=1,-1", 2, "add up to 0, and nuslerp divides by their sum; give others"),
     ("nuslerp", "weights=1,2", 3, "nuslerp: merges 2 experts; 3 are given"),
     ("tis", "density=0.3", 3, "no method; did you mean 'ties'?"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "word", "experts", "words"), WRONG)
@@ -89,6 +92,12 @@ def test_what_fits_is_given_in_its_type(method, words, params):
     found = dict(read_program(method, parse_params(words), 3).params)
     assert found == params
     assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in params.items()}
+
+
+def test_weights_that_add_up_to_0_are_taken_where_nothing_is_divided():
+    params = {"weights": "1,-1", "normalize": False}
+    assert read_program("linear", params, 2).params == params
+    assert read_program("task_arithmetic", {"weights": "0,0"}, 2).params == {"weights": "0,0"}
 
 
 def test_one_number_is_a_list_for_one_expert():
