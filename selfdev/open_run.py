@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
-from ..engine.given import checked, wrong
+from ..engine.given import checked, given_text, wrong
 from ..engine.records.candidate import BASE, BEST, Candidate
 from ..engine.records.compare import Comparison, compare_candidates
 from ..engine.records.score import Score
@@ -19,9 +19,12 @@ from ..engine.screening.place import DATABASE
 from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
+from .watching import Watcher, given_watcher, watched
 
 if TYPE_CHECKING:
     import pandas
+
+    from ..engine.merge import MergeReport
 
 # As many candidates are shown in a notebook.
 SHOWN = 10
@@ -125,6 +128,21 @@ class Iteration:
         )
 
 
+def given_candidate(name: str, value: object) -> object:
+    """Return a candidate of a run, or its name."""
+    return value if isinstance(value, ScoredProgram) else given_text(name, value)
+
+
+def name_of(candidate: str | ScoredProgram) -> str:
+    return candidate if isinstance(candidate, str) else candidate.id
+
+
+def places_of(base: str | Path | None, experts: Mapping[str, str | Path] | None) -> dict[str, Any]:
+    """Return where a run's models are now, as an export takes it."""
+    moved = {name: str(place) for name, place in (experts or {}).items()}
+    return {"base": None if base is None else str(base), "experts": moved}
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run's folder held when it was opened. `kind` is the command that made it.
@@ -199,6 +217,49 @@ class Run:
         ids = self[first].id, self[second].id
         with Store.read(self.folder / DATABASE) as store:
             return compare_candidates(store, *ids, split)
+
+    @checked(candidate=given_candidate, progress=given_watcher)
+    def export(
+        self,
+        candidate: str | ScoredProgram,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        base: str | Path | None = None,
+        experts: Mapping[str, str | Path] | None = None,
+        unsafe_sandbox: bool = False,
+        progress: Watcher | bool = False,
+    ) -> MergeReport:
+        """Write a candidate, or one by its name, as a complete checkpoint to the folder `out`.
+
+        The run's models must be those that it was scored with; `base` and `experts` say where they are now,
+        where they were moved. Raises UsageError, or Rejected where the candidate was.
+        """
+        from .export import export, prepare_export
+
+        name, models = name_of(candidate), places_of(base, experts)
+        wanted = prepare_export(self.folder, name, Path(out), overwrite, **models)
+        with watched(progress) as bar:
+            bar.stage("export")
+            return export(wanted, unsafe_sandbox=unsafe_sandbox, progress=bar.update)
+
+    @checked(candidate=given_candidate)
+    def export_mergekit(
+        self,
+        candidate: str | ScoredProgram,
+        out: str | Path,
+        *,
+        base: str | Path | None = None,
+        experts: Mapping[str, str | Path] | None = None,
+    ) -> dict[str, Any]:
+        """Write a candidate that is a weighted sum as a mergekit configuration, to the file `out`.
+
+        Returns its coefficients and its linear residual. UsageError where that is not below 0.001.
+        """
+        from .mergekit_export import export_mergekit
+
+        name, models = name_of(candidate), places_of(base, experts)
+        return export_mergekit(self.folder, name, Path(out), **models)
 
     def records(self) -> list[dict[str, Any]]:
         """Return a plain row for each candidate, in the order in which they came."""

@@ -29,6 +29,12 @@ def test_the_tutorial_runs(zoo, tmp_path):
         [sys.executable, "-c", marks], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    for made in ("blend/model.safetensors", "ties/config.json", "first/run.db", "loop/report.html"):
+    for made in (
+        "blend/model.safetensors",
+        "ties/config.json",
+        "first/run.db",
+        "loop/report.html",
+        "best/config.json",
+    ):
         assert (tmp_path / made).is_file(), made
     assert not (tmp_path / "no").exists()

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import selfdev_engine as sd
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -129,6 +130,37 @@ def test_filters_select_just_the_merged_tensors(chosen, filters):
 def test_names_within_names_are_refused():
     with pytest.raises(UsageError, match="cannot be told from others by parts of their names"):
         filters_of(("a.weight", "x.a.weight"), {"a.weight"})
+
+
+# ---- from Python
+
+
+def test_an_opened_run_exports_as_the_command_does(models, tmp_path, selfdev):
+    run = sd.open_run(run_with(models, tmp_path / "run"))
+    told = selfdev("export", run.folder, "sum", "--out", tmp_path / "a", "--json").json
+    for number, candidate in enumerate(("sum", run["sum"])):
+        report = run.export(candidate, tmp_path / f"b{number}")
+        assert report.weights_fingerprint == told["weights_fingerprint"]
+        card = (tmp_path / f"b{number}" / "README.md").read_text()
+        assert card == (tmp_path / "a" / "README.md").read_text()
+    with pytest.raises(UsageError, match="b0"):
+        run.export("sum", str(tmp_path / "b0"))
+    run.export("sum", str(tmp_path / "b0"), overwrite=True)
+    assert run.export_mergekit(run["sum"], str(tmp_path / "x.yml"))["candidate"] == "sum"
+    assert (tmp_path / "x.yml").read_text().startswith("# Written by selfdev-engine")
+
+
+def test_an_export_reads_its_arguments(models, tmp_path):
+    run = sd.open_run(run_with(models, tmp_path / "run"))
+    with pytest.raises(UsageError, match="candidate: give a text, as str, not 3"):
+        run.export(3, tmp_path / "a")
+    with pytest.raises(UsageError, match="experts: give a dict"):
+        run.export("sum", tmp_path / "a", experts=[models.base])
+    with pytest.raises(Rejected, match="it fails"):
+        run.export("bad", tmp_path / "a")
+    with pytest.raises(UsageError, match="nowhere"):
+        run.export("sum", tmp_path / "a", base=Path("nowhere"))
+    assert not (tmp_path / "a").exists()
 
 
 # ---- mergekit reproduces it
