@@ -120,7 +120,9 @@ def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]
     for expert in places.keys() - moved.keys():
         check_still_there(folder, places[expert], f"expert {expert}", f"--expert {expert}=DIR")
     selection = Selection.open(place, places, config["include"])
-    check_inputs_are(inputs, model_inputs(selection), folder)
+    options = {f"expert {name}": f"--expert {name}=DIR" for name in places}
+    options["base"] = "--base DIR"
+    check_inputs_are(inputs, model_inputs(selection), folder, options=options)
     return InRun(config, found, program, place, places, selection, scores)
 
 

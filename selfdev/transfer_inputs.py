@@ -104,7 +104,7 @@ def prepare_transfer(
     check_inputs(settings)
     selection, task = open_selection(settings), open_task(settings)
     belongs = [one for one in inputs_of(settings, selection, task) if one.role in (BASE_ROLE, TASK)]
-    check_inputs_are(inputs, belongs, run)
+    check_inputs_are(inputs, belongs, run, options={BASE_ROLE: "--base DIR"})
     check_others(run, config, inputs, selection)
     if not task.has_test:
         raise UsageError(

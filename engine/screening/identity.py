@@ -8,9 +8,9 @@ thread while the engine scores (`ContentReader`), so that a later command can te
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ..errors import UsageError
@@ -36,6 +36,7 @@ from .inputs import open_selection, open_task
 from .settings import ScreenSettings
 
 ENGINE, GRADER, TASK, BASE_ROLE = "engine", "grader", "task", "base"
+Mend = Callable[[Input], str]
 OTHER = "put back what was there, or name another folder"
 
 
@@ -79,32 +80,49 @@ def inputs_of(settings: ScreenSettings, selection: Selection, task: Task) -> lis
 
 
 def check_inputs_are(
-    known: Mapping[str, Input], found: Sequence[Input], run: Path, accept_engine: bool = False
+    known: Mapping[str, Input],
+    found: Sequence[Input],
+    run: Path,
+    accept_engine: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> list[Input]:
     """Return what is to be recorded of these inputs. UsageError names the one that is another.
 
-    An input that the run does not know (a run of an older version) is taken as it is.
+    An input that the run does not know (a run of an older version) is taken as it is. `options` say by
+    role with which option people tell where a model is now.
     """
     settled = []
     for now in found:
         before = known.get(now.role)
         if before is not None:
-            now = settle(before, now, run, accept_engine)
+            mend = partial(mending, known, (options or {}).get(now.role))
+            now = settle(before, now, run, accept_engine, mend)
         settled.append(now)
     return settled
 
 
-def settle(before: Input, now: Input, run: Path, accept_engine: bool) -> Input:
+def mending(known: Mapping[str, Input], option: str | None, now: Input) -> str:
+    """Say in words what people can do about a model that is another one."""
+    if option is None:
+        return OTHER
+    weights = now.parts.get(WEIGHTS)
+    alike = [one.role for one in known.values() if weights and one.parts.get(WEIGHTS) == weights]
+    found = f"they are those of its {alike[0]}; " if alike else ""
+    there = known[now.role].place
+    return f"{found}put back what was there ({there}), or say with {option} where it is now"
+
+
+def settle(before: Input, now: Input, run: Path, accept_engine: bool, mend: Mend) -> Input:
     """Return the input with all that is known of it."""
     if before.files == now.files and WEIGHTS in before.parts:
         now = replace(now, parts={**now.parts, WEIGHTS: before.parts[WEIGHTS]})
     elif before.files != now.files:
-        now = read_to_compare(before, now, run)
+        now = read_to_compare(before, now, run, mend)
     different = sorted(
         part for part in before.parts.keys() | now.parts.keys() if part_differs(before, now, part)
     )
     if different and not (now.role == ENGINE and accept_engine):
-        raise UsageError(f"{run}: {fault_of(before, now, different[0])}")
+        raise UsageError(f"{run}: {fault_of(before, now, different[0], mend(now))}")
     return now
 
 
@@ -118,7 +136,7 @@ def part_differs(before: Input, now: Input, part: str) -> bool:
     return before.parts.get(part) != now.parts.get(part)
 
 
-def read_to_compare(before: Input, now: Input, run: Path) -> Input:
+def read_to_compare(before: Input, now: Input, run: Path, mend: Mend) -> Input:
     """Read the contents of files that look different. UsageError where no earlier ones are known."""
     if not before.is_read:
         why = (
@@ -128,7 +146,7 @@ def read_to_compare(before: Input, now: Input, run: Path) -> Input:
         )
         raise UsageError(
             f"{run}: {now.role} ({now.place}) looks different: {first_difference(before, now)}; "
-            f"{why}, so nobody can tell whether the weights changed: {OTHER}"
+            f"{why}, so nobody can tell whether the weights changed: {mend(now)}"
         )
     return replace(now, parts={**now.parts, WEIGHTS: weights_of(now.place, now.files)})
 
@@ -139,7 +157,7 @@ def weights_of(place: str, files: tuple[FileFacts, ...]) -> str:
     return contents_fingerprint(Checkpoint.open(place))
 
 
-def fault_of(before: Input, now: Input, part: str) -> str:
+def fault_of(before: Input, now: Input, part: str, mend: str) -> str:
     """Say in words what is another."""
     there, here = before.parts.get(part, "none"), now.parts.get(part, "none")
     if now.role == ENGINE:
@@ -155,10 +173,12 @@ def fault_of(before: Input, now: Input, part: str) -> str:
             f"answers, prompts or rules: {there} there, {here} here); {OTHER}"
         )
     if not now.files:
-        return f"{now.role} ({now.place}) has changed since the run began; {OTHER}"
+        return f"{now.role} ({now.place}) has changed since the run began; {mend}"
     what = "its weights are others" if part == WEIGHTS else f"{part} differs"
     seen = f" ({first_difference(before, now)})" if part == WEIGHTS else ""
-    return f"{now.role} ({now.place}) has changed since the run began: {what}{seen}; {OTHER}"
+    if now.place != before.place:
+        return f"{now.role} ({now.place}) is another model than the run's: {what}{seen}; {mend}"
+    return f"{now.role} ({now.place}) has changed since the run began: {what}{seen}; {mend}"
 
 
 def first_difference(before: Input, now: Input) -> str:

@@ -108,7 +108,10 @@ def test_a_base_that_was_moved_is_taken_and_another_one_is_not(make_run, models,
     run, others = make_run(), {n: models[n] for n in ("u", "v")}
     moved = shutil.copytree(models["small"] / "base", tmp_path / "moved")
     assert prepare_transfer(run, others, 2, base=str(moved)).screening.base == str(moved)
-    with pytest.raises(UsageError, match=r"base .* has changed"):
+    with pytest.raises(
+        UsageError,
+        match=r"base .* is another model than the run's.*with --base DIR where it is now",
+    ):
         prepare_transfer(run, others, 2, base=str(models["folder"] / "other-base"))
 
 

@@ -306,6 +306,24 @@ def test_an_export_takes_models_where_they_are_now(lab, tmp_path):
         prepare_export(lab.run, "p", out, base=str(moved / "base"), experts=places)
 
 
+def test_an_export_says_which_expert_is_another_and_what_to_do(lab, tmp_path):
+    lab.begin()
+    other = shutil.copytree(lab.models / "x", tmp_path / "other")
+    change(other / "model.safetensors")
+    x, y = lab.models / "x", lab.models / "y"
+    for place, said in ((other, ""), (y, "they are those of its expert y; ")):
+        with pytest.raises(UsageError) as caught:
+            prepare_export(lab.run, "p", tmp_path / "out", experts={"x": str(place)})
+        text = str(caught.value)
+        assert f"expert x ({place}) is another model than the run's: its weights are others" in text
+        assert text.endswith(
+            f"{said}put back what was there ({x}), or say with --expert x=DIR where it is now"
+        )
+    change(y / "model.safetensors")
+    with pytest.raises(UsageError, match=r"expert y .*has changed .*with --expert y=DIR where it"):
+        prepare_export(lab.run, "p", tmp_path / "out")
+
+
 def test_what_was_rejected_is_not_exported(lab):
     lab.begin()
     with Store.open(lab.run / "run.db") as store:
