@@ -15,6 +15,8 @@ from .export import InRun, found_in
 
 # The most of an update, relative to its norm, that a configuration may leave out.
 MOST_RESIDUAL = 1e-3
+# A share of the weights that is so many times the linear residual, or float32's rounding, is noise.
+FAR_BELOW, ROUNDING = 0.01, 2.0**-24
 HEAD = "# Written by selfdev-engine for mergekit-yaml (mergekit 0.1.5)."
 # Parts of names that select all MLPs in most models, the shortest filter first.
 PARTS = ("mlp.", "feed_forward.")
@@ -35,6 +37,7 @@ def export_mergekit(
     check_file("--out", out, is_ours)
     found = found_in(folder, name, base, experts or {})
     linear = linear_of(folder, found)
+    linear = {**linear, "coefficients": without_noise(**linear)}
     data = configuration_of(found, linear["coefficients"])
     words = f"candidate {found.candidate.id} of the run {folder.resolve().name}"
     about = f"# {in_one_line(words)}; linear residual {linear['residual']:.3g}."
@@ -61,6 +64,15 @@ def linear_of(folder: Path, found: InRun) -> dict[str, Any]:
             "--mergekit out to export its weights"
         )
     return linear
+
+
+def without_noise(coefficients: Mapping[str, float], residual: float) -> dict[str, float]:
+    """Return the coefficients with 0 for those whose share is far below what is left out anyway.
+
+    A program that ignores an expert has -5e-17 of it: the rounding of the sums that it was found by.
+    """
+    least = FAR_BELOW * max(residual, ROUNDING) * sum(map(abs, coefficients.values()))
+    return {name: c if abs(c) > least else 0.0 for name, c in coefficients.items()}
 
 
 def configuration_of(found: InRun, coefficients: Mapping[str, float]) -> dict[str, Any]:

@@ -81,6 +81,24 @@ def test_merge_reads_the_file_and_makes_the_same_weights(models, tmp_path, inclu
             merge(out, include="all", out=tmp_path / "c")
 
 
+def test_noise_is_no_weight(models, tmp_path):
+    """A program that ignores an expert has a rounding of it; a small share that is meant stays."""
+    run, out = run_with(models, tmp_path / "run"), tmp_path / "sum.yml"
+    names = list(models.experts)
+    for shares, weights in (
+        ((0.5, -5e-17, 1e-4), (0.5, 0.0, 1e-4)),
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+    ):
+        linear = {"coefficients": dict(zip(names, shares, strict=True)), "residual": 0.0}
+        with Store.open(run / "run.db") as store:
+            store.decide("sum", status=Status.SCORED, linear=linear)
+        told = export_mergekit(run, "sum", out)
+        found = [
+            m["parameters"]["weight"][0]["value"] for m in yaml.safe_load(out.read_text())["models"]
+        ]
+        assert found == list(weights) == list(told["coefficients"].values())
+
+
 @pytest.mark.parametrize("residual", [1e-3, 0.4, float("nan")])
 def test_what_is_no_weighted_sum_is_refused(models, tmp_path, residual):
     run = run_with(models, tmp_path / "run", residual)
