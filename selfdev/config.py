@@ -6,7 +6,6 @@ choice. Paths are relative to the folder of the config file; a text that is not 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..engine.errors import UsageError
+from ..engine.errors import UsageError, did_you_mean
 from ..engine.given import MAX_SEED, at_home, checked
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import in_yaml, load_yaml
@@ -333,15 +332,16 @@ def completed(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def fault_of(error: ValidationError) -> str:
     """The first fault in one line, with the known key or word that is most like an unknown one."""
-    first = error.errors()[0]
+    found = error.errors()
+    # A misspelt key of those that must be there is both unknown and missing.
+    unknown = (one for one in found if one["type"] == "extra_forbidden")
+    first = next(unknown, found[0]) if found[0]["type"] == "missing" else found[0]
     place = ".".join(str(word) for word in first["loc"] if word != "[key]")
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         if said := RENAMED.get(place):
             return f"unknown key {place!r}: {said}"
-        near = difflib.get_close_matches(key, known_keys(first["loc"][:-1]), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown key {place!r}{hint}"
+        return f"unknown key {place!r}{did_you_mean(key, known_keys(first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"lacks the key {place!r}"
     words = first["msg"].removeprefix("Value error, ")
@@ -352,8 +352,7 @@ def fault_of(error: ValidationError) -> str:
         if place.endswith(UNION):
             place, wanted = place.removesuffix(UNION), f"{wanted} or a whole number from 1"
         words = f"write {wanted}, not {in_yaml(repr(first['input']))}"
-        near = difflib.get_close_matches(str(first["input"]), re.findall("'([^']+)'", wanted), 1)
-        words += f"; did you mean {near[0]!r}?" if near else ""
+        words += did_you_mean(str(first["input"]), re.findall("'([^']+)'", wanted))
     return f"{place}: {words}" if place else words
 
 

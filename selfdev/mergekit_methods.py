@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine.errors import UsageError
+from ..engine.errors import UsageError, did_you_mean
 from .parameters import LEAST_SUM, Value
 
 ONE_SET = "one value serves all tensors here; write a number in place of"
@@ -75,12 +75,18 @@ class Lookup:
         return value
 
     def unused(self, sources: Sequence[Source]) -> list[str]:
-        """Return a note for each parameter that the method does not have; mergekit ignores it, too."""
+        """Return a note for each parameter that the method does not have; mergekit ignores it, too.
+
+        UsageError for one that no method has and that is nearly one of this method's: it was misspelt.
+        """
         given = [(f"parameters.{name}", name) for name in self.shared]
         given += [(f"{s.key}.parameters.{name}", name) for s in sources for name in s.parameters]
-        return [
-            f"{key}: is not used by this method" for key, name in given if name not in self.used
-        ]
+        unused = [(key, name) for key, name in given if name not in self.used]
+        for key, name in unused:
+            if name not in KNOWN and (hint := did_you_mean(name, self.used)):
+                has = f"it has {', '.join(sorted(self.used))}"
+                raise self.fault(key, f"this method has no such parameter{hint} {has}")
+        return [f"{key}: is not used by this method" for key, _ in unused]
 
 
 @dataclass(frozen=True)
@@ -199,4 +205,24 @@ METHODS: dict[str, Method] = {
     "model_stock": Method("model_stock", weights=False, fixed={"filter_wise": False}),
     "sce": Method("sce", weights=False, once={"select_topk": ("select_topk", 1.0)}),
     "nuslerp": Method("nuslerp", fixed={"nuslerp_row_wise": False, "nuslerp_flatten": True}),
+}
+# Parameters of mergekit's methods: these, and those of the methods that are not offered.
+KNOWN = {
+    *(
+        "weight",
+        "normalize",
+        "int8_mask",
+        "t",
+        "scale",
+        "eps",
+        "normalize_weights",
+        "max_iter",
+        "tol",
+    ),
+    *(
+        name
+        for m in METHODS.values()
+        for known in (m.each, m.same, m.once, m.fixed)
+        for name in known
+    ),
 }

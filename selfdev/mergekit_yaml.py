@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..engine.errors import UsageError
+from ..engine.errors import UsageError, did_you_mean
 from ..engine.weights.config_keys import LAYERS
 from ..engine.weights.small_file import read_text
 from ..engine.weights.strict_yaml import DistinctLoader, in_yaml, load_yaml
@@ -41,6 +41,8 @@ KEYS = (
     "out_dtype",
     "name",
 )
+MODEL_KEYS = ("model", "parameters", "layer_range")
+SLICE_KEYS = ("sources", "parameters")
 # Keys that would change tokens or parts of a model, which a merge of ours takes from the base.
 REFUSED = {
     "modules": "models of several modules are not merged here; merge the text model by `models`",
@@ -62,6 +64,13 @@ class Keys:
         while place and place not in self.lines:
             place = place[: max(place.rfind("."), place.rfind("["), 0)]
         return UsageError(f"{self.file}:{self.lines.get(place, 1)}: {key}: {in_yaml(words)}")
+
+    def check(self, key: str, entry: object, known: Sequence[str]) -> None:
+        """UsageError for an unknown key of a mapping, with the nearest known one."""
+        for word in map(str, entry) if isinstance(entry, dict) else ():
+            if word not in known:
+                place = f"{key}.{word}" if key else word
+                raise self.fault(place, f"unknown key{did_you_mean(word, known)}")
 
     def settings(self, key: str, value: object) -> Mapping[str, Any]:
         if value is None:
@@ -129,9 +138,13 @@ def read_configuration(path: Path) -> Recipe:
         data, lines = load_yaml(text, path), lines_of(yaml.compose(text, DistinctLoader))
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: not YAML: {in_yaml(error)}") from None
+    keys = Keys(path, lines)
     if not isinstance(data, dict) or "merge_method" not in data:
+        words = list(map(str, data)) if isinstance(data, dict) else []
+        if near := difflib.get_close_matches("merge_method", words, 1):
+            keys.check("", {near[0]: None}, KEYS)
         raise UsageError(f"{path}: not a mergekit configuration: it lacks the key merge_method")
-    return Configuration(Keys(path, lines), data).recipe()
+    return Configuration(keys, data).recipe()
 
 
 def lines_of(node: yaml.Node | None, key: str = "") -> dict[str, int]:
@@ -168,10 +181,9 @@ class Models:
             raise self.keys.fault(key, "write a list of models")
         for number, entry in enumerate(value):
             at = f"{key}[{number}]"
+            self.keys.check(at, entry, MODEL_KEYS)
             if not isinstance(entry, dict) or "model" not in entry:
                 raise self.keys.fault(at, "write model: a folder or hub id")
-            for word in set(map(str, entry)) - {"model", "parameters", "layer_range"}:
-                raise self.keys.fault(f"{at}.{word}", "unknown key")
             own = self.keys.settings(f"{at}.parameters", entry.get("parameters"))
             yield Source(self.keys.place(f"{at}.model", entry["model"]), at, own)
 
@@ -189,10 +201,9 @@ class Models:
         first, end = list[Source](), 0
         for number, entry in enumerate(slices):
             at = f"slices[{number}]"
+            self.keys.check(at, entry, SLICE_KEYS)
             if not isinstance(entry, dict) or not isinstance(entry.get("sources"), list):
                 raise self.keys.fault(at, "write sources: a list of models with layer_range")
-            for word in set(map(str, entry)) - {"sources", "parameters"}:
-                raise self.keys.fault(f"{at}.{word}", "is not offered here")
             shared = self.keys.settings(f"{at}.parameters", entry.get("parameters"))
             here = [
                 Source(s.place, s.key, {**shared, **s.parameters})
@@ -253,10 +264,7 @@ class Configuration:
                 raise self.keys.fault(key, REFUSED[key])
             if key == "tokenizer_source":
                 continue
-            if key not in KEYS:
-                near = difflib.get_close_matches(key, KEYS, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise self.keys.fault(key, f"unknown key{hint}")
+            self.keys.check("", {key: None}, KEYS)
 
     def method(self) -> Method:
         name = str(self.data["merge_method"])

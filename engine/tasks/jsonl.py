@@ -16,7 +16,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..given import at_home
 from ..weights.headers import shown
 from ..weights.small_file import check_inside, read_text
@@ -79,10 +79,12 @@ def read_task_file(path: Path) -> TaskFile:
 
 
 def fault_of(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = str(first["loc"][0])
+    found = error.errors()
+    # A misspelt `path` is both unknown and missing.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    key, keys = str(first["loc"][0]), TaskFile.model_fields
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; there are {', '.join(TaskFile.model_fields)}"
+        return f"unknown key {key!r}; there are {', '.join(keys)}{did_you_mean(key, keys)}"
     if first["type"] == "string_pattern_mismatch":
         return f"{key}: must contain {{question}}"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 
 MIB, GIB = 1 << 20, 1 << 30
 EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
@@ -129,16 +129,26 @@ def machine_of_file(file: Path) -> Machine:
     if not gpus:
         raise UsageError(f"--gpus {file}: names no card")
     sizes = {key: parse_size(str(value)) for key, value in found.items() if key != "gpus"}
-    if sizes.keys() - {"host", "disk"} or None in sizes.values():
+    check_keys(f"--gpus {file}", sizes, ("host", "disk"))
+    if None in sizes.values():
         raise UsageError(f"--gpus {file}: host and disk are sizes such as 512GB; nothing else")
     return Machine(gpus, sizes.get("host"), sizes.get("disk"))
 
 
+def check_keys(where: str, row: Mapping[str, object], known: Sequence[str]) -> None:
+    """UsageError for an unknown key, with the nearest known one."""
+    for word in map(str, row):
+        if word not in known:
+            there = f"there are {', '.join(known)}{did_you_mean(word, known)}"
+            raise UsageError(f"{where}: unknown key {word!r}; {there}")
+
+
 def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
     """Return the cards of one entry: {name, count, memory, terabytes_per_s, teraflops}."""
-    known = {"name", "count", "memory", "terabytes_per_s", "teraflops"}
     where = f"--gpus {file}"
-    if not isinstance(row, Mapping) or not {"memory", "name"} & row.keys() or row.keys() - known:
+    if isinstance(row, Mapping):
+        check_keys(where, row, ("name", "count", "memory", "terabytes_per_s", "teraflops"))
+    if not isinstance(row, Mapping) or not {"memory", "name"} & row.keys():
         raise UsageError(f"{where}: write a list of {{name, count, memory: 80GB}}; not {row}")
     gpu = named_gpu(str(row.get("memory") or row["name"]), where)
     count, rates = row.get("count", 1), (row.get("terabytes_per_s"), row.get("teraflops"))

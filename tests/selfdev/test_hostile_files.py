@@ -423,6 +423,11 @@ def test_an_id_is_the_same_as_a_text_and_as_a_number(tmp_path, one, other):
         ("[{memory: 80GB, count: yes}]", "count and rates are numbers above 0"),
         ("[{memory: 80GB, teraflops: .inf}]", "count and rates are numbers above 0"),
         ("[{memory: 80GB, count: -1}]", "count and rates are numbers above 0"),
+        ("[{memry: 80GB}]", r"unknown key 'memry'; there are name, .*; did you mean 'memory'\?"),
+        (
+            "{gpus: [{memory: 80GB}], hst: 1TB}",
+            r"unknown key 'hst'; there are host, disk; did you mean 'host'\?",
+        ),
         ("[]", "names no card"),
     ],
 )

@@ -102,6 +102,16 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
     ("text", "said"),
     [
         (TIES + "tokenizer_source: union\n", ":10: tokenizer_source: "),
+        (
+            TIES.replace("density: 0.25", "densty: 0.25"),
+            ":7: models[1].parameters.densty: this method has no such parameter; did you mean 'density'? "
+            "it has density, int8_mask, lambda, normalize, rescale, weight",
+        ),
+        (TIES + "parameters: {normalise: false}\n", "parameters.normalise: this method has no such parameter; did you mean 'normalize'?"),
+        (TIES.replace("parameters:\n", "paramters:\n"), ":5: models[1].paramters: unknown key; did you mean 'parameters'?"),
+        (TIES.replace("merge_method", "merge_methd"), ":8: merge_methd: unknown key; did you mean 'merge_method'?"),
+        (SLICES.replace("sources", "souces", 1), ":2: slices[0].souces: unknown key; did you mean 'sources'?"),
+        (SLICES.replace("layer_range", "layer_rang", 1), ":3: slices[0].sources[0].layer_rang: unknown key; did you mean 'layer_range'?"),
         (TIES + "chat_template: llama3\n", ":10: chat_template: "),
         (TIES + "base_modle: x\n", ":10: base_modle: unknown key; did you mean 'base_model'?"),
         (TIES.replace("ties", "slerp"), ":8: merge_method: slerp is not offered here"),
@@ -125,7 +135,7 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
         (TIES.replace("    weight: 3\n", ""), ":5: models[1].parameters.weight: is missing"),
         (TIES.replace("model: b", "model: b+lora"), ":4: models[1].model: a model with an adapter"),
         (TIES.replace("model: b", "model: a"), ":4: models[1].model: the model is there twice"),
-        (TIES.replace("- model: b", "- modle: b"), ":4: models[1]: write model"),
+        (TIES.replace("- model: b", "- modle: b"), ":4: models[1].modle: unknown key; did you mean 'model'?"),
         (TIES + "parameters: {rescale: true}\n", ":10: parameters.rescale: only false"),
         (TIES + "parameters: {lambda: much}\n", ":10: parameters.lambda: write a number"),
         (TIES + "parameters: {normalize: 'no'}\n", ":10: parameters.normalize: write a number"),
@@ -160,7 +170,7 @@ def test_slices_of_all_layers_are_one_merge(tmp_path):
         ("- 1\n", "not a mergekit configuration"),
         ("a: {\n", "not YAML"),
     ],
-)
+)  # fmt: skip
 def test_it_is_refused(tmp_path, text, said):
     assert said in refused(tmp_path, text)
 

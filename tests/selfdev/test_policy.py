@@ -56,6 +56,10 @@ def test_the_papers_shares():
         ("base: x\nexperts: {a: y}\ntask: gsm8k\nshots: six\n", "shots: .*'fixed'"),
         ("base: x\nexperts: {a: y}\n", "lacks the key 'task'"),
         (
+            "base: x\nexpert: {a: y}\ntask: gsm8k\n",
+            "unknown key 'expert'; did you mean 'experts'?",
+        ),
+        (
             "base: x\nexperts: {a: y}\ntask: gsm8k\npreferences: {validation: 0.1}\n",
             "'preferences.validation': now preferences.holdout",
         ),

@@ -207,7 +207,11 @@ def test_a_yaml_task(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path: t.jsonl\ntemplat: x\n", "unknown key 'templat'; there are path"),
+        ("pth: t.jsonl\n", "extract, metric; did you mean 'path'?"),
+        (
+            "path: t.jsonl\ntemplat: x\n",
+            "unknown key 'templat'; there are path",
+        ),
         ("path: t.jsonl\ntemplate: x\n", "template: must contain {question}"),
         ("path: t.jsonl\nmax_new_tokens: 0\n", "max_new_tokens: input should be greater"),
         ("path: t.jsonl\nmax_new_tokens: many\n", "max_new_tokens: input should be a valid int"),
