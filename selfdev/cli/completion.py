@@ -39,6 +39,26 @@ def methods(_: click.Context) -> Iterable[str]:
     return method_names()
 
 
+def params(ctx: click.Context) -> Iterable[str]:
+    """List NAME=DEFAULT of the method that was typed before, or the names that a program takes."""
+    from ...engine.program import extract
+    from ...engine.screening.read_programs import MAX_BYTES
+    from ...engine.weights.small_file import read_text
+    from ..methods import load_method, method_names, param_words
+    from ..parameters import signature_of
+
+    # An option that still lacks its value keeps click from giving arguments their names.
+    typed = ctx.params.get("program") or ctx.params.get("programs") or ctx.args
+    places = (typed,) if isinstance(typed, str) else typed
+    num_experts = len(ctx.params.get("experts") or ()) or 2
+    for place in map(str, places):
+        if place in method_names():
+            yield from param_words(signature_of(load_method(place), is_ours=True), num_experts)
+        elif Path(place).is_file():
+            signature = signature_of(extract(read_text(Path(place), most_bytes=MAX_BYTES)).code)
+            yield from (f"{name}={signature.numbers.get(name, '')}" for name in signature.names)
+
+
 def tasks(_: click.Context) -> Iterable[str]:
     return ("gsm8k", "math", "jsonl:", *(f"jsonl:{p}" for p in sorted(Path().glob("*.jsonl"))))
 
@@ -67,6 +87,7 @@ def rows(ctx: click.Context) -> Iterable[str]:
 
 
 complete_methods = completing(methods, "file")
+complete_params = completing(params)
 complete_tasks = completing(tasks)
 complete_runs = completing(runs, "dir")
 complete_ids = completing(ids)

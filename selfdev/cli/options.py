@@ -13,7 +13,7 @@ import click
 from ...engine.errors import UsageError
 from ...engine.given import MAX_SEED, is_sendable
 from ..experts import check_experts
-from .completion import complete_backends, complete_tasks
+from .completion import complete_backends, complete_params, complete_tasks
 
 # The most elements of a tensor to trace for.
 MOST_ELEMENTS = 1 << 33
@@ -112,6 +112,7 @@ params_option = click.option(
     *("--param", "params"),
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_params,
     help="A keyword argument of merge_models, for example density=0.3. May be given repeatedly.",
 )
 task_option = click.option(

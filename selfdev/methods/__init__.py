@@ -14,7 +14,7 @@ from ...engine.given import at_home
 from ...engine.program import Program, extract
 from ...engine.screening.read_programs import MAX_BYTES
 from ...engine.weights.small_file import read_text
-from ..parameters import Value, fitted, signature_of
+from ..parameters import Signature, Value, fitted, shown, signature_of
 
 FOLDER = Path(__file__).parent
 # Methods of mergekit that cannot be computed from task vectors, and why.
@@ -36,15 +36,13 @@ def method_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
-def load_method(name: str) -> str:
-    """The source of a built-in method. UsageError names an unknown one."""
+def load_method(name: str, missing: str = "no such file, and no method") -> str:
+    """The source of a built-in method. UsageError names an unknown one, `missing` in what words."""
     if name in RAW_WEIGHTS:
         raise UsageError(f"{name}: is not offered here: {RAW_WEIGHTS[name]}")
     if name not in method_names():
         near = did_you_mean(name, method_names())
-        raise UsageError(
-            f"{name}: no such file, and no method{near} (there are {', '.join(method_names())})"
-        )
+        raise UsageError(f"{name}: {missing}{near} (there are {', '.join(method_names())})")
     return (FOLDER / f"{name}.py").read_text()
 
 
@@ -79,12 +77,29 @@ def describe_methods() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    text = load_method(name)
+    """A method by its name: all that its file says of it, and a command that uses it."""
+    text = load_method(name, "no such method")
     signature = signature_of(text, is_ours=True)
-    about = " ".join((ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0].split())
+    pieces = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")
+    about, *more = (" ".join(piece.split()) for piece in pieces)
+    words = param_words(signature, 2)
+    # The first one, and the weights, are what people set.
+    params = [w for w in words if w == words[0] or w.startswith("weights=")]
+    chosen = "".join(f" --param {word}" for word in params)
+    models = "--base BASE --expert a=DIR_A --expert b=DIR_B --out merged"
     return {
         "name": name,
         "about": about,
+        "more": " ".join(more),
         "experts": signature.num_experts,
         "parameters": [parameter.to_json() for parameter in signature.declared.values()],
+        "example": f"selfdev-engine merge {name}{chosen} {models}",
     }
+
+
+def param_words(signature: Signature, num_experts: int) -> list[str]:
+    """Each declared parameter with its default, as --param takes it; a list has 1 for each expert."""
+    return [
+        f"{p.name}={','.join(['1'] * num_experts) if p.is_list else shown(p.default)}"
+        for p in signature.declared.values()
+    ]

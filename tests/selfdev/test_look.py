@@ -241,6 +241,14 @@ def completed(words: str) -> set[str]:
         ("export last bes", {"best"}),
         ("show nowhere b", set()),
         ("merge ti", {"ties"}),
+        ("methods ti", {"ties"}),
+        ("merge ties --param den", {"density=0.2", "densities=1,1"}),
+        ("merge ties --expert a=x --param wei", {"weights=1"}),
+        ("merge mine.py --param ", {"alpha=0.5", "beta="}),
+        ("screen mine.py --param al", {"alpha=0.5"}),
+        ("trace linear --param no", {"normalize=true"}),
+        ("merge nowhere --param ", set()),
+        ("merge --param ", set()),
         ("eval x --task gs", {"gsm8k"}),
         ("merge ties --backend c", {"cpu"}),
         ("bench gr", {"growth"}),
@@ -248,6 +256,7 @@ def completed(words: str) -> set[str]:
     ],
 )
 def test_the_shell_completes(place, words, offered):
+    Path("mine.py").write_text("def merge_models(d, device, alpha=0.5, beta=None):\n    pass\n")
     assert completed(words) == offered
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.selfdev.cli.options import parse_params
 from selfdev_engine.selfdev.methods import (
     FOLDER,
+    describe,
     describe_methods,
     load_method,
     method_names,
@@ -146,5 +148,32 @@ def test_the_command_lists_them(selfdev):
     (density, *_) = found["ties"]["parameters"]
     assert (density["name"], density["type"], density["default"]) == ("density", "number", 0.2)
     assert density["range"] == "over 0, at most 1"
+    assert all(method["example"] and method["about"] for method in found.values())
     shown = selfdev("methods").stdout
     assert re.search(r"density=0\.2 +number over 0, at most 1: share of entries kept", shown)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_the_example_of_a_method_fits_it(name):
+    words = shlex.split(describe(name)["example"])
+    params = [words[i + 1] for i, word in enumerate(words) if word == "--param"]
+    assert words[:3] == ["selfdev-engine", "merge", name]
+    assert dict(read_program(name, parse_params(params), 2).params).keys() == {
+        word.split("=")[0] for word in params
+    }
+
+
+def test_the_command_shows_one_method(selfdev):
+    told = selfdev("methods", "ties", "--json").json
+    assert [m["name"] for m in told["methods"]] == ["ties"] and told["refused"] == {}
+    shown = selfdev("methods", "ties").stdout
+    assert "Trimming is per tensor" in shown and "density=0.2" in shown
+    assert (
+        "example: selfdev-engine merge ties --param density=0.2 --param weights=1,1 --base" in shown
+    )
+    for name, says in (
+        ("tis", "tis: no such method; did you mean 'ties'?"),
+        ("slerp", "slerp: is not offered here: it interpolates whole weights"),
+    ):
+        answer = selfdev("methods", name)
+        assert answer.code == 2 and says in answer.stderr
