@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
 
@@ -13,6 +14,9 @@ from ..weights.fingerprint import TensorPrint, tensor_prints, weights_fingerprin
 from .engine import LiveEngine
 from .parts import Parts
 from .placement import Placement, Unplaceable
+
+# Dtypes of weights that are merged.
+MERGED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Model:
@@ -48,13 +52,19 @@ class Model:
         self.base_prints = dict(self.prints)
 
     def check_base(self, name: str, live: TensorPrint) -> None:
-        """Raise UsageError unless the live tensor, whose fingerprint this is, is the checkpoint's."""
+        """Raise UsageError unless the live tensor, whose fingerprint this is, is the checkpoint's.
+
+        So too where the checkpoint's holds NaN or Inf: a merge of it is refused, and it answers nothing.
+        """
         tensor = self.base.tensor(name)
         if live != self.print_of(tensor.to(self.live_dtype(name))):
             raise UsageError(
                 f"{self.base.folder}: {self.engine.name} holds other values of {name} than the file: "
                 f"they changed meanwhile, or the engine computes with them{self.engine.advice}"
             )
+        if not is_finite(tensor):
+            file = self.base.entries[name].file
+            raise UsageError(f"{file}: {name} holds NaN or Inf, so no answer of this model counts")
         self._known(name, live, tensor)
 
     def live_dtype(self, name: str) -> torch.dtype:
@@ -159,6 +169,16 @@ class Model:
     def fingerprint(self) -> str:
         """The fingerprint of all live weights together."""
         return weights_fingerprint(self.prints)
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor holds no NaN or Inf. It takes one pass at the speed of memory.
+
+    A single number may be infinite: some models keep a bound so.
+    """
+    if not tensor.numel() or not tensor.dim() or tensor.dtype not in MERGED:
+        return True
+    return all(map(math.isfinite, map(float, tensor.aminmax())))
 
 
 def load_into(model: Model, checkpoint: Checkpoint) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.resident import known_kinds
 from selfdev_engine.engine.resident.known_kinds import knows
 from selfdev_engine.engine.resident.messages import EngineSettings
+from selfdev_engine.engine.resident.model import Model, is_finite
 from selfdev_engine.engine.resident.runnable import check_runnable
 from selfdev_engine.engine.resident.transformers_engine import TransformersEngine, fault_of
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
@@ -83,6 +87,29 @@ def test_code_of_a_models_own_is_not_run(base):
     found = change(base, model_type="own", auto_map={"AutoConfig": "own.Config"})
     with pytest.raises(UsageError, match=r"needs code of its own \(auto_map\), which is never run"):
         TransformersEngine(found, EngineSettings("transformers"))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_with_nan_or_inf_are_not_asked(base, value):
+    """As `merge` refuses them; in a tensor that no merge here takes, too."""
+    path, name = base / "model.safetensors", "model.norm.weight"
+    tensors = load_file(path)
+    assert Model(engine_of(base), Checkpoint.open(str(base))).fingerprint
+    tensors[name][3] = value
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(UsageError, match=rf"safetensors: {re.escape(name)} holds NaN or Inf"):
+        Model(engine_of(base), Checkpoint.open(str(base)))
+
+
+def engine_of(folder: Path) -> TransformersEngine:
+    return TransformersEngine(Checkpoint.open(str(folder)), EngineSettings("transformers"))
+
+
+def test_what_is_finite():
+    largest = torch.finfo(torch.float16).max
+    assert is_finite(torch.full((4096,), largest, dtype=torch.float16))
+    assert is_finite(torch.empty(0)) and is_finite(torch.tensor(torch.inf))
+    assert not is_finite(torch.tensor([[0.0, torch.nan]], dtype=torch.bfloat16))
 
 
 def test_a_good_model_has_no_fault(base):
