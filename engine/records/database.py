@@ -25,6 +25,9 @@ REFUSALS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged: restore the folder from a copy, or start the run again",
 }
 
+# How Python says that a text in the file is no UTF-8; SQLite looks at none.
+NO_TEXT = "Could not decode to UTF-8"
+
 
 class NamedCursor(sqlite3.Cursor):
     """A cursor of a NamedConnection: pages that are damaged show when rows are fetched."""
@@ -32,6 +35,13 @@ class NamedCursor(sqlite3.Cursor):
     def __init__(self, connection: NamedConnection) -> None:
         super().__init__(connection)
         self._place = connection.place
+
+    def __next__(self) -> Any:
+        # Millions of rows come this way; a context for each would take as long as they.
+        try:
+            return super().__next__()
+        except sqlite3.DatabaseError as error:
+            raise named(error, self._place) from None
 
     def fetchone(self) -> Any:
         with refusing(self._place):
@@ -53,8 +63,9 @@ class NamedConnection(sqlite3.Connection):
         return super().cursor(factory)
 
     def execute(self, *words: Any) -> sqlite3.Cursor:
+        # The connection's own method makes a cursor that names nothing.
         with refusing(self.place):
-            return super().execute(*words)
+            return self.cursor().execute(*words)
 
     def executemany(self, *words: Any) -> sqlite3.Cursor:
         with refusing(self.place):
@@ -76,10 +87,15 @@ def refusing(place: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code not in REFUSALS:
-            raise
-        raise UsageError(f"{place}: {error}: {REFUSALS[code]}") from None
+        raise named(error, place) from None
+
+
+def named(error: sqlite3.DatabaseError, place: str) -> Exception:
+    """Return the UsageError for what the system or the file refuses; another error as it is."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if str(error).startswith(NO_TEXT):
+        code = sqlite3.SQLITE_CORRUPT
+    return UsageError(f"{place}: {error}: {REFUSALS[code]}") if code in REFUSALS else error
 
 
 def connect(name: str, place: str = "", **options: bool) -> NamedConnection:
