@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from ..errors import Rejection, UsageError
+from ..errors import Rejection
+from .forms import Form, damaged, in_file, shown, stored
 
 # The id of the base, which is scored first.
 BASE = "base"
@@ -18,20 +19,8 @@ BASE = "base"
 BEST = "best"
 # The arm of a run that its own settings describe; known models count to it, too.
 MAIN = "main"
-
-
-def stored(text: str) -> Any:
-    """Return the value of a JSON text of run.db. UsageError where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(f"a value in it is not JSON ({error})") from None
-
-
-def damaged(what: str) -> UsageError:
-    return UsageError(
-        f"run.db is damaged: {what}; restore the folder from a copy, or start the run again"
-    )
+# The weighted sum that is nearest to an update, by expert, and what it lacks of it.
+LINEAR: Form = {"coefficients": {"*": "number"}, "residual": "number"}
 
 
 class Status(StrEnum):
@@ -105,25 +94,21 @@ class Candidate:
         return self.status is None
 
 
-def candidate_of(row: sqlite3.Row) -> Candidate:
+def candidate_of(row: sqlite3.Row, path: Path) -> Candidate:
     """Make a Candidate of a row of run.db. UsageError where that has another form."""
     values = dict(zip(row.keys(), row, strict=True))
-    params, linear, status = stored(values["params"]), values["linear"], values["status"]
-    linear = stored(linear) if linear else None
-    if not isinstance(params, dict) or not (linear is None or is_linear(linear)):
-        raise damaged(f"parameters or linear equivalent of {values['id']!r} have another form")
+
+    def place(column: str) -> str:
+        where = f"column {column}", f"row with id {values['id']!r}"
+        return in_file(path, "table candidates", *where)
+
+    status, linear = values["status"], values["linear"]
     if status and status not in list(Status):
-        raise damaged(f"the status of {values['id']!r} is {status!r}")
-    values |= {"params": params, "linear": linear, "held_out": bool(values["held_out"])}
+        raise damaged(place("status"), f"it is {shown(status)}, which no version knows")
+    values["params"] = stored(values["params"], place("params"), "object")
+    values["linear"] = stored(linear, place("linear"), LINEAR) if linear else None
+    values |= {"held_out": bool(values["held_out"])}
     return Candidate(**{**values, "status": Status(status) if status else None})
-
-
-def is_linear(found: Any) -> bool:
-    """Tell whether a value is a linear equivalent: coefficients by expert, and a residual."""
-    match found:
-        case {"coefficients": dict(numbers), "residual": residual}:
-            return all(isinstance(n, int | float) for n in (residual, *numbers.values()))
-    return False
 
 
 def digest_of(source: str | None, params: str) -> str:

@@ -6,12 +6,24 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from ..weights.contents import FileFacts
 from ..weights.fingerprint import is_comparable
-from .candidate import clean, stored
+from .candidate import clean
+from .forms import Form, in_file, stored
 
 WEIGHTS = "weights"  # the part that is all tensors of a model; absent until they were read
+
+
+FILE: Form = {
+    "name": "text",
+    "size_bytes": "whole",
+    "mtime_ns": "whole",
+    "ctime_ns": "whole",
+    "header": "text",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,13 @@ class Input:
         return self.role, clean(self.place), files, json.dumps(dict(self.parts))
 
 
-def input_of(row: sqlite3.Row) -> Input:
-    files = tuple(FileFacts(**facts) for facts in stored(row["files"]))
-    return Input(row["role"], row["place"], files, stored(row["parts"]))
+def input_of(row: sqlite3.Row, path: Path) -> Input:
+    """Make an Input of a row of run.db. UsageError where that has another form."""
+    role = f"row with role {row['role']!r}"
+    found = stored(row["files"], in_file(path, "table inputs", "column files", role), (FILE,))
+    parts = stored(row["parts"], in_file(path, "table inputs", "column parts", role), {"*": "text"})
+    return Input(row["role"], row["place"], tuple(file_of(facts) for facts in found), parts)
+
+
+def file_of(found: Mapping[str, Any]) -> FileFacts:
+    return FileFacts(**{key: found[key] for key in FILE})

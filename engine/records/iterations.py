@@ -5,15 +5,35 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from .candidate import MAIN, stored
+from .candidate import MAIN
+from .forms import Form, in_file, stored
+
+# What is read of the record of an iteration; an older version may lack some of it.
+TURN: Form = {
+    "iteration?": "whole",
+    **dict.fromkeys(("sampled?", "unique?", "texts?", "updates?", "valid?"), "number"),
+    **dict.fromkeys(("pairs?", "dpo_steps?"), "number"),
+    **dict.fromkeys(("best?", "mean?", "temperature?"), "number"),
+    "categories?": {"*": "number"},
+    "rejected?": {"*": "number"},
+    **dict.fromkeys(("note?", "generator_fingerprint?"), "text"),
+    "training?": {
+        "loss?": ("real",),
+        "margin_nats?": ("real",),
+        "holdout_loss?": (["whole", "real"],),
+        "holdout_margin_nats?": ["real?", "real?", "real?"],
+    },
+}
 
 
 class Iterations:
     """What a loop keeps of its iterations, by arm. Store has it."""
 
     _db: sqlite3.Connection
+    path: Path
 
     def set_iteration(self, iteration: int, data: Mapping[str, Any], arm: str = MAIN) -> None:
         """Store the record of an iteration of an arm, in place of an earlier one."""
@@ -23,7 +43,12 @@ class Iterations:
     def iterations(self, arm: str = MAIN) -> dict[int, dict[str, Any]]:
         """Return the records of an arm's iterations, by number."""
         query = "SELECT iteration, data FROM iterations WHERE arm = ? ORDER BY iteration"
-        return {i: stored(data) for i, data in self._db.execute(query, (arm,))}
+        return {i: self._turn(arm, i, data) for i, data in self._db.execute(query, (arm,))}
+
+    def _turn(self, arm: str, iteration: int, data: str) -> dict[str, Any]:
+        row = f"row with arm {arm!r} and iteration {iteration}"
+        place = in_file(self.path, "table iterations", "column data", row)
+        return {"iteration": iteration, **stored(data, place, TURN)}
 
     def set_preferences(
         self, iteration: int, pairs: Iterable[tuple[str, str, bool]], arm: str = MAIN

@@ -25,14 +25,15 @@ from .candidate import (
     candidate_of,
     clean,
     digest_of,
-    stored,
 )
 from .database import check_version, connect, connect_to_read, naming
+from .forms import Form, in_file, stored
 from .inputs import Input, input_of
 from .iterations import Iterations
 from .overview import Overview
 from .schema import VERSION, create, migrate, version_of
 from .score import Sample, Score
+from .sound import check_answers, check_sample, check_values
 
 PRODUCT_VERSION = importlib.metadata.version("selfdev-engine")
 CANDIDATE = (
@@ -75,6 +76,7 @@ class Store(Iterations, Overview):
                 create(db)
             elif check_version(path, db) < VERSION:
                 migrate(db)
+            check_values(db, path)
         return Store(db, path)
 
     @staticmethod
@@ -88,11 +90,12 @@ class Store(Iterations, Overview):
         with naming(path):
             db = connect_to_read(path)
             if check_version(path, db) < VERSION:
-                copy = connect(":memory:")
+                copy = connect(":memory:", str(path))
                 db.backup(copy)
                 db.close()
                 migrate(copy)
                 db = copy
+            check_values(db, path)
         return Store(db, path)
 
     @contextmanager
@@ -109,10 +112,11 @@ class Store(Iterations, Overview):
 
     # ---- settings and events
 
-    def setting(self, key: str) -> Any:
-        """Return a stored setting, or None where it was not set."""
+    def setting(self, key: str, form: Form = "any") -> Any:
+        """Return a stored setting, or None where it was not set. UsageError for one of another form."""
         row = self._db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-        return stored(row["value"]) if row else None
+        place = in_file(self.path, "table settings", f"row with key {key!r}")
+        return stored(row["value"], place, form) if row else None
 
     def set_setting(self, key: str, value: object) -> None:
         """Store a setting, as JSON, in place of an earlier value."""
@@ -127,14 +131,15 @@ class Store(Iterations, Overview):
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (kind, detail) of all events, in the order in which they happened."""
         rows = self._db.execute("SELECT kind, detail FROM events ORDER BY rowid").fetchall()
-        return [(row["kind"], stored(row["detail"])) for row in rows]
+        place = in_file(self.path, "table events", "column detail")
+        return [(row["kind"], stored(row["detail"], place, "object")) for row in rows]
 
     # ---- what the run belongs to
 
     def inputs(self) -> dict[str, Input]:
         """What the run belongs to, by role; empty for a run of a version that did not record it."""
         rows = self._db.execute("SELECT * FROM inputs ORDER BY rowid").fetchall()
-        return {row["role"]: input_of(row) for row in rows}
+        return {row["role"]: input_of(row, self.path) for row in rows}
 
     def set_input(self, found: Input) -> None:
         self._db.execute(
@@ -182,12 +187,12 @@ class Store(Iterations, Overview):
         where = "" if iteration is None else "WHERE arm = ? AND iteration = ?"
         values = () if iteration is None else (arm, iteration)
         rows = self._db.execute(f"{CANDIDATE} {where} ORDER BY ordinal", values).fetchall()
-        return [candidate_of(row) for row in rows]
+        return [candidate_of(row, self.path) for row in rows]
 
     def candidate(self, name: str) -> Candidate | None:
         """Return a candidate by id, or None."""
         row = self._db.execute(f"{CANDIDATE} WHERE c.id = ?", (name,)).fetchone()
-        return candidate_of(row) if row else None
+        return candidate_of(row, self.path) if row else None
 
     def add_trace(
         self,
@@ -226,7 +231,7 @@ class Store(Iterations, Overview):
             f"AND c.status IN ({', '.join('?' * len(OF_THE_TEXT))})"
         )
         row = self._first(query, (candidate.text, candidate.id, *OF_THE_TEXT), candidate.arm)
-        return candidate_of(row) if row else None
+        return candidate_of(row, self.path) if row else None
 
     def _first(self, query: str, values: Sequence[object], arm: str) -> sqlite3.Row | None:
         """Return the first candidate of a query, by preference one of this arm or a known model."""
@@ -261,7 +266,8 @@ class Store(Iterations, Overview):
         """
         query = f"{SCORED} AND t.norm BETWEEN ? AND ? ORDER BY NOT {OWN}, c.ordinal"
         rows = self._db.execute(query, (low, high, arm)).fetchall()
-        return [(row["id"], stored(row["sketch"])) for row in rows]
+        place = in_file(self.path, "table traces", "column sketch")
+        return [(row["id"], stored(row["sketch"], place, ("number",))) for row in rows]
 
     def decide(
         self, name: str, *, linear: Mapping[str, Any] | None = None, **outcome: object
@@ -332,7 +338,10 @@ class Store(Iterations, Overview):
         """Return engine, task version and grader of a candidate's own score, or None."""
         query = "SELECT made_with FROM scores WHERE +split = ? AND candidate = ?"
         row = self._db.execute(query, (split, name)).fetchone()
-        return stored(row["made_with"]) if row else None
+        place = in_file(
+            self.path, "table scores", "column made_with", f"row with candidate {name!r}"
+        )
+        return stored(row["made_with"], place, {"*": "text"}) if row else None
 
     def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
         """Return right or wrong by question; a duplicate has those of the one it points to."""
@@ -340,7 +349,10 @@ class Store(Iterations, Overview):
             "SELECT idx, correct FROM answers WHERE split = ? AND candidate = "
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
         )
-        return {i: bool(right) for i, right in self._db.execute(query, (split, name, name))}
+        found = self._db.execute(query, (split, name, name)).fetchall()
+        check_answers(self.path, name, "idx", (row[0] for row in found), "whole")
+        check_answers(self.path, name, "correct", (row[1] for row in found), "truth")
+        return {i: bool(right) for i, right in found}
 
     def answers(self, name: str, split: str = "dev") -> dict[tuple[str, int], bool]:
         """Right or wrong by question's text, and by how often it came before: a task may repeat one."""
@@ -350,7 +362,9 @@ class Store(Iterations, Overview):
             "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY a.idx"
         )
         times, found = Counter[str](), dict[tuple[str, int], bool]()
-        for question, right in self._db.execute(query, (split, name, name)):
+        rows = self._db.execute(query, (split, name, name)).fetchall()
+        check_answers(self.path, name, "correct", (row[1] for row in rows), "truth")
+        for question, right in rows:
             found[question, times[question]] = bool(right)
             times[question] += 1
         return found
@@ -363,6 +377,7 @@ class Store(Iterations, Overview):
             "FROM answers a JOIN questions q ON q.id = a.question ORDER BY a.rowid"
         )
         for row in self._db.execute(query):
+            check_sample(self.path, row)
             truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
             yield {**dict(zip(row.keys(), row, strict=True)), **truths}
 

@@ -145,7 +145,7 @@ def test_preferences_of_an_iteration_replace_those_of_a_cut_off_try(path):
         assert store.preferences(2) == [("d", "e", False)]
         store.set_iteration(1, {"n": 1})
         store.set_iteration(1, {"n": 2})
-        assert store.iterations() == {1: {"n": 2}}
+        assert store.iterations() == {1: {"iteration": 1, "n": 2}}
 
 
 def test_an_arm_has_its_own_iterations_and_finds_its_own_candidates_first(path):
@@ -172,7 +172,9 @@ def test_an_arm_has_its_own_iterations_and_finds_its_own_candidates_first(path):
         assert store.decided_as(mine[0]).id == "i1-0"
         store.set_iteration(1, {"n": 1}, "other")
         store.set_preferences(1, [("a", "b", False)], "other")
-        assert store.iterations() == {} and store.iterations("other") == {1: {"n": 1}}
+        assert store.iterations() == {} and store.iterations("other") == {
+            1: {"iteration": 1, "n": 1}
+        }
         assert store.preferences(1) == [] and len(store.preferences(1, "other")) == 1
         store.hold_out(1, ["i1-0", "i1-1@other"], "other")
         assert [c.id for c in store.candidates() if c.held_out] == ["i1-1@other"]
@@ -222,8 +224,8 @@ def test_a_damaged_page_is_one_line_wherever_it_shows(path):
     path.write_bytes(data)
     for look in (Store.candidates, Store.counts, Store.events, lambda s: s.candidate("c1")):
         with (
-            Store.read(path) as store,
             pytest.raises(UsageError, match=r"run\.db: .*malformed.* damaged"),
+            Store.read(path) as store,
         ):
             look(store)
 
@@ -231,19 +233,22 @@ def test_a_damaged_page_is_one_line_wherever_it_shows(path):
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("status", "solved", "the status of 'a' is 'solved'"),
-        ("params", "[1]", "parameters or linear equivalent of 'a' have another form"),
+        ("status", "solved", "is 'solved', which no version knows"),
+        ("params", "[1]", "the value is a list of 1, where an object belongs"),
         ("params", "{", "is not JSON"),
-        ("linear", "[1]", "parameters or linear"),
-        ("linear", '{"coefficients": 3, "residual": 0}', "parameters or linear"),
-        ("linear", '{"coefficients": {"x": "1"}, "residual": 0}', "parameters or linear"),
+        ("linear", "[1]", "the value is a list of 1"),
+        ("linear", '{"coefficients": 3, "residual": 0}', "coefficients is 3, where an object"),
+        ("linear", '{"coefficients": {"x": "1"}, "residual": 0}', "coefficients.x is '1'"),
     ],
 )
 def test_a_candidate_of_another_form_is_one_line(path, column, value, says):
     with Store.open(path) as store:
         store.add_candidates([{"id": "a", "source": "x"}])
         store._db.execute(f"UPDATE candidates SET {column} = ?", (value,))
-        with pytest.raises(UsageError, match=f"^run.db is damaged: .*{says}.*; restore"):
+        with pytest.raises(
+            UsageError,
+            match=f"run.db is damaged: table candidates, column {column}, row with id 'a': .*{says}.*; restore",
+        ):
             store.candidates()
 
 
