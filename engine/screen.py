@@ -99,7 +99,7 @@ def open_screener(
         session = EngineSession(settings, bank, task, log, made_with, lanes, shares)
         experts, num_questions = tuple(bank.selection.experts), len(task.split("dev"))
         outcomes = Outcomes(store, settings.task, experts, num_questions)
-        population = store.setting(POPULATION)
+        population = store.setting(POPULATION, "whole")
         race = open_race(
             store, settings.race, settings.top, settings.seed, task, population, session.sequences
         )

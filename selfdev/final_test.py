@@ -63,7 +63,7 @@ def keep_look(screener: Screener, name: str, answers: Answers) -> None:
     store, made_with = screener.store, screener.made_with
     with store.transaction():
         screener.outcomes.add_score(name, "test", answers.score, answers.samples, made_with)
-        store.set_setting(LOOKS, (store.setting(LOOKS) or 0) + 1)
+        store.set_setting(LOOKS, (store.setting(LOOKS, "whole") or 0) + 1)
 
 
 def original_of(store: Store, name: str) -> str:

@@ -75,7 +75,7 @@ class Mirror:
 
     def iteration(self, iteration: int, arms: Sequence[str]) -> None:
         """Tell an iteration of these arms, unless it was told."""
-        told = self.store.setting(self.key) or []
+        told = self.store.setting(self.key, ("whole",)) or []
         if self.teller is None or iteration in told:
             return
         for arm in arms:
@@ -121,7 +121,7 @@ class Wandb:
     def __init__(self, store: Store, name: str, config: Mapping[str, Any]) -> None:
         import wandb  # pyright: ignore[reportMissingImports]
 
-        run_id = store.setting("wandb id") or uuid.uuid4().hex[:12]
+        run_id = store.setting("wandb id", "text") or uuid.uuid4().hex[:12]
         store.set_setting("wandb id", run_id)
         settings = {"id": run_id, "resume": "allow", "name": name, "config": dict(config)}
         self._run = wandb.init(project="selfdev-engine", **settings)

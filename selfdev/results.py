@@ -90,7 +90,8 @@ def run_result(store: Store, config: RunConfig, folder: Path) -> dict[str, Any]:
 
 def looks_of(store: Store) -> int:
     """How often a model was scored on test in this folder, by earlier runs and by transfers, too."""
-    return (store.setting(LOOKS) or 0) + sum((store.setting(LOOKS_OF_TRANSFERS) or {}).values())
+    transfers = store.setting(LOOKS_OF_TRANSFERS, {"*": "whole"}) or {}
+    return (store.setting(LOOKS, "whole") or 0) + sum(transfers.values())
 
 
 def records(store: Store, arm: str) -> list[dict[str, Any]]:

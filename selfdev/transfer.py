@@ -64,8 +64,8 @@ class Transfer:
 
     def count_looks(self) -> None:
         """Tell the run how often this transfer has scored a model on test."""
-        counts = self.of_run.setting(LOOKS_OF_TRANSFERS) or {}
-        counts[self.request.folder.name] = self.store.setting(LOOKS) or 0
+        counts = self.of_run.setting(LOOKS_OF_TRANSFERS, {"*": "whole"}) or {}
+        counts[self.request.folder.name] = self.store.setting(LOOKS, "whole") or 0
         self.of_run.set_setting(LOOKS_OF_TRANSFERS, counts)
 
     def decide(self, screener: Screener, progress: Watcher) -> None:

@@ -227,7 +227,7 @@ def state_population(store: Store, count: int, settings: ScreenSettings, folder:
 
     UsageError where a resumed race has another number, since candidates were stopped by the first.
     """
-    stated = store.setting(POPULATION)
+    stated = store.setting(POPULATION, "whole")
     if stated is None:
         store.set_setting(POPULATION, count)
     elif stated != count and settings.race != "full":

@@ -102,15 +102,15 @@ def open_race(
     if mode == "full":
         return None
     assert top is not None, "a race is for the top K"
-    if store.setting(RACE_LAG) is None:
+    if store.setting(RACE_LAG, "whole") is None:
         most = LAG if population is None else max(1, population // LAG_SHARE)
         store.set_setting(RACE_LAG, min(LAG, most))
         wave = wave_of(sequences is not None, sequences or 1, len(task.split("dev")))
         store.set_setting(RACE_WAVE, wave)
     # A race of an older version asked as on a CPU.
-    wave = store.setting(RACE_WAVE) or CPU_WAVE
+    wave = store.setting(RACE_WAVE, "whole") or CPU_WAVE
     rule = RaceRule(mode, most=top, population=population, seed=seed, wave=wave)
-    race = LaggingRace(rule, task, store.setting(RACE_LAG))
+    race = LaggingRace(rule, task, store.setting(RACE_LAG, "whole"))
     for candidate in store.candidates():
         if candidate.source and candidate.has_answers:
             race.decided(candidate, store.outcomes(candidate.id))
