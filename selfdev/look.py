@@ -16,6 +16,7 @@ from ..engine.screening.folder import read_config
 from ..engine.screening.place import DATABASE
 from .names import arms_of, find_candidate
 from .runs import config_differences, run_facts, score_json
+from .stored import cut_off, result_of
 
 NUM_SHOWN = 5
 
@@ -24,14 +25,22 @@ def show_run(run: Path) -> dict[str, Any]:
     """Return the summary of a run: its facts, why programs were rejected, its best programs."""
     config = read_config(run)
     with Store.read(run / DATABASE) as store:
-        result = store.setting("result") or {}
         return {
             **run_facts(store, run, config),
             "rejected": store.kinds(),
             "arms": {arm: store.best(arm) for arm in arms_of(config)},
             "top": [ranked_json(store, name) for name in store.ranking(NUM_SHOWN)],
-            "verdict": result.get("verdict"),
+            "verdict": said_on_test(store),
         }
+
+
+def said_on_test(store: Store) -> str | None:
+    """Return what a run says of itself on test; None where nothing was tested."""
+    if result := result_of(store):
+        return result.get("verdict")
+    best = store.best()
+    test = score_json(store, best, "test") if best else None
+    return cut_off(best, test) if best and test else None
 
 
 def show_candidate(run: Path, name: str) -> dict[str, Any]:

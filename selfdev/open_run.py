@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
 from ..engine.given import checked, given_text, wrong
-from ..engine.records.candidate import BASE, BEST, Candidate
+from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
 from ..engine.records.compare import Comparison, compare_candidates
 from ..engine.records.score import Score
 from ..engine.records.store import Store
@@ -20,6 +20,7 @@ from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
 from .watching import Watcher, given_watcher, watched
+from .stored import cut_off, result_of
 
 if TYPE_CHECKING:
     import pandas
@@ -203,7 +204,7 @@ class Run:
     @property
     def verdict(self) -> str | None:
         """What a run says of itself on test; None for a screening, and before a run's end."""
-        return self.result["verdict"] if self.result else None
+        return self.result.get("verdict") if self.result else None
 
     @checked()
     def top(self, count: int = SHOWN) -> list[ScoredProgram]:
@@ -286,7 +287,16 @@ class Run:
         words = (
             f"{self.kind} {self.folder.name}: {len(self)} candidates, the best {len(shown)} by dev"
         )
-        return rows_html(words, rows, self.verdict)
+        return rows_html(words, rows, self.verdict or self._cut_off())
+
+    def _cut_off(self) -> str | None:
+        """What a loop says of itself whose final test was begun and not ended."""
+        valid = (c for c in self.candidates if c.status in ("scored", "duplicate"))
+        mine = [c for c in valid if c.dev and c.arm == MAIN and c.iteration is not None]
+        best = max(mine, key=lambda c: c.dev.score if c.dev else 0.0, default=None)
+        if self.result or not (best and best.test):
+            return None
+        return cut_off(best.id, best.test.to_json())
 
 
 @checked()
@@ -307,7 +317,7 @@ def open_run(folder: str | Path) -> Run:
             for arm in arms_of(config)
             for data in store.iterations(arm).values()
         ]
-        result = store.setting("result")
+        result = result_of(store)
     return Run(folder, command_of(config), config, candidates, tuple(iterations), result)
 
 

@@ -14,6 +14,7 @@ from ..engine.records.candidate import BASE
 from ..engine.records.store import Store
 from ..engine.screening.folder import NAME, NOTE, command_of, flat, read_config
 from ..engine.screening.place import DATABASE, LOCK
+from .stored import result_of
 
 # Where `run` puts runs that are given no folder, and the word for the newest of them.
 RUNS, LAST = Path("runs"), "last"
@@ -97,8 +98,8 @@ def run_facts(store: Store, run: Path, config: Mapping[str, Any]) -> dict[str, A
     best = store.best()
     return {
         "run": str(run),
-        "name": store.setting(NAME),
-        "note": store.setting(NOTE),
+        "name": store.setting(NAME, "text"),
+        "note": store.setting(NOTE, "text"),
         "command": (kind := command_of(config)),
         "task": config.get("task"),
         "status": status_of(store, run, kind, counts),
@@ -120,7 +121,7 @@ def status_of(store: Store, run: Path, command: str, counts: Mapping[str, int]) 
 def is_done(store: Store, command: str, counts: Mapping[str, int]) -> bool:
     """Whether nothing is left to do: a loop has its result, a screening decided all its programs."""
     if command == "run":
-        return store.setting("result") is not None
+        return result_of(store) is not None
     return store.score(BASE) is not None and "open" not in counts
 
 

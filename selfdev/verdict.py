@@ -62,7 +62,7 @@ def interval(c: Comparison) -> tuple[float, float]:
 
 def shrinkage(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """How much lower the tested programs score on test than on dev, where they were picked."""
-    both = [(row["dev"]["score"], row["test"]["score"]) for row in tested if row["test"]]
+    both = [(row["dev"]["score"], row["test"]["score"]) for row in tested if row.get("test")]
     if not both:
         return None
     dev, test = (sum(scores) / len(both) for scores in zip(*both, strict=True))
@@ -74,7 +74,7 @@ def verdict(best: Mapping[str, Any] | None, compared: Sequence[Mapping[str, Any]
     if best is None:
         return "No program ran, so the search found nothing."
     if not compared:
-        dev = f"{best['dev']['score']:.3f}" if best["dev"] else "no score"
+        dev = f"{best['dev']['score']:.3f}" if best.get("dev") else "no score"
         return f"Not tested. The best program by dev is {best['id']} ({dev} on dev, where it was picked)."
     parts = [
         f"{outcome(row)} {row['b_is']} ({row['difference']:+.3f} [{row['low']:.3f}, {row['high']:.3f}], "

@@ -40,7 +40,7 @@ def report_text(folder: Path, watch: str = "") -> str:
     with Store.read(folder / DATABASE) as store:
         facts = facts_of(store, arms)
         data = run_data(store, folder, config, arms)
-        labels = [text for key in (NAME, NOTE) if (text := store.setting(key))]
+        labels = [text for key in (NAME, NOTE) if (text := store.setting(key, "text"))]
     raw = (folder / CONFIG).read_text(errors="replace")
     words = {"run": name_of(folder), "labels": labels, "config": config, "raw": raw}
     return page_of({**facts, **words}, data, watch)

@@ -10,6 +10,7 @@ from ...engine.records.candidate import BASE, clean
 from ...engine.records.compare import compare
 from ...engine.records.store import Store
 from ..results import looks_of, scores_of
+from ..stored import cut_off, result_of
 from ..verdict import comparisons, p_text, shrinkage, verdict
 
 VERSION = importlib.metadata.version("selfdev-engine")
@@ -18,7 +19,7 @@ LEADERS = 10
 
 def facts_of(store: Store, arms: Sequence[str]) -> dict[str, Any]:
     """Everything that the template shows, apart from the run's name and its settings."""
-    result = with_tests(store, store.setting("result") or {})
+    result = with_tests(store, result_of(store) or {})
     turns = [(arm, turn) for arm in arms for turn in store.iterations(arm).values()]
     best = result.get("best") if result else best_of(store)
     found = store.candidates()
@@ -49,7 +50,7 @@ def with_tests(store: Store, result: dict[str, Any]) -> dict[str, Any]:
         return result
     rivals = {"the base": BASE}
     for kind in ("experts", "baselines"):
-        if rows := {name: row for name, row in (result.get(kind) or {}).items() if row["dev"]}:
+        if rows := {name: row for name, row in (result.get(kind) or {}).items() if row.get("dev")}:
             name = max(rows, key=lambda name: rows[name]["dev"]["score"])
             rivals[f"the best {kind[:-1]} {name}"] = rows[name]["id"]
     names = {words: clean(name) or "" for words, name in rivals.items()}
@@ -64,9 +65,11 @@ def best_of(store: Store) -> dict[str, Any] | None:
 
 
 def untested(store: Store, best: Mapping[str, Any] | None) -> str:
-    """What can be said of a best program that only dev has seen: it was picked there."""
+    """What can be said of a best program that was compared with nothing on test: it was picked on dev."""
     if best is None:
         return "No program was scored yet."
+    if best["test"]:
+        return cut_off(best["id"], best["test"])
     mine, base = store.answers(clean(best["id"]) or ""), store.answers(BASE)
     if not mine.keys() & base.keys():
         return f"{best['id']} was picked on dev and not compared with the base."

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...engine.errors import visible
 from ..verdict import p_text
@@ -106,17 +106,22 @@ def shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is there: a run of an older version lacks some, and null is none."""
+    return isinstance(value, int | float)
+
+
 def percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
+    return f"{100 * value:.1f}" if is_number(value) else ""
 
 
 def signed(value: float | None) -> str:
     """A difference in points, with its sign."""
-    return "" if value is None else f"{100 * value:+.1f}"
+    return f"{100 * value:+.1f}" if is_number(value) else ""
 
 
 def p_short(value: float | None) -> str:
-    return "" if value is None else p_text(value)
+    return p_text(value) if is_number(value) else ""
 
 
 def score_text(score: Mapping[str, float]) -> str:
@@ -129,4 +134,6 @@ def margin_text(training: Mapping[str, Any]) -> str:
     margin, low, high = training.get("holdout_margin_nats") or (None, None, None)
     if margin is None:
         return ""
-    return f"{margin:.2f}" if low is None else f"{margin:.2f} [{low:.2f}, {high:.2f}]"
+    return (
+        f"{margin:.2f}" if low is None or high is None else f"{margin:.2f} [{low:.2f}, {high:.2f}]"
+    )

@@ -1,0 +1,214 @@
+"""A run.db in which a value is of another kind: one line with its place, in each command that looks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.records.schema import VERSION
+from selfdev_engine.engine.records.sound import tables
+from selfdev_engine.engine.records.store import Store
+from selfdev_engine.selfdev.export import prepare_export
+from selfdev_engine.selfdev.look import compare_runs, diff, show_candidate, show_run, top
+from selfdev_engine.selfdev.open_run import open_run
+from selfdev_engine.selfdev.report import write_report
+from selfdev_engine.selfdev.runs import list_runs
+
+from .report.conftest import make_loop
+
+LOOKS = {
+    "show": show_run,
+    "show ID": lambda run: show_candidate(run, "i2-4"),
+    "top": lambda run: top(run, 5),
+    "diff": lambda run: diff(run, "i2-4", "base"),
+    "compare": lambda run: compare_runs(run, run),
+    "export": lambda run: prepare_export(run, "i2-4", run / "out"),
+    "report": write_report,
+    "open_run": open_run,
+}
+COLUMNS = [
+    (table, column.name, column.type)
+    for table, columns in tables().items()
+    for column in columns
+    if table not in ("answers", "statistics", "questions")
+]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    return make_loop(tmp_path_factory.mktemp("damaged") / "loop")
+
+
+@pytest.fixture
+def run(kept, tmp_path) -> Path:
+    return shutil.copytree(kept, tmp_path / "loop")
+
+
+def spoil(run: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        assert db.execute(statement, values).rowcount > 0, statement
+
+
+def said_by(look: Callable[[Path], object], run: Path) -> str | None:
+    """What is said of a damaged run; None where what is damaged is not read."""
+    try:
+        look(run)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def filled(run: Path) -> None:
+    """Put a row into each table that the run has none in."""
+    with Store.open(run / "run.db") as store:
+        store.add_event("warning", text="x")
+        store.add_plan("cafe", b"{}")
+        store._db.execute("INSERT INTO inputs VALUES ('base', 'b', '[]', '{}')")
+
+
+@pytest.mark.parametrize(("table", "column", "kind"), COLUMNS)
+def test_a_value_of_another_kind_is_one_line(run, table, column, kind):
+    filled(run)
+    value = "abc" if kind in ("INTEGER", "REAL", "BLOB") else b"\xff\x00"
+    # An index or a rowid of its own takes no such value.
+    spoil(run, f"UPDATE {table} SET {column} = ? WHERE rowid = 1", value)
+    with pytest.raises(UsageError) as found:
+        show_run(run)
+    said = str(found.value)
+    assert f"run.db is damaged: table {table}, column {column}, row with " in said
+    assert "belongs; restore the folder from a copy, or start the run again" in said
+    assert "\n" not in said
+    rows = list_runs(run.parent)
+    assert len(rows) == 1 and f"table {table}, column {column}" in rows[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE scores SET score = 9e999", "is inf, where a finite number belongs"),
+        ("UPDATE candidates SET seconds = -9e999", "is -inf, where a finite number"),
+        ("UPDATE scores SET n = 1.5", "n, row with candidate 'base' and .* is 1.5, where a whole"),
+        ("UPDATE candidates SET source = NULL WHERE id = 'i1-0'", "only the base has no program"),
+        ("UPDATE candidates SET source = CAST(x'ff' AS TEXT) WHERE id = 'i2-4'", "UTF-8"),
+        ("UPDATE answers SET correct = 'abc' WHERE candidate = 'base'", "is 'abc', where 0 or 1"),
+        ("UPDATE answers SET idx = x'00' WHERE candidate = 'i2-4' AND idx = 3", "column idx"),
+    ],
+)
+def test_what_no_column_takes_is_said(run, statement, says):
+    spoil(run, statement)
+    with pytest.raises(UsageError, match=rf"run\.db.*{says}"):
+        write_report(run)
+
+
+def test_whoever_looks_is_told(run):
+    spoil(run, "UPDATE scores SET score = 'abc'")
+    for look in LOOKS.values():
+        with pytest.raises(UsageError, match=r"run\.db is damaged: table scores, column score"):
+            look(run)
+
+
+def test_a_table_or_a_column_that_is_gone_is_said(run):
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        db.execute("ALTER TABLE candidates DROP COLUMN seconds")
+    with pytest.raises(UsageError, match=r"run\.db is damaged: table candidates: .*column seconds"):
+        show_run(run)
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        db.execute("ALTER TABLE candidates ADD COLUMN seconds REAL")
+        db.execute("DROP TABLE inputs")
+    with pytest.raises(UsageError, match=r"run\.db is damaged: it lacks the table inputs"):
+        open_run(run)
+
+
+ODD = {"list": [], "text": "x", "number": 7, "empty": {}, "null": None}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(
+    ("table", "column"), [("settings", "value"), ("iterations", "data"), ("candidates", "linear"),
+                          ("candidates", "params"), ("inputs", "files"), ("inputs", "parts")],
+)  # fmt: skip
+def test_json_of_another_form_is_one_line_or_means_nothing(run, table, column, odd):
+    """Never another error: what is read of it is there, or its absence is said."""
+    filled(run)
+    spoil(run, f"UPDATE {table} SET {column} = ?", json.dumps(ODD[odd]))
+    for name, look in LOOKS.items():
+        told = said_by(look, run)
+        assert told is None or name == "export" or f"is damaged: table {table}" in told
+    assert list_runs(run.parent)
+
+
+def parts(value: object, place: tuple = ()):
+    """Yield the place of each value within a value."""
+    yield place
+    found = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()  # fmt: skip
+    for key, one in found:
+        yield from parts(one, (*place, key))
+
+
+@pytest.mark.parametrize("odd", ["x", None, "gone"])
+@pytest.mark.parametrize("table", ["settings", "iterations"])
+def test_every_value_in_a_result_or_an_iteration_may_be_odd(run, table, odd):
+    """Each value within the JSON becomes another, or goes: one line, or it is not needed."""
+    column = "value" if table == "settings" else "data"
+    with closing(sqlite3.connect(run / "run.db")) as db:
+        (text,) = db.execute(
+            f"SELECT {column} FROM {table} ORDER BY length({column}) DESC"
+        ).fetchone()
+    for place in list(parts(json.loads(text)))[1:]:
+        value = json.loads(text)
+        inner = value
+        for key in place[:-1]:
+            inner = inner[key]
+        if odd == "gone":
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = odd
+        spoil(run, f"UPDATE {table} SET {column} = ? WHERE rowid = 1", json.dumps(value))
+        for look in (write_report, open_run):
+            told = said_by(look, run)
+            assert told is None or f"run.db is damaged: table {table}" in told, place
+
+
+def test_one_damaged_run_does_not_end_ls(run, selfdev):
+    shutil.copytree(run, run.parent / "whole")
+    spoil(run, "UPDATE scores SET score = 'abc'")
+    answer = selfdev("ls", run.parent)
+    bad = next(line for line in answer.stdout.splitlines() if "damaged" in line)
+    assert answer.code == 0 and "table scores, column score" in bad
+    assert any("whole" in line and "best 0." in line for line in answer.stdout.splitlines())
+    for words in (["show", run], ["show", run, "best"], ["top", run], ["report", run],
+                  ["diff", run, "best", "base"], ["compare", run, "best", "base"],
+                  ["export", run, "best", "--out", run / "x"]):  # fmt: skip
+        told = selfdev(*words)
+        assert told.code == 2 and len(told.stderr.splitlines()) == 1 and not told.stdout, words
+        assert "run.db is damaged: table scores, column score, row with" in told.stderr
+
+
+def test_the_schema_is_the_one_that_is_checked():
+    assert VERSION == 7 and tables()["scores"][5].fault.startswith("typeof(score) NOT IN")
+
+
+# ---- a run that was killed before its result
+
+
+def test_a_run_that_was_cut_off_after_its_test_says_so_everywhere(run, selfdev):
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "iterations: 2\n")
+    spoil(run, "DELETE FROM settings WHERE key = 'result'")
+    spoil(run, "DELETE FROM answers WHERE split = 'test'")
+    spoil(run, "DELETE FROM scores WHERE split = 'test' AND candidate != 'i2-4'")
+    best = show_run(run)["best"]["id"]
+    spoil(run, "UPDATE scores SET candidate = ? WHERE split = 'test'", best)
+    page = write_report(run).read_text()
+    said = f"The final test was begun and not ended: the best program by dev, {best}, has 0.4"
+    assert said in page and "Not tested" not in page
+    assert said in show_run(run)["verdict"] and said in selfdev("show", run).stdout
+    assert said in open_run(run)._repr_html_() and open_run(run).verdict is None
+    assert list_runs(run)[0]["status"] == "unfinished"
+    spoil(run, "DELETE FROM scores WHERE split = 'test'")
+    assert show_run(run)["verdict"] is None and "Not tested" in write_report(run).read_text()
