@@ -17,6 +17,7 @@ from ..engine.screening.place import DATABASE
 from .names import arms_of, find_candidate
 from .runs import config_differences, run_facts, score_json
 from .stored import cut_off, result_of
+from .verdict import of_several
 
 NUM_SHOWN = 5
 
@@ -37,7 +38,8 @@ def show_run(run: Path) -> dict[str, Any]:
 def said_on_test(store: Store) -> str | None:
     """Return what a run says of itself on test; None where nothing was tested."""
     if result := result_of(store):
-        return result.get("verdict")
+        words = result.get("verdict"), of_several(result.get("comparisons") or ())
+        return " ".join(filter(None, words)) or None
     best = store.best()
     test = score_json(store, best, "test") if best else None
     return cut_off(best, test) if best and test else None

@@ -88,6 +88,16 @@ def verdict(best: Mapping[str, Any] | None, compared: Sequence[Mapping[str, Any]
     )
 
 
+def of_several(compared: Sequence[object]) -> str:
+    """Say why an interval may leave out 0 beside a p that shows nothing; empty for a single comparison."""
+    if len(compared) < 2:
+        return ""
+    return (
+        "Each interval is of its comparison alone, and p is corrected for all of them (Holm), so p may show "
+        "no difference where the interval leaves out 0."
+    )
+
+
 def outcome(row: Mapping[str, Any]) -> str:
     if row["p_holm"] >= ALPHA:
         return "not shown to differ from"

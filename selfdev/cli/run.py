@@ -18,6 +18,7 @@ from ...engine.given import MAX_SEED
 from ..capacity import plan_of, render_plan
 from ..report import margin_text
 from ..sizes import parse_bytes
+from ..verdict import of_several
 from .command import Result, command, counted, resumable, say
 from .completion import complete_ids, complete_runs
 from .look import run_of
@@ -128,6 +129,9 @@ def render_run(result: Result) -> str:
     if result["arm_verdict"]:
         console.print(Text(in_one_line(result["arm_verdict"])))
     console.print(Text(in_one_line(shrunk(result["shrinkage"]) + result["verdict"])))
+    compared = max(result["comparisons"], result["arm_comparisons"], key=len)
+    if note := of_several(compared):
+        console.print(Text(note))
     run = Path(result["run"])
     return f"{console.export_text()}run     {run}\nreport  {run / 'report.html'}"
 

@@ -8,6 +8,7 @@ import click
 
 from ...engine.errors import in_one_line
 from ..sizes import parse_bytes
+from ..verdict import of_several
 from .command import Result, command, counted
 from .completion import complete_runs
 from .look import run_of
@@ -35,6 +36,7 @@ def render(result: Result) -> str:
     rows = [line(row) for row in [*known, *result["candidates"]] if row]
     looks = counted(result["test_looks"], "look")
     said = f"Scores are on test ({looks} in the run's folder). {in_one_line(result['verdict'])}"
+    said = " ".join([said, *filter(None, [of_several(result["comparisons"])])])
     return "\n".join(
         [*rows, *result["notes"], said, summary({**result, "run": result["transfer"]})]
     )

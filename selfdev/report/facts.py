@@ -11,7 +11,7 @@ from ...engine.records.compare import compare
 from ...engine.records.store import Store
 from ..results import looks_of, scores_of
 from ..stored import cut_off, result_of
-from ..verdict import comparisons, p_text, shrinkage, verdict
+from ..verdict import comparisons, of_several, p_text, shrinkage, verdict
 
 VERSION = importlib.metadata.version("selfdev-engine")
 LEADERS = 10
@@ -29,6 +29,8 @@ def facts_of(store: Store, arms: Sequence[str]) -> dict[str, Any]:
         "verdict": result.get("verdict") or untested(store, best),
         "shrunk": shrunk(result.get("tested") or []),
         "comparisons": result.get("comparisons") or [],
+        "of_several": of_several(result.get("comparisons") or []),
+        "of_several_arms": of_several(result.get("arm_comparisons") or []),
         "known": known_models(result, best) if result else [],
         "budget": result.get("budget"),
         "arm_verdict": result.get("arm_verdict"),

@@ -176,6 +176,7 @@ def test_the_stated_comparisons_are_of_the_last_iterations_means(store, config, 
     equal = {**first, "difference": 0.0, "p_holm": 1.0}
     assert "not shown to differ from no_learning" in arm_verdict([equal])
     page = render_run(result)
+    assert "p is corrected for all of them (Holm)" in " ".join(page.split())
     row = next(line for line in page.splitlines() if line.startswith("│ no_learning "))
     assert row.strip("│").split("│")[3:5] == ["             10 ", "      10 "]
 
@@ -186,6 +187,7 @@ def test_the_report_shows_arms_and_their_budget(store, config, tmp_path):
     store.set_setting("result", result)
     page = write_report(tmp_path).read_text()
     assert "<h2>Arms at equal budget</h2>" in page and result["arm_verdict"] in unescape(page)
+    assert "p is corrected for all of them (Holm)" in page
     assert "<tr><td>no_learning</td><td>2</td>" in page  # its second iteration
     shown = data_of(page)["candidates"]
     turns = [t for t, dev in zip(shown["turn"], shown["dev"], strict=True) if dev is not None]

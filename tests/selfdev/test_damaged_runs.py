@@ -194,6 +194,20 @@ def test_the_schema_is_the_one_that_is_checked():
     assert VERSION == 7 and tables()["scores"][5].fault.startswith("typeof(score) NOT IN")
 
 
+def test_an_interval_beside_a_corrected_p_is_explained(run, selfdev):
+    """Also of a run whose stored verdict does not say it."""
+    assert "p is corrected for all of them (Holm)" in write_report(run).read_text()
+    row = {"a": "i2-4", "b": "base", "difference": 0.1, "low": 0.01, "high": 0.2, "p": 0.03}
+    row |= {"p_holm": 0.065}
+    with Store.open(run / "run.db") as store:
+        found = {**store.setting("result"), "verdict": "It is.", "comparisons": [row, row]}
+        store.set_setting("result", found)
+    assert "It is. Each interval is of its comparison alone" in selfdev("show", run).stdout
+    with Store.open(run / "run.db") as store:
+        store.set_setting("result", {**found, "comparisons": [row]})
+    assert show_run(run)["verdict"] == "It is."
+
+
 # ---- a run that was killed before its result
 
 
