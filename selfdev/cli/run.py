@@ -282,10 +282,11 @@ def report_command(folder: Path, out: Path | None, watch: bool, port: int | None
 
 
 def watch_run(folder: Path, port: int) -> NoReturn:
-    """Serve the page until the command is interrupted."""
+    """Serve the page until the command is interrupted. UsageError where the run is damaged already."""
     from ..report.serve import ReportServer
 
-    with ReportServer(folder, port) as server, resumable("nothing is served any more"):
+    with ReportServer(folder, port, say) as server, resumable("nothing is served any more"):
+        server.watched.page()
         say(f"{server.url} shows {folder}; Ctrl-C ends it")
         server.serve_forever()
     raise AssertionError("the server ends by an interrupt only")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import sqlite3
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...engine.errors import UsageError
+from ...engine.errors import UsageError, visible
 from ...engine.output.owned import DATABASE
 from . import report_text
 
@@ -62,8 +63,10 @@ class ReportServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self.watched = Watched(folder)
+    def __init__(
+        self, folder: Path, port: int = 0, tell: Callable[[str], None] | None = None
+    ) -> None:
+        self.watched, self._tell, self._told = Watched(folder), tell, ""
         try:
             super().__init__((ADDRESS, port), PageHandler)
         except OSError as error:
@@ -77,6 +80,12 @@ class ReportServer(ThreadingHTTPServer):
         """Print what went wrong; nothing of a browser that has gone, as it may at any time."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+    def broken(self, error: Exception) -> None:
+        """Tell whoever started it, once, why there is no page any more."""
+        if self._tell and str(error) != self._told:
+            self._told = str(error)
+            self._tell(f"error: {error}; a page comes again once that is mended")
 
     @property
     def url(self) -> str:
@@ -108,7 +117,8 @@ class PageHandler(BaseHTTPRequestHandler):
         try:
             page = self.own.watched.page()
         except (UsageError, OSError, sqlite3.Error) as error:
-            return self.say(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
+            self.own.broken(error)
+            return self.say(HTTPStatus.SERVICE_UNAVAILABLE, f"{visible(str(error))}\n")
         self.say(HTTPStatus.OK, page, "text/html")
 
     do_HEAD = do_GET

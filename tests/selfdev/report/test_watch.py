@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import shutil
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -91,6 +92,30 @@ def test_a_database_that_breaks_amid_the_run_is_told_to_the_browser(served, capf
     answer, text = ask(server)
     assert answer.status == 503 and "malformed" in text
     assert capfd.readouterr().err == ""
+
+
+def test_a_run_that_is_damaged_already_is_not_served(selfdev, loop, tmp_path):
+    folder = shutil.copytree(loop, tmp_path / "run")
+    with Store.open(folder / "run.db") as store:
+        store._db.execute("UPDATE scores SET score = 'abc'")
+    answer = selfdev("report", folder, "--watch", timeout_s=60)
+    assert answer.code == 2 and "table scores, column score" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_damage_amid_the_run_is_told_once_and_a_page_comes_again(served):
+    folder, server = served
+    told = list[str]()
+    server._tell = told.append
+    with Store.open(folder / "run.db") as store:
+        store._db.execute("UPDATE scores SET score = 'abc' WHERE candidate = 'base'")
+    for _ in range(2):
+        answer, text = ask(server)
+        assert answer.status == 503 and "table scores, column score" in text
+    assert len(told) == 1 and "run.db is damaged" in told[0]
+    with sqlite3.connect(folder / "run.db") as db:
+        db.execute("UPDATE scores SET score = 0.5 WHERE candidate = 'base'")
+    assert ask(server)[0].status == 200
 
 
 def test_a_browser_is_told_of_new_results(served, view):
