@@ -21,6 +21,7 @@ from ..output.folder import check_writable, real
 from ..output.owned import CONFIG
 from ..records.candidate import BASE, Candidate, clean
 from ..records.database import is_begun
+from ..records.forms import shown
 from ..records.store import Store
 from ..tasks.load import path_of
 from ..weights.locate import locate
@@ -57,6 +58,14 @@ FREE_IN_RUN = (
 )  # the same, of a loop's settings
 TRANSFER = "transfer"  # key of the settings that tells a transfer from a screening
 NAME, NOTE = "name", "note"  # keys of the store: what the user calls the run, and says of it
+# Settings that name things, and the kinds of value that can.
+NAMED = {"experts": dict, "arms": (dict, list), "baselines": (dict, list)}
+# What helps where the settings of a run are lost; its results are in run.db.
+WAY_OUT = (
+    "; no command can show or resume a run without its settings. Put the file back from a copy; or give the same "
+    f"`run`, `screen` or `transfer` another folder, stop it once it works, and copy that folder's {CONFIG} "
+    f"here. The results are safe in {DATABASE}, which sqlite3 and selfdev_engine.Store read"
+)
 POPULATION = "population"  # key of the store: of how many programs the best are wanted
 
 Settings = Mapping[str, object]
@@ -140,12 +149,19 @@ def write_config(folder: Path, wanted: Settings) -> None:
 def read_config(folder: Path) -> Settings:
     """Return the settings of a run. UsageError where its config.yaml is damaged."""
     config = folder / CONFIG
+    way_out = WAY_OUT if (folder / DATABASE).is_file() else ""
     try:
         found = load_yaml(read_text(config), config, PlainLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{config}: not YAML: {in_yaml(error)}") from None
+        raise UsageError(f"{config}: not YAML: {in_yaml(error)}{way_out}") from None
+    except UsageError as error:
+        raise UsageError(f"{error}{way_out}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{config}: not a mapping of settings")
+        what = "is empty" if found is None else "is not a mapping of settings"
+        raise UsageError(f"{config}: {what}{way_out}")
+    for key, kinds in NAMED.items():
+        if found.get(key) is not None and not isinstance(found[key], kinds):
+            raise UsageError(f"{config}: {key} is {shown(found[key])}, which names none{way_out}")
     return found
 
 

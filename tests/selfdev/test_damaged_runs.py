@@ -208,6 +208,19 @@ def test_an_interval_beside_a_corrected_p_is_explained(run, selfdev):
     assert show_run(run)["verdict"] == "It is."
 
 
+@pytest.mark.parametrize(
+    "text", [None, "", "# nothing\n", "[]", "a: [", "\0", "experts: 3", "arms: x"]
+)
+def test_lost_settings_name_a_way_out(run, text):
+    (run / "config.yaml").unlink()
+    if text is not None:
+        (run / "config.yaml").write_text(text)
+    for look in (show_run, write_report, open_run):
+        told = said_by(look, run) or ""
+        assert told.startswith(f"{run / 'config.yaml'}: ") and "copy that folder's" in told
+    assert "copy that folder's config.yaml here" in list_runs(run)[0]["error"]
+
+
 # ---- a run that was killed before its result
 
 
