@@ -19,8 +19,8 @@ from ..engine.screening.place import DATABASE
 from .names import arms_of, find_candidate
 from .run_html import rows_html
 from .runs import LAST, newest_run
-from .watching import Watcher, given_watcher, watched
 from .stored import cut_off, result_of
+from .watching import Watcher, given_watcher, watched
 
 if TYPE_CHECKING:
     import pandas
