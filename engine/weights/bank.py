@@ -17,6 +17,7 @@ from .budget import Home, choose_homes, statistics_share, tensor_share
 from .memos import MEMO_BYTES, Memos
 from .residency import Residency
 from .selection import Selection
+from .shared import MappedBank
 
 # Gets a tensor's name and its memo; returns a memo around it that outlives the process.
 Keep = Callable[[str, Memo], Memo]
@@ -55,22 +56,26 @@ class Bank:
         device: torch.device | None = None,
         device_bytes: float = 0,
         host_bytes: float = math.inf,
+        shared: MappedBank | None = None,
         keep: Keep | None = None,
     ) -> Bank:
         """Make a bank that holds as many tensors as fit.
 
-        `memory_bytes` bounds all that driver and worker need of it (budget.py). Without it,
-        `host_bytes` bounds the tensors that are held and in flight. `device_bytes` may be held on
-        `device`. `keep` wraps each tensor's memo. UsageError where not even the tensors in flight
-        fit.
+        `memory_bytes` bounds all that driver and worker need of it (budget.py), and `host_bytes` the
+        tensors that are held and in flight. `device_bytes` may be held on `device`. What is in `shared` is
+        there, and counts as nothing. `keep` wraps each tensor's memo. UsageError where not even the tensors
+        in flight fit.
         """
         most_bytes = MEMO_BYTES
         if memory_bytes is not None:
-            host_bytes = tensor_share(memory_bytes)
+            host_bytes = min(host_bytes, tensor_share(memory_bytes))
             most_bytes = min(most_bytes, statistics_share(memory_bytes))
-        homes = choose_homes(selection.sizes(selection.names), host_bytes, device_bytes)
+        there = shared.names if shared else frozenset[str]()
+        rest = [name for name in selection.names if name not in there]
+        chosen = choose_homes(selection.sizes(rest), host_bytes, device_bytes)
+        homes = {name: chosen.get(name, Home.HOST) for name in selection.names}
         memos = Memos(len(selection.names), most_bytes, keep)
-        return Bank(selection, Residency(selection, homes, device), memos, memory_bytes)
+        return Bank(selection, Residency(selection, homes, device, shared), memos, memory_bytes)
 
     def tensors(self, name: str) -> TensorSet:
         """Return one tensor of the base and of every expert, from where it is held."""

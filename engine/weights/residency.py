@@ -1,7 +1,7 @@
 """Holds the selected tensors between two uses, and knows which of them an expert changed.
 
 On the host tensors are mapped: all processes of a machine share one copy in memory. With a device
-the copy belongs to this process alone: it is on the device, or in pinned memory.
+they are on the device, in the bank that the node's workers share, or in pinned memory of this process alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ...kernels.tensors import TensorSet
 from .budget import Home
 from .checkpoint import Checkpoint
 from .selection import Selection
+from .shared import MappedBank
 
 START_ELEMENTS = 1 << 14
 
@@ -27,8 +28,10 @@ class Residency:
         selection: Selection,
         homes: Mapping[str, Home] | None = None,
         device: torch.device | None = None,
+        shared: MappedBank | None = None,
     ) -> None:
         self.selection, self.homes, self.device = selection, homes or {}, device
+        self.shared = shared
         self._held: dict[str, TensorSet] = {}
         # The tensor that was read from disk last.
         self._latest: TensorSet | None = None
@@ -40,7 +43,10 @@ class Residency:
             return self._held[name]
         if self.homes.get(name, Home.DISK) is Home.DISK:
             return self._in_flight(name)
-        self._held[name] = self._each(name, self._placed(name))
+        if self.shared is not None and name in self.shared.names:
+            self._held[name] = self.shared.tensors(name)
+        else:
+            self._held[name] = self._each(name, self._placed(name))
         return self._held[name]
 
     def bring(self) -> None:

@@ -19,6 +19,8 @@ import torch
 from selfdev_engine.bench.synthetic import Size, make_models
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights import shared
+from selfdev_engine.engine.weights.bank import Bank
+from selfdev_engine.engine.weights.budget import Home
 from selfdev_engine.engine.weights.selection import Selection
 from selfdev_engine.engine.weights.shared import NAME, MappedBank, SharedBank
 
@@ -127,6 +129,27 @@ def test_it_is_read_from_the_files_once(selection, monkeypatch):
     bank.fill()
     monkeypatch.setattr(shared, "write", lambda *words: pytest.fail("writes again"))
     bank.fill()
+    bank.close()
+
+
+def test_what_it_holds_takes_nothing_of_a_worker_and_the_rest_is_as_before(selection):
+    """Each worker may take of the host only what its card lacks beside it."""
+    bank = SharedBank(selection, selection.names[2:4])
+    bank.fill()
+    mapped = MappedBank(selection, names=bank.names, descriptor=bank.descriptor, pin=False)
+    held = selection.size_of(selection.names[0]).held
+    device = torch.device("cpu")  # stands for a card with room for one tensor
+    made = Bank.within(
+        selection, None, device=device, device_bytes=held, host_bytes=6 * held, shared=mapped
+    )
+    wanted = [Home.DEVICE, Home.DISK, Home.HOST, Home.HOST, *[Home.DISK] * 8]
+    assert list(made.residency.homes) == list(selection.names)
+    assert list(made.residency.homes.values()) == wanted
+    for name in selection.names:
+        assert torch.equal(made.tensors(name).base, selection.base.tensor(name))
+        assert torch.equal(made.tensors(name).experts["a"], selection.experts["a"].tensor(name))
+    low = mapped.tensors(bank.names[0]).base.data_ptr()
+    assert made.tensors(bank.names[0]).base.data_ptr() == low
     bank.close()
 
 
