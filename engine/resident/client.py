@@ -64,15 +64,19 @@ class Client:
 
     @staticmethod
     def start(
-        settings: EngineSettings, log: Path | None = None, device: str | None = None
+        settings: EngineSettings,
+        log: Path | None = None,
+        device: str | None = None,
+        inherits: Sequence[int] = (),
     ) -> Client:
         """Start a worker and return at once, while it imports its engine.
 
         Its output goes to `log`, else to a temporary file. `device` is the one GPU that it sees, as
-        CUDA_VISIBLE_DEVICES names it; None: all. MissingExtra where the engine is absent.
+        CUDA_VISIBLE_DEVICES names it; None: all. It `inherits` these descriptors. MissingExtra where the
+        engine is absent.
         """
         check_engine(settings.engine)
-        process = WorkerProcess(log, {} if device is None else seeing([device]))
+        process = WorkerProcess(log, {} if device is None else seeing([device]), inherits)
         process.send(settings.to_json())
         return Client(process, settings.stall_s)
 
@@ -105,13 +109,15 @@ class Client:
         memory_bytes: int | None = None,
         device_bytes: int | None = None,
         pinned_bytes: int | None = None,
+        shared: Json | None = None,
         key: str = "target",
     ) -> int | None:
         """Open the tensors that `apply` merges into a model, held in memory as far as is allowed.
 
         `memory_bytes` is as in `Bank.within`. With a GPU the bank takes at most `device_bytes` of it and
-        `pinned_bytes` of the host; None: what is free there less a reserve, and half. Returns the GPU that
-        kernels are compiled for (90 means sm_90), or None without a GPU.
+        `pinned_bytes` of the host; None: what is free there less a reserve, and half. `shared` is a
+        SharedBank whose descriptor the worker inherits, as JSON. Returns the GPU that kernels are compiled for
+        (90 means sm_90), or None without a GPU.
         """
         words = {"base": base, "experts": dict(experts), "include": include, "backend": backend}
         opened = self._call(
@@ -121,6 +127,7 @@ class Client:
             memory_bytes=memory_bytes,
             device_bytes=device_bytes,
             pinned_bytes=pinned_bytes,
+            shared=shared,
         )
         return opened["target"]
 

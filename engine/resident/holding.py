@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from ..weights.budget import PROCESSES, SETS, Home
 from ..weights.capacity import FREE_BYTES
 from ..weights.machine import host_bytes
 from ..weights.selection import Selection
+from ..weights.shared import MappedBank, SharedBank
 from ..weights.stream import Slot, make_slots, stream
 
 # Pinned memory is at most 1 / PINNED_SHARE of the machine's, since it cannot be taken back.
@@ -41,12 +43,13 @@ class Holding:
         memory_bytes: int | None = None,
         device_bytes: int | None = None,
         pinned_bytes: int | None = None,
+        shared: Mapping[str, Any] | None = None,
     ) -> Holding:
         """Place a bank and make its slots. UsageError where not even tensors in flight fit.
 
         What a card holds is brought there now, as the limit of a swap is no limit for reading files.
         """
-        bank = placed(selection, backend, memory_bytes, device_bytes, pinned_bytes)
+        bank = placed(selection, backend, memory_bytes, device_bytes, pinned_bytes, shared)
         bank.residency.bring()
         on_disk = [name for name, home in bank.residency.homes.items() if home is Home.DISK]
         room_bytes = SETS // PROCESSES * bank.selection.slot_bytes(on_disk)
@@ -85,18 +88,20 @@ def placed(
     memory_bytes: int | None,
     device_bytes: int | None,
     pinned_bytes: int | None,
+    shared: Mapping[str, Any] | None = None,
 ) -> Bank:
     """Make a bank with a home for each tensor. Called once the engine is open.
 
     On a GPU tensors take `device_bytes` of it, as the plan of the machine says, and never more than is
     free now less a reserve. The rest takes `pinned_bytes` of pinned memory; without a plan at most half
     of the machine's. Sets in flight come on top: a plan that has all on the card pins nothing, and an engine
-    that took a little more than was planned must not end the run. UsageError where not even they fit.
+    that took a little more than was planned must not end the run. What is in the `shared` bank of the node
+    has its place already. UsageError where not even they fit.
     """
+    there = MappedBank(selection, **shared, pin=on_gpu(backend)) if shared else None
     if not on_gpu(backend):
-        return Bank.within(selection, memory_bytes)
+        return Bank.within(selection, memory_bytes, shared=there)
     free_bytes = torch.cuda.mem_get_info()[0] - FREE_BYTES
-    largest = max((s.in_flight for s in selection.sizes(selection.names).values()), default=0)
     return Bank.within(
         selection,
         memory_bytes,
@@ -104,5 +109,25 @@ def placed(
         device_bytes=free_bytes if device_bytes is None else min(device_bytes, free_bytes),
         host_bytes=host_bytes() / PINNED_SHARE
         if pinned_bytes is None
-        else pinned_bytes + SETS * largest,
+        else pinned_bytes + flight_bytes(selection),
+        shared=there,
     )
+
+
+def flight_bytes(selection: Selection) -> int:
+    """Return the bytes of all sets that are in flight at a time."""
+    sizes = selection.sizes(selection.names).values()
+    return SETS * max((size.in_flight for size in sizes), default=0)
+
+
+def bank_to_share(bank: Bank, device_bytes: int, pinned_bytes: int) -> SharedBank | None:
+    """Make what the workers of this machine share: tensors that the plan pins; None where there are none.
+
+    `bank` is the driver's. Each card has `device_bytes` for other tensors, as in `placed`.
+    """
+    selection, most = bank.selection, pinned_bytes + flight_bytes(bank.selection)
+    planned = Bank.within(
+        selection, bank.memory_bytes, device_bytes=device_bytes, host_bytes=most
+    ).residency
+    names = [name for name, home in planned.homes.items() if home is Home.HOST]
+    return SharedBank(selection, names) if names else None

@@ -35,9 +35,14 @@ ENVIRONMENT = {
 
 
 class WorkerProcess:
-    """A worker's process and the wire to it. Once it is lost it stays lost."""
+    """A worker's process and the wire to it. Once it is lost it stays lost.
 
-    def __init__(self, log: Path | None, environment: Mapping[str, str]) -> None:
+    It has the descriptors that it `inherits` under their numbers here.
+    """
+
+    def __init__(
+        self, log: Path | None, environment: Mapping[str, str], inherits: Sequence[int] = ()
+    ) -> None:
         self.log, self._keeps_log = log or temporary_log(), log is not None
         ours, theirs = socket.socketpair()
         with self.log.open("ab") as sink:
@@ -46,7 +51,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *inherits],
                 start_new_session=True,
                 env={**os.environ, **ENVIRONMENT, **environment},
             )
