@@ -75,7 +75,9 @@ def shares_on(
         settings.memory_bytes,
         settings.gpu_memory_bytes,
     )
-    return Shares.of(plan_capacity(models, taken, demand))
+    # Ray starts each worker of a node apart from the others, so none has a bank that it could share.
+    num_banks = len(taken.gpus) if settings.address else 1
+    return Shares.of(plan_capacity(models, taken, demand), num_banks)
 
 
 def cache_alone(model: Checkpoint, memory_bytes: int | None) -> int | None:

@@ -59,7 +59,7 @@ def cache_share(memory_bytes: int | None, num_workers: int = 1) -> int | None:
 def bank_share(memory_bytes: int | None, num_engines: int, num_copies: int = 1) -> int | None:
     """Return the bytes of one copy of the bank: what the engines' caches leave.
 
-    `num_copies` is 2 where the worker pins its tensors, since the driver then has a copy of its
+    `num_copies` is 2 where workers pin tensors in one bank, since the driver then has a copy of its
     own. None means that --memory is not given.
     """
     if memory_bytes is None:

@@ -105,9 +105,9 @@ class Capacity:
 class Shares:
     """What each of a machine's workers may take, in bytes.
 
-    A worker has a card: `cache` and `bank` are there, and `pinned` is its part of the host's memory. It
-    answers `sequences` at once, where that is known. `writer_cache` is that of a generator with an engine of
-    its own, if there is one.
+    A worker has a card: `cache` and `bank` are there. `pinned` is of the host's memory: all workers of the
+    machine share what is there, or each has so much for itself. It answers `sequences` at once, where that is
+    known. `writer_cache` is that of a generator with an engine of its own, if there is one.
     """
 
     cache: int
@@ -117,11 +117,11 @@ class Shares:
     writer_cache: int | None = None
 
     @staticmethod
-    def of(capacity: Capacity) -> Shares:
-        """Return the same shares for all cards: those of the smallest one."""
+    def of(capacity: Capacity, num_banks: int = 1) -> Shares:
+        """Return the same shares for all cards: those of the smallest one. `num_banks` divide what is pinned."""
         devices = capacity.devices
         cache = min(device.terms["kv_cache"] for device in devices)
-        pinned = capacity.bank["pinned"] // len(devices)
+        pinned = capacity.bank["pinned"] // num_banks
         writers = [d.terms["generator_cache"] for d in devices if "generator_cache" in d.terms]
         bank, sequences = capacity.bank["device"], capacity.sequences
         return Shares(cache, bank, pinned, sequences, min(writers, default=None))

@@ -15,14 +15,14 @@ import math
 import mmap
 import os
 from collections.abc import Sequence
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...kernels.tensors import TensorSet
-from ..errors import UsageError
+from ..errors import EngineGone, UsageError
 from .checkpoint import Checkpoint
 from .headers import Entry
 from .selection import Selection
@@ -42,17 +42,26 @@ class SharedBank:
         self.descriptor = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, self.size_bytes)
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS)
-        self._filling, self._is_filled = Lock(), False
+        self._filling, self._is_filled, self._given_up = Lock(), False, Event()
 
     def fill(self) -> None:
-        """Read all its tensors, the first time. UsageError where a file is not what was opened."""
+        """Read all its tensors, the first time.
+
+        UsageError where a file is not what was opened, EngineGone after `give_up`.
+        """
         with self._filling:
             if self._is_filled:
                 return
             for name in self.names:
+                if self._given_up.is_set():
+                    raise EngineGone("the workers end before their bank is read")
                 for checkpoint, start in zip(self.selection.models, self.starts[name], strict=True):
                     write(self.descriptor, checkpoint.tensor(name), start)
             self._is_filled = True
+
+    def give_up(self) -> None:
+        """Have `fill` end with the next tensor: it may take a minute, and nobody waits for it any more."""
+        self._given_up.set()
 
     def to_json(self) -> dict[str, object]:
         """Return what a worker that inherits the descriptor needs to map it."""

@@ -15,10 +15,12 @@ from selfdev_engine.engine.resident.vllm_engine import (
     options,
     to_set,
 )
+from selfdev_engine.engine.screening import room
 from selfdev_engine.engine.screening.inputs import check_workers, open_selection
 from selfdev_engine.engine.screening.room import cache_alone, shares_on
 from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.engine.weights import machine as machines
+from selfdev_engine.engine.weights.capacity import Capacity, Device
 from selfdev_engine.engine.weights.machine import GIB, Machine, gpu_of, parse_machine
 
 
@@ -45,6 +47,19 @@ def test_each_worker_has_the_share_of_the_smallest_of_its_cards(settings):
     assert one.cache >= both.cache > 0
     # What is planned is enough for the engine: at least one full context.
     assert cache_bytes(selection.base, 64, 1, both.cache) <= both.cache
+
+
+@pytest.mark.parametrize(("address", "part"), [(None, 1), ("head:6379", 4)])
+def test_workers_here_share_what_is_pinned_and_those_of_a_node_of_ray_divide_it(
+    settings, monkeypatch, address, part
+):
+    pinned = 1000
+    card = Device("card", 0, {"kv_cache": 1})
+    plan = Capacity((card,) * 4, card, card, 1, 1, {"device": 0, "pinned": pinned, "disk": 0})
+    monkeypatch.setattr(room, "plan_capacity", lambda *words: plan)
+    there = replace(settings, address=address, workers=8)
+    found = shares_on(parse_machine("4x5GB"), there, open_selection(settings), None)
+    assert found is not None and found.pinned == pinned // part
 
 
 def test_another_writer_takes_room(settings, small_models):
