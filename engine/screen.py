@@ -229,8 +229,9 @@ def open_bank(
 ) -> Bank:
     """Open the driver's bank, within its share of --memory. UsageError for bad input."""
     on_gpu = driver_backend(settings.backend) != settings.backend and torch.cuda.is_available()
-    # On a GPU each worker's copy is pinned memory, beside the driver's.
-    num_copies = 1 + settings.workers if on_gpu else 1
+    # On a GPU a copy is pinned beside the driver's: one for all workers here, one for each on Ray's nodes.
+    num_pinned = settings.workers if settings.address else 1
+    num_copies = 1 + num_pinned if on_gpu else 1
     share = bank_share(settings.memory_bytes, 1 if writer is None else 2, num_copies)
     return Bank.within(selection, share, keep=keep)
 

@@ -14,15 +14,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+from ..plans.backends import open_backend
 from ..resident.ask import greedy
 from ..resident.client import Client, check_engine, choose_engine
-from ..resident.messages import EngineSettings, Times
+from ..resident.holding import bank_to_share, on_gpu
+from ..resident.messages import EngineSettings, Json, Times
 from ..resident.threads import MOST_PROMPTS, threads_of_each
 from ..tasks.task import Task
 from ..weights.bank import Bank
 from ..weights.budget import cache_share
 from ..weights.capacity import Shares
 from ..weights.machine import devices_here
+from ..weights.shared import SharedBank
 from ..workers.cluster import connect
 from ..workers.job import Incident
 from ..workers.pool import Pool
@@ -129,6 +132,7 @@ class EngineSession:
             slots = self.cluster.slots
             self.usage.threads = self.usage.threads or slots.threads(settings.workers, os.environ)
         self._pool: Pool[Client] | None = None
+        self._shared: SharedBank | None = None
         self._counting = Lock()
 
     def start(self) -> None:
@@ -138,6 +142,7 @@ class EngineSession:
         """
         if self._pool is None:
             check_engine(choose_engine(self.settings.engine))
+            self._shared = bank_of_node(self.settings, self.bank, self.shares)
             self._pool = Pool(self._worker, self._open, self.settings.workers, self.lanes)
 
     def submit(self, name: str, run: Callable[[Client], T]) -> Future[T]:
@@ -169,8 +174,12 @@ class EngineSession:
     def stop(self) -> None:
         """End the workers that are up, and cancel what they have not done."""
         if self._pool is not None:
+            if self._shared:
+                self._shared.give_up()
             self._pool.close()
             self._pool = None
+            if self._shared:
+                self._shared.close()
             if self.cluster:
                 self.cluster.close()
 
@@ -195,19 +204,13 @@ class EngineSession:
 
     def _worker(self, number: int) -> Client:
         """Start a worker, on a GPU of its own where there are GPUs."""
-        share = cache_share(self.settings.memory_bytes, self.settings.workers)
-        settings = EngineSettings(
-            engine=choose_engine(self.settings.engine),
-            cache_bytes=self.shares.cache if self.shares else share,
-            second_cache_bytes=self.shares and self.shares.writer_cache,
-            max_model_len=self.settings.max_model_len,
-            seed=self.settings.seed,
-            **self.limits,
-        )
+        settings = engine_settings(self.settings, self.shares, self.limits)
         log = self._log.with_stem(f"{self._log.stem}-{number}") if number else self._log
         if self.cluster:
             return self.start_client(settings, log, self.usage.threads)
-        return self.start_client(settings, log, self.devices[number] if self.devices else None)
+        device = self.devices[number] if self.devices else None
+        more = {"inherits": [self._shared.descriptor]} if self._shared else {}
+        return self.start_client(settings, log, device, **more)
 
     def _open(self, client: Client) -> None:
         """Open the base and the bank in a worker, and set its threads."""
@@ -224,8 +227,7 @@ class EngineSession:
             selection.include,
             self.settings.backend,
             memory_bytes=self.bank.memory_bytes,
-            device_bytes=self.shares and self.shares.bank,
-            pinned_bytes=self.shares and self.shares.pinned,
+            **room_of(self.shares, self._shared),
         )
         self._set_threads(client)
         self.usage.engine, self.usage.decoding = client.engine, client.decoding
@@ -244,3 +246,34 @@ class EngineSession:
         ends = [question.prompt[-TRIAL_LETTERS:] for question in self.task.split("dev")]
         found = client.choose_threads(ends[:MOST_PROMPTS], short)
         self.usage.threads, self.trials = found["threads"], found["seconds"]
+
+
+def engine_settings(
+    settings: ScreenSettings, shares: Shares | None, limits: Mapping[str, int]
+) -> EngineSettings:
+    """Return what each worker's engine is started with; `limits` are this run's."""
+    return EngineSettings(
+        engine=choose_engine(settings.engine),
+        cache_bytes=shares.cache
+        if shares
+        else cache_share(settings.memory_bytes, settings.workers),
+        second_cache_bytes=shares and shares.writer_cache,
+        max_model_len=settings.max_model_len,
+        seed=settings.seed,
+        **limits,
+    )
+
+
+def bank_of_node(settings: ScreenSettings, bank: Bank, shares: Shares | None) -> SharedBank | None:
+    """Make what the workers of this machine share, still empty; None where they have nothing to pin here."""
+    if shares is None or settings.address or not on_gpu(open_backend(settings.backend)):
+        return None
+    return bank_to_share(bank, shares.bank, shares.pinned)
+
+
+def room_of(shares: Shares | None, shared: SharedBank | None) -> Json:
+    """Return what of card and host a worker's bank may take; what it shares is filled then."""
+    if shares is None or shared is None:
+        return {"device_bytes": shares and shares.bank, "pinned_bytes": shares and shares.pinned}
+    shared.fill()
+    return {"device_bytes": shares.bank, "pinned_bytes": 0, "shared": shared.to_json()}

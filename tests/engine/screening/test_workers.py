@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from selfdev_engine.engine.screening.folder import (
 from selfdev_engine.engine.screening.inputs import check_inputs
 from selfdev_engine.engine.screening.session import EngineSession
 from selfdev_engine.engine.screening.settings import ScreenSettings
+from selfdev_engine.engine.weights.capacity import Shares
+from selfdev_engine.engine.weights.shared import NAME
 
 BODY = "import torch\ndef merge_models(d, device):\n    a, b = d.values()\n    return {}\n"
 EVERY = 20  # decisions between two kills
@@ -247,6 +250,37 @@ def test_where_workers_are_and_how_many_may_change_between_resumes(small_models,
     check_same(tmp_path, there, here)
     with pytest.raises(UsageError, match=r"cluster\.tensor_parallel is 1 there and 2 here"):
         check_same(tmp_path, there, {"cluster": {"tensor_parallel": 2}})
+
+
+def test_real_workers_share_one_bank_also_with_one_that_takes_a_place(screen, monkeypatch):
+    """As on cards that have no room for it; a worker that is killed takes nothing of it along."""
+    programs, inodes, killed = mixed(8), list[str](), list[int]()
+    calm, _ = screen(programs, 1)
+
+    def decided(screener, done):
+        workers = screener.session.workers
+        for worker in workers:
+            inodes.extend(banks_of(worker.pid))
+        if done == 3 and not killed:
+            killed.append(workers[0].pid)
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    monkeypatch.setattr("selfdev_engine.engine.screening.session.on_gpu", lambda backend: True)
+    monkeypatch.setattr(
+        "selfdev_engine.engine.screen.shares_here", lambda *words: Shares(64 << 20, 0, 1 << 30)
+    )
+    wild, _ = screen(programs, 2, decided)
+    assert wild == calm and killed
+    assert len(inodes) > 4 and len(set(inodes)) == 1
+    assert not [file for file in Path("/proc/self/fd").iterdir() if NAME in os.path.realpath(file)]
+
+
+def banks_of(pid: int) -> list[str]:
+    """The number of the shared memory that a process maps as its bank; nothing where it has just ended."""
+    with suppress(OSError):
+        maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        return [line.split()[4] for line in maps if NAME in line]
+    return []
 
 
 def test_each_worker_sees_a_gpu_of_its_own(monkeypatch, tmp_path):

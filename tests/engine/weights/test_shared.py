@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from selfdev_engine.bench.synthetic import Size, make_models
-from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.errors import EngineGone, UsageError
 from selfdev_engine.engine.weights import shared
 from selfdev_engine.engine.weights.bank import Bank
 from selfdev_engine.engine.weights.budget import Home
@@ -129,6 +129,15 @@ def test_it_is_read_from_the_files_once(selection, monkeypatch):
     bank.fill()
     monkeypatch.setattr(shared, "write", lambda *words: pytest.fail("writes again"))
     bank.fill()
+    bank.close()
+
+
+def test_who_ends_waits_for_no_file(selection):
+    bank = SharedBank(selection, selection.names)
+    bank.give_up()
+    with pytest.raises(EngineGone):
+        bank.fill()
+    assert os.fstat(bank.descriptor).st_blocks == 0
     bank.close()
 
 
