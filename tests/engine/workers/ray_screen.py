@@ -83,7 +83,7 @@ def rows_of(store: Store) -> dict[str, object]:
     for c in store.candidates():
         score = store.score(c.id)
         words = (c.status and c.status.value, c.kind, c.duplicate_of, c.tier, c.weights_fingerprint)
-        rows[c.id] = [*words, score and score.to_json()]
+        rows[c.id] = [*words, score and score.to_json(), store.outcomes(c.id)]
     lost = [data["candidate"] for kind, data in store.events() if kind == "worker lost"]
     return {"rows": rows, "lost": lost}
 

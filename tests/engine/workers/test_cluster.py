@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ def merge_models(model_dict, device):
     return {0} * ((u[:, :2] * s[:2]) @ v[:2]) + 0.1 * b
 """
 PLAIN = "def merge_models(d, device):\n    a, b = d.values()\n    return {0} * a + b\n"
+SUM = "def merge_models(d, device):\n    a, b = d.values()\n    return {0:.2f} * a + {1:.2f} * b\n"
 SETTINGS = EngineSettings(engine="transformers").to_json()
 
 
@@ -283,9 +285,9 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def screen(small_models, tmp_path):
-    """screen(programs, address, workers, stops, apart, head_s) -> the process that screens them."""
+    """screen(programs, address, workers, stops, apart, head_s, ...) -> the process that screens them."""
 
-    def run(programs, address=None, workers=1, stops=(), apart=False, head_s=60.0):
+    def run(programs, address=None, workers=1, stops=(), apart=False, head_s=60.0, **more):
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         settings = {
@@ -295,6 +297,7 @@ def screen(small_models, tmp_path):
             "engine": "transformers",
             "workers": workers,
             "address": address,
+            **more,
         }
         asked = {"settings": settings, "programs": programs, "stops": list(stops), "apart": apart}
         rest = {"folder": str(folder), "head_s": head_s}
@@ -333,6 +336,28 @@ def test_two_nodes_give_the_counts_of_one_worker_and_a_dead_node_costs_nothing(n
     wild = result_of(process)
     assert wild["rows"] == calm["rows"]
     assert len(set(wild["lost"])) == len(wild["lost"])
+
+
+@pytest.mark.slow
+def test_a_race_over_two_nodes_decides_as_one_worker_does(nodes, screen, zoo, tmp_path):
+    """What a candidate is asked next goes to its node as calls, and what was answered comes back by them."""
+    lines = zoo.tasks["mixed"].read_text().splitlines(keepends=True)
+    (tmp_path / "some.jsonl").write_text("".join(lines[:40]))
+    draw = random.Random(1)
+    programs = {
+        f"p{i}": SUM.format(draw.uniform(-1, 1.2), draw.uniform(-1, 1.2)) for i in range(24)
+    }
+    words = {
+        "base": str(zoo.base),
+        "experts": {name: str(zoo.experts[name]) for name in ("add", "sub")},
+        "task": f"jsonl:{tmp_path / 'some.jsonl'}",
+        "race": "sure",
+        "top": 2,
+    }
+    alone = result_of(screen(programs, **words))["rows"]
+    assert sum(row[0] == "stopped" for row in alone.values()) > 8
+    both = result_of(screen(programs, nodes.address, 2, apart=True, **words))
+    assert both["rows"] == alone and not both["lost"]
 
 
 @pytest.mark.slow
