@@ -360,6 +360,51 @@ def test_a_race_over_two_nodes_decides_as_one_worker_does(nodes, screen, zoo, tm
     assert both["rows"] == alone and not both["lost"]
 
 
+@pytest.fixture
+def loop(zoo, tmp_path):
+    """loop(where) -> the process of a small run: two iterations, and training between them."""
+    rows = [json.loads(line) for line in zoo.tasks["mixed"].read_text().splitlines()]
+    for_test = [row for row in rows if row["split"] == "test"][:8]
+    some = [row for row in rows if row["split"] == "dev"][:16] + for_test
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    config = {
+        "base": str(zoo.base),
+        "experts": {name: str(zoo.experts[name]) for name in ("add", "sub")},
+        "generator": str(zoo.generator),
+        "task": f"jsonl:{tmp_path / 'task.jsonl'}",
+        "iterations": 2,
+        "samples": 16,
+        "generation": {"max_new_tokens": 160, "wave": 8},
+        "preferences": {"chosen_percent": 25, "rejected_percent": 25, "invalid_share": 0.5},
+        "dpo": {"max_steps": 3, "warmup_steps": 0, "batch_size": 4, "learning_rate": 4e-4},
+        "baselines": [],
+        "test": {"top": 1},
+    }
+
+    def run(**where):
+        asked = tmp_path / f"asked{len(list(tmp_path.iterdir()))}.json"
+        folder = str(asked.with_suffix(""))
+        asked.write_text(json.dumps({"config": config, "folder": folder, "where": where}))
+        return started([NODES.with_name("ray_run.py"), asked])
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_run_over_two_nodes_is_that_of_one_worker(nodes, loop):
+    """The cluster is left for training; the trained generator goes to the nodes as copies of its files."""
+
+    def result(process):
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == 0, err[-3000:]
+        return json.loads(out)
+
+    alone = result(loop(workers=1))
+    first, second = alone["prints"]
+    assert first != second and sum(row[1] == "scored" for row in alone["rows"].values()) > 6
+    assert result(loop(workers=2, address=nodes.address)) == alone and not alone["lost"]
+
+
 @pytest.mark.slow
 def test_a_lost_head_is_one_line(nodes, screen):
     process = screen(mixed(6), nodes.address, 2, stops=(1,), head_s=2.0)
