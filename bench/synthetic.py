@@ -103,17 +103,30 @@ class Models:
 
 
 def make_models(
-    root: Path, size: Size, dtype: torch.dtype, *, spread: float = 5e-4, experts: int = 3
+    root: Path,
+    size: Size,
+    dtype: torch.dtype,
+    *,
+    spread: float = 5e-4,
+    experts: int = 3,
+    distinct: bool = False,
 ) -> Models:
-    """Write a base and its experts below `root`. Tensors of equal shape in a model are equal."""
+    """Write a base and its experts below `root`.
+
+    Tensors of equal shape in a model are equal, which is quick to make, unless they are to be `distinct`.
+    """
     names = EXPERTS[:experts]
     shapes = size.shapes()
-    kinds = list(dict.fromkeys(shapes.values()))
+    kind_of = {name: name if distinct else str(shape) for name, shape in shapes.items()}
+    kinds = {kind_of[name]: shape for name, shape in shapes.items()}
     for number, model in enumerate(("base", *names)):
-        drawn = [weights(s, kind, number, spread).to(dtype) for kind, s in enumerate(kinds)]
+        drawn = {
+            kind: weights(shape, at, number, spread).to(dtype)
+            for at, (kind, shape) in enumerate(kinds.items())
+        }
         folder = root / model
         folder.mkdir(parents=True)
-        tensors = {name: drawn[kinds.index(shape)] for name, shape in shapes.items()}
+        tensors = {name: drawn[kind] for name, kind in kind_of.items()}
         write_tensors(folder / "model.safetensors", tensors)
         (folder / "config.json").write_text(json.dumps(size.config(dtype), indent=2) + "\n")
     return Models(root / "base", {name: root / name for name in names})

@@ -53,7 +53,7 @@ PAPER = Amounts(
 def driver_questions(folder: Path) -> Row:
     """CPU of the driver for a program that asks two questions of each tensor; the first program is not counted."""
     size = Size(hidden=64, intermediate=96, layers=LAYERS)
-    models = make_models(folder / "models", size, torch.bfloat16, spread=0.01)
+    models = make_models(folder / "models", size, torch.bfloat16, spread=0.01, distinct=True)
     experts = {name: str(place) for name, place in models.experts.items()}
     bank = Bank.open(str(models.base), experts, "mlp")
     with Tracer(TraceSettings()) as tracer:
