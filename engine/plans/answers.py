@@ -6,10 +6,12 @@ Torch runs it in a locked child (cells.py): no operation of a program's graph ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
+from ...kernels.compiler.staging import OWN
 from ...kernels.execution.backend import Backend
 from ...kernels.tensors import Memo, TensorSet
 from ..trace.graph import TraceGraph, TraceNode
@@ -26,8 +28,8 @@ def answer_question(
 ) -> list[Tensor]:
     """Return the values of a value question's outputs on real task vectors.
 
-    A sweep computes them, and `memo` keeps its statistics. `by_torch` answers what no kernel can;
-    `note` is told the traceback where that is a bug of ours.
+    A sweep computes them, and `memo` keeps its statistics and the answer. `by_torch` answers what no
+    kernel can; `note` is told the traceback where that is a bug of ours.
     """
     plan = values_plan(question)
     if isinstance(plan, NotFused):
@@ -37,10 +39,33 @@ def answer_question(
     kernel, counts = plan
     numbers = iter(backend.values(kernel, tensors, memo))
     wanted = [question.nodes[output] for output in question.outputs]
-    return [
+    values = [
         tensor_of([next(numbers) for _ in range(count)], node)
         for count, node in zip(counts, wanted, strict=True)
     ]
+    # A memo may refuse what is too large for it.
+    with suppress(ValueError):
+        memo.update(zip(answer_keys(question), values, strict=True))
+    return values
+
+
+def kept_answer(question: TraceGraph, memo: Memo) -> list[Tensor] | None:
+    """Return what `answer_question` kept of the same question, or None: its tensor need not be read.
+
+    Only what kernels answered is kept. A cell speaks for its own candidate, and for no other one.
+    """
+    found = list[Tensor]()
+    for key in answer_keys(question):
+        if (value := memo.get(key)) is None:
+            return None
+        found.append(value)
+    return found
+
+
+def answer_keys(question: TraceGraph) -> list[str]:
+    """Return the memo's keys of a question's outputs. OWN keeps them out of a run's store."""
+    name = question.question_fingerprint
+    return [f"answer {name} {place}{OWN}" for place in range(len(question.outputs))]
 
 
 def tensor_of(numbers: list[Tensor], node: TraceNode) -> Tensor:

@@ -25,7 +25,7 @@ from ..trace.program_clock import ProgramClock
 from ..trace.together import Work
 from ..trace.tracer import Tracer
 from ..weights.bank import Bank
-from .answers import answer_question
+from .answers import answer_question, kept_answer
 from .cells import Cells, TensorCell
 from .fuse import fused
 from .plan import Eager, Fused, Hybrid, Plan, TensorPlan
@@ -140,7 +140,10 @@ class PlanWork:
             return self.torch.cell.answer(name, question)
 
         def answer(question: TraceGraph) -> list[Tensor]:
-            tensors, memo = bank.tensors(name), bank.memo(name)
+            memo = bank.memo(name)
+            if (kept := kept_answer(question, memo)) is not None:
+                return kept
+            tensors = bank.tensors(name)
             return answer_question(question, tensors, backend, memo, by_torch, self.faults.append)
 
         shape, names = bank.selection.base.shape(name), tuple(bank.selection.experts)

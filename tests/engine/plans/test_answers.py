@@ -10,9 +10,13 @@ import pytest
 import torch
 from cachetools import LRUCache
 from selfdev_engine.engine.plans import fuse
+from selfdev_engine.engine.plans.answers import answer_question, kept_answer
 from selfdev_engine.engine.plans.fuse import NotFused, fused, values_plan
 from selfdev_engine.engine.trace.graph import Ref, TraceGraph, TraceNode
+from selfdev_engine.kernels.backends import get_backend
 from selfdev_engine.kernels.compiler.clock import OutOfTime, limited
+from selfdev_engine.kernels.compiler.staging import OWN
+from selfdev_engine.kernels.tensors import TensorSet
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +132,30 @@ def test_a_kernel_that_would_compile_for_minutes_is_left_to_torch(length, is_fus
                 r"one of its kernels weighs as much as 200\d simple operations, at most 1500",
                 found.reason,
             )
+
+
+def test_an_answer_of_kernels_is_kept_for_the_next_program():
+    tensors = TensorSet("w", torch.zeros(6), {"a": torch.arange(6.0)})
+    memo: dict[str, torch.Tensor] = {}
+    backend, asked = get_backend("reference"), question(2.0)
+    assert kept_answer(asked, memo) is None
+    answer = answer_question(asked, tensors, backend, memo, by_torch=pytest.fail)
+    assert torch.equal(answer[0], torch.tensor(30.0))
+    again, other = kept_answer(question(2.0), memo), kept_answer(question(2.5), memo)
+    assert again is not None and again[0] is answer[0] and other is None
+    # What ends so is kept out of run.db.
+    assert all(key.endswith(OWN) for key in memo if key.startswith("answer"))
+
+
+def test_the_answer_of_a_cell_is_for_its_own_candidate():
+    """Only kernels and the weights decide what is kept; a cell may have been taken over."""
+    nodes = (
+        TraceNode("input", ("a",), {}, (6,), torch.float32),
+        TraceNode("aten.cumsum.default", (Ref(0), 0), {}, (6,), torch.float32),
+        TraceNode("aten.sum.default", (Ref(1),), {}, (), torch.float32),
+    )
+    asked, memo = TraceGraph(("a",), (6,), nodes, (2,)), {}
+    tensors = TensorSet("w", torch.zeros(6), {"a": torch.arange(6.0)})
+    backend = get_backend("reference")
+    assert answer_question(asked, tensors, backend, memo, lambda q: [torch.tensor(666.0)])
+    assert not memo and kept_answer(asked, memo) is None
