@@ -39,6 +39,11 @@ class Answered:
                 )
         self._after.update(outputs)
 
+    @property
+    def has_constants(self) -> bool:
+        """Tells whether a node is known as a number."""
+        return bool(self._constants)
+
     def known(self, nodes: Sequence[TraceNode]) -> tuple[TraceNode, ...]:
         """The nodes, with constants in place of those that are known."""
         return tuple(self._constants.get(i, node) for i, node in enumerate(nodes))

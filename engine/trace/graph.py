@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class TraceGraph:
         text = repr((self.names, self.shape, self.nodes, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def question_fingerprint(self) -> str:
         """SHA-256 of what the outputs need, as hex digits: equal where the numbers are the same function."""
         nodes = [(index, self.nodes[index]) for index in self.needed(self.outputs)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from .meta_memo import meta_of
 from .ops import LAYOUT, argument_names
 from .replay import overload_of
 from .schema import argument_fault
+from .steps import Steps
 from .tree import found
 from .trust import trust_fault
 from .wire import dtype_name
@@ -47,11 +49,24 @@ class GraphReader:
         self.metas: list[Any] = []
         self.cpu_s, self.answered = 0.0, Answered()
         self.budget = Budget(4 * math.prod(self.shape) * len(self.names))
+        self._steps = Steps(self.names, self.shape, self.own)
 
     def extend(self, raw: Any) -> None:
         """Verifies and appends nodes. Raises Rejected, and OutOfTime where a limit of the caller is over."""
         if not isinstance(raw, list) or len(self.nodes) + len(raw) > MAX_NODES:
             raise malformed("not a list of nodes, or too many")
+        began = time.thread_time()
+        if (known := self._steps.again(raw)) is None:
+            self._verify(raw)
+            self._steps.keep(raw, self.nodes, self.metas, self.budget)
+        else:
+            nodes, metas, self.budget = known
+            self.nodes += nodes
+            self.metas += metas
+            self.cpu_s += time.thread_time() - began
+            check_time(self.cpu_s, len(self.nodes))
+
+    def _verify(self, raw: list[Any]) -> None:
         for item in raw:
             if not (isinstance(item, list) and len(item) == 5 and isinstance(item[0], str)):
                 raise malformed("a node is [op, args, kwargs, shape, dtype]")
@@ -70,7 +85,8 @@ class GraphReader:
         for output in outputs:
             if type(output) is not int or not 0 <= output < len(self.nodes):
                 raise malformed(f"output {output!r}")
-        return self._graph(self.answered.known(self.nodes), tuple(outputs))
+        make = partial(self._graph, self.answered.known(self.nodes), tuple(outputs))
+        return make() if self.answered.has_constants else self._steps.graph(tuple(outputs), make)
 
     def mask_count(self, index: int) -> TraceGraph | None:
         """For x[mask] the question how often the mask holds, which tells its size; else None."""
