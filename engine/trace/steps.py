@@ -20,10 +20,10 @@ from .bounds import Budget
 from .graph import TraceGraph, TraceNode
 from .meta_memo import ANY_FLOAT
 
-MOST_BYTES = 8 << 20  # of all messages that are kept, with what their nodes and graphs take beside
+MOST_BYTES = 8 << 20  # all kept messages together, with what their nodes and graphs take beside
 MOST_MESSAGE_BYTES = 64 << 10
-NODE_BYTES = 8  # of a graph's reference to a node
-MOST_GRAPHS = 4  # of one step
+NODE_BYTES = 8  # a reference to a node in a graph
+MOST_GRAPHS = 4  # kept for one step
 # In the JSON that Python writes, these bytes are nothing but such an object: strings have their quotes escaped.
 FLOAT = re.compile(r'\{"f": "(-?0x[01]\.[0-9a-f]{1,13}p[+-][0-9]{1,4})"\}')
 

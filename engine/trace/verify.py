@@ -82,9 +82,7 @@ class GraphReader:
 
     def graph(self, outputs: Sequence[Any]) -> TraceGraph:
         """A graph of all nodes so far with these outputs. Raises Rejected."""
-        for output in outputs:
-            if type(output) is not int or not 0 <= output < len(self.nodes):
-                raise malformed(f"output {output!r}")
+        check_outputs(outputs, len(self.nodes))
         make = partial(self._graph, self.answered.known(self.nodes), tuple(outputs))
         return make() if self.answered.has_constants else self._steps.graph(tuple(outputs), make)
 
@@ -103,18 +101,13 @@ class GraphReader:
 
     def chosen(self, index: int, count: int) -> list[Tensor]:
         """A meta tensor, in a list, for x[mask] if the mask holds `count` times."""
-        x, mask = self.metas[self.nodes[index].args[0].index], mask_of(self.nodes[index])
+        mask = mask_of(self.nodes[index])
         assert mask is not None
-        rest = x.shape[self.metas[mask.index].dim() :]
-        return [torch.empty((count, *rest), dtype=x.dtype, device="meta")]
+        return [rows_of(self._metas_of(self.nodes[index].args[0]), self._metas_of(mask), count)]
 
     def set_sizes(self, index: int, results: list[Tensor]) -> None:
         """Takes the sizes of an op's results, which were found by running it. Raises Rejected."""
-        expected = len(allowed_overload(self.nodes[index].op)._schema.returns)
-        if len(results) != expected:
-            raise malformed(f"{len(results)} results of {self.nodes[index].op}")
-        metas = [torch.empty(r.shape, dtype=r.dtype, device="meta") for r in results]
-        self._settle(index, metas if expected > 1 else metas[0])
+        self._settle(index, metas_like(results, self.nodes[index].op))
 
     # ---- one node
 
@@ -124,10 +117,7 @@ class GraphReader:
         if not isinstance(args, tuple) or not isinstance(kwargs, dict):
             raise malformed("arguments")
         if op == "const":
-            if len(args) != 1 or not isinstance(args[0], Tensor) or kwargs:
-                raise malformed("const takes one constant")
-            meta = torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
-            args = (tuple(args[0].flatten().tolist()), tuple(meta.shape))
+            args, meta = constant_of(args, kwargs)
         else:
             meta = self._meta(op, args, kwargs)
         self._charge(op, args, kwargs, meta)
@@ -135,11 +125,7 @@ class GraphReader:
         self.metas.append(None)
         if meta is not None:
             self._settle(num_nodes, meta)
-            claimed = None if shape is None else (tuple(shape), dtype)
-            found_shape, found_dtype = self.nodes[-1].shape, self.nodes[-1].dtype
-            known = (found_shape, dtype_name(found_dtype))
-            if found_shape is not None and claimed not in (None, known):
-                raise malformed(f"{op} is {found_shape}, not {claimed}")
+            check_claim(self.nodes[-1], shape, dtype)
 
     def _settle(self, index: int, meta: Any) -> None:
         node = self.nodes[index]
@@ -201,6 +187,42 @@ class GraphReader:
         if isinstance(x, tuple):
             return [self._metas_of(y) for y in x]
         return {k: self._metas_of(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def check_outputs(outputs: Sequence[Any], num_nodes: int) -> None:
+    """Raises Rejected unless all outputs are nodes."""
+    for output in outputs:
+        if type(output) is not int or not 0 <= output < num_nodes:
+            raise malformed(f"output {output!r}")
+
+
+def constant_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Tensor]:
+    """The numbers and the shape of a constant, and its meta tensor. Raises Rejected."""
+    if len(args) != 1 or not isinstance(args[0], Tensor) or kwargs:
+        raise malformed("const takes one constant")
+    meta = torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
+    return (tuple(args[0].flatten().tolist()), tuple(meta.shape)), meta
+
+
+def check_claim(node: TraceNode, shape: Any, dtype: Any) -> None:
+    """Raises Rejected where the child took a node for another shape or type."""
+    claimed = None if shape is None else (tuple(shape), dtype)
+    if node.shape is not None and claimed not in (None, (node.shape, dtype_name(node.dtype))):
+        raise malformed(f"{node.op} is {node.shape}, not {claimed}")
+
+
+def rows_of(x: Tensor, mask: Tensor, count: int) -> Tensor:
+    """A meta tensor for x[mask] if the mask holds `count` times."""
+    return torch.empty((count, *x.shape[mask.dim() :]), dtype=x.dtype, device="meta")
+
+
+def metas_like(results: list[Tensor], op: str) -> Any:
+    """Meta tensors of an op's results, or of its only one. Raises Rejected for another number of them."""
+    expected = len(allowed_overload(op)._schema.returns)
+    if len(results) != expected:
+        raise malformed(f"{len(results)} results of {op}")
+    metas = [torch.empty(r.shape, dtype=r.dtype, device="meta") for r in results]
+    return metas if expected > 1 else metas[0]
 
 
 def item_of(metas: Any, position: Any) -> Any:
