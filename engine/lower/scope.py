@@ -110,9 +110,8 @@ class Scope:
 
     def align(self, *values: Value) -> tuple[tuple[Dim, ...], list[np.ndarray]]:
         """Broadcasts: the common dimensions, and each value's cells over the common int ones."""
-        rank = max(len(v.dims) for v in values)
         values = tuple(self.without_repeats(v, values) for v in values)
-        dims = tuple(common(self, values, at) for at in range(-rank, 0))
+        dims = tuple(common(self, values, at) for at in range(-rank_of(values), 0))
         shape = tuple(d for d in dims if isinstance(d, int))
         if (count := math.prod(shape)) > MAX_CELLS:
             self.fail(f"{count} small values to unroll")
@@ -140,6 +139,10 @@ class Scope:
         """Applies formula(node, ...) to every cell, and rounds to the dtype."""
         if dtype in WRAPS:
             self.fail(f"arithmetic in {dtype}")
+        if not any(v.cells.ndim for v in values):
+            dims = tuple(common(self, values, at) for at in range(-rank_of(values), 0))
+            alone = cell(formula(*(int(v.cells) for v in values)))
+            return self.rounded(Value(dims, alone, dtype), dtype)
         dims, grids = self.align(*values)
         cells = np.empty(grids[0].shape, dtype=np.int64)
         for index in np.ndindex(cells.shape):
@@ -187,6 +190,11 @@ def axes_of_inputs(shape: tuple[int, ...], num_rows: int) -> tuple[Axis, ...]:
 def cell(node: int) -> np.ndarray:
     """The cells of a value without small axes: a single node."""
     return np.array(node, dtype=np.int64)
+
+
+def rank_of(values: Sequence[Value]) -> int:
+    """The number of dimensions of a broadcast."""
+    return max(len(v.dims) for v in values)
 
 
 def common(scope: Scope, values: Sequence[Value], at: int) -> Dim:
