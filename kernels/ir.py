@@ -172,7 +172,7 @@ class KernelGraph:
         )
         return KernelGraph(nodes, tuple(data["outputs"]))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the graph's text.
 
@@ -191,10 +191,11 @@ def exact(value: object) -> object:
 
 def join(*spaces: Space) -> Space:
     """Return the space of an element-wise op on values of these spaces."""
-    distinct = set(spaces) - {Space.SCALAR}
-    if not distinct:
-        return Space.SCALAR
-    return distinct.pop() if len(distinct) == 1 else Space.FULL
+    found = Space.SCALAR
+    for space in spaces:
+        if space is not found and space is not Space.SCALAR:
+            found = space if found is Space.SCALAR else Space.FULL
+    return found
 
 
 def _pack(value: Any) -> Any:
@@ -220,14 +221,13 @@ class Builder:
         Only leaves and reductions need `space`; an element-wise op joins its arguments' spaces.
         """
         if space is None:
-            space = join(*(self.nodes[i].space for i in args))
-        node = Node(op, args, attrs, space)
+            space = join(*[self.nodes[i].space for i in args])
         # By repr, because 1, 1.0 and True are equal as keys, and so are 0.0 and -0.0.
-        key = (op, args, repr(attrs), space)
-        if key not in self._known:
-            self._known[key] = len(self.nodes)
-            self.nodes.append(node)
-        return self._known[key]
+        key = (op, args, repr(attrs) if attrs else "", space)
+        if (index := self._known.get(key)) is None:
+            index = self._known[key] = len(self.nodes)
+            self.nodes.append(Node(op, args, attrs, space))
+        return index
 
     def copy(self, node: Node, args: Iterable[int], attrs: tuple[Any, ...] | None = None) -> int:
         """Return the index of a node of another graph; `args` are its arguments here, `attrs` replace its own."""

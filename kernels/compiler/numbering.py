@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
-from ..ir import COMMUTATIVE, Builder, KernelGraph, Op
+from ..ir import COMMUTATIVE, Builder, KernelGraph, Node, Op
 from .clock import check
 
 
-def digests(graph: KernelGraph, constants: bool = True) -> list[str]:
-    """Return a hash of each node's meaning.
+def digests(graph: KernelGraph) -> list[tuple[str, str]]:
+    """Return two hashes of each node's meaning, of which the first leaves out the values of constants.
 
-    It does not depend on the node's number, nor on which of two commutative arguments is first.
-    Without `constants` it does not depend on the values of constants either.
+    They do not depend on the node's number, nor on which of two commutative arguments is first.
     """
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     for node in graph.nodes:
         check()
         args = [found[a] for a in node.args]
-        args = sorted(args) if node.op in COMMUTATIVE else args
-        told = node.attrs if constants or node.op is not Op.CONST else ()
-        attrs = [a.hex() if isinstance(a, float) else repr(a) for a in told]
-        text = "|".join([node.op.value, node.space.value, *attrs, *args])
-        found.append(hashlib.sha256(text.encode()).hexdigest()[:24])
+        if node.op is Op.CONST:
+            found.append((digest(node, (), []), digest(node, node.attrs, [])))
+            continue
+        structure = digest(node, node.attrs, [one for one, _ in args])
+        # Mostly no constant lies below a node.
+        same = all(one == other for one, other in args)
+        found.append(
+            (structure, structure if same else digest(node, node.attrs, [two for _, two in args]))
+        )
     return found
+
+
+def digest(node: Node, attrs: tuple[Any, ...], args: list[str]) -> str:
+    """Return the hash of a node with these attributes, whose arguments have these hashes."""
+    args = sorted(args) if node.op in COMMUTATIVE else args
+    told = [a.hex() if isinstance(a, float) else repr(a) for a in attrs]
+    text = "|".join([node.op, node.space, *told, *args])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def order(graph: KernelGraph) -> KernelGraph:
@@ -33,7 +45,7 @@ def order(graph: KernelGraph) -> KernelGraph:
     them. Structure is compared before constants, so that 0.3 a + 0.7 b and 0.4 a + 0.6 b become one
     kernel with other parameters.
     """
-    names = list(zip(digests(graph, constants=False), digests(graph), strict=True))
+    names = digests(graph)
     builder, new = Builder(), dict[int, int]()
     for root in graph.outputs:
         todo = [root]

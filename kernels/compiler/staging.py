@@ -135,7 +135,7 @@ def keys_of(graph: KernelGraph) -> list[str]:
     OWN ends it where constants are in the expression, LONG where nobody else will write that.
     """
     owned, size, found = list[bool](), list[int](), list[str]()
-    for node, name in zip(graph.nodes, digests(graph), strict=True):
+    for node, (_, name) in zip(graph.nodes, digests(graph), strict=True):
         owned.append(node.op is Op.CONST or any(owned[a] for a in node.args))
         size.append(min(MOST_SHARED, sum(size[a] for a in node.args)) + 1)
         found.append(name + (OWN if owned[-1] else LONG * (size[-1] > MOST_SHARED)))
