@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ...kernels.compiler.clock import OutOfTime
@@ -97,7 +96,7 @@ class Conversation:
 
     def _reader(self, shape: Any) -> GraphReader:
         """The reader for this shape: first the tensor's own, later perhaps the flat one."""
-        own, flat = self.job.shape, (int(np.prod(self.job.shape)),)
+        own, flat = self.job.shape, (math.prod(self.job.shape),)
         if shape not in (list(own), list(flat)):
             raise malformed(f"inputs of shape {str(shape)[:80]}")
         wanted = own if shape == list(own) else flat
@@ -195,7 +194,7 @@ def check_answerable(graph: TraceGraph) -> None:
     total = 0
     for output in graph.outputs:
         node = graph.nodes[output]
-        total += MAX_ANSWER_ELEMENTS + 1 if node.shape is None else int(np.prod(node.shape))
+        total += MAX_ANSWER_ELEMENTS + 1 if node.shape is None else math.prod(node.shape)
         if total > MAX_ANSWER_ELEMENTS:
             what = f"a question for {node.op} {node.shape}"
             limit = f"more than {MAX_ANSWER_ELEMENTS} numbers in one answer"
