@@ -287,16 +287,17 @@ class Run:
         words = (
             f"{self.kind} {self.folder.name}: {len(self)} candidates, the best {len(shown)} by dev"
         )
-        return rows_html(words, rows, self.verdict or self._cut_off())
+        return rows_html(words, rows, self.verdict or cut_off_in(self))
 
-    def _cut_off(self) -> str | None:
-        """What a loop says of itself whose final test was begun and not ended."""
-        valid = (c for c in self.candidates if c.status in ("scored", "duplicate"))
-        mine = [c for c in valid if c.dev and c.arm == MAIN and c.iteration is not None]
-        best = max(mine, key=lambda c: c.dev.score if c.dev else 0.0, default=None)
-        if self.result or not (best and best.test):
-            return None
-        return cut_off(best.id, best.test.to_json())
+
+def cut_off_in(run: Run) -> str | None:
+    """Return what a loop says of itself whose final test was begun and not ended."""
+    valid = (c for c in run.candidates if c.status in ("scored", "duplicate"))
+    mine = [c for c in valid if c.dev and c.arm == MAIN and c.iteration is not None]
+    best = max(mine, key=lambda c: c.dev.score if c.dev else 0.0, default=None)
+    if run.result or not (best and best.test):
+        return None
+    return cut_off(best.id, best.test.to_json())
 
 
 @checked()

@@ -89,8 +89,8 @@ def joined(place: str, key: str) -> str:
 def fits(value: Any, form: str) -> bool:
     """Tell whether a value is of a form that has a name."""
     kind = type(value)
-    if value is None and form.endswith("?"):
-        return True
+    if value is None:
+        return form.endswith("?")
     match form.removesuffix("?"):
         case "number":
             return kind in (int, float) and abs(value) < 1e300 and isfinite(value)
