@@ -8,6 +8,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from ..engine.weights.adapter import update_of
 from ..engine.weights.checkpoint import Checkpoint
 
 # TRL's names: the adapter that is trained, and its copy from before.
@@ -29,10 +30,12 @@ def fold(model: Any, dtype: torch.dtype) -> tuple[Any, float]:
     kept = wanted = 0.0
     for layer in model.modules():
         if isinstance(layer, LoraLayer) and isinstance(layer, BaseTunerLayer):
-            weight = layer.get_base_layer().weight
+            weight: Any = layer.get_base_layer().weight
             before = weight.data.float()
             of_layer: Any = layer
-            delta = of_layer.get_delta_weight(ADAPTER).float()
+            first, second = (part[ADAPTER].weight for part in (of_layer.lora_A, of_layer.lora_B))
+            delta = update_of(first, second, layer.scaling[ADAPTER])
+            delta = delta.T if getattr(layer, "fan_in_fan_out", False) else delta
             weight.data = (before + delta).to(dtype)
             kept += float(((weight.data.float() - before) * delta).sum(dtype=torch.float64))
             wanted += float(delta.square().sum(dtype=torch.float64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
+from selfdev_engine.engine.weights.adapter import Adapter
 from selfdev_engine.engine.weights.capacity import ranks_of
+from selfdev_engine.engine.weights.checkpoint import Checkpoint
 from selfdev_engine.selfdev import inputs, train_process
 from selfdev_engine.selfdev.config import RunConfig
 from selfdev_engine.selfdev.train import (
@@ -104,6 +107,25 @@ def test_two_ranks_train_as_one_process_does(stage, zoo):
     apart = sum(((ours[k] - theirs[k]) ** 2).sum() for k in ours) ** 0.5
     # Ranks whose gradients are not averaged are apart by a tenth of the way.
     assert moved > 0 and apart < 1e-3 * moved
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)]
+)
+def test_who_has_the_first_generator_needs_the_adapter_alone(stage, zoo, tmp_path, dtype):
+    """A node folds it to the very bits that training wrote."""
+    base = tmp_path / "base"
+    shutil.copytree(zoo.generator, base)
+    file = base / "model.safetensors"
+    save_file({n: t.to(dtype) for n, t in load_file(file).items()}, file, {"format": "pt"})
+    name = f"alone-{dtype}"
+    _, wanted = stage(name, 1, generator=str(base), dpo=DPO | {"max_steps": 3})
+    adapter, given = Adapter.open(stage.folder / "adapters" / name), Checkpoint.open(str(base))
+    assert len(adapter.modules) > 6
+    for key, tensor in wanted.items():
+        folded = adapter.fold(key, given.tensor(key))
+        assert torch.equal(folded, tensor) and folded.dtype == tensor.dtype == dtype
+        assert torch.equal(folded, given.tensor(key)) is (key not in adapter.modules)
 
 
 def test_an_adapter_goes_on_in_float32_and_only_what_is_swapped_is_rounded(stage, zoo, tmp_path):
