@@ -10,7 +10,7 @@ from typing import Any
 from ..engine.errors import UsageError
 from ..engine.records.candidate import BASE, Candidate
 from ..engine.records.candidate_json import ranked_json
-from ..engine.records.compare import compare
+from ..engine.records.compare import answered_by, compare
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from ..engine.screening.place import DATABASE
@@ -49,11 +49,12 @@ def show_candidate(run: Path, name: str) -> dict[str, Any]:
     """Return all that is known of a candidate. UsageError for a name that means none."""
     with Store.read(run / DATABASE) as store:
         found = candidate_named(store, read_config(run), name)
+        asked = answered_by(store, found)
         twins = [c.id for c in store.candidates() if c.duplicate_of == found.id]
         return {
             "run": str(run),
             **ranked_json(store, found.id),
-            "test": score_json(store, found.id, "test") if found.has_score else None,
+            "test": score_json(store, asked, "test") if asked else None,
             "params": dict(found.params),
             "held_out": found.held_out,
             "twins": twins,

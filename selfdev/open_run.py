@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..engine.errors import MissingExtra, NoRun, UsageError
 from ..engine.given import checked, given_text, wrong
 from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
-from ..engine.records.compare import Comparison, compare_candidates
+from ..engine.records.compare import Comparison, answered_by, compare_candidates
 from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
@@ -47,7 +47,7 @@ class ScoredProgram:
     """A candidate of a run with its scores, as it was when the run was opened.
 
     `status` is scored, stopped, duplicate, rejected, failed, copy, or None before it is decided. `kind`,
-    `detail` and `line` say why it was rejected. A duplicate has the scores of the one that it repeats.
+    `detail` and `line` say why it was rejected. A duplicate, and a copy, has the scores of the one that it repeats.
     """
 
     id: str
@@ -333,9 +333,8 @@ def check_run(folder: Path) -> None:
 def program_of(store: Store, found: Candidate) -> ScoredProgram:
     """Return a candidate of run.db with its scores."""
     linear = found.linear
-    dev, test = (
-        store.score(found.id, split) if found.has_score else None for split in ("dev", "test")
-    )
+    asked = answered_by(store, found)
+    dev, test = (store.score(asked, split) if asked else None for split in ("dev", "test"))
     return ScoredProgram(
         id=found.id,
         status=str(found.status) if found.status else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .candidate import BASE, Candidate, Status
-from .compare import compare
+from .compare import answered_by, compare
 from .store import Store
 
 
@@ -14,7 +14,8 @@ def to_json(store: Store, name: str, split: str = "dev") -> dict[str, Any]:
     """Return the candidate as an object of `screen --json`, with its score of a split."""
     candidate = store.candidate(name)
     assert candidate is not None, name
-    score = store.score(name, split) if candidate.has_score else None
+    asked = answered_by(store, candidate)
+    score = store.score(asked, split) if asked else None
     numbers = ("correct", "n", "score", "low", "high")
     return {
         "id": name,
@@ -43,9 +44,10 @@ def ranked_json(store: Store, name: str) -> dict[str, Any]:
 
 def against_base(store: Store, candidate: Candidate) -> dict[str, Any] | None:
     """Return the paired comparison with the base on dev; None without answers, and for the base itself."""
-    if candidate.id == BASE or not candidate.has_score:
+    asked = answered_by(store, candidate)
+    if candidate.id == BASE or not asked:
         return None
-    mine, base = store.answers(candidate.id), store.answers(BASE)
+    mine, base = store.answers(asked), store.answers(BASE)
     return compare(mine, base).to_json() if mine.keys() & base.keys() else None
 
 

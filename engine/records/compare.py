@@ -13,6 +13,7 @@ from math import comb
 from typing import TypeVar
 
 from ..errors import UsageError
+from .candidate import Candidate, Status
 from .store import Store
 
 Q = TypeVar("Q", bound=Hashable)
@@ -86,9 +87,18 @@ def made_otherwise(store: Store, first: str, second: str, split: str) -> list[di
     ]
 
 
+def answered_by(store: Store, candidate: Candidate) -> str | None:
+    """Return whose score is that of a candidate: a copy has that of the one with its text. None without one."""
+    if candidate.status is Status.COPY and candidate.duplicate_of:
+        original = store.candidate(candidate.duplicate_of)
+        return original.id if original and original.has_score else None
+    return candidate.id if candidate.has_score else None
+
+
 def answers_of(store: Store, name: str, split: str) -> dict[tuple[str, int], bool]:
-    if store.candidate(name) is None:
+    candidate = store.candidate(name)
+    if candidate is None:
         raise UsageError(f"{store.path}: has no candidate {name!r}")
-    if not (found := store.answers(name, split)):
+    if not (found := store.answers(answered_by(store, candidate) or name, split)):
         raise UsageError(f"{store.path}: candidate {name!r} has no {split} answers")
     return found

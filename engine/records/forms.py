@@ -93,7 +93,8 @@ def fits(value: Any, form: str) -> bool:
         return form.endswith("?")
     match form.removesuffix("?"):
         case "number":
-            return kind in (int, float) and abs(value) < 1e300 and isfinite(value)
+            numeric = isinstance(value, int | float) and kind is not bool
+            return numeric and abs(value) < 1e300 and isfinite(value)
         case "real":
             return kind in (int, float)
         case "whole":

@@ -118,6 +118,8 @@ def status_text(found: Result) -> str:
     where = f", line {found['line']}" if found["line"] else ""
     kind = f" ({found['kind']}{where})" if found["kind"] else ""
     same = f" of {in_one_line(found['duplicate_of'])}" if found["duplicate_of"] else ""
+    if same and found["score"] is not None:
+        same += ", whose score it has"
     detail = f": {in_one_line(found['detail'])}" if found["detail"] else ""
     return f"{found['status'] or 'not decided'}{same}{kind}{detail}"
 

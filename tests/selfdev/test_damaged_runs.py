@@ -221,6 +221,23 @@ def test_lost_settings_name_a_way_out(run, text):
     assert "copy that folder's config.yaml here" in list_runs(run)[0]["error"]
 
 
+def test_a_copy_shows_the_score_of_what_it_copies(run, selfdev):
+    """Also where that repeats another update, and so has no score of its own."""
+    with Store.open(run / "run.db") as store:
+        for name, original in (("c1", "i2-4"), ("c2", "i2-1")):
+            store.add_candidates([{"id": name, "source": "x", "iteration": 2}])
+            store.decide(name, status="copy", duplicate_of=original)
+    seen = open_run(run)
+    for name, original in (("c1", "i2-4"), ("c2", "i2-1")):
+        shown, wanted = show_candidate(run, name), show_candidate(run, original)
+        keys = ("score", "n", "test", "against_base")
+        assert [shown[k] for k in keys] == [wanted[k] for k in keys] and shown["score"] is not None
+        assert seen[name].dev == seen[original].dev and seen[name].test == seen[original].test
+        assert f"copy of {original}, whose score it has" in selfdev("show", run, name).stdout
+        assert seen.compare(name, "base") == seen.compare(original, "base")
+    assert not {"c1", "c2"} & {c.id for c in seen.top(1000)}
+
+
 # ---- a run that was killed before its result
 
 
