@@ -39,6 +39,8 @@ class Export:
     out: Path
     overwrite: bool
     origin: Origin
+    # Models whose contents the run did not record, so that nothing says whether they are the same.
+    unchecked: Sequence[str] = ()
 
 
 def export(
@@ -88,7 +90,7 @@ def prepare_export(
     include, seed = config["include"], config["seed"]
     origin = Origin(folder.resolve().name, found.candidate.id, found.scores)
     models = found.base, found.experts, include
-    return Export(folder, found.program, *models, seed, out, overwrite, origin)
+    return Export(folder, found.program, *models, seed, out, overwrite, origin, found.unchecked)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class InRun:
     experts: Mapping[str, str]
     selection: Selection
     scores: Sequence[CardScore]
+    unchecked: Sequence[str]
 
 
 def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]) -> InRun:
@@ -122,8 +125,10 @@ def found_in(folder: Path, name: str, base: str | None, moved: Mapping[str, str]
     selection = Selection.open(place, places, config["include"])
     options = {f"expert {name}": f"--expert {name}=DIR" for name in places}
     options["base"] = "--base DIR"
-    check_inputs_are(inputs, model_inputs(selection), folder, options=options)
-    return InRun(config, found, program, place, places, selection, scores)
+    now = model_inputs(selection)
+    check_inputs_are(inputs, now, folder, options=options)
+    unchecked = [model.role for model in now if model.role not in inputs]
+    return InRun(config, found, program, place, places, selection, scores, unchecked)
 
 
 def scores_in(store: Store, config: Mapping[str, Any], name: str) -> list[CardScore]:

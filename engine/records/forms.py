@@ -93,8 +93,9 @@ def fits(value: Any, form: str) -> bool:
         return form.endswith("?")
     match form.removesuffix("?"):
         case "number":
-            numeric = isinstance(value, int | float) and kind is not bool
-            return numeric and abs(value) < 1e300 and isfinite(value)
+            if not isinstance(value, int | float) or kind is bool:
+                return False
+            return abs(value) < 1e300 and isfinite(value)
         case "real":
             return kind in (int, float)
         case "whole":

@@ -342,6 +342,11 @@ def export_command(
     if mergekit:
         return export_mergekit(folder, candidate, out, base=base, experts=moved)
     wanted = prepare_export(folder, candidate, out, overwrite, base=base, experts=moved)
+    if wanted.unchecked:
+        say(
+            f"not checked: {folder} did not record the contents of {', '.join(wanted.unchecked)}, so these may "
+            "differ from what was scored"
+        )
     with Bar() as bar:
         bar.stage("export")
         report = export(wanted, unsafe_sandbox=unsafe_sandbox, progress=bar.update)

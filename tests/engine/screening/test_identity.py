@@ -300,6 +300,14 @@ def test_an_export_takes_models_where_they_are_now(lab, tmp_path):
         prepare_export(lab.run, "p", out, experts={"z": "here"})
     places = {name: str(moved / name) for name in ("y", "x")}
     wanted = prepare_export(lab.run, "p", out, base=str(moved / "base"), experts=places)
+    assert not wanted.unchecked
+    with Store.open(lab.run / "run.db") as store:
+        kept = store.inputs()
+        store._db.execute("DELETE FROM inputs WHERE role = 'base'")
+    again = prepare_export(lab.run, "p", out, base=str(moved / "base"), experts=places)
+    assert again.unchecked == ["base"]
+    with Store.open(lab.run / "run.db") as store:
+        store.set_input(kept["base"])
     assert list(wanted.experts) == ["x", "y"]
     change(moved / "x/model.safetensors")
     with pytest.raises(UsageError, match=r"expert x .*weights are others"):
