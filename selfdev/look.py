@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import UsageError
+from ..engine.errors import UsageError, in_one_line
 from ..engine.records.candidate import BASE, Candidate
 from ..engine.records.candidate_json import ranked_json
 from ..engine.records.compare import answered_by, compare
@@ -97,7 +97,9 @@ def diff(run: Path, first: str, second: str) -> dict[str, Any]:
 def program_diff(one: Candidate, other: Candidate) -> str:
     """Return a unified diff of two programs; the base's is empty. Empty where they are equal."""
     old, new = ((c.source or "").splitlines() for c in (one, other))
-    return "\n".join(difflib.unified_diff(old, new, one.id, other.id, lineterm=""))
+    return "\n".join(
+        difflib.unified_diff(old, new, in_one_line(one.id), in_one_line(other.id), lineterm="")
+    )
 
 
 def linear_diff(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..engine.merge import MergeReport
 
+SPLITS = ("dev", "test")
 # As many candidates are shown in a notebook.
 SHOWN = 10
 
@@ -216,6 +217,10 @@ class Run:
     def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
         """Compare two candidates question by question (McNemar, exact), named as for `run[name]`."""
         ids = self[first].id, self[second].id
+        if split not in SPLITS:
+            raise wrong("split", " or ".join(map(repr, SPLITS)), split)
+        if ids[0] == ids[1]:
+            raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
         with Store.read(self.folder / DATABASE) as store:
             return compare_candidates(store, *ids, split)
 

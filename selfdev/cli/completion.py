@@ -24,7 +24,12 @@ def completing(words: Words, kind: str = "plain") -> Complete:
     @wraps(words)
     def complete(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         try:
-            found = [CompletionItem(word) for word in words(ctx) if word.startswith(begun)]
+            found = [
+                CompletionItem(word)
+                for word in words(ctx)
+                # One that drives a terminal cannot be typed either.
+                if word.startswith(begun) and word.isprintable()
+            ]
         except Exception:
             # A shell shows a traceback amid what is being typed.
             found = []

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.records.schema import VERSION
 from selfdev_engine.engine.records.sound import tables
 from selfdev_engine.engine.records.store import Store
+from selfdev_engine.selfdev.cli.completion import completing
 from selfdev_engine.selfdev.export import prepare_export
 from selfdev_engine.selfdev.look import compare_runs, diff, show_candidate, show_run, top
 from selfdev_engine.selfdev.open_run import open_run
@@ -236,6 +238,25 @@ def test_a_copy_shows_the_score_of_what_it_copies(run, selfdev):
         assert f"copy of {original}, whose score it has" in selfdev("show", run, name).stdout
         assert seen.compare(name, "base") == seen.compare(original, "base")
     assert not {"c1", "c2"} & {c.id for c in seen.top(1000)}
+
+
+def test_a_planted_id_drives_no_terminal(run):
+    """In the head of a diff, which is JSON, too, and in what the shell completes."""
+    bad = "a\x1b[2J\nb"
+    with Store.open(run / "run.db") as store:
+        store.add_candidates([{"id": bad, "source": "x"}])
+    assert diff(run, bad, "base")["diff"].splitlines()[0] == r"--- a\x1b[2J\nb"
+    complete = completing(lambda _: (bad, "ab"))
+    found = complete(click.Context(click.Command("x")), click.Argument(["y"]), "a")
+    assert [item.value for item in found] == ["ab"]
+
+
+def test_a_comparison_in_python_wants_two_candidates_and_a_split(run):
+    seen = open_run(run)
+    with pytest.raises(UsageError, match="both are i2-4; give two candidates"):
+        seen.compare("i2-4", "i2-4")
+    with pytest.raises(UsageError, match="split: give 'dev' or 'test', not 'tst'"):
+        seen.compare("i2-4", "base", "tst")
 
 
 # ---- a run that was killed before its result
