@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import UsageError, in_one_line
+from ..engine.errors import UsageError, did_you_mean, in_one_line
 from ..engine.records.candidate import BASE, Candidate
 from ..engine.records.candidate_json import ranked_json
 from ..engine.records.compare import answered_by, compare
@@ -68,10 +68,16 @@ def candidate_named(store: Store, config: Mapping[str, Any], name: str) -> Candi
     return found
 
 
-def top(run: Path, count: int) -> dict[str, Any]:
-    """Return the best `count` scored programs of a run by dev, and its base to read them by."""
+def top(run: Path, count: int, arm: str | None = None) -> dict[str, Any]:
+    """Return the best `count` scored programs of a run by dev, and its base to read them by.
+
+    With `arm` only those of one arm; UsageError where the run has no such arm.
+    """
+    if arm is not None and arm not in (arms := arms_of(read_config(run))):
+        near = did_you_mean(arm, arms)
+        raise UsageError(f"{run}: has no arm {arm!r}; there are {', '.join(arms)}{near}")
     with Store.read(run / DATABASE) as store:
-        found = [ranked_json(store, name) for name in store.ranking(count)]
+        found = [ranked_json(store, name) for name in store.ranking(count, arm)]
         return {"run": str(run), "base": score_json(store, BASE), "candidates": found}
 
 

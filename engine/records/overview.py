@@ -54,15 +54,17 @@ class Overview:
         """Return the ids of all candidates, in the order in which they came."""
         return [row["id"] for row in self._db.execute("SELECT id FROM candidates ORDER BY ordinal")]
 
-    def ranking(self, count: int) -> list[str]:
-        """Return the ids of the best scored programs on dev, the base left out; of equals the earliest
-        first.
+    def ranking(self, count: int, arm: str | None = None) -> list[str]:
+        """Return the ids of the best scored programs on dev, of one arm or of all, the base left out.
+
+        Of equals the earliest comes first.
         """
         query = (
             "SELECT c.id FROM scores s JOIN candidates c ON c.id = s.candidate WHERE s.split = 'dev' "
-            "AND c.source IS NOT NULL AND c.status = 'scored' ORDER BY s.score DESC, c.ordinal LIMIT ?"
+            "AND c.source IS NOT NULL AND c.status = 'scored' AND coalesce(?, c.arm) = c.arm "
+            "ORDER BY s.score DESC, c.ordinal LIMIT ?"
         )
-        return [row["id"] for row in self._db.execute(query, (count,))]
+        return [row["id"] for row in self._db.execute(query, (arm, count))]
 
     def counts(self) -> dict[str, int]:
         """Return how many candidates ended in each way; those still to be decided are "open"."""

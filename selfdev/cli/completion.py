@@ -86,6 +86,15 @@ def ids(ctx: click.Context) -> Iterable[str]:
         return known_names(store, read_config(run))
 
 
+def arms(ctx: click.Context) -> Iterable[str]:
+    """List the arms of the run that was typed before."""
+    from ...engine.screening.folder import read_config
+    from ..names import arms_of
+    from ..runs import find_run
+
+    return arms_of(read_config(find_run(Path(ctx.params["run"]))))
+
+
 def rows(ctx: click.Context) -> Iterable[str]:
     # The help of `bench` lists them; the registry loads torch.
     return re.findall(r"^ +(\w+)  ", ctx.command.help or "", re.MULTILINE)
@@ -96,5 +105,6 @@ complete_params = completing(params)
 complete_tasks = completing(tasks)
 complete_runs = completing(runs, "dir")
 complete_ids = completing(ids)
+complete_arms = completing(arms)
 complete_rows = completing(rows)
 complete_backends = completing(lambda _: BACKENDS)

@@ -11,7 +11,7 @@ import click
 
 from ...engine.errors import UsageError, in_one_line
 from .command import Result, command, counted, say
-from .completion import complete_ids, complete_runs
+from .completion import complete_arms, complete_ids, complete_runs
 from .options import PLACE
 
 MOST_SHOWN = 1000
@@ -197,7 +197,8 @@ def render_top(result: Result) -> str:
     show_default=True,
     help="How many candidates to show.",
 )
-def top_command(run: Path, count: int) -> Result:
+@click.option("--arm", metavar="NAME", shell_complete=complete_arms, help="Only those of one arm.")
+def top_command(run: Path, count: int, arm: str | None) -> Result:
     """Show the best programs of RUN by dev score, and how each compares with the base.
 
     RUN is a run folder, or `last`. One that repeats another's update is not listed again. p is
@@ -205,7 +206,7 @@ def top_command(run: Path, count: int) -> Result:
     """
     from ..look import top
 
-    return top(run_of(run), count)
+    return top(run_of(run), count, arm)
 
 
 # ---- diff

@@ -124,6 +124,26 @@ def test_the_best_are_ranked_and_compared(selfdev, place):
     assert selfdev("top", "runs/loop", "--n", "0").code == 2
 
 
+def test_the_best_of_one_arm_are_ranked_alone(selfdev, place):
+    with Store.open(place / "runs" / "loop" / "run.db") as store:
+        half = store.ranking(1000)[1::2]
+        store._db.executemany(
+            "UPDATE candidates SET arm = 'none' WHERE id = ?", [(name,) for name in half]
+        )
+        store._db.commit()
+    with (place / "runs" / "loop" / "config.yaml").open("a") as config:
+        config.write("\narms: {none: {learn: none}}\n")
+    ids = {
+        arm: [row["id"] for row in top(Path("runs/loop"), 1000, arm)["candidates"]]
+        for arm in ("main", "none")
+    }
+    assert ids["none"] == half and not {*ids["main"]} & {*half} and len(ids["main"]) == 18
+    found = selfdev("top", "runs/loop", "--arm", "none", "--n", "3", "--json").json["candidates"]
+    assert [row["id"] for row in found] == half[:3]
+    wrong = selfdev("top", "runs/loop", "--arm", "nome")
+    assert wrong.code == 2 and "there are main, none" in wrong.stderr and "'none'" in wrong.stderr
+
+
 def test_two_programs_are_told_apart(selfdev, place):
     found = selfdev("diff", "runs/screen", "signs", "again", "--json").json
     lines = found["diff"].splitlines()
