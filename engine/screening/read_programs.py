@@ -94,6 +94,10 @@ def read_place(path: Path) -> Iterator[tuple[str, str, str]]:
             if not isinstance(source, str):
                 raise UsageError(f'{where}: not a line {{"id", "source"}}: "source" is no text')
             yield where, text_of(where, row, "id"), source
+    elif path.suffix in (".yml", ".yaml"):
+        raise UsageError(
+            f"{path}: a configuration, not a program: `selfdev-engine merge {path} --out DIR` reads one"
+        )
     else:
         check_utf8(path)
         yield str(path), path.stem, read_text(path, "surrogateescape", MAX_BYTES)

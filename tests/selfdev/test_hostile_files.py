@@ -87,6 +87,12 @@ def test_a_files_name_is_an_id_too(tmp_path):
         file.unlink()
 
 
+def test_a_configuration_of_mergekit_is_no_program(tmp_path):
+    (tmp_path / "linear.yml").write_text("merge_method: linear")
+    with pytest.raises(UsageError, match=r"linear\.yml: a configuration, not a program: .*merge"):
+        read_programs([str(tmp_path / "linear.yml")])
+
+
 def test_a_program_may_begin_with_a_byte_order_mark(tmp_path):
     """Editors of Windows write one, and Python reads such a file."""
     file = tmp_path / "p.py"
