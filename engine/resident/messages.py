@@ -75,6 +75,18 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Folding:
+    """How a model's weights come from smaller things: of `base`, a place that every machine knows, with an adapter.
+
+    `adapter` is the folder with the `files`, which are the driver's machine's alone.
+    """
+
+    base: str
+    adapter: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Completion:
     """The answer to one prompt; `num_tokens` is its length.
 

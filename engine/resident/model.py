@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 import torch
 
 from ..errors import Rejection, UsageError
+from ..weights.adapter import Adapter
 from ..weights.checkpoint import Checkpoint
 from ..weights.fingerprint import TensorPrint, tensor_prints, weights_fingerprint
 from .engine import LiveEngine
@@ -181,11 +182,17 @@ def is_finite(tensor: torch.Tensor) -> bool:
     return all(map(math.isfinite, map(float, tensor.aminmax())))
 
 
-def load_into(model: Model, checkpoint: Checkpoint) -> None:
-    """Write another checkpoint's tensors into a live model. UsageError where they do not fit."""
+def load_into(model: Model, checkpoint: Checkpoint, adapter: Adapter | None = None) -> None:
+    """Write another checkpoint's tensors into a live model, with an adapter folded in, if one is given.
+
+    UsageError where they do not fit.
+    """
     for name in model.names:
         if name not in checkpoint.entries or checkpoint.shape(name) != model.base.shape(name):
             raise UsageError(f"{checkpoint.folder}: {name} does not fit the model that is loaded")
     for name in model.names:
-        model.write(name, checkpoint.tensor(name))
+        tensor = checkpoint.tensor(name)
+        if adapter:
+            tensor = adapter.fold(name, tensor.to(model.engine_tensor(name).device))
+        model.write(name, tensor)
     model.engine.reset()

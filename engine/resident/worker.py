@@ -16,6 +16,7 @@ import time
 import traceback
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..plans.apply import merge_tensors
 from ..plans.backends import open_backend
 from ..plans.plan import Plan
 from ..sandbox.guard import die_with_parent
+from ..weights.adapter import Adapter
 from ..weights.checkpoint import Checkpoint
 from ..weights.contents import model_parts
 from ..weights.selection import Selection
@@ -141,13 +143,19 @@ class Worker:
         return {**applied, **self.generate(key, prompts, sampling, None, False)}
 
     def sample(
-        self, key: str, folder: str, prompts: list[str], sampling: Json, seeds: list[int]
+        self,
+        key: str,
+        folder: str,
+        prompts: list[str],
+        sampling: Json,
+        seeds: list[int],
+        **how: Any,
     ) -> Json:
-        """Do `load_weights`, where others are loaded, and `generate` in one call."""
-        folder = self.places.get(folder, folder)
-        if self.loaded.get(key) != folder:
-            self.load_weights(key, folder)
+        """Do `load_writer` and `generate` in one call; there are no completions where that loads others."""
+        is_right = load_writer(self, key, folder, **how)
         prints = {"weights_fingerprint": self.models[key].fingerprint}
+        if not is_right:
+            return prints | {"completions": None}
         return prints | self.generate(key, prompts, sampling, seeds, False)
 
     def restore(self, key: str) -> Json:
@@ -192,6 +200,29 @@ def settings_of_next(settings: EngineSettings, num_open: int) -> EngineSettings:
     if not num_open or settings.second_cache_bytes is None:
         return settings
     return replace(settings, cache_bytes=settings.second_cache_bytes)
+
+
+def load_writer(
+    worker: Worker,
+    key: str,
+    folder: str,
+    base: str = "",
+    adapter: str = "",
+    fingerprint: str | None = None,
+) -> bool:
+    """Load the weights of a folder, where others are loaded.
+
+    Where a copy of `adapter` came in place of the folder, that is folded into `base`, and what is returned
+    says whether this gives the fingerprint.
+    """
+    folder, copy = worker.places.get(folder, folder), worker.places.get(adapter)
+    if worker.loaded.get(key) != folder and copy:
+        worker.loaded.pop(key, None)
+        load_into(worker.models[key], Checkpoint.open(base), Adapter.open(Path(copy)))
+        worker.loaded[key] = folder
+    elif worker.loaded.get(key) != folder:
+        worker.load_weights(key, folder)
+    return not copy or worker.models[key].fingerprint == fingerprint
 
 
 def merged(model: Model, held: Holding, plan: Plan) -> Rejection | None:
