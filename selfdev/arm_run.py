@@ -59,7 +59,8 @@ class ArmRun:
             return None
         folder, key = self.writers.of(iteration), self.context.writer_key
         trained = None if folder == self.context.generator else folder
-        return Writer.of(key, self.context.generator_place, trained)
+        adapter = self.writers.adapter_of(iteration)
+        return Writer.of(key, self.context.generator_place, trained, adapter)
 
     def draws_as(self, other: ArmRun, iteration: int) -> bool:
         """Whether another arm asks the same model with the same seeds for these samples."""

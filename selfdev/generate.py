@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ..engine.resident.client import Client
-from ..engine.resident.messages import Sampling
+from ..engine.resident.messages import Folding, Sampling
 from ..engine.weights.fingerprint import folder_fingerprint
 from .arms import Arm
 from .config import RunConfig
@@ -40,7 +40,7 @@ class Writer:
     """The model that writes the programs of an iteration: where workers find it.
 
     It is held under `key` as `model`, the given generator, with the weights of `folder`. `files` are those
-    of a folder that this run has made: a worker elsewhere may need copies.
+    of a folder that this run has made: a worker elsewhere may need copies, or no more than what `folding` has.
     """
 
     key: str
@@ -48,15 +48,25 @@ class Writer:
     folder: str
     files: tuple[str, ...]
     fingerprint: str
+    folding: Folding | None = None
 
     @staticmethod
-    def of(key: str, model: str, folder: Path | None) -> Writer:
-        """Return the given generator itself, or with the weights of a trained one's folder."""
+    def of(key: str, model: str, folder: Path | None, adapter: Path | None = None) -> Writer:
+        """Return the given generator itself, or with the weights of a trained one's folder, which has this adapter."""
         if folder is None:
             return Writer(key, model, model, (), fingerprint_of(model))
         folder = folder.absolute()
-        files = tuple(sorted(str(file) for file in folder.iterdir() if file.is_file()))
-        return Writer(key, model, str(folder), files, fingerprint_of(str(folder)))
+        folding = None
+        # A run of an older version kept no adapter.
+        if adapter and adapter.is_dir():
+            folding = Folding(model, str(adapter.absolute()), files_in(adapter))
+        prints = fingerprint_of(str(folder))
+        return Writer(key, model, str(folder), files_in(folder), prints, folding)
+
+
+def files_in(folder: Path) -> tuple[str, ...]:
+    """Return the paths of a folder's files."""
+    return tuple(sorted(str(file) for file in folder.absolute().iterdir() if file.is_file()))
 
 
 def sampling_plan(config: RunConfig, arm: Arm, prompt: str, iteration: int) -> SamplingPlan:
@@ -92,7 +102,7 @@ def sample_wave(
     sampling = Sampling(plan.max_new_tokens, plan.temperature, plan.top_p, stop)
     prompts = [plan.prompt] * len(numbers)
     client.hold_model(writer.key, writer.model)
-    place, more = (writer.key, writer.folder), (writer.files, writer.fingerprint)
+    place, more = (writer.key, writer.folder), (writer.files, writer.fingerprint, writer.folding)
     answers = client.sample(*place, prompts, sampling, seeds, *more)
     return [(program_text(plan.prompt, answer.text), answer.finish_reason) for answer in answers]
 

@@ -392,17 +392,19 @@ def loop(zoo, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_over_two_nodes_is_that_of_one_worker(nodes, loop):
-    """The cluster is left for training; the trained generator goes to the nodes as copies of its files."""
+    """The cluster is left for training; of the trained generator its adapter goes to the nodes."""
 
     def result(process):
         out, err = process.communicate(timeout=400)
         assert process.returncode == 0, err[-3000:]
         return json.loads(out)
 
-    alone = result(loop(workers=1))
+    alone, _ = result(loop(workers=1))
     first, second = alone["prints"]
     assert first != second and sum(row[1] == "scored" for row in alone["rows"].values()) > 6
-    assert result(loop(workers=2, address=nodes.address)) == alone and not alone["lost"]
+    both, sent = result(loop(workers=2, address=nodes.address))
+    assert both == alone and not alone["lost"]
+    assert "adapter_model.safetensors" in sent and "model.safetensors" not in sent
 
 
 @pytest.mark.slow
