@@ -146,9 +146,12 @@ class PlanWork:
             tensors = bank.tensors(name)
             return answer_question(question, tensors, backend, memo, by_torch, self.faults.append)
 
+        def known(question: TraceGraph) -> list[Tensor] | None:
+            return kept_answer(question, bank.memo(name))
+
         shape, names = bank.selection.base.shape(name), tuple(bank.selection.experts)
         seed, clock = self.planner.seed, self.clock
-        return TraceRequest(self.program, names, shape, seed, name, answer, clock=clock)
+        return TraceRequest(self.program, names, shape, seed, name, answer, known, clock=clock)
 
     def noted(self, trace: Trace) -> Fused | Hybrid:
         with self.clock.running():

@@ -19,6 +19,7 @@ from ..sandbox.protocol import OUTPUT_CHARACTERS, Json, reply_rejection
 from .arguments import malformed
 from .bounds import MAX_ANSWER_ELEMENTS, MAX_DRAWS
 from .draws import draw_keys, seed_text
+from .foretold import Asked, Foretold, Known
 from .graph import TraceGraph
 from .program_clock import ProgramClock
 from .replay import TORCH_ERRORS
@@ -59,21 +60,37 @@ class TraceRequest:
     seed: int
     tensor_name: str
     answer: Answer | None = None
+    # The outputs of a question where they are known without reading a weight.
+    known: Known = lambda question: None
     tag: Any = None
     clock: ProgramClock = field(default_factory=ProgramClock, compare=False, repr=False)
 
 
 class Conversation:
-    """Verifies what one child says, as it comes, and answers its questions."""
+    """Verifies what one child says, as it comes, and answers its questions.
 
-    def __init__(self, job: TraceRequest) -> None:
+    `before` is the conversation about another tensor, whose questions are foretold.
+    """
+
+    def __init__(self, job: TraceRequest, before: Conversation | None = None) -> None:
         self.job = job
         self.reader: GraphReader | None = None
+        self._begin()
+        same = before is not None and before.job.shape == job.shape
+        # A child that used all that was foretold has said so at its end, which is read after this.
+        past = (before.asked or before.foretold.asked) if before and same else ()
+        self.foretold = Foretold.of(past, job.known)
         job.clock.begin_tensor(4 * math.prod(job.shape) * len(job.names))
 
     def forget(self) -> None:
         """Forget what the child said: another one begins the same trace."""
         self.reader = None
+        self._begin()
+
+    def _begin(self) -> None:
+        # The questions so far, while they are the same for another tensor, and how many were foretold.
+        self.asked, self.num_foretold = list[Asked](), 0
+        self._has_asked, self._all_plain = False, True
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one value question. Raises Rejected, which ends the child.
@@ -83,6 +100,8 @@ class Conversation:
         """
         try:
             with self.job.clock.running():
+                self._use_foretold(question.get("used", 0))
+                self._has_asked = True
                 return self._answer(self._reader(question.get("shape")), question)
         except OutOfTime as error:
             raise Rejected(Rejection("timeout", str(error))) from None
@@ -114,6 +133,7 @@ class Conversation:
             detail = "a value of the weights was asked for, and there are none"
             raise Rejected(Rejection("unsupported", detail))
         if "sizes" in question:
+            self._all_plain = False
             return self._sizes(reader, question["sizes"])
         outputs = question.get("outputs")
         if not isinstance(outputs, list) or not 0 < len(outputs) <= MAX_ANSWER_ELEMENTS:
@@ -121,8 +141,30 @@ class Conversation:
         graph = reader.graph(outputs)
         check_answerable(graph)
         values = self.job.answer(graph)
-        reader.answered.tell(reader.nodes, outputs, values)
+        self._note(reader, question, graph, values)
         return {"values": [pack_tensor(value) for value in values]}
+
+    def _use_foretold(self, claim: Any) -> None:
+        """Take the questions that the child had answers to as if it had asked them here."""
+        for place in self.foretold.used(claim, self.num_foretold, self._has_asked):
+            one, values = self.foretold.asked[place], self.foretold.answers[place]
+            reader = self._reader(one.raw["shape"])
+            reader.extend(one.raw["nodes"])
+            self._note(reader, one.raw, one.graph, values)
+            self.num_foretold += 1
+
+    def _note(
+        self,
+        reader: GraphReader,
+        question: dict[str, Any],
+        graph: TraceGraph,
+        values: list[Tensor],
+    ) -> None:
+        """Remember an answer, and the question where it is the same for another tensor."""
+        self._all_plain = self._all_plain and reader.is_plain
+        if self._all_plain:
+            self.asked.append(Asked.of(question, graph))
+        reader.answered.tell(reader.nodes, question["outputs"], values)
 
     def _sizes(self, reader: GraphReader, index: Any) -> dict[str, Any]:
         if reader.metas[reader.graph([index]).outputs[0]] is not None:
@@ -152,7 +194,8 @@ class Conversation:
             return Rejection("violation", "malformed graph: it nests too deeply")
         printed = printable(reply.get("printed", ""), OUTPUT_CHARACTERS)
         keys = self._draw_keys(reply, graph)
-        return Trace(graph, done.num_asks, printed, graph.view, done.seconds, done.cpu_s, keys)
+        asks = done.num_asks + self.num_foretold
+        return Trace(graph, asks, printed, graph.view, done.seconds, done.cpu_s, keys)
 
     def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
         """The keys of all draws, or None if a number was drawn that holds for this tensor only."""
@@ -168,6 +211,7 @@ class Conversation:
         return tuple(keys) if used <= set(keys) else None
 
     def _final(self, reply: dict[str, Any]) -> TraceGraph:
+        self._use_foretold(reply.get("used", 0))
         reader = self._reader(reply.get("shape"))
         reader.extend(reply.get("nodes"))
         graph = reader.graph([reply.get("result")])

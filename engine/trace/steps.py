@@ -123,6 +123,11 @@ class Steps:
         self._step, self._name = step, step and step.name
         self._is_constant = step is not None and step.is_constant
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether all was kept, and no float of it may differ."""
+        return self._step is not None and self._is_constant
+
     def graph(self, outputs: tuple[int, ...], make: Callable[[], TraceGraph]) -> TraceGraph:
         """Return the graph that `make` makes of all nodes, kept where no float may differ."""
         if self._step is None or not self._is_constant:

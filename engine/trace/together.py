@@ -44,6 +44,7 @@ class Chain(Generic[T]):
         self._wanted: Sequence[TraceRequest] = ()
         self._found: Traces = []
         self._num_begun = 0
+        self._latest: Conversation | None = None
         self._go_on(None)
 
     def _go_on(self, found: Traces | None) -> None:
@@ -62,12 +63,17 @@ class Chain(Generic[T]):
 
     def _job(self, number: int) -> Job:
         wanted, self._num_begun = self._wanted, number + 1
-        conversation, has_more = Conversation(wanted[number]), number + 1 < len(wanted)
+        conversation, has_more = (
+            Conversation(wanted[number], self._latest),
+            number + 1 < len(wanted),
+        )
+        self._latest = conversation
 
         def follow(reply: dict[str, Any]) -> Job | None:
             return self._job(number + 1) if has_more and not reply_rejection(reply) else None
 
-        request = request_of(wanted[number]) | {"more": has_more}
+        foretold = conversation.foretold.to_json()
+        request = request_of(wanted[number]) | {"more": has_more, "foretold": foretold}
         tag = (self, wanted, conversation)
         return Job(request, conversation.answer, tag, follow, conversation.forget)
 

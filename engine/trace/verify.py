@@ -86,6 +86,11 @@ class GraphReader:
         make = partial(self._graph, self.answered.known(self.nodes), tuple(outputs))
         return make() if self.answered.has_constants else self._steps.graph(tuple(outputs), make)
 
+    @property
+    def is_plain(self) -> bool:
+        """Tells whether all that was said is the same for each tensor of the shape."""
+        return self._steps.is_plain and not self.answered.has_constants
+
     def mask_count(self, index: int) -> TraceGraph | None:
         """For x[mask] the question how often the mask holds, which tells its size; else None."""
         node = self.nodes[index]
