@@ -199,10 +199,8 @@ class Conversation:
 
     def _draw_keys(self, reply: dict[str, Any], graph: TraceGraph) -> tuple[int, ...] | None:
         """The keys of all draws, or None if a number was drawn that holds for this tensor only."""
-        count, used = (
-            reply.get("draws"),
-            {n.kwargs["draw"] for n in graph.nodes if "draw" in n.kwargs},
-        )
+        count = reply.get("draws")
+        used = {n.kwargs["draw"] for n in graph.nodes if "draw" in n.kwargs}
         if reply.get("drew_otherwise") is not False or not isinstance(count, int):
             return None
         if not 0 <= count <= MAX_DRAWS:
@@ -215,10 +213,7 @@ class Conversation:
         reader = self._reader(reply.get("shape"))
         reader.extend(reply.get("nodes"))
         graph = reader.graph([reply.get("result")])
-        node = graph.nodes[graph.outputs[0]]
-        if node.shape != graph.shape or node.dtype is None or not node.dtype.is_floating_point:
-            detail = f"the result is {node.dtype} {node.shape}, not {graph.shape}"
-            raise Rejected(Rejection("shape", detail))
+        check_result(graph)
         return graph
 
 
@@ -231,6 +226,14 @@ def closed() -> Iterator[None]:
         raise
     except Exception as error:
         raise malformed(f"{type(error).__name__}: {first_line(error)}") from None
+
+
+def check_result(graph: TraceGraph) -> None:
+    """Raises Rejected unless the output is an update of the inputs' shape."""
+    node = graph.nodes[graph.outputs[0]]
+    if node.shape != graph.shape or node.dtype is None or not node.dtype.is_floating_point:
+        detail = f"the result is {node.dtype} {node.shape}, not {graph.shape}"
+        raise Rejected(Rejection("shape", detail))
 
 
 def check_answerable(graph: TraceGraph) -> None:

@@ -68,8 +68,7 @@ class GraphReader:
 
     def _verify(self, raw: list[Any]) -> None:
         for item in raw:
-            if not (isinstance(item, list) and len(item) == 5 and isinstance(item[0], str)):
-                raise malformed("a node is [op, args, kwargs, shape, dtype]")
+            check_form(item)
             began = time.thread_time()
             try:
                 self._append(*item)
@@ -114,13 +113,9 @@ class GraphReader:
         """Takes the sizes of an op's results, which were found by running it. Raises Rejected."""
         self._settle(index, metas_like(results, self.nodes[index].op))
 
-    # ---- one node
-
     def _append(self, op: str, args: Any, kwargs: Any, shape: Any, dtype: Any) -> None:
         num_nodes = len(self.nodes)
-        args, kwargs = unpacked(args, num_nodes), unpacked(kwargs or {}, num_nodes)
-        if not isinstance(args, tuple) or not isinstance(kwargs, dict):
-            raise malformed("arguments")
+        args, kwargs = arguments_of(args, kwargs, num_nodes)
         if op == "const":
             args, meta = constant_of(args, kwargs)
         else:
@@ -199,6 +194,20 @@ def check_outputs(outputs: Sequence[Any], num_nodes: int) -> None:
     for output in outputs:
         if type(output) is not int or not 0 <= output < num_nodes:
             raise malformed(f"output {output!r}")
+
+
+def check_form(item: Any) -> None:
+    """Raises Rejected for an item that is no node."""
+    if not (isinstance(item, list) and len(item) == 5 and isinstance(item[0], str)):
+        raise malformed("a node is [op, args, kwargs, shape, dtype]")
+
+
+def arguments_of(args: Any, kwargs: Any, num_nodes: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A node's arguments by position and by name. Raises Rejected."""
+    args, kwargs = unpacked(args, num_nodes), unpacked(kwargs or {}, num_nodes)
+    if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        raise malformed("arguments")
+    return args, kwargs
 
 
 def constant_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Tensor]:
