@@ -289,9 +289,9 @@ class Run:
     def _repr_html_(self) -> str:
         shown = self.top()
         rows = [(c.id, c.status, c.dev, c.linear.residual if c.linear else None) for c in shown]
-        words = (
-            f"{self.kind} {self.folder.name}: {len(self)} candidates, the best {len(shown)} by dev"
-        )
+        # As `ls` counts them: models that were known before are none.
+        count = sum(c.source is not None for c in self.candidates)
+        words = f"{self.kind} {self.folder.name}: {count} candidates, the best {len(shown)} by dev"
         return rows_html(words, rows, self.verdict or cut_off_in(self))
 
 

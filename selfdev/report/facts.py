@@ -22,7 +22,7 @@ def facts_of(store: Store, arms: Sequence[str]) -> dict[str, Any]:
     result = with_tests(store, result_of(store) or {})
     turns = [(arm, turn) for arm in arms for turn in store.iterations(arm).values()]
     best = result.get("best") if result else best_of(store)
-    found = store.candidates()
+    programs = [c for c in store.candidates() if c.source is not None]
     return {
         "version": VERSION,
         "best": best,
@@ -39,8 +39,8 @@ def facts_of(store: Store, arms: Sequence[str]) -> dict[str, Any]:
         "leaders": store.leaders(LEADERS),
         "test_looks": looks_of(store) if result else None,
         "unsafe": store.setting("unsafe_sandbox"),
-        "open": sum(c.status is None for c in found),
-        "total": len(found),
+        "open": sum(c.status is None for c in programs),
+        "total": len(programs),
         "final": bool(result),
     }
 

@@ -180,7 +180,7 @@ function filter() {
 }
 
 function count(shown = rows.length) {
-  byId("count").textContent = shown === rows.length ? `${shown} candidates` : `${shown} of ${rows.length} candidates`;
+  byId("count").textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
 }
 
 const EXPORTED = ["id", "arm", "iteration", "status", "kind", "line", "dev", "low", "high", "n", "difference", "p", "test", "tier", "residual", "seconds", "fingerprint", "weights_fingerprint"];

@@ -100,10 +100,10 @@ def test_rows_are_sorted_by_keyboard(page, view):
 def test_rows_are_found(page, view):
     tab = view(page).tab
     count = tab.locator("#count")
-    assert count.inner_text() == "28 candidates"
+    assert count.inner_text() == "28 rows"
     tab.locator("#filter-arm").select_option("=no_learning")
     tab.locator("#filter-iteration").select_option("=2")
-    assert count.inner_text() == "6 of 28 candidates"
+    assert count.inner_text() == "6 of 28 rows"
     assert all(name.startswith("i2-") and name.endswith("@no_learning") for name in shown_ids(tab))
     tab.locator("#filter-status").select_option("=rejected")
     assert shown_ids(tab) == ["i2-5@no_learning"]
@@ -112,7 +112,7 @@ def test_rows_are_found(page, view):
     assert len(shown_ids(tab)) == 5  # the first of each iteration, and the base: k is 0
     tab.locator("#clear").click()
     tab.locator("#search").fill("NO_LEARNING return")
-    assert count.inner_text() == "12 of 28 candidates"
+    assert count.inner_text() == "12 of 28 rows"
     tab.locator("#search").fill("nowhere")
     assert tab.get_by_text("No candidate fits.").is_visible()
 
@@ -232,10 +232,10 @@ def test_ten_thousand_candidates_are_few_rows(large, view):
     seen = view(large)
     tab = seen.tab
     rows = "document.querySelectorAll('.tabulator-row').length"
-    assert tab.locator("#count").inner_text() == "10001 candidates"
+    assert tab.locator("#count").inner_text() == "10001 rows"
     assert tab.evaluate(rows) <= MOST_ROWS
     tab.locator("#table button[data-i]").first.press("End")
     assert tab.evaluate(rows) <= MOST_ROWS
     tab.locator("#search").fill("program-0712")
-    assert tab.locator("#count").inner_text() == "10 of 10001 candidates"
+    assert tab.locator("#count").inner_text() == "10 of 10001 rows"
     assert not seen.said

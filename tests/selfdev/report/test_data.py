@@ -103,7 +103,13 @@ def test_a_damaged_plan_says_so(data):
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     (tmp_path / "config.yaml").write_text("base: b\nexperts: {x: y}\ntask: t\ninclude: mlp\n")
     with Store.open(tmp_path / "run.db") as store:
-        store.add_candidates([{"id": "base", "source": None}, {"id": "p", "source": "..."}])
+        store.add_candidates(
+            [
+                {"id": "base", "source": None},
+                {"id": "p", "source": "..."},
+                {"id": "q", "source": "."},
+            ]
+        )
     page = report_text(tmp_path)
     assert "No program was scored yet." in page and "2 of 2 candidates are not decided yet" in page
     assert [chart["id"] for chart in data_of(page)["charts"]] == ["outcomes"]

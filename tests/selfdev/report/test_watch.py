@@ -125,7 +125,7 @@ def test_a_browser_is_told_of_new_results(served, view):
     with Store.open(folder / "run.db") as store, store.transaction():
         store.add_candidates([{"id": "late", "source": "..."}])
     seen.tab.get_by_role("button", name="Show them").click(timeout=15000)
-    seen.tab.get_by_text("29 candidates", exact=True).wait_for()
+    seen.tab.get_by_text("29 rows", exact=True).wait_for()
     asked = {word for word in seen.said if word.startswith("http")}
     assert asked <= {f"{server.url}version", f"{server.url}favicon.ico"}
 
