@@ -128,7 +128,9 @@ def merge_to_folder(
         digest = write_folder(writer, told, progress or (lambda done, total: None))
         checked = check_folder(fresh, digest, scratch / "check.log") if check else None
         put_in_place(fresh, out, replaced)
-    return report_of(plan, writer, digest, out, kernels.name, checked, time.monotonic() - began)
+    differs = origin and origin.difference(plan.fingerprint, digest)
+    seconds = time.monotonic() - began
+    return report_of(plan, writer, digest, out, kernels.name, checked, differs, seconds)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def write_folder(writer: Writer, told: Told, progress: Progress) -> str:
         raise Rejected(prints)
     digest, selection = weights_fingerprint(prints), writer.bank.selection
     sums = digests_of(writer.folder) if told.origin else None
-    how = {"seed": told.seed, "origin": told.origin, "digests": sums}
+    origin = told.origin and told.origin.told(writer.plan.fingerprint, digest)
+    how = {"seed": told.seed, "origin": origin, "digests": sums}
     card = model_card(told.program, selection, writer.plan, digest, **how)
     (writer.folder / CARD).write_text(card)
     code = told.program.code.encode("utf-8", "backslashreplace")
@@ -168,6 +171,7 @@ def report_of(
     out: Path,
     backend: str,
     checked: Check | None,
+    differs: str | None,
     seconds: float,
 ) -> MergeReport:
     """Make the report of a merge from its plan and its writer."""
@@ -189,6 +193,7 @@ def report_of(
         bytes_written=writer.bytes_written,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
         notes=[
+            *([differs] if differs else []),
             *unmoved(writer),
             *writer.bank.selection.notes,
             *(f"left out: {what}" for what in writer.companions.left_out),

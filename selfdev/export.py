@@ -88,7 +88,8 @@ def prepare_export(
     Companions.of(found.selection.base.folder)
     config = found.config
     include, seed = config["include"], config["seed"]
-    origin = Origin(folder.resolve().name, found.candidate.id, found.scores)
+    scored = found.candidate.fingerprint, found.candidate.weights_fingerprint
+    origin = Origin(folder.resolve().name, found.candidate.id, found.scores, *scored)
     models = found.base, found.experts, include
     return Export(folder, found.program, *models, seed, out, overwrite, origin, found.unchecked)
 

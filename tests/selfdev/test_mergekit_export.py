@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from selfdev_engine.bench import mergekit
 from selfdev_engine.bench.synthetic import Models, Size, make_models
 from selfdev_engine.engine.errors import Rejected, UsageError
 from selfdev_engine.engine.records.candidate import Status
+from selfdev_engine.engine.records.score import Sample, score_of
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.engine.screening.folder import write_config
 from selfdev_engine.selfdev.merge import merge
@@ -166,6 +168,35 @@ def test_an_opened_run_exports_as_the_command_does(models, tmp_path, selfdev):
     run.export("sum", str(tmp_path / "b0"), overwrite=True)
     assert run.export_mergekit(run["sum"], str(tmp_path / "x.yml"))["candidate"] == "sum"
     assert (tmp_path / "x.yml").read_text().startswith("# Written by selfdev-engine")
+
+
+def test_weights_that_were_not_scored_get_no_score(models, tmp_path):
+    run, found = (
+        run_with(models, tmp_path / "run"),
+        [Sample(0, "q", "q", "", None, True, True, True)],
+    )
+    first = sd.open_run(run).export("sum", tmp_path / "first")
+    assert not first.notes
+    prints = first.fingerprint, first.weights_fingerprint
+    other = SUM.replace("0.5", "0.4")
+    # What run.db says of the candidate -> the note, and whether the card has the score.
+    for source, plan, weights, note, has_score in (
+        (SUM, *prints, None, True),
+        (SUM, prints[0], "nh-0", "another processor or backend may round otherwise", True),
+        (other, *prints, "not those that were scored .*: the program in run.db merges", False),
+        (other, prints[0], "01234567", None, True),
+    ):
+        with Store.open(run / "run.db") as store:
+            if store.score("sum", "dev") is None:
+                store.add_score("sum", "t", "dev", score_of(found, "strict"), found, {})
+            store.add_trace("sum", "fused", None, plan, 0, 1.0, [])
+            store._db.execute(
+                "UPDATE candidates SET source = ?, weights_fingerprint = ? WHERE id = 'sum'",
+                (source, weights),
+            )
+        report = sd.open_run(run).export("sum", tmp_path / "out", overwrite=True)
+        assert re.search(note, report.notes[0]) if note else not report.notes
+        assert ("1.0000" in (tmp_path / "out" / "README.md").read_text()) == has_score
 
 
 def test_an_export_reads_its_arguments(models, tmp_path):
