@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from .errors import UsageError, in_one_line
+from .errors import UsageError, did_you_mean, in_one_line
 
 Reader = Callable[[str, Any], Any]
 P = ParamSpec("P")
@@ -62,7 +62,9 @@ def given_place(name: str, value: object) -> str:
 def given_places(name: str, value: object) -> tuple[str, ...]:
     """Return files and folders as texts; one may be given without a list around it."""
     found = (value,) if isinstance(value, str | PathLike) else value
-    if not isinstance(found, Sequence) or not all(isinstance(p, str | PathLike) for p in found):
+    if not isinstance(found, Sequence) or not all(
+        isinstance(place, str | PathLike) and str(place) for place in found
+    ):
         raise wrong(name, "files and folders, as str or Path", value)
     return tuple(map(str, found))
 
@@ -151,6 +153,19 @@ def whole(least: int, most: int | None = None) -> Reader:
     return given_whole
 
 
+def one_of(*words: str) -> Reader:
+    """Make the reader of a few words."""
+    listed = ", ".join(words)
+
+    def given_word(name: str, value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        near = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise UsageError(f"{wrong(name, f'one of {listed}', value)}{near}")
+
+    return given_word
+
+
 def instance(kind: type, wanted: str) -> Reader:
     """Make the reader of objects of one class; `wanted` says where people have one from."""
 
@@ -181,8 +196,11 @@ READERS: dict[str, Reader] = {
     "params": given_params,
     "places": given_places,
     "also_read": given_inputs,
-    **dict.fromkeys(("text", "code", "task", "task_name", "split", "include"), given_text),
-    **dict.fromkeys(("backend", "shots", "race", "engine", "address", "report_to"), given_text),
+    **dict.fromkeys(("text", "code", "task", "task_name", "include"), given_text),
+    **dict.fromkeys(("backend", "race", "address", "report_to"), given_text),
+    "engine": one_of("auto", "vllm", "transformers"),
+    "shots": one_of("auto", "fixed", "harness"),
+    "split": one_of("dev", "test"),
     **dict.fromkeys(("name", "note", "first", "second"), given_text),
     **dict.fromkeys(("overwrite", "resume", "check", "trust_remote_code"), given_flag),
     **dict.fromkeys(("unsafe_sandbox", "accept_engine", "log_samples", "eager_tier"), given_flag),

@@ -121,15 +121,23 @@ def check_earlier(
     if existing == "replace":
         return check_replaceable(place)
     if existing == "refuse":
+        # One whose settings are lost is of no command.
+        if (place / CONFIG).exists():
+            check_same_command(folder, read_config(folder), wanted)
         raise UsageError(f"--run {folder}: holds a run; give --resume to go on, or --overwrite")
     found = read_config(folder)
+    check_same_command(folder, found, wanted)
+    check_settings(folder, complete(found), wanted)
+
+
+def check_same_command(folder: Path, found: Settings, wanted: Settings) -> None:
+    """Raise UsageError where another command made the run that is there."""
     there, now = command_of(found), command_of(wanted)
     if there != now:
         raise UsageError(
             f"--run {folder}: holds a run of `{there}`, which `{now}` cannot go on with; "
             "name another folder"
         )
-    check_settings(folder, complete(found), wanted)
 
 
 def command_of(settings: Settings) -> str:

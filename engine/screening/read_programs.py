@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..given import at_home, checked, given_places, wrong
-from ..records.candidate import BASE
+from ..records.candidate import BASE, BEST
 from ..tasks.rows import check_text, rows_of, text_of
 from ..weights.locate import check_utf8
 from ..weights.small_file import check_inside, read_text
@@ -29,6 +29,8 @@ def read_programs(places: str | Path | Sequence[str | Path]) -> list[tuple[str, 
     seen: dict[str, str] = {}
     for place in given_places("places", places):
         empty = True
+        if "def merge_models" in place:
+            raise UsageError('places: this is a program; give {"id": text}, or a file of it')
         for where, name, text in read_place(at_home(place)):
             empty = False
             check_name(where, name, seen)
@@ -72,6 +74,10 @@ def check_name(where: str, name: str, seen: dict[str, str]) -> None:
         )
     if name == BASE:
         raise UsageError(f"{where}: program id {name!r} is the base's own id")
+    if name == BEST or name.endswith(f"/{BEST}"):
+        raise UsageError(
+            f"{where}: program id {name!r} means the best program of a run; give it another name"
+        )
     if name in seen:
         raise UsageError(f"{where}: program id {name!r} is given twice: it is that of {seen[name]}")
     seen[name] = where

@@ -225,11 +225,13 @@ def linear_table(result: Result) -> list[str]:
     both = [found for key in ("first", "second") if (found := (result["linear"] or {}).get(key))]
     if len(both) < 2:
         return ["no linear equivalents to compare"]
-    lines = [f"{'':<12}{in_one_line(result['first']):>14}{in_one_line(result['second']):>14}"]
+    heads = [short(result[key]) for key in ("first", "second")]
+    widths = [max(14, len(head) + 2) for head in heads]
+    lines = [f"{'':<12}{''.join(map(str.rjust, heads, widths))}"]
     rows = [(n, [found["coefficients"].get(n) for found in both]) for n in both[0]["coefficients"]]
     for name, values in [*rows, ("residual", [found["residual"] for found in both])]:
-        numbers = "".join(f"{'-' if v is None else f'{v:.4f}':>14}" for v in values)
-        lines.append(f"{in_one_line(name):<12}{numbers}")
+        numbers = ("-" if v is None else f"{v:.4f}" for v in values)
+        lines.append(f"{in_one_line(name):<12}{''.join(map(str.rjust, numbers, widths))}")
     return lines
 
 

@@ -144,6 +144,13 @@ def test_the_best_of_one_arm_are_ranked_alone(selfdev, place):
     assert wrong.code == 2 and "there are main, none" in wrong.stderr and "'none'" in wrong.stderr
 
 
+def test_long_ids_head_columns_of_their_own(selfdev, place):
+    with Store.open(place / "runs" / "screen" / "run.db") as store:
+        store._db.execute("UPDATE candidates SET id = 'task_arithmetic-0.4' WHERE id = 'again'")
+    said = selfdev("diff", "runs/screen", "signs", "task_arithmetic-0.4").stdout
+    assert "  signs  task_arithmetic-0.4\n" in said or "no linear equivalents" in said
+
+
 def test_two_programs_are_told_apart(selfdev, place):
     found = selfdev("diff", "runs/screen", "signs", "again", "--json").json
     lines = found["diff"].splitlines()
