@@ -19,7 +19,7 @@ from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from ..trace.replay import overload_of
 from ..trace.tree import found
-from .precision import Inexact, care_of
+from .precision import Inexact, care_of, holds
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
 from .scope import MAX_CELLS, Scope, cell, checked
@@ -62,6 +62,13 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
     return scope, [values[output] for output in trace.outputs]
 
 
+# Reductions whose `dtype` is that of their terms, not only of the result.
+CASTS_FIRST = {
+    f"aten.{name}"
+    for name in "sum nansum mean prod cumsum cumprod norm linalg_vector_norm var std".split()
+}
+
+
 def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> object:
     if node.op == "input":
         return Value(scope.axes, cell(scope.builder.input(node.args[0])), node.dtype)
@@ -74,6 +81,7 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     scope.care = care_of(node.dtype, dtypes_in(args))
     if args and isinstance(args[0], (int, float)) and takes_tensor(node.op):
         args[0] = scope.lift(args[0])
+    check_first_cast(scope, node, args)
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
@@ -81,6 +89,16 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
     return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+def check_first_cast(scope: Scope, node: TraceNode, args: list[Any]) -> None:
+    """Fail where a reduction casts its numbers before it adds them, unless the dtype holds all of them."""
+    dtype = node.kwargs.get("dtype")
+    if dtype is None or node.op.rsplit(".", 1)[0] not in CASTS_FIRST:
+        return
+    # A sum of truth values in their own dtype is no count.
+    if dtype is torch.bool or any(d is not None and not holds(dtype, d) for d in dtypes_in(args)):
+        scope.fail(f"a cast to {dtype} before numbers meet")
 
 
 @cache

@@ -226,3 +226,15 @@ def care_of(
         whole = [d for d in (dtype, *known) if d in INTEGERS]
         return whole[0] if whole else None
     return torch.float64 if dtype is torch.float64 else None
+
+
+def holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
+    """Tell whether each number of the narrow dtype is one of the wide dtype, for kernels that have float32 alone."""
+    if narrow in (wide, torch.bool) or wide is torch.float64:
+        return True
+    if wide.is_floating_point:
+        return wide is torch.float32 and narrow is not torch.float64
+    if wide not in INTEGERS or narrow not in INTEGERS:
+        return False
+    mine, other = torch.iinfo(wide), torch.iinfo(narrow)
+    return mine.min <= other.min and other.max <= mine.max

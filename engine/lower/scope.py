@@ -13,7 +13,7 @@ from ...kernels.compiler.clock import check
 from ...kernels.ir import ELEMENTWISE, Builder, Op, Space
 from ...kernels.reference import ELEMENTWISE_FORMS
 from ...kernels.tensors import matrix_of
-from .precision import Precision
+from .precision import STEPS, Precision
 from .value import COLS, FLAT, ROWS, Axis, Dim, NotFusable, Value
 
 MAX_NODES = 20_000
@@ -40,6 +40,8 @@ class Scope:
         self.builder = Builder()
         self.precision = Precision(self.builder, (self.rows, self.cols))
         self.counting: dict[int, Axis] = {}  # nodes that are 0, 1, 2, ... along an axis
+        # Nodes whose last bit is not torch's: it adds a step's multiples with one rounding.
+        self.ramps: set[int] = set()
         # The dtype of the operation that is lowered, if it is float64 or one of whole numbers.
         self.care: torch.dtype | None = None
         self._num_emitted = 0
@@ -80,8 +82,12 @@ class Scope:
         if len(self.builder.nodes) >= MAX_NODES:
             self.fail(f"more than {MAX_NODES} kernel operations")
         if self.care is None:
-            return self.builder.add(op, *args, attrs=attrs, space=space)
-        return self.precision.add(self.care, op, args, attrs, space)
+            made = self.builder.add(op, *args, attrs=attrs, space=space)
+        else:
+            made = self.precision.add(self.care, op, args, attrs, space)
+        if not self.ramps.isdisjoint(args):
+            follow_ramp(self, op, args, made)
+        return made
 
     def number_of(self, index: int) -> float | None:
         """The number of a constant node; None for every other node."""
@@ -110,28 +116,12 @@ class Scope:
 
     def align(self, *values: Value) -> tuple[tuple[Dim, ...], list[np.ndarray]]:
         """Broadcasts: the common dimensions, and each value's cells over the common int ones."""
-        values = tuple(self.without_repeats(v, values) for v in values)
+        values = tuple(without_repeats(self, v, values) for v in values)
         dims = tuple(common(self, values, at) for at in range(-rank_of(values), 0))
         shape = tuple(d for d in dims if isinstance(d, int))
         if (count := math.prod(shape)) > MAX_CELLS:
             self.fail(f"{count} small values to unroll")
         return dims, [np.broadcast_to(v.spread(dims), shape) for v in values]
-
-    def without_repeats(self, value: Value, others: tuple[Value, ...]) -> Value:
-        """The value with small dimensions of equal cells cut to 1, where others have an axis.
-
-        The axis is as long as the dimension was, so the broadcast means the same.
-        """
-        for dim, mine in enumerate(value.dims):
-            at = dim - len(value.dims)
-            theirs = [v.dims[at] for v in others if len(v.dims) >= -at]
-            axes = [other for other in theirs if isinstance(other, Axis)]
-            if not axes or not isinstance(mine, int) or mine == 1 or mine != self.length(axes[0]):
-                continue
-            first = value.cells.take([0], axis=value.small_position(dim))
-            if (value.cells == first).all():
-                value = Value((*value.dims[:dim], 1, *value.dims[dim + 1 :]), first, value.dtype)
-        return value
 
     def pointwise(
         self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
@@ -175,6 +165,32 @@ class Scope:
         stop = self.full_length(axis) if axis.stop is None else axis.stop
         attrs = (axis.start, stop, axis.step)
         return self.emit(Op.IN_RANGE, attrs=attrs, space=AXIS_SPACE[axis.kind])
+
+
+def without_repeats(scope: Scope, value: Value, others: tuple[Value, ...]) -> Value:
+    """The value with small dimensions of equal cells cut to 1, where others have an axis.
+
+    The axis is as long as the dimension was, so the broadcast means the same.
+    """
+    for dim, mine in enumerate(value.dims):
+        at = dim - len(value.dims)
+        theirs = [v.dims[at] for v in others if len(v.dims) >= -at]
+        axes = [other for other in theirs if isinstance(other, Axis)]
+        if not axes or not isinstance(mine, int) or mine == 1 or mine != scope.length(axes[0]):
+            continue
+        first = value.cells.take([0], axis=value.small_position(dim))
+        if (value.cells == first).all():
+            value = Value((*value.dims[:dim], 1, *value.dims[dim + 1 :]), first, value.dtype)
+    return value
+
+
+def follow_ramp(scope: Scope, op: Op, args: tuple[int, ...], made: int) -> None:
+    """Fail where a step may fall on the other side of a ramp's number; weights are on no edge."""
+    known = all(a in scope.ramps or scope.number_of(a) is not None for a in args)
+    if known or scope.builder.nodes[made].space is not Space.FULL:
+        if op in STEPS:
+            scope.fail("a step of evenly spaced numbers")
+        scope.ramps.add(made)
 
 
 def axes_of_inputs(shape: tuple[int, ...], num_rows: int) -> tuple[Axis, ...]:

@@ -133,11 +133,12 @@ register(
 register("round.default", one(Op.ROUND))
 
 
-def masked_fill(s: Scope, x: int, mask: int, value: int) -> int:
-    return s.emit(Op.WHERE, mask, value, x)
-
-
-register("masked_fill", masked_fill)
+def masked_fill(scope: Scope, node: TraceNode, x: Value, mask: Value, value: Any) -> Value:
+    """Rule for masked_fill. The number is stored in the tensor's dtype: 5 among truth values is 1."""
+    stored = cast(scope, node, scope.lift(value), node.dtype)
+    return scope.pointwise(
+        lambda m, v, n: scope.emit(Op.WHERE, m, v, n), mask, stored, scope.lift(x), dtype=node.dtype
+    )
 
 
 def scaled_sum(sign: Op) -> Rule:
@@ -149,10 +150,10 @@ def scaled_sum(sign: Op) -> Rule:
             return scope.emit(sign, a, b)
 
         value = scope.pointwise(formula, scope.lift(x), scope.lift(y), dtype=node.dtype)
-        both_bool = all(isinstance(v, Value) and v.is_bool for v in (x, y))
+        # Truth values stay truth values, also with True of Python.
         return (
             scope.pointwise(lambda n: truth(scope, n), value, dtype=node.dtype)
-            if both_bool
+            if node.dtype is torch.bool
             else value
         )
 
@@ -319,6 +320,7 @@ RULES |= {
     "aten.add": scaled_sum(Op.ADD),
     "aten.sub": scaled_sum(Op.SUB),
     "aten.rsub": rsub,
+    "aten.masked_fill": masked_fill,
     "aten.div": div,
     "aten.floor_divide": floor_divide,
     "aten.pow": power,

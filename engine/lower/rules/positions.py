@@ -51,8 +51,14 @@ def progression(scope: Scope, node: TraceNode, start: float, step: float) -> Val
     return scope.rounded(Value((axis,), cell(found.index), node.dtype), node.dtype)
 
 
+def floats(node: TraceNode) -> bool:
+    return node.dtype is None or node.dtype.is_floating_point
+
+
 def arange(scope: Scope, node: TraceNode, *bounds: Any, **_: Any) -> Value:
     """Rule for arange(end), arange(start, end) and arange(start, end, step)."""
+    if not floats(node) and not all(isinstance(bound, int) for bound in bounds):
+        scope.fail("whole numbers between bounds that are none")
     start = bounds[0] if len(bounds) > 1 else 0
     step = bounds[2] if len(bounds) > 2 else 1
     return progression(scope, node, start, step)
@@ -61,9 +67,28 @@ def arange(scope: Scope, node: TraceNode, *bounds: Any, **_: Any) -> Value:
 def linspace(
     scope: Scope, node: TraceNode, start: Any, end: Any, steps: int, *_: Any, **__: Any
 ) -> Value:
+    """Rule for linspace. As in torch, the second half counts back from the end, so that both ends are exact."""
     if isinstance(start, Value) or isinstance(end, Value):
         scope.fail("bounds that are tensors")
-    return progression(scope, node, start, (end - start) / max(1, steps - 1))
+    if node.dtype not in (torch.float32, torch.float64):
+        scope.fail(f"evenly spaced numbers in {node.dtype}")
+    assert node.shape is not None
+    (count,) = node.shape
+    # torch computes the step in the result's dtype.
+    number = np.float64 if node.dtype is torch.float64 else np.float32
+    step = float((number(end) - number(start)) / number(max(1, steps - 1)))
+    first = progression(scope, node, float(start), step)
+    left = progression(scope, node, float(count - 1), -1.0)
+    middle = scope.number(count // 2)
+    places = progression(scope, node, 0, 1)
+
+    def formula(place: int, half: int, low: int, rest: int) -> int:
+        high = scope.emit(Op.SUB, scope.const(end), scope.emit(Op.MUL, rest, scope.const(step)))
+        return scope.emit(Op.WHERE, scope.emit(Op.LT, place, half), low, high)
+
+    found = scope.pointwise(formula, places, middle, first, left, dtype=node.dtype)
+    scope.ramps |= {int(n) for n in found.cells.flat if scope.number_of(int(n)) is None}
+    return found
 
 
 def triangle(keeps: Callable[[Num, int], Num]) -> Callable[..., Value]:

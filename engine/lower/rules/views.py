@@ -10,8 +10,9 @@ import numpy as np
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
-from ..scope import MAX_CELLS, Scope, each
+from ..scope import MAX_CELLS, Scope, each, without_repeats
 from ..value import COLS, FLAT, ROWS, Axis, Dim, Value
+from .elementwise import cast
 from .reductions import dropped, reduced
 
 MAX_UNROLLED = 64  # elements; a longer axis of a fill must be the tensor's own
@@ -48,7 +49,7 @@ def broadcast(value: Value, dims: tuple[Dim, ...]) -> Value:
 
 def full(scope: Scope, node: TraceNode, size: list[int], number: Any, **_: Any) -> Value:
     dims = axes_of(scope, tuple(size))
-    value = scope.lift(number)
+    value = cast(scope, node, scope.lift(number), node.dtype)
     cells = value.cells.reshape(())
     shape = tuple(d for d in dims if isinstance(d, int))
     return Value(dims, np.broadcast_to(cells, shape), node.dtype)
@@ -249,7 +250,7 @@ def check_rank(scope: Scope, x: Value, source: Value) -> None:
 def chosen(scope: Scope, node: TraceNode, x: Value, source: Value, dim: int, part: Axis) -> Value:
     """The source where the axis is in this part, and x elsewhere."""
     check_rank(scope, x, source)
-    source = scope.without_repeats(source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
+    source = without_repeats(scope, source, (Value((part, *x.dims[dim + 1 :]), x.cells, x.dtype),))
     if source.dims[dim] not in (1, part):
         scope.fail("ranges that differ are combined")
     inside = scope.in_range(part)

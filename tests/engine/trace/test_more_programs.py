@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "corpus" / "more.txt"
+CORPUS = Path(__file__).parents[2] / "corpus"
 HEAD = """
 import math
 import torch
@@ -30,21 +30,23 @@ START = "def merge_models(model_dict, device):\n    vs = a, b, c = list(model_di
 SHAPES, SCALE = [(50,), (80, 80), (1, 90), (90, 1)], 500.0
 
 
-def programs() -> dict[str, str]:
-    """The texts of all programs, by name."""
+def programs(file: str) -> dict[str, str]:
+    """The texts of a file's programs, by name."""
     found = {}
-    for part in FILE.read_text().split("==== ")[1:]:
+    for part in (CORPUS / file).read_text().split("==== ")[1:]:
         name, text = part.split("\n", 1)
         before, _, body = text.rpartition("----\n")
         found[name] = f"{HEAD}\n\n{before}\n\n{START}{textwrap.indent(body, '    ')}"
     return found
 
 
-PROGRAMS = programs()
+# What dtypes make of numbers, in dtypes.txt, is run whole.
+DTYPES = programs("dtypes.txt")
+PROGRAMS = programs("more.txt")
 
 
 def check(judge, name: str, shape: tuple[int, ...], scale: float) -> None:
-    found = judge.verdict(PROGRAMS[name], shape, scale=scale)
+    found = judge.verdict((PROGRAMS | DTYPES)[name], shape, scale=scale)
     assert not found.faults, (found.tier, found.reason, found.faults)
     # At a shape that torch refuses, the program may be given the vector; and a result of another shape is
     # no fault of torch.
@@ -56,13 +58,13 @@ def test_there_are_hundreds():
     assert len(PROGRAMS) >= 390
 
 
-@pytest.mark.parametrize("name", list(PROGRAMS)[::10])
+@pytest.mark.parametrize("name", [*list(PROGRAMS)[::10], *DTYPES])
 def test_right_or_refused_by_eager_too(judge, name):
     check(judge, name, (24, 40), 1.0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", PROGRAMS | DTYPES)
 def test_right_at_all_shapes(judge, name):
     check(judge, name, (24, 40), 1.0)
     for shape in SHAPES:
