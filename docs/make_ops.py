@@ -52,6 +52,10 @@ sweeps in float64 where the program does. For values of the tensor's size this m
 
 - float64 is fused where float32 gives the same result: sums of multiples of task vectors, products,
   what a reduction adds up. `(x + 1e8) - 1e8`, `1 - cos(x)` and `E[x^2] - E[x]^2` are hybrid.
+- a reduction with a `dtype` that does not hold its terms (`sum(0, dtype=torch.int64)` of floats) casts each
+  term first: hybrid.
+- evenly spaced numbers (`linspace`) may differ from torch's in the last bit. Steps of them (`floor`, `long()`,
+  comparisons) are hybrid.
 - integers are fused while their bounds stay below 2^24. Beyond that (codes, hashes, the flat index of
   a tensor of more than 16.7 M elements), or where int32 may wrap around, they are hybrid. The bounds
   assume that no element of a task vector is above 16.
