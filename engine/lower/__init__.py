@@ -22,7 +22,7 @@ from ..trace.tree import found
 from .precision import Inexact, care_of, holds
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
-from .scope import MAX_CELLS, Scope, cell, checked
+from .scope import MAX_CELLS, ROUNDING, Scope, cell, checked
 from .table import RULES
 from .value import COLS, ROWS, NotFusable, Value
 
@@ -62,6 +62,11 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
     return scope, [values[output] for output in trace.outputs]
 
 
+# Operations of two tensors that first bring both to one dtype.
+ROUNDS_NUMBERS = {
+    f"aten.{name}"
+    for name in "add sub rsub fmod remainder pow atan2 lt le gt ge eq ne maximum minimum".split()
+}
 # Reductions whose `dtype` is that of their terms, not only of the result.
 CASTS_FIRST = {
     f"aten.{name}"
@@ -82,13 +87,36 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     if args and isinstance(args[0], (int, float)) and takes_tensor(node.op):
         args[0] = scope.lift(args[0])
     check_first_cast(scope, node, args)
+    half = half_of(node, args)
+    args = [rounded_number(scope, a, half) for a in args]
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")
-    kwargs = {k: filled(v, values) for k, v in node.kwargs.items()}
+    kwargs = {k: rounded_number(scope, filled(v, values), half) for k, v in node.kwargs.items()}
     return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+def half_of(node: TraceNode, args: list[Any]) -> torch.dtype | None:
+    """Return the half precision dtype to which an operation first rounds its numbers, or None.
+
+    Products and quotients take a number as it is.
+    """
+    tensors = {a.dtype for a in args if isinstance(a, Value) and a.dims}
+    if node.op.rsplit(".", 1)[0] not in ROUNDS_NUMBERS or len(tensors) != 1:
+        return None
+    dtype = tensors.pop()
+    return dtype if dtype in ROUNDING else None
+
+
+def rounded_number(scope: Scope, x: Any, half: torch.dtype | None) -> Any:
+    """Round a number, or a tensor of one number, where `half` is a dtype; others stay as they are."""
+    if half is None:
+        return x
+    if isinstance(x, float):
+        return float(torch.tensor(x, dtype=half))
+    return scope.rounded(x, half) if isinstance(x, Value) and not x.dims else x
 
 
 def check_first_cast(scope: Scope, node: TraceNode, args: list[Any]) -> None:
