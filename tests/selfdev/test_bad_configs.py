@@ -173,7 +173,7 @@ BAD: dict[str, tuple[Change, str]] = {
         ),
         r"arms\.a\.writer: grid is for 10 experts at most",
     ),
-    "a run that is there": (an_earlier_run, r"holds a run; give --resume"),
+    "a run that is there": (an_earlier_run, r"holds a run of `screen`, which `run` cannot"),
     "files that are no run": (files_of_others, r"holds files, but no run"),
     "a file": (a_file, r"is a file; a run is a folder"),
     "many workers": (say(cluster={"workers": 999_999}), r"--workers 999999: each takes"),

@@ -256,7 +256,7 @@ def test_a_comparison_in_python_wants_two_candidates_and_a_split(run):
     seen = open_run(run)
     with pytest.raises(UsageError, match="both are i2-4; give two candidates"):
         seen.compare("i2-4", "i2-4")
-    with pytest.raises(UsageError, match="split: give 'dev' or 'test', not 'tst'"):
+    with pytest.raises(UsageError, match="split: give one of dev, test, not 'tst'"):
         seen.compare("i2-4", "base", "tst")
 
 

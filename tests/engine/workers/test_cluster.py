@@ -91,7 +91,11 @@ def test_a_host_passes_messages_on_and_says_what_was_lost(host, small_models, tm
     about = host.about(str(tmp_path / "probe"), "word")
     assert about["shares"] and about["versions"]["torch"]
     # Ray numbers cards by the bus, and CUDA does not where it is not told.
-    assert b"CUDA_DEVICE_ORDER=" in Path(f"/proc/{about['pid']}/environ").read_bytes()
+    environ, until = Path(f"/proc/{about['pid']}/environ"), time.monotonic() + 20
+    # It is empty for a moment, while the process becomes another program.
+    while not (told := environ.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert b"CUDA_DEVICE_ORDER=" in told
     assert not host.about(str(tmp_path / "probe"), "other")["shares"]
     assert not host.about(str(tmp_path / "absent"), "word")["shares"]
     words = {"key": "target", "folder": str(small_models / "base")}
