@@ -69,8 +69,7 @@ ROUNDS_NUMBERS = {
 }
 # Reductions whose `dtype` is that of their terms, not only of the result.
 CASTS_FIRST = {
-    f"aten.{name}"
-    for name in "sum nansum mean prod cumsum cumprod norm linalg_vector_norm var std".split()
+    f"aten.{name}" for name in "sum nansum mean prod cumsum cumprod norm linalg_vector_norm".split()
 }
 
 
