@@ -55,17 +55,29 @@ def kept_of(folder: Path, seed: int, results: Path = RESULTS) -> dict[str, Any]:
 
     {seed, machine, result: the object of `run --json`, arms: what `report --json` says of each arm}.
     """
-    kept = results / f"{seed}.json"
-    if not kept.is_file():
-        zoo, config, run = folder / f"zoo-{seed}", folder / f"{seed}.yaml", folder / f"run-{seed}"
+    zoo = folder / f"zoo-{seed}"
+    wanted = config_of(yaml.safe_load(RECIPE.read_text()), zoo, seed)
+    if not (results / f"{seed}.json").is_file():
         command("zoo", zoo, "--seed", seed)
-        wanted = config_of(yaml.safe_load(RECIPE.read_text()), zoo, seed)
+    return kept_as(str(seed), folder, wanted, results)
+
+
+def kept_as(name: str, folder: Path, wanted: dict[str, Any], results: Path) -> dict[str, Any]:
+    """What is kept as NAME.json of the run with the config `wanted`."""
+    kept = results / f"{name}.json"
+    if not kept.is_file():
+        config, run = folder / f"{name}.yaml", folder / f"run-{name}"
         config.write_text(yaml.safe_dump(wanted, sort_keys=False))
         resume = ["--resume"] if (run / "run.db").is_file() else []
         result = json.loads(command("run", config, "--run", run, *resume))
         # It names a folder of the machine that ran it.
         result.pop("run", None)
-        said = {"seed": seed, "machine": machine(), "result": result, "arms": arms_reached(run)}
+        said = {
+            "seed": wanted["seed"],
+            "machine": machine(),
+            "result": result,
+            "arms": arms_reached(run),
+        }
         fresh = kept.with_suffix(".partial")
         fresh.write_text(json.dumps(said) + "\n")
         fresh.rename(kept)

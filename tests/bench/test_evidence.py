@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from selfdev_engine.bench.evidence import __main__ as evidence
+from selfdev_engine.bench.evidence import writers
 from selfdev_engine.bench.evidence.analysis import (
     MAIN,
     NOISE,
@@ -146,3 +147,22 @@ def test_the_config_of_a_zoo_is_one_that_run_takes(tmp_path):
     assert {*STATED, *NOISE} <= arms.keys() and len(evidence.SEEDS) == 8
     # Equal seeds would draw equal samples, and the noise floor would be zero.
     assert len({arms[name].seed for name in NOISE}) == len(NOISE) == 2
+
+
+@pytest.mark.parametrize("recipe", ["smollm2", "coder"])
+def test_the_configs_of_larger_writers_are_ones_that_run_takes(recipe, tmp_path):
+    made = writers.on_smollm2(REPO / "configs" / f"{recipe}.yaml", tmp_path / "zoo", "writer")
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(made))
+    config = load_config(file)
+    assert [*config.experts] == [*writers.EXPERTS] and config.iterations * config.samples == 300
+    assert config.generator == "writer" and config.dpo.max_steps * config.dpo.batch_size <= 160
+
+
+def test_the_first_questions_are_of_both_splits(tmp_path):
+    tasks, kept = tmp_path / "tasks.jsonl", tmp_path / "kept.jsonl"
+    rows = [{"question": i, "split": "dev" if i < 100 else "test"} for i in range(200)]
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    writers.first_questions(tasks, kept)
+    numbers = [json.loads(line)["question"] for line in kept.read_text().splitlines()]
+    assert numbers == [*range(50), *range(100, 150)]
