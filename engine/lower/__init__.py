@@ -7,7 +7,7 @@ What does not fit raises NotFusable, and torch runs ATen on whole tensors instea
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...kernels.ir import KernelGraph
 from ..trace.graph import Ref, TraceGraph, TraceNode
 from ..trace.replay import overload_of
 from ..trace.tree import found
-from .precision import Inexact, care_of, holds
+from .precision import INTEGERS, Inexact, care_of, holds
 from .rules.ranks import of_ranks
 from .rules.sorting import Ranks
 from .scope import MAX_CELLS, ROUNDING, Scope, cell, checked
@@ -67,6 +67,7 @@ ROUNDS_NUMBERS = {
     f"aten.{name}"
     for name in "add sub rsub fmod remainder pow atan2 lt le gt ge eq ne maximum minimum".split()
 }
+COMPARISONS = {f"aten.{name}" for name in "lt le gt ge eq ne".split()}
 # Reductions whose `dtype` is that of their terms, not only of the result.
 CASTS_FIRST = {
     f"aten.{name}" for name in "sum nansum mean prod cumsum cumprod norm linalg_vector_norm".split()
@@ -86,6 +87,7 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     if args and isinstance(args[0], (int, float)) and takes_tensor(node.op):
         args[0] = scope.lift(args[0])
     check_first_cast(scope, node, args)
+    check_wrapped(scope, node, args)
     half = half_of(node, args)
     args = [rounded_number(scope, a, half) for a in args]
     if found(args, Ranks):
@@ -126,6 +128,27 @@ def check_first_cast(scope: Scope, node: TraceNode, args: list[Any]) -> None:
     # A sum of truth values in their own dtype is no count.
     if dtype is torch.bool or any(d is not None and not holds(dtype, d) for d in dtypes_in(args)):
         scope.fail(f"a cast to {dtype} before numbers meet")
+
+
+def check_wrapped(scope: Scope, node: TraceNode, args: list[Any]) -> None:
+    """Fail where a comparison brings a whole number to a dtype that does not hold it: 300 is 44 in uint8."""
+    if node.op.rsplit(".", 1)[0] not in COMPARISONS:
+        return
+    dtypes = [a.dtype for a in args if isinstance(a, Value) and a.dims and a.dtype]
+    dtype = reduce(torch.promote_types, dtypes) if dtypes else torch.bool
+    if dtype not in INTEGERS:
+        return
+    bounds = torch.iinfo(dtype)
+    for low, high in (scope.bounds(a) for a in args if is_whole_number(a)):
+        if low < bounds.min or high > bounds.max:
+            scope.fail(f"a comparison with a number that {dtype} may not hold")
+
+
+def is_whole_number(x: Any) -> bool:
+    """Tells whether an argument is a whole number, or a tensor of one."""
+    if isinstance(x, Value):
+        return not x.dims and x.dtype in INTEGERS
+    return isinstance(x, int) and not isinstance(x, bool)
 
 
 @cache

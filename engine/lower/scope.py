@@ -94,6 +94,10 @@ class Scope:
         node = self.builder.nodes[index]
         return node.attrs[0] if node.op is Op.CONST else None
 
+    def bounds(self, x: int | Value) -> tuple[float, float]:
+        """The least and the largest that a number, or a tensor of one number, may be."""
+        return (x, x) if isinstance(x, int) else self.precision.facts.range(int(x.cells))
+
     def is_finite(self, index: int) -> bool:
         """Tells whether a node is certainly no NaN, if the checkpoint holds none."""
         return self.precision.facts.is_finite(index)
