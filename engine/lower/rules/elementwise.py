@@ -191,14 +191,20 @@ def power(scope: Scope, node: TraceNode, x: Any, y: Any) -> Value:
     """Rule for powers: products for small whole exponents, POW for others."""
     if isinstance(y, (int, float)) and not isinstance(y, bool):
         return scope.pointwise(
-            lambda n: raised(scope, n, float(y)), scope.lift(x), dtype=node.dtype
+            lambda n: raised(scope, n, float(y), node.dtype), scope.lift(x), dtype=node.dtype
         )
     return scope.pointwise(
         lambda a, b: scope.emit(Op.POW, a, b), scope.lift(x), scope.lift(y), dtype=node.dtype
     )
 
 
-def raised(s: Scope, x: int, exponent: float) -> int:
+def raised(s: Scope, x: int, exponent: float, dtype: torch.dtype | None = None) -> int:
+    if dtype is torch.bfloat16 and exponent in (3.0, -2.0):
+        # Torch rounds the square in this dtype, but not in half.
+        square = s.emit(Op.ROUND_BF16, s.emit(Op.MUL, x, x))
+        return (
+            s.emit(Op.MUL, square, x) if exponent == 3.0 else s.emit(Op.DIV, s.const(1.0), square)
+        )
     if exponent in (1.0, 2.0, 3.0, 4.0):
         found = x
         for _ in range(int(exponent) - 1):
@@ -263,8 +269,14 @@ def cast(
         if not all(scope.precision.facts.within(int(n), most) for n in x.cells.flat):
             scope.fail("whole numbers that may not fit into int32")
     if is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
-        return scope.pointwise(lambda n: scope.emit(Op.TRUNC, n), x, dtype=dtype)
+        return scope.pointwise(lambda n: whole(scope, n), x, dtype=dtype)
     return scope.rounded(x, dtype)
+
+
+def whole(scope: Scope, n: int) -> int:
+    """A number cut to a whole one. There is one whole zero, which copysign takes for positive."""
+    cut, zero = scope.emit(Op.TRUNC, n), scope.const(0.0)
+    return scope.emit(Op.WHERE, scope.emit(Op.EQ, cut, zero), zero, cut)
 
 
 def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
