@@ -157,7 +157,8 @@ def use_native_shapes() -> None:
 def meta_run(func: Any, args: Any, kwargs: Any) -> Any:
     """Runs an overload on meta tensors, with eager's own checks, errors, promotion and strides."""
     # Of no axes nansum makes the sum of all, as sum does. Its shape function keeps them all.
-    func = aten.sum.dim_IntList if func is aten.nansum.default else func
+    if func is aten.nansum.default:
+        func, args = aten.sum.dim_IntList, (*args, None)[: max(2, len(args))]
     if func is aten.native_batch_norm.default and not args[5]:
         # It makes no statistics then, which its shape function makes.
         return [args[0].new_empty(shape) for shape in (args[0].shape, 0, 0)]

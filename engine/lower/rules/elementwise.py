@@ -268,22 +268,35 @@ def cast(
         most = MOST_WHOLE[torch.int32]
         if not all(scope.precision.facts.within(int(n), most) for n in x.cells.flat):
             scope.fail("whole numbers that may not fit into int32")
-    if is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
-        return scope.pointwise(lambda n: whole(scope, n), x, dtype=dtype)
+    if dtype and is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
+        return scope.pointwise(lambda n: whole(scope, n, dtype), x, dtype=dtype)
     return scope.rounded(x, dtype)
 
 
-def whole(scope: Scope, n: int) -> int:
-    """A number cut to a whole one. There is one whole zero, which copysign takes for positive."""
-    cut, zero = scope.emit(Op.TRUNC, n), scope.const(0.0)
-    return scope.emit(Op.WHERE, scope.emit(Op.EQ, cut, zero), zero, cut)
+def whole(scope: Scope, n: int, dtype: torch.dtype) -> int:
+    """A number cut to a whole one of int32 or int64.
+
+    There is one whole zero, which copysign takes for positive. A number that the dtype does not hold becomes its
+    least one, as on x86.
+    """
+    least, zero = float(torch.iinfo(dtype).min), scope.const(0.0)
+    cut = scope.emit(Op.TRUNC, n)
+    cut = scope.emit(Op.WHERE, scope.emit(Op.EQ, cut, zero), zero, cut)
+    return held(scope, n, -least, cut, least)
+
+
+def held(scope: Scope, n: int, most: float, made: int, other: float) -> int:
+    """What was made of a number, or `other` where the number is NaN or not below `most`, nor its negative."""
+    if scope.is_finite(n) and scope.precision.facts.within(n, most / 2):
+        return made
+    inside = scope.emit(Op.LT, scope.emit(Op.ABS, n), scope.const(most))
+    return scope.emit(Op.WHERE, inside, made, scope.const(other))
 
 
 def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
-    """A number cut to a whole one of few bits, as casts do. NaN gives 0."""
+    """A number cut to a whole one of few bits, as casts do. What int32 does not hold gives 0."""
     limits = torch.iinfo(dtype)
-    if not scope.is_finite(n):
-        n = scope.emit(Op.WHERE, is_finite(scope, n), n, scope.const(0.0))
+    n = held(scope, n, MOST_WHOLE[torch.int32], n, 0.0)
     low, span = scope.const(limits.min), scope.const(limits.max - limits.min + 1)
     above = scope.emit(Op.SUB, scope.emit(Op.TRUNC, n), low)
     return scope.emit(Op.ADD, scope.emit(Op.MOD, above, span), low)
