@@ -10,12 +10,13 @@ from typing import Any
 from ..engine.errors import UsageError
 from ..engine.resident.alike import are_alike
 from ..engine.screening.room import demand_of
-from ..engine.weights.capacity import Models, Training, plan_capacity
+from ..engine.weights.capacity import Models, plan_capacity
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.durations import Amounts, Assumed, estimate
 from ..engine.weights.locate import here
 from ..engine.weights.machine import GIB, Machine, machine_for
 from ..engine.weights.shapes import ModelShapes, published_shapes, shapes_of
+from ..engine.weights.training import Training
 
 # Assumed of a prompt and a program.
 PAIR_TOKENS = 1000

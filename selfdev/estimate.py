@@ -9,11 +9,11 @@ from typing import Any
 from ..engine.screening.settings import ScreenSettings
 from ..engine.tasks.load import load_task
 from ..engine.tasks.published import GSM8K_DEV, MATH_DEV
-from ..engine.weights.capacity import Training
 from ..engine.weights.checkpoint import Checkpoint
 from ..engine.weights.durations import Amounts
 from ..engine.weights.locate import here
 from ..engine.weights.machine import GIB
+from ..engine.weights.training import Training
 from .baselines import known_candidates
 from .capacity import PAIR_TOKENS, Request
 from .config import RunConfig

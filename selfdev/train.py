@@ -17,9 +17,9 @@ from typing import Any
 
 from ..engine.errors import EngineError, MissingExtra, UsageError
 from ..engine.sandbox.bound import bound_words
-from ..engine.weights.capacity import ranks_of
 from ..engine.weights.machine import devices_here, seeing
 from ..engine.weights.small_file import end_of
+from ..engine.weights.training import ranks_of
 
 MODULE = "selfdev_engine.selfdev.train_process"
 EXTRA_MODULES = ("trl", "peft", "datasets")
@@ -116,6 +116,12 @@ def train(
             f"training failed: {fault}; nothing that was scored is lost, and --resume trains again "
             f"(all that training said is in {log})"
         )
+    if result is None and was_killed(process.returncode, log):
+        raise UsageError(
+            "training failed: its process was ended from outside, as the system does where memory runs "
+            "out: close other programs or lower dpo.batch_size; nothing that was scored is lost, and "
+            "--resume trains again"
+        )
     if result is None:
         raise TrainingFailed(
             f"the training process ended without a result:\n{last_words(log)}\nAll it said is in {log}"
@@ -156,6 +162,11 @@ def environment(scratch: str, cards: Sequence[str]) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",
         **(seeing(cards) if cards else {}),
     }
+
+
+def was_killed(code: int, log: Path) -> bool:
+    """Tell whether SIGKILL ended a stage that exited with this code; of several ranks the launcher says so."""
+    return code == -signal.SIGKILL or f"Signal {signal.SIGKILL:d} (SIGKILL)" in end_of(log)
 
 
 def last_words(log: Path) -> str:

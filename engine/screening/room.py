@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ..resident.messages import EngineSettings
 from ..resident.sizes import MAX_MODEL_LEN
-from ..weights.capacity import Demand, Models, Shares, Training, plan_capacity
+from ..weights.capacity import Demand, Models, Shares, plan_capacity
 from ..weights.checkpoint import Checkpoint
 from ..weights.machine import Machine, machine_for
 from ..weights.selection import Selection
 from ..weights.shapes import ModelShapes, shapes_of
+from ..weights.training import Training
 from ..workers.cluster import connect
 from .settings import ScreenSettings
 

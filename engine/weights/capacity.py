@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from .cache import cache_shape
-from .config_keys import LAYERS, WIDTHS
 from .machine import GIB, Gpu, Machine
 from .shapes import ModelShapes, adapter_elements
+from .training import Terms, Training, card_terms, host_terms, widths
 
 # Assumed, since no engine is open: the driver's context; graphs; tokens of a batch that is prefilled.
 CONTEXT_BYTES, GRAPH_BYTES, BATCH_TOKENS = 600 << 20, 1 << 30, 8192
@@ -34,21 +34,6 @@ WORKER_BYTES, DRIVER_BYTES = 3 << 30, 2 << 30
 VOCABULARY_ROWS = 64
 # Without a GPU a cache has at most so many bytes, and 1 / CPU_SHARE of all.
 CPU_CACHE_BYTES, CPU_SHARE = 512 << 20, 4
-Terms = dict[str, int]
-
-
-@dataclass(frozen=True)
-class Training:
-    """One stage of DPO: adapters of this rank, in batches of so many pairs of so many tokens."""
-
-    rank: int
-    batch_size: int
-    tokens: int  # tokens of a prompt and a program
-    stages: int
-
-    def ranks(self, num_gpus: int) -> int:
-        """Return how many cards share a batch."""
-        return ranks_of(self.batch_size, num_gpus)
 
 
 @dataclass(frozen=True)
@@ -144,11 +129,6 @@ class Models:
         }
 
 
-def ranks_of(batch_size: int, num_cards: int) -> int:
-    """Return the number of processes: the most, up to one a card, that share a batch evenly."""
-    return max(n for n in range(1, max(1, num_cards) + 1) if batch_size % n == 0)
-
-
 def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
     """Return who gets which memory. UsageError where something cannot fit: what, and what would help."""
     bank = models.bank(demand.include)
@@ -240,12 +220,6 @@ def reserve_bytes(model: ModelShapes, demand: Demand) -> int:
     return CONTEXT_BYTES + GRAPH_BYTES + KERNEL_BYTES + activations + logits
 
 
-def widths(model: ModelShapes) -> tuple[int, int]:
-    """Return the widths of a block's state and of its MLP; those of a 7B model where they are not known."""
-    hidden = model.number(*WIDTHS) or 4096
-    return hidden, model.number("intermediate_size", "n_inner") or 4 * hidden
-
-
 def one_sequence(model: ModelShapes, demand: Demand) -> int:
     """Return the bytes of a cache for one full context; where that is not known, of nothing."""
     shape = cache_shape(model)
@@ -261,34 +235,20 @@ def held_bytes(bank: Mapping[str, int], room: int) -> int:
 
 
 def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> Terms:
-    """Return what a stage of training takes of a card. UsageError where that is more than it has.
-
-    LoRA in float32, with a copy as the reference and one of the best step so far; gradients, of which several
-    ranks have another copy in buckets to be averaged (`gradient_as_bucket_view` is off); Adam's two moments;
-    activations of one block at a time, since those of the others are computed anew. TRL computes log-probabilities
-    in tiles; logits of one program are there when the margin is measured.
-    """
-    training = demand.training
-    if training is None:
+    """Return what a stage of training takes of a card. UsageError where that is more than it has."""
+    if demand.training is None:
         return {}
     model = models.generator or models.base
-    adapter = 4 * adapter_elements(model, training.rank)
-    ranks = training.ranks(num_gpus)
-    tokens = 2 * training.batch_size // ranks * training.tokens
-    hidden, widest = widths(model)
-    kept = (model.number(*LAYERS) or 32) * hidden * 2
-    terms = {
-        "weights": model.size_bytes,
-        "adapter": 3 * adapter,
-        "gradients": adapter * (2 if ranks > 1 else 1),
-        "optimizer": 2 * adapter,
-        "activations": tokens * (kept + 2 * (8 * hidden + 4 * widest)),
-        "logits": 3 * 4 * training.tokens * (model.number("vocab_size") or 0),
-        "reserve": CONTEXT_BYTES,
-    }
-    if sum(terms.values()) > gpu.free_bytes:
-        help_text = "a smaller dpo.batch_size or dpo.lora_rank, or a card with more memory"
-        raise does_not_fit(f"training on {gpu.name}", gpu.free_bytes, terms, help_text, demand)
+    terms = {**card_terms(model, demand.training, num_gpus), "reserve": CONTEXT_BYTES}
+    return checked_training(terms, gpu.name, gpu.free_bytes, demand)
+
+
+def checked_training(terms: Terms, where: str, size_bytes: int, demand: Demand) -> Terms:
+    """Return the terms of a stage of training. UsageError where they are more than `size_bytes`."""
+    if sum(terms.values()) > size_bytes:
+        help_text = "a smaller dpo.batch_size or dpo.lora_rank, or "
+        help_text += "more memory" if where == "this machine" else "a card with more memory"
+        raise does_not_fit(f"training on {where}", size_bytes, terms, help_text, demand)
     return terms
 
 
@@ -354,13 +314,22 @@ def plan_processor(
         raise does_not_fit("this machine", most, terms, help_text, demand)
     held = min(sum(bank.values()), max(0, most - sum(terms.values())))
     terms["bank"] = held
-    device, rest = Device("cpu", machine.host_bytes, terms), sum(bank.values()) - held
+    training = processor_training(models, most, demand)
+    device, rest = Device("cpu", machine.host_bytes, terms, training), sum(bank.values()) - held
     tokens = shape and cache // shape.token_bytes
     at_once = shape and min(demand.sequences, shape.sequences_in(cache, demand.tokens))
     disk = plan_disk(models, machine, demand)
     return Capacity(
         (device,), device, disk, at_once, tokens, {"device": held, "pinned": 0, "disk": rest}
     )
+
+
+def processor_training(models: Models, most: int, demand: Demand) -> Terms:
+    """Return what a stage of training takes of the host's memory. UsageError where that is too much."""
+    if demand.training is None:
+        return {}
+    terms = host_terms(models.generator or models.base, demand.training)
+    return checked_training(terms, "this machine", most, demand)
 
 
 def does_not_fit(

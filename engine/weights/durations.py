@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from .cache import cache_shape
-from .capacity import Capacity, Models, ranks_of
+from .capacity import Capacity, Models
 from .machine import Gpu, Machine
+from .training import ranks_of
 
 Stages = dict[str, float]
 

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from selfdev_engine.engine.errors import UsageError
 from selfdev_engine.engine.weights.adapter import Adapter
-from selfdev_engine.engine.weights.capacity import ranks_of
 from selfdev_engine.engine.weights.checkpoint import Checkpoint
+from selfdev_engine.engine.weights.training import ranks_of
 from selfdev_engine.selfdev import inputs, train_process
 from selfdev_engine.selfdev.config import RunConfig
 from selfdev_engine.selfdev.train import (
@@ -30,6 +30,7 @@ from selfdev_engine.selfdev.train import (
     launch_words,
     log_of,
     train,
+    was_killed,
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -266,6 +267,26 @@ def test_the_launchers_own_lines_are_left_out(tmp_path):
     end = "E1129 10:00:00.1 7 torch/distributed/elastic/multiprocessing/api.py:984] failed (exitcode: 1)"
     log.write_text("\n".join([*map(str, range(20)), "OSError: no such model", end, "=" * 20]))
     assert last_words(log).split("\n")[-1] == "OSError: no such model"
+
+
+def test_a_stage_that_the_system_kills_is_told_as_short_of_memory(tmp_path, monkeypatch):
+    (tmp_path / "killed_here.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("selfdev_engine.selfdev.train.MODULE", "killed_here")
+    places = str(tmp_path / "out"), str(tmp_path / "adapter")
+    settings = TrainSettings("", "", *places, "", [], [], [], 0, "dpo", DPO, 0)
+    with pytest.raises(UsageError, match=r"memory runs out.*dpo.batch_size.*--resume"):
+        train(settings, lambda done, total: None, 1)
+
+
+def test_the_launcher_tells_of_a_rank_that_was_killed(tmp_path):
+    log = tmp_path / "x.log"
+    log.write_text(
+        "  exitcode  : -9 (pid: 7)\n  traceback : Signal 9 (SIGKILL) received by PID 7\n"
+    )
+    assert was_killed(1, log)
+    log.write_text("  traceback : Signal 15 (SIGTERM) received by PID 7\n")
+    assert not was_killed(1, log)
 
 
 DRIVER = """

@@ -20,7 +20,6 @@ from selfdev_engine.engine.weights.capacity import (
     Demand,
     Models,
     Shares,
-    Training,
     plan_capacity,
 )
 from selfdev_engine.engine.weights.durations import Amounts, estimate
@@ -31,6 +30,12 @@ from selfdev_engine.engine.weights.shapes import (
     adapter_elements,
     dense_tensors,
     published_shapes,
+)
+from selfdev_engine.engine.weights.training import (
+    MOST_ACTIVATIONS_BYTES,
+    Training,
+    host_terms,
+    recomputes,
 )
 
 MISTRAL, LLAMA, QWEN = "mistralai/Mistral-7B-v0.1", "meta-llama/Meta-Llama-3-8B", "Qwen/Qwen2.5-7B"
@@ -186,6 +191,41 @@ def test_training_keeps_three_adapters_and_several_ranks_a_bucket_of_gradients()
     assert (one["gradients"], eight["gradients"]) == (adapter, 2 * adapter)
     # Nothing of vocabulary size is there for a whole batch.
     assert one["logits"] == eight["logits"] < GIB
+
+
+CODER = {  # Qwen2.5-Coder-0.5B's
+    "model_type": "qwen2",
+    "torch_dtype": "bfloat16",
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_large_writer_computes_its_activations_anew_where_no_card_is():
+    """Four pairs of the code model took 23 GB of this machine's memory, and the system ended them."""
+    coder = ModelShapes(CODER, dict(dense_tensors(CODER)))
+    four = Training(rank=16, batch_size=4, tokens=1000, stages=1)
+    assert recomputes(coder, 2 * 4 * 1000) and not recomputes(coder, 100)
+    terms = host_terms(coder, four)
+    assert terms["activations"] < 2 * GIB < MOST_ACTIVATIONS_BYTES * 2
+    assert terms["weights"] == 4 * coder.num_elements
+    machine = Machine(gpus=(), host_bytes=24 * GIB, disk_bytes=None)
+    (device,) = plan_capacity(Models(coder, {}), machine, Demand(training=four)).devices
+    assert device.training == terms
+
+
+def test_a_stage_too_large_for_a_machine_without_cards_is_refused_before_it_starts():
+    machine = Machine(gpus=(), host_bytes=40 * GIB, disk_bytes=None)
+    assert plan_capacity(paper(), machine, Demand())
+    with pytest.raises(
+        UsageError, match=r"training on this machine: has 40.00 GiB.*weights.*more memory"
+    ):
+        plan_capacity(paper(), machine, Demand(training=TRAINING))
 
 
 def test_eight_cards_share_the_work_and_each_has_its_bank():

@@ -163,6 +163,13 @@ def browser():
 
 
 @pytest.fixture
+def expect(browser):
+    """Playwright's assertion that waits. It asks from outside: `wait_for_function` evaluates a text in the
+    page at its second look, and the page's policy forbids that."""
+    return pytest.importorskip("playwright.sync_api").expect
+
+
+@pytest.fixture
 def view(browser):
     """view(page, width=, theme=) opens a page; its `said` has all that went wrong or was asked for."""
     contexts = []

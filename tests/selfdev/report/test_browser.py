@@ -51,7 +51,7 @@ def test_it_fits_in_both_themes_and_asks_for_nothing(page, view, width, theme):
     assert not seen.said
 
 
-def test_plots_below_the_window_are_drawn_too(page, view):
+def test_plots_below_the_window_are_drawn_too(page, view, expect):
     tab = view(page).tab
     expect(tab.locator(".plot[data-drawn]")).to_have_count(len(ALL_PLOTS))
     assert tab.evaluate("scrollY") == 0
@@ -115,7 +115,7 @@ def test_rows_are_found(page, view):
     assert tab.get_by_text("No candidate fits.").is_visible()
 
 
-def test_a_candidate_opens_by_keyboard(loop, page, view):
+def test_a_candidate_opens_by_keyboard(loop, page, view, expect):
     seen = view(page)
     tab = seen.tab
     tab.locator("#search").fill("i2-")
@@ -141,8 +141,7 @@ def test_a_candidate_opens_by_keyboard(loop, page, view):
     assert panel.locator(".py-word").first.inner_text() == "def"
     tab.keyboard.press("Escape")
     panel.wait_for(state="hidden")
-    # A dialog tells of its end a moment later. `wait_for_function` would be stopped by the page's
-    # policy at its second look, since it evaluates text there.
+    # A dialog tells of its end a moment later.
     expect(tab).not_to_have_url(re.compile("#c="))
     assert not seen.said
 
