@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from selfdev_engine.bench.evidence import __main__ as evidence
-from selfdev_engine.bench.evidence import writers
+from selfdev_engine.bench.evidence import grids, writers
 from selfdev_engine.bench.evidence.analysis import (
     MAIN,
     NOISE,
@@ -166,3 +166,13 @@ def test_the_first_questions_are_of_both_splits(tmp_path):
     writers.first_questions(tasks, kept)
     numbers = [json.loads(line)["question"] for line in kept.read_text().splitlines()]
     assert numbers == [*range(50), *range(100, 150)]
+
+
+def test_the_grid_with_zeros_is_one_that_run_takes(tmp_path):
+    recipe = yaml.safe_load((REPO / evidence.RECIPE).read_text())
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(grids.grid_config(recipe, tmp_path / "zoo", 11)))
+    config = load_config(file)
+    arms = {arm.name: arm for arm in config.all_arms}
+    assert arms["grid"].writer == "grid" and not any(arm.learns for arm in arms.values())
+    assert config.samples == 343 and config.iterations == 1
