@@ -48,7 +48,7 @@ from ..tree import found, mapped
 from .memory import META, Buffer, Lazy, Part, in_memory, meta_of
 from .overlap import check_mode, check_write
 from .recorder import BUGS, Node, Recorder, Unsupported, end_if_spoilt
-from .rehearsal import rehearse
+from .rehearsal import check_masks, check_put, rehearse
 from .values import Values
 
 Tag = torch.Tag
@@ -114,13 +114,13 @@ class LazyMode(TorchDispatchMode):
         if func in FILLS:
             args, func = (list(metas.shape), fill_number(func, args)), FULL
             kwargs = {"dtype": metas.dtype}
+        rehearse(func, args, kwargs)
         if func._schema.is_mutable:
             return self.mutate(func, args, kwargs)
         if func.is_view:
             return self.view(func, args, kwargs, metas)
         if Tag.nondeterministic_seeded in func.tags:
             return self.random(func, args, kwargs, metas)
-        rehearse(func, args, kwargs)
         args, kwargs = mapped(self.read, self.settled(func, args, kwargs))
         return self.wrap(self.emit(func, args, kwargs, metas), metas)
 
@@ -332,6 +332,7 @@ class LazyMode(TorchDispatchMode):
 
     def unsized(self, func: Any, args: Any, kwargs: Any) -> Any:
         """An op whose sizes depend on values (x[mask], nonzero): the driver is asked for them."""
+        check_masks(*args[:2])
         args, kwargs = mapped(self.read, (args, kwargs))
         if not found((args, kwargs), Node):
             out = func(*args, **kwargs)
@@ -360,6 +361,7 @@ class LazyMode(TorchDispatchMode):
     def put(self, x: Lazy, indices: Any, values: Tensor, accumulate: bool = False, *_: Any) -> Lazy:
         """Writes x[indices] = values: a `where` for a number or y[mask], else index_put."""
         check_write(WRITE_AT, x, (indices, values))
+        check_put(x, indices, values)
         value = self.read(values)
         if len(indices) == 1 and by_mask(indices) and not accumulate:
             with self:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -21,16 +22,23 @@ from ..tree import found, mapped
 USUAL = (torch.float32, torch.float64)
 # Other errors are about numbers or sizes, which the rehearsal has invented.
 REFUSALS = re.compile(
-    r"not implemented for|only supported|[Uu]nsupported dtype|not supported|does not support"
-    r"|without overflow"
+    r"not implemented for|only support|[Uu]nsupported dtype|not supported|does not support"
+    r"|without overflow|same (scalar |d)types?\b|dtypes match|expected (scalar type|dtype)"
+    r"|Expected self\.dtype|ZeroDivisionError"
 )
+# Operators that take whole numbers alone.
+BITWISE = re.compile(r"aten\.(bitwise_|__[ilr]*(and|or|xor|shift)__)")
 MOST_ELEMENTS = 4096
 _outcomes: dict[Any, BaseException | None] = {}
 
 
 def rehearse(func: Any, args: Any, kwargs: Any) -> None:
     """Raises what eager torch raises for arguments of this kind."""
-    if not kwargs and all(map(is_usual, args)):
+    # A draw would move the program's generator.
+    if func.is_view or torch.Tag.nondeterministic_seeded in func.tags:
+        return
+    bitwise = is_bitwise(func)
+    if not kwargs and not bitwise and are_usual(args):
         return
     tensors = found((args, kwargs), Tensor)
     kwargs = {k: v for k, v in kwargs.items() if k not in LAYOUT}
@@ -41,8 +49,10 @@ def rehearse(func: Any, args: Any, kwargs: Any) -> None:
     plain = (*args, *kwargs.values())
     words = [x for x in plain if is_word(x)]
     dtypes = [*(t.dtype for t in tensors), *(x for x in words if isinstance(x, torch.dtype))]
-    far = [x for x in plain if is_number(x) and is_far(x, dtypes)]
-    if not words and not far and all(t.dtype in USUAL for t in tensors):
+    # Zero is told apart, since whole numbers are not divided by it.
+    far = [x for x in plain if is_number(x) and (x == 0 or is_far(x, dtypes))]
+    usual = set(dtypes) <= {torch.float32} or set(dtypes) <= {torch.float64}
+    if not words and not any(far) and not bitwise and usual:
         return
     key = (func, *(t.dtype for t in tensors), *words, *far)
     if key not in _outcomes:
@@ -51,11 +61,22 @@ def rehearse(func: Any, args: Any, kwargs: Any) -> None:
         raise error.with_traceback(None)
 
 
-def is_usual(x: Any) -> bool:
-    """Tells whether an argument needs no rehearsal. Most of them do not, and this is quick."""
-    if isinstance(x, Tensor):
-        return x.dtype in USUAL and x.numel() > 0
-    return not isinstance(x, list | tuple | str) and not (is_number(x) and is_far(x))
+@cache
+def is_bitwise(func: Any) -> bool:
+    return BITWISE.match(str(func)) is not None
+
+
+def are_usual(args: Sequence[Any]) -> bool:
+    """Tells whether arguments need no rehearsal. Most of them do not, and this is quick."""
+    first = None
+    for x in args:
+        if isinstance(x, Tensor):
+            first = first or x.dtype
+            if x.dtype is not first or first not in USUAL or x.numel() == 0:
+                return False
+        elif isinstance(x, list | tuple | str) or (is_number(x) and is_far(x)):
+            return False
+    return True
 
 
 def is_word(x: Any) -> bool:
@@ -93,3 +114,30 @@ def attempt(func: Any, args: Any, kwargs: Any, shape: Any) -> None:
 
     with _disable_current_modes(), torch.no_grad():
         func(*mapped(real, args), **mapped(real, kwargs))
+
+
+def check_masks(x: Tensor, indices: Any = ()) -> None:
+    """Raises eager's error for x[mask] where the mask has another shape than the directions it covers."""
+    at = 0
+    for index in indices if isinstance(indices, list | tuple) else ():
+        if index is None or index.dtype is not torch.bool:
+            at += 1
+            continue
+        for i, size in enumerate(index.shape):
+            if at >= x.dim() or size != x.shape[at]:
+                raise IndexError(
+                    f"The shape of the mask {list(index.shape)} at index {i} does not match the shape "
+                    f"of the indexed tensor {list(x.shape)} at index {at}"
+                )
+            at += 1
+
+
+def check_put(x: Tensor, indices: Sequence[Any], values: Tensor) -> None:
+    """Raises eager's error for x[indices] = values of another dtype. One value under a mask is a fill, and cast."""
+    is_fill = len(indices) == 1 and indices[0].dtype is torch.bool and values.numel() == 1
+    if values.dtype != x.dtype and not is_fill:
+        into, source = (str(t.dtype).removeprefix("torch.") for t in (x, values))
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{into} for the destination and {source} for the source."
+        )

@@ -47,6 +47,10 @@ def ignore(*_: Any, **__: Any) -> None:
     """Stands in for what chooses deterministic algorithms: on a CPU all are, but shape functions refuse some."""
 
 
+def is_inexact(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
+
+
 class Surface(TorchFunctionMode):
     """Gives some functions a rule for lazy tensors, by a table. All others pass.
 
@@ -169,6 +173,8 @@ class Surface(TorchFunctionMode):
             return torch.tensor(data, dtype=dtype, **kwargs)
         dtypes = [x.dtype if isinstance(x, Lazy) else torch.tensor(x).dtype for x in leaves]
         wanted = dtype or reduce(torch.promote_types, dtypes)
+        if not is_inexact(wanted) and any(is_inexact(x.dtype) for x in lazy):
+            raise TypeError("only integer tensors of a single element can be converted to an index")
 
         def build(x: Any) -> Tensor:
             if isinstance(x, (list, tuple)):

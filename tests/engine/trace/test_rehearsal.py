@@ -32,3 +32,39 @@ def test_a_number_that_a_dtype_does_not_hold_is_refused_where_torch_refuses_it(j
     says = REFUSED.get(code, "")
     assert (found.tier == "rejected", bool(found.eager_error)) == (bool(says), bool(says))
     assert says in found.reason and says in str(found.eager_error or says)
+
+
+# What eager raises, a program catches; a trace that does not raise takes the other branch.
+CAUGHT = [
+    "x = a.half(); x[b > 0] = c[b > 0]",
+    "x = (a * 9).int(); x[b > 0] = c[b > 0]",
+    "x = a.clone(); x[a.sum(-1) > 0] = b.half()[a.sum(-1) > 0]",
+    "x = a.clone(); x[[0, 1]] = b.half()[:2]",
+    "torch.tensor([a.norm()], dtype=torch.int64)",
+    "a.half() @ b.t()",
+    "torch.einsum('e,eij->ij', torch.ones(3, dtype=torch.float64), torch.stack([a, b, c]))",
+    "a.masked_scatter(b > 0, c.half())",
+    "(a * 9).int() % 0",
+    "torch.div((a * 9).int(), 0, rounding_mode='trunc')",
+    "a << 1",
+    "a & b",
+    "x = a > 0; x.cumsum_(0)",
+    "(a > 0).std()",
+    "a[torch.ones(3, dtype=torch.bool)]",
+]
+PASSED = [
+    "x = a.half(); x[b > 0] = c.sum()",
+    "x = a.clone(); x[:2] = b.half()[:2]",
+    "(a * 9).int() % 3",
+    "(a > 0) & (b > 0)",
+    "a.double() + b",
+    "torch.tensor([a.norm().long(), 1.5], dtype=torch.int64)",
+    "a[torch.ones(80, dtype=torch.bool)]",
+]
+
+
+@pytest.mark.parametrize("code", [*CAUGHT, *PASSED])
+def test_what_eager_raises_is_raised_while_tracing(judge, code):
+    tried = f"    try:\n        {code}\n        return a\n    except Exception:\n        return b\n"
+    found = judge.verdict(START + tried, (80, 80))
+    assert not found.faults and found.tier != "rejected", found
