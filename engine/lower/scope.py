@@ -23,6 +23,19 @@ ROUNDING = {torch.float16: Op.ROUND_F16, torch.bfloat16: Op.ROUND_BF16}
 AXIS_SPACE = {"rows": Space.ROW, "cols": Space.COL, "flat": Space.FULL}
 # Arithmetic in these wraps around, which that of float32 does not.
 WRAPS = {torch.uint8, torch.int8, torch.int16}
+# What may be -0.0, computed of whole numbers.
+SIGNED_ZERO = {
+    Op.ADD,
+    Op.SUB,
+    Op.NEG,
+    Op.MUL,
+    Op.DIV,
+    Op.MOD,
+    Op.TRUNC,
+    Op.ROUND,
+    Op.CEIL,
+    Op.WHERE,
+}
 
 
 class Scope:
@@ -110,11 +123,14 @@ class Scope:
 
     def rounded(self, value: Value, dtype: torch.dtype | None) -> Value:
         """The value as its dtype holds it. half and bfloat16 round after every operation."""
-        op = ROUNDING.get(dtype) if dtype else None
-        if op is None:
+        if dtype not in ROUNDING:
             return Value(value.dims, value.cells, dtype)
-        cells = each(lambda n: self.emit(op, n), value.cells)
+        cells = each(lambda n: self.round_number(n, dtype), value.cells)
         return Value(value.dims, cells, dtype)
+
+    def round_number(self, n: int, dtype: torch.dtype | None) -> int:
+        op = ROUNDING.get(dtype) if dtype else None
+        return n if op is None else self.emit(op, n)
 
     # ---- element-wise
 
@@ -131,8 +147,9 @@ class Scope:
         self, formula: Callable[..., int], *values: Value, dtype: torch.dtype | None
     ) -> Value:
         """Applies formula(node, ...) to every cell, and rounds to the dtype."""
-        if dtype in WRAPS:
-            self.fail(f"arithmetic in {dtype}")
+        check_arithmetic(self, dtype)
+        if dtype is not None and dtype.is_floating_point:
+            values = tuple(with_one_zero(self, v) for v in values)
         if not any(v.cells.ndim for v in values):
             dims = tuple(common(self, values, at) for at in range(-rank_of(values), 0))
             alone = cell(formula(*(int(v.cells) for v in values)))
@@ -252,3 +269,25 @@ def each(change: Callable[[int], int], cells: np.ndarray) -> np.ndarray:
     for index in np.ndindex(cells.shape):
         out[index] = change(int(cells[index]))
     return out
+
+
+def check_arithmetic(scope: Scope, dtype: torch.dtype | None) -> None:
+    """Fail where sums and products wrap around: kernels compute them in float32."""
+    if dtype in WRAPS:
+        scope.fail(f"arithmetic in {dtype}")
+
+
+def with_one_zero(scope: Scope, x: Value) -> Value:
+    """Whole numbers as they enter arithmetic of floats. Kernels may have left -0.0 among them."""
+    if x.dtype is None or x.dtype.is_floating_point or x.dtype is torch.bool:
+        return x
+    return Value(x.dims, each(lambda n: one_zero(scope, n), x.cells), x.dtype)
+
+
+def one_zero(scope: Scope, n: int) -> int:
+    zero = scope.const(0.0)
+    if scope.number_of(n) == 0.0:
+        return zero
+    if scope.builder.nodes[n].op not in SIGNED_ZERO:
+        return n
+    return scope.emit(Op.WHERE, scope.emit(Op.EQ, n, zero), zero, n)

@@ -10,7 +10,7 @@ import numpy as np
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
 from ..number import Num
-from ..scope import Scope, each
+from ..scope import Scope, check_arithmetic, each
 from ..value import Value
 from .elementwise import is_nan
 from .formulas import exp, log, sqrt, square
@@ -34,16 +34,16 @@ def huber(gap: Num, delta: float = 1.0) -> Num:
     return gap.of(Op.LE, delta).choose(gap * gap * 0.5, (gap - 0.5 * delta) * delta)
 
 
-def loss(of_gap: Callable[..., Num]) -> Callable[..., Value]:
-    """Rule for a loss: a formula of |x - y|, then its mean, its sum, or neither."""
+def loss(of_gap: Callable[..., Num], rounds_gap: bool = True) -> Callable[..., Value]:
+    """Rule for a loss: a formula of |x - y|, which may be rounded, then its mean, its sum, or neither."""
 
     def rule(
         scope: Scope, node: TraceNode, x: Value, y: Value, reduction: int = MEAN, *rest: float,
         **named: float,
     ) -> Value:  # fmt: skip
-        terms = computed(
-            scope, lambda a, b: of_gap(abs(a - b), *rest, **named), x, y, dtype=node.dtype
-        )
+        kept = node.dtype if rounds_gap else None
+        gaps = computed(scope, lambda a, b: abs(a - b), x, y, dtype=kept)
+        terms = computed(scope, lambda n: of_gap(n, *rest, **named), gaps, dtype=node.dtype)
         if reduction == NONE:
             return terms
         dims = dims_of(terms, None)
@@ -74,9 +74,11 @@ def log_softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> V
     dims = dims_of(x, dim)
     top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
     grown = computed(scope, lambda a, t: exp(a - t), x, top, dtype=None)
-    # torch keeps the sum in the tensor's own dtype.
-    below = scope.rounded(reduced(scope, Op.REDUCE_SUM, grown, dims, True), x.dtype)
-    return computed(scope, lambda a, t, b: a - t - log(b), x, top, below, dtype=node.dtype)
+    # Along the last direction torch rounds the sum and its logarithm, along others neither.
+    kept = x.dtype if dims == [len(x.dims) - 1] else None
+    below = scope.rounded(reduced(scope, Op.REDUCE_SUM, grown, dims, True), kept)
+    logs = computed(scope, log, below, dtype=kept)
+    return computed(scope, lambda a, t, b: a - t - b, x, top, logs, dtype=node.dtype)
 
 
 def layer_norm(
@@ -98,6 +100,7 @@ def running(op: Op) -> Callable[..., Value]:
     """Rule for running results along a small axis, such as products."""
 
     def rule(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:
+        check_arithmetic(scope, node.dtype)
         position, columns = small_axis(scope, x, dim)
         out = columns.copy()
         for k in range(1, len(columns)):
@@ -129,7 +132,7 @@ def extremes(
 RULES: dict[str, Callable[..., Any]] = {
     "aten.mse_loss": loss(square),
     "aten.smooth_l1_loss": loss(smooth),
-    "aten.huber_loss": loss(huber),
+    "aten.huber_loss": loss(huber, rounds_gap=False),
     "aten.dist": distance,
     "aten._cdist_forward": pairwise_distance,
     "aten._log_softmax": log_softmax,

@@ -11,7 +11,7 @@ import torch
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
 from ..precision import MOST_WHOLE
-from ..scope import WRAPS, Scope, each
+from ..scope import WRAPS, Scope, each, with_one_zero
 from ..value import Value
 from .formulas import gelu_tanh, tensor_rule
 
@@ -21,7 +21,8 @@ SQRT_HALF, LN2, LN10 = math.sqrt(0.5), math.log(2), math.log(10)
 
 
 def is_integer(dtype: torch.dtype | None) -> bool:
-    return dtype is not None and not dtype.is_floating_point and dtype is not torch.bool
+    is_other = dtype is None or dtype.is_floating_point or dtype.is_complex
+    return not is_other and dtype is not torch.bool
 
 
 def register(names: str, formula: Callable[..., int]) -> None:
@@ -96,7 +97,27 @@ def fmod(s: Scope, x: int, y: int) -> int:
 
 
 def lerp(s: Scope, x: int, y: int, w: int) -> int:
-    return s.emit(Op.ADD, x, s.emit(Op.MUL, w, s.emit(Op.SUB, y, x)))
+    """The point at w between x and y, from the nearer end, as torch does."""
+    gap, number = s.emit(Op.SUB, y, x), s.number_of(w)
+    rest = s.emit(Op.SUB, s.const(1.0), w) if number is None else s.const(1.0 - number)
+    from_x = s.emit(Op.ADD, x, s.emit(Op.MUL, w, gap))
+    from_y = s.emit(Op.SUB, y, s.emit(Op.MUL, rest, gap))
+    if number is not None:
+        return from_x if abs(number) < 0.5 else from_y
+    return s.emit(Op.WHERE, s.emit(Op.LT, s.emit(Op.ABS, w), s.const(0.5)), from_x, from_y)
+
+
+def hypot(s: Scope, x: int, y: int) -> int:
+    """The root of the sum of squares. They are of ratios to the larger one, which neither overflow nor vanish."""
+    x, y = s.emit(Op.ABS, x), s.emit(Op.ABS, y)
+    high, low = s.emit(Op.MAX, x, y), s.emit(Op.MIN, x, y)
+    ratio, one = s.emit(Op.DIV, low, high), s.const(1.0)
+    root = s.emit(Op.SQRT, s.emit(Op.ADD, one, s.emit(Op.MUL, ratio, ratio)))
+    found = s.emit(Op.WHERE, s.emit(Op.EQ, high, s.const(0.0)), high, s.emit(Op.MUL, high, root))
+    if s.is_finite(x) and s.is_finite(y):
+        return found
+    endless = [s.emit(Op.EQ, n, s.const(math.inf)) for n in (x, y)]
+    return s.emit(Op.WHERE, s.emit(Op.MAX, *endless), s.const(math.inf), found)
 
 
 def logical_xor(s: Scope, x: int, y: int) -> int:
@@ -126,10 +147,7 @@ register("frac", frac)
 register("fmod", fmod)
 register("remainder", one(Op.MOD))
 register("lerp", lerp)
-register(
-    "hypot",
-    lambda s, x, y: s.emit(Op.SQRT, s.emit(Op.ADD, s.emit(Op.MUL, x, x), s.emit(Op.MUL, y, y))),
-)
+register("hypot", hypot)
 register("round.default", one(Op.ROUND))
 
 
@@ -180,7 +198,15 @@ def floored(s: Scope, a: int, b: int, quotient: int) -> int:
     """a // b by way of the exact remainder, as in torch, so that 0.6 // 0.2 is the same."""
     rest = s.emit(Op.SUB, a, s.emit(Op.MOD, a, b))
     whole = s.emit(Op.ROUND, s.emit(Op.DIV, rest, b))
+    if not s.is_finite(b):
+        whole = s.emit(Op.WHERE, is_finite(s, b), whole, by_infinity(s, a, b))
     return s.emit(Op.WHERE, s.emit(Op.EQ, b, s.const(0.0)), quotient, whole)
+
+
+def by_infinity(s: Scope, a: int, b: int) -> int:
+    """a // b of an infinite b: -1 where the signs differ, else 0; NaN where a is no finite number."""
+    differ = s.emit(Op.LT, s.emit(Op.MUL, sign(s, a), sign(s, b)), s.const(0.0))
+    return s.emit(Op.WHERE, is_finite(s, a), s.emit(Op.NEG, differ), s.const(math.nan))
 
 
 def floor_divide(scope: Scope, node: TraceNode, x: Any, y: Any) -> Value:
@@ -239,9 +265,8 @@ def clamp_max(scope: Scope, node: TraceNode, x: Any, high: Any) -> Value:
 
 def addcmul(scope: Scope, node: TraceNode, x: Any, y: Any, z: Any, value: float = 1) -> Value:
     def formula(a: int, b: int, c: int) -> int:
-        return scope.emit(
-            Op.ADD, a, scope.emit(Op.MUL, scope.const(value), scope.emit(Op.MUL, b, c))
-        )
+        scaled = b if value == 1 else scope.emit(Op.MUL, scope.const(value), b)
+        return scope.emit(Op.ADD, a, scope.emit(Op.MUL, scaled, c))
 
     return scope.pointwise(formula, *(scope.lift(v) for v in (x, y, z)), dtype=node.dtype)
 
@@ -262,6 +287,8 @@ def cast(
     round. Other values stay as they are in float32."""
     if dtype is torch.bool:
         return scope.pointwise(lambda n: truth(scope, n), x, dtype=dtype)
+    if dtype is not None and dtype.is_complex:
+        scope.fail("complex numbers")
     if dtype in WRAPS and not x.is_bool:
         return Value(x.dims, each(lambda n: wrapped(scope, n, dtype), x.cells), dtype)
     if dtype is torch.int32 and is_integer(x.dtype):
@@ -270,6 +297,8 @@ def cast(
             scope.fail("whole numbers that may not fit into int32")
     if dtype and is_integer(dtype) and not is_integer(x.dtype) and not x.is_bool:
         return scope.pointwise(lambda n: whole(scope, n, dtype), x, dtype=dtype)
+    if dtype and dtype.is_floating_point:
+        x = with_one_zero(scope, x)
     return scope.rounded(x, dtype)
 
 

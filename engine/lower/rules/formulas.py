@@ -10,7 +10,7 @@ from typing import Any
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
 from ..number import Num, Number
-from ..scope import Scope
+from ..scope import Scope, with_one_zero
 from ..value import Value
 
 MAX_DECIMALS = 38  # float32 holds ten to this power
@@ -181,7 +181,7 @@ def tensor_rule(formula: Callable[..., Num]) -> Callable[..., Value]:
     def rule(scope: Scope, node: TraceNode, *args: Any) -> Value:
         return scope.pointwise(
             lambda *cells: formula(*(Num(scope, c) for c in cells)).index,
-            *(scope.lift(a) for a in args),
+            *(with_one_zero(scope, scope.lift(a)) for a in args),
             dtype=node.dtype,
         )
 

@@ -16,6 +16,7 @@ from ....kernels.ir import Op
 from ...trace.graph import TraceNode
 from ..scope import Scope
 from ..value import Axis, Value
+from .elementwise import is_nan
 from .masks import chosen
 from .reductions import dropped, with_ones
 from .sorting import along, small_axis
@@ -106,7 +107,9 @@ def bucketize(
         found = scope.const(0.0)
         for edge in cells:
             found = scope.emit(Op.ADD, found, scope.emit(op, edge, number))
-        return found
+        # NaN lies above all edges.
+        last = scope.const(float(len(cells)))
+        return scope.emit(Op.WHERE, is_nan(scope, number), last, found)
 
     ones = [Value((), np.array(n), edges.dtype) for n in edges.cells]
     return scope.pointwise(formula, scope.lift(x), *ones, dtype=torch.int64)

@@ -16,7 +16,7 @@ import torch
 
 from ....kernels.ir import Op, Space
 from ...trace.graph import TraceNode
-from ..scope import Scope, checked, each
+from ..scope import Scope, check_arithmetic, checked, each
 from ..value import COLS, Axis, Dim, Value
 from .elementwise import raised, truth
 
@@ -132,6 +132,7 @@ def fold_cells(
 def total(
     scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
 ) -> Value:
+    check_arithmetic(scope, node.dtype)
     value = reduced(scope, Op.REDUCE_SUM, x, dims_of(x, dim), keepdim)
     return scope.rounded(value, node.dtype)
 
@@ -269,14 +270,19 @@ def product(
     scope: Scope, node: TraceNode, x: Value, dim: Any = None, keepdim: bool = False, **_: Any
 ) -> Value:
     dims = dims_of(x, dim)
+    check_arithmetic(scope, node.dtype)
     if any(isinstance(x.dims[d], Axis) for d in dims):
         scope.fail("a product over rows or columns")
     positions = tuple(x.small_position(d) for d in dims)
     one = scope.const(1.0)
-    cells = fold_cells(x.cells, positions, lambda a, b: scope.emit(Op.MUL, a, b), one)
+
+    def step(a: int, b: int) -> int:
+        return scope.round_number(scope.emit(Op.MUL, a, b), node.dtype)
+
+    cells = fold_cells(x.cells, positions, step, one)
     kept = tuple(1 if d in dims else y for d, y in enumerate(x.dims))
     value = Value(kept, np.expand_dims(cells, positions), node.dtype)
-    return scope.rounded(value if keepdim else dropped(value, dims), node.dtype)
+    return value if keepdim else dropped(value, dims)
 
 
 def softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value:
@@ -290,16 +296,27 @@ def softmax(scope: Scope, node: TraceNode, x: Value, dim: int, *_: Any) -> Value
 
 
 def logsumexp(scope: Scope, node: TraceNode, x: Value, dim: Any, keepdim: bool = False) -> Value:
+    """Rule for logsumexp, whose steps torch rounds one by one. An infinite maximum shifts nothing."""
     dims = dims_of(x, dim)
+
+    def step(formula: Callable[..., int], *values: Value) -> Value:
+        return scope.pointwise(formula, *values, dtype=x.dtype)
+
     top = reduced(scope, Op.REDUCE_MAX, x, dims, True)
-    grown = scope.pointwise(
-        lambda a, b: scope.emit(Op.EXP, scope.emit(Op.SUB, a, b)), x, top, dtype=x.dtype
-    )
-    below = reduced(scope, Op.REDUCE_SUM, grown, dims, True)
-    value = scope.pointwise(
-        lambda a, b: scope.emit(Op.ADD, scope.emit(Op.LOG, a), b), below, top, dtype=node.dtype
-    )
+    top = step(lambda n: finite_or_zero(scope, n), top)
+    away = step(lambda a, b: scope.emit(Op.SUB, a, b), x, top)
+    grown = step(lambda n: scope.emit(Op.EXP, n), away)
+    below = scope.rounded(reduced(scope, Op.REDUCE_SUM, grown, dims, True), x.dtype)
+    logs = step(lambda n: scope.emit(Op.LOG, n), below)
+    value = step(lambda a, b: scope.emit(Op.ADD, a, b), logs, top)
     return value if keepdim else dropped(value, dims)
+
+
+def finite_or_zero(scope: Scope, n: int) -> int:
+    if scope.is_finite(n):
+        return n
+    endless = scope.emit(Op.EQ, scope.emit(Op.ABS, n), scope.const(math.inf))
+    return scope.emit(Op.WHERE, endless, scope.const(0.0), n)
 
 
 # ---- inner products ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import torch
 
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
-from ..scope import Scope, each
+from ..scope import Scope, check_arithmetic, each
 from ..value import Axis, Value
 from .reductions import depends_on, dims_of, dropped, left_space, reduced, with_ones
 
@@ -279,6 +279,7 @@ def or_nan(scope: Scope, found: Value, x: Value, dims: list[int], keepdim: bool)
 
 
 def cumsum(scope: Scope, node: TraceNode, x: Value, dim: int, **_: Any) -> Value:
+    check_arithmetic(scope, node.dtype)
     position, columns = small_axis(scope, x, dim)
     out = columns.copy()
     for k in range(1, len(columns)):

@@ -98,6 +98,11 @@ def fill(mode: LazyMode, x: Lazy, number: Tensor) -> Lazy:
     return mode.store(x, number)
 
 
+def tossed(mode: LazyMode, x: Lazy, p: float = 0.5, **kwargs: Any) -> Lazy:
+    """Rule for bernoulli_, whose form that writes nothing has no default for `p`."""
+    return mode.mutate(aten.bernoulli_.float, (x, p), kwargs)
+
+
 def prelu(mode: LazyMode, x: Tensor, weight: Tensor) -> Tensor:
     with mode:
         return torch.where(x > 0, x, weight * x)
@@ -140,6 +145,7 @@ RULES: dict[Any, Any] = {
     aten.binary_cross_entropy_with_logits.default: bce_with_logits,
     aten.fill_.Tensor: fill,
     aten._local_scalar_dense.default: number,
+    aten.bernoulli_.float: tossed,
     aten.equal.default: equal,
     aten.is_same_size.default: is_same_size,
     aten._has_same_storage_numel.default: same_memory_size,
