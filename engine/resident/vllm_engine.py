@@ -128,6 +128,10 @@ class VllmEngine(LiveEngine):
         words = options(checkpoint, settings)
         try:
             self.llm = LLM(str(checkpoint.folder), **words)
+        except (torch.AcceleratorError, SyntaxError):
+            # A fault of this card, or a file of vLLM's compile cache that another process was writing. The worker
+            # is started anew, and the others go on.
+            raise
         except Exception as error:
             traceback.print_exc()
             # Advice to take transformers is given where it would help.

@@ -15,7 +15,7 @@ from ...kernels.tensors import TensorSet
 from .budget import Home
 from .checkpoint import Checkpoint
 from .selection import Selection
-from .shared import MappedBank
+from .shared import MappedBank, pinned_copy
 
 START_ELEMENTS = 1 << 14
 
@@ -67,7 +67,7 @@ class Residency:
         device = self.device
         if self.homes[name] is Home.DEVICE:
             return lambda checkpoint: checkpoint.tensor(name).to(device)
-        return lambda checkpoint: checkpoint.tensor(name).pin_memory()
+        return lambda checkpoint: pinned_copy(checkpoint.tensor(name))
 
     def _each(self, name: str, read: Callable[[Checkpoint], Tensor]) -> TensorSet:
         experts = {expert: read(model) for expert, model in self.selection.experts.items()}

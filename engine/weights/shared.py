@@ -130,6 +130,21 @@ def write(descriptor: int, tensor: Tensor, start: int) -> None:
         left, start = left[count:], start + count
 
 
+def pinned_copy(tensor: Tensor) -> Tensor:
+    """Return a copy in pages of its own, which the device pins.
+
+    `Tensor.pin_memory` rounds each size up to a power of two: Qwen2.5-7B's projections would take twice their bytes.
+    """
+    if not tensor.numel():
+        return tensor
+    size = -(-tensor.numel() * tensor.element_size() // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = mmap.mmap(-1, size)
+    flat = torch.frombuffer(pages, dtype=tensor.dtype, count=tensor.numel())
+    copy = flat.reshape(tensor.shape).copy_(tensor)
+    register(copy.data_ptr(), size)
+    return copy
+
+
 def register(address: int, size: int) -> None:
     """Have the device pin whole pages of shared memory (`torch.cuda._pin_memory_utils` does the same)."""
     cudart: Any = torch.cuda.cudart()

@@ -195,3 +195,13 @@ def test_a_device_that_refuses_is_said_in_words(monkeypatch):
     monkeypatch.setattr(torch.cuda, "cudart", lambda: refusing)
     with pytest.raises(UsageError, match=r"cannot pin 3\.0 GiB .*\(cudaError 2\).*--memory"):
         shared.register(4096, 3 << 30)
+
+
+def test_a_pinned_copy_takes_whole_pages_and_no_power_of_two(monkeypatch):
+    seen = list[tuple[int, int]]()
+    monkeypatch.setattr(shared, "register", lambda *words: seen.append(words))
+    tensor = torch.arange(3 * mmap.PAGESIZE // 2 + 1, dtype=torch.int16).reshape(-1, 1)
+    copy = shared.pinned_copy(tensor)
+    assert seen == [(copy.data_ptr(), 4 * mmap.PAGESIZE)] and torch.equal(copy, tensor)
+    assert copy.data_ptr() % mmap.PAGESIZE == 0 and copy.data_ptr() != tensor.data_ptr()
+    assert shared.pinned_copy(torch.zeros(0, 4)).shape == (0, 4) and len(seen) == 1
