@@ -17,6 +17,7 @@ from ..engine.weights.training import Training
 from .baselines import known_candidates
 from .capacity import PAIR_TOKENS, Request
 from .config import RunConfig
+from .holdout import MOST_COMPARED
 
 PAPER_DEV = {"gsm8k": GSM8K_DEV, "math": MATH_DEV}
 # Test questions of the paper's tasks; those of other tasks are not read to plan.
@@ -101,7 +102,8 @@ def run_request(
         iterations=config.iterations,
         training_steps=stages * config.dpo.max_steps,
         batch_size=config.dpo.batch_size,
-        pair_tokens=2 * config.dpo.batch_size * PAIR_TOKENS,
+        pair_tokens=2 * config.dpo.batch_size * config.dpo.accumulation * PAIR_TOKENS,
+        compared_tokens=2 * MOST_COMPARED * PAIR_TOKENS / config.dpo.eval_steps,
         tests=len(config.all_arms) * config.test.top
         + 1
         + len(config.experts)

@@ -14,6 +14,8 @@ from statistics import NormalDist, fmean, variance
 FIRST_STEP = 10
 # With fewer chosen programs a holdout says too little: then only the caps end the training.
 FEWEST_CHOSEN = 10
+# Pairs that are compared at each evaluation.
+MOST_COMPARED = 64
 
 
 @dataclass

@@ -47,13 +47,10 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from ..engine.sandbox.guard import die_with_parent
 from .adapter import ADAPTER, REFERENCE, dtype_of, fold
-from .holdout import FEWEST_CHOSEN, Watch, margin_of
+from .holdout import FEWEST_CHOSEN, MOST_COMPARED, Watch, margin_of
 from .train import LOG
 from .train_config import RANK, dpo_config, lora_config
 from .train_faults import astray, fault_in_words
-
-# Pairs of the holdout that are compared at each evaluation.
-MOST_COMPARED = 64
 
 
 def say(message: dict[str, Any], stream: TextIO) -> None:
@@ -147,11 +144,11 @@ def num_shared(head: list[int], whole: list[int]) -> int:
 
 
 def load_model(folder: str) -> Any:
-    """Load the generator: as bfloat16 straight to this rank's card, or as float32 where there is none."""
+    """Load the generator: as its files straight to this rank's card, or as float32 where there is none."""
     if torch.cuda.is_available():
         # peft brings an adapter to the present card first: all ranks would fill the first one.
         torch.cuda.set_device(RANK)
-        words: dict[str, Any] = {"dtype": torch.bfloat16, "device_map": {"": RANK}}
+        words: dict[str, Any] = {"dtype": dtype_of(folder), "device_map": {"": RANK}}
     else:
         words = {"dtype": torch.float32}
     return AutoModelForCausalLM.from_pretrained(folder, **words)
@@ -326,7 +323,8 @@ def main() -> None:
             result = run(settings, stream)
     except Exception as error:
         if words := fault_in_words(error):
-            say({"fault": words}, stream)
+            # Whichever rank it is: the others know nothing of it.
+            say({"fault": words}, sys.stdout)
         raise
     say({"result": result}, stream)
 

@@ -11,7 +11,7 @@ when the engines are closed, so it is planned beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
@@ -135,8 +135,7 @@ def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
     if not machine.gpus:
         return plan_processor(models, machine, demand, bank)
     cards = machine.gpus[: demand.workers]
-    # Training takes all cards.
-    alike = {g: plan_card(models, g, demand, bank, len(machine.gpus)) for g in set(cards)}
+    alike = {gpu: plan_card(models, gpu, demand, bank, machine.gpus) for gpu in set(cards)}
     planned = [alike[gpu] for gpu in cards]
     on_cards = min(device.terms["bank"] for device, _ in planned)
     host = plan_host(machine, len(cards), demand, bank, sum(bank.values()) - on_cards)
@@ -158,7 +157,7 @@ def plan_capacity(models: Models, machine: Machine, demand: Demand) -> Capacity:
 
 
 def plan_card(
-    models: Models, gpu: Gpu, demand: Demand, bank: Mapping[str, int], num_gpus: int
+    models: Models, gpu: Gpu, demand: Demand, bank: Mapping[str, int], gpus: Sequence[Gpu]
 ) -> tuple[Device, int | None]:
     """Return one card's terms, and how many sequences its engine answers at once.
 
@@ -184,7 +183,7 @@ def plan_card(
     if shape:
         cache = cache // shape.block_bytes * shape.block_bytes
     terms |= {"kv_cache": cache, "bank": held}
-    training = training_terms(models, demand, gpu, num_gpus)
+    training = training_terms(models, demand, gpu, gpus)
     at_once = shape and min(demand.sequences, shape.sequences_in(cache, demand.tokens))
     return Device(gpu.name, most, terms, training), at_once
 
@@ -234,12 +233,16 @@ def held_bytes(bank: Mapping[str, int], room: int) -> int:
     return held
 
 
-def training_terms(models: Models, demand: Demand, gpu: Gpu, num_gpus: int) -> Terms:
-    """Return what a stage of training takes of a card. UsageError where that is more than it has."""
-    if demand.training is None:
+def training_terms(models: Models, demand: Demand, gpu: Gpu, gpus: Sequence[Gpu]) -> Terms:
+    """Return what a stage of training takes of a card, one of these. UsageError where that is more than it has.
+
+    Training takes the first cards, as many as share a batch evenly.
+    """
+    training = demand.training
+    if training is None or gpu not in gpus[: training.ranks(len(gpus))]:
         return {}
     model = models.generator or models.base
-    terms = {**card_terms(model, demand.training, num_gpus), "reserve": CONTEXT_BYTES}
+    terms = {**card_terms(model, training, len(gpus)), "reserve": CONTEXT_BYTES}
     return checked_training(terms, gpu.name, gpu.free_bytes, demand)
 
 

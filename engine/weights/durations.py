@@ -44,6 +44,7 @@ class Amounts:
     iterations: int = 1
     training_steps: int = 0  # steps of all stages
     pair_tokens: int = 0  # tokens of one step: all its prompts and programs
+    compared_tokens: float = 0.0  # tokens of the holdout's pairs that are compared, for each step
     batch_size: int = 1  # pairs of a step, which cards share
     tests: int = 0  # candidates that are scored on the test split
     test_questions: int = 0
@@ -84,7 +85,8 @@ def estimate(
     work = {
         "scoring": scored * one,
         "sampling": card.programs_s(amounts.programs),
-        "training": amounts.training_steps * card.training_s(amounts.pair_tokens),
+        "training": amounts.training_steps
+        * card.training_s(amounts.pair_tokens, amounts.compared_tokens),
         "test": amounts.tests * (card.swap_s() + card.answers_s(amounts.test_questions)),
     }
     stages = {name: seconds / len(capacity.devices) for name, seconds in work.items()}
@@ -139,7 +141,12 @@ class Card:
         """Return the seconds of writing programs; they share the prompt."""
         return self.decode_s(programs, self.assumed.shared_tokens, self.assumed.program_tokens)
 
-    def training_s(self, tokens: int) -> float:
-        """Return the seconds of a step: policy forward and backward, and the reference forward."""
-        operations = 6 * self.models.base.num_elements * tokens
+    def training_s(self, tokens: int, compared: float = 0.0) -> float:
+        """Return the seconds of a step, with its part of the evaluations on the holdout.
+
+        A forward pass takes 2 operations a token and element. A step has the policy's, the same once more since
+        activations are computed anew, the backward pass of what is not trained, and the reference's; an
+        evaluation has the policy's and the reference's.
+        """
+        operations = self.models.base.num_elements * (8 * tokens + 4 * compared)
         return operations / (self.assumed.training_share * self.gpu.flops)

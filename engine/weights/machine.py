@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from ..errors import UsageError, did_you_mean
@@ -23,6 +24,9 @@ EXAMPLES = "8xH100-80GB, 1xA100-40GB, 8xH200, 2x24GB, or a YAML file"
 QUERY = "--query-gpu=name,memory.total,memory.free,uuid,mig.mode.current"
 DIVIDED = "Enabled"  # what it says of a card that is divided into parts
 SMI = ("nvidia-smi", QUERY, "--format=csv,noheader,nounits")
+# Without persistence mode the driver wakes each card first.
+SMI_S = 120
+FIRST_CARD = Path("/dev/nvidia0")
 UNITS = {"TB": 10**12, "TIB": 1 << 40, "GB": 10**9, "GIB": GIB, "MB": 10**6, "MIB": MIB}
 MOST_GPUS = 1 << 16
 # CUDA_VISIBLE_DEVICES as a list of numbers; it may name cards otherwise.
@@ -186,13 +190,22 @@ def gpus_here() -> tuple[Gpu, ...]:
 
 
 def smi_rows() -> list[list[str]]:
-    """Return name, MiB, free MiB, UUID and MIG mode of each card of the machine; none without a driver."""
+    """Return name, MiB, free MiB, UUID and MIG mode of each card of the machine; none without a driver.
+
+    UsageError where there are cards that the driver does not tell of.
+    """
     if not shutil.which(SMI[0]):
         return []
     try:
-        found = subprocess.run(SMI, capture_output=True, text=True, check=True, timeout=30)
-    except subprocess.SubprocessError:
-        return []
+        found = subprocess.run(SMI, capture_output=True, text=True, check=True, timeout=SMI_S)
+    except subprocess.SubprocessError as error:
+        if not FIRST_CARD.exists():
+            return []
+        said = str(getattr(error, "stdout", None) or error).strip().splitlines()[-1]
+        raise UsageError(
+            f"nvidia-smi does not tell of this machine's cards: {said}; mend them, turn on persistence mode "
+            "(nvidia-smi -pm 1) where it takes long, or set CUDA_VISIBLE_DEVICES to nothing to work without a card"
+        ) from None
     rows = list(csv.reader(found.stdout.splitlines(), skipinitialspace=True))
     # A card that shares the machine's memory has no number there.
     known = all(
@@ -217,9 +230,13 @@ def by_bus() -> dict[str, str]:
 
 def devices_here() -> list[str]:
     """Return what CUDA_VISIBLE_DEVICES is set to for a process that shall see one card, for each card."""
+    count = len(gpus_here())
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip().startswith("GPU-"):
+        # The driver's library takes whole UUIDs alone, CUDA their starts, too.
+        uuids = [row[3] for row in smi_rows()]
+        return [uuids[number] for number in visible(uuids)]
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     words = [word.strip() for word in named if word.strip()]
-    count = len(gpus_here())
     return words[:count] or [str(number) for number in range(count)]
 
 
@@ -238,10 +255,12 @@ def visible(uuids: Sequence[str]) -> list[int]:
             "number or UUID, or set it to nothing to work without a card"
         )
     if words and all(word.startswith("GPU-") for word in words):
-        return [n for word in words for n, uuid in enumerate(uuids) if uuid.startswith(word)]
+        starts = [[n for n, uuid in enumerate(uuids) if uuid.startswith(word)] for word in words]
+        return [found[0] for found in takewhile(lambda found: len(found) == 1, starts)]
     if named is None or (named.strip() and not NUMBERS.fullmatch(named.strip())):
         return list(range(len(uuids)))
-    return [number for number in map(int, words) if 0 <= number < len(uuids)]
+    # CUDA takes no card that stands behind one that is not there.
+    return list(takewhile(lambda number: 0 <= number < len(uuids), map(int, words)))
 
 
 def host_bytes() -> int:

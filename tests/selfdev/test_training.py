@@ -258,6 +258,7 @@ def test_each_rank_works_on_its_card_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
     load = staticmethod(lambda folder, **words: seen.append(words["device_map"]))
     monkeypatch.setattr(train_process.AutoModelForCausalLM, "from_pretrained", load)
+    monkeypatch.setattr(train_process, "dtype_of", lambda folder: torch.float16)
     train_process.load_model("m")
     assert seen == [3, {"": 3}]
 

@@ -324,6 +324,7 @@ def finite_or_zero(scope: Scope, n: int) -> int:
 
 def inner(scope: Scope, node: TraceNode, x: Value, y: Value) -> Value:
     """Rule for products of matrices and vectors, as sums of products, if no axis occurs twice."""
+    check_arithmetic(scope, node.dtype)
     # [..., n, k, 1] times [..., 1, k, m]
     left = with_ones(x, [len(x.dims)]) if len(y.dims) > 1 else x
     right = with_ones(y, [len(y.dims) - 2]) if len(y.dims) > 1 else y

@@ -265,6 +265,16 @@ def test_what_cannot_fit_says_what_would_help(gpus, more, said):
         plan_capacity(paper(), parse_machine(gpus), replace(Demand(), **more))
 
 
+def test_a_small_card_that_does_not_train_is_not_asked_for_it():
+    """A batch of 8 is shared by 8 of 10 cards, and training takes the first ones."""
+    machine = Machine(parse_machine("8xH100").gpus + parse_machine("2x32GB").gpus, None, None)
+    devices = plan_capacity(paper(), machine, Demand(training=TRAINING)).devices
+    assert [bool(device.training) for device in devices] == [True] * 8 + [False] * 2
+    turned = Machine(machine.gpus[::-1], None, None)
+    with pytest.raises(UsageError, match="training on 32GB"):
+        plan_capacity(paper(), turned, Demand(training=replace(TRAINING, batch_size=2)))
+
+
 def test_a_disk_too_small_for_what_training_leaves_is_found():
     machine = replace(parse_machine("1xH100"), disk_bytes=20 * GIB)
     with pytest.raises(UsageError, match=r"the disk: has 20.00 GiB.*trained.*fewer iterations"):
@@ -404,7 +414,12 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-3c,GPU-1a2b")
     assert [gpu.name for gpu in machines.gpus_here()] == ["NVIDIA L4", "NVIDIA H100 80GB HBM3"]
-    assert machines.devices_here() == ["GPU-3c", "GPU-1a2b"]
+    # vLLM asks the driver's library for a card by its whole UUID.
+    assert machines.devices_here() == ["GPU-3c4d", "GPU-1a2b"]
+    for cut_off in ("1,7,0", "GPU-3c,GPU-9,GPU-1a2b"):
+        # CUDA stops at the first card that is not there.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", cut_off)
+        assert len(machines.gpus_here()) == len(machines.devices_here()) == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7f2a,MIG-11")
     with pytest.raises(UsageError, match="MIG-7f2a, a part of a card"):
         machines.gpus_here()
@@ -412,6 +427,17 @@ def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     for script in ("exit 9", "echo 'Orin, [N/A], [N/A], GPU-1, [N/A]'"):
         smi.write_text(f"#!/bin/sh\n{script}\n")
         assert machines.gpus_here() == ()
+    # Cards that the driver does not tell of are not taken for none: training would meet them hours later.
+    monkeypatch.setattr(machines, "FIRST_CARD", tmp_path)
+    smi.write_text(
+        "#!/bin/sh\necho 'Unable to determine the device handle: GPU is lost'; exit 15\n"
+    )
+    with pytest.raises(UsageError, match=r"does not tell.*GPU is lost.*CUDA_VISIBLE_DEVICES"):
+        machines.gpus_here()
+    smi.write_text("#!/bin/sh\nsleep 9\n")
+    monkeypatch.setattr(machines, "SMI_S", 0.1)
+    with pytest.raises(UsageError, match="timed out"):
+        machines.gpus_here()
 
 
 def test_a_card_that_is_divided_is_refused_and_others_are_not(monkeypatch, tmp_path):
