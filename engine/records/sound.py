@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .candidate import BASE
+from ..errors import REJECTION_KINDS
+from .candidate import BASE, Status
 from .forms import damaged, in_file, shown
 from .schema import create
 
@@ -24,6 +25,8 @@ KINDS = {
     "TEXT": (("text",), "text"),
     "BLOB": (("blob",), "bytes"),
 }
+# Columns of `candidates` that hold one of a few words, and how a message calls such a word.
+FEW = {"status": ("status", tuple(Status)), "kind": ("kind of rejection", REJECTION_KINDS)}
 # A run has millions of answers; who reads some checks these.
 MANY = "answers"
 # What a value of an answer must be, and words for it.
@@ -84,6 +87,19 @@ def check_values(db: sqlite3.Connection, path: Path) -> None:
     if row := db.execute(query, (BASE,)).fetchone():
         place = in_file(path, "table candidates", "column source", f"row with id {row[0]!r}")
         raise damaged(place, "it is null, and only the base has no program")
+    check_few(db, path)
+
+
+def check_few(db: sqlite3.Connection, path: Path) -> None:
+    """Raise UsageError for a word of a candidate that this version does not know: no count would have it."""
+    for column, (what, known) in FEW.items():
+        marks = ", ".join("?" * len(known))
+        query = f"SELECT id, {column} FROM candidates WHERE {column} NOT IN ({marks}) LIMIT 1"
+        if row := db.execute(query, known).fetchone():
+            place = in_file(path, "table candidates", f"column {column}", f"row with id {row[0]!r}")
+            raise damaged(
+                place, f"it is {shown(row[1])}, which is no {what} that this version knows"
+            )
 
 
 def check_table(db: sqlite3.Connection, path: Path, table: str, columns: Sequence[Column]) -> None:

@@ -97,6 +97,15 @@ def test_a_value_of_another_kind_is_one_line(run, table, column, kind):
         ("UPDATE candidates SET seconds = -9e999", "is -inf, where a finite number"),
         ("UPDATE scores SET n = 1.5", "n, row with candidate 'base' and .* is 1.5, where a whole"),
         ("UPDATE candidates SET source = NULL WHERE id = 'i1-0'", "only the base has no program"),
+        (
+            "UPDATE candidates SET status = 'odd' WHERE id = 'i1-2'",
+            "column status, row with id 'i1-2': "
+            "it is 'odd', which is no status that this version knows",
+        ),
+        (
+            "UPDATE candidates SET kind = 'odd' WHERE id = 'i1-5'",
+            "'odd', which is no kind of reject",
+        ),
         ("UPDATE candidates SET source = CAST(x'ff' AS TEXT) WHERE id = 'i2-4'", "UTF-8"),
         ("UPDATE answers SET correct = 'abc' WHERE candidate = 'base'", "is 'abc', where 0 or 1"),
         ("UPDATE answers SET idx = x'00' WHERE candidate = 'i2-4' AND idx = 3", "column idx"),
@@ -106,6 +115,13 @@ def test_what_no_column_takes_is_said(run, statement, says):
     spoil(run, statement)
     with pytest.raises(UsageError, match=rf"run\.db.*{says}"):
         write_report(run)
+
+
+def test_no_count_of_a_run_passes_over_what_is_not_known(run):
+    spoil(run, "UPDATE candidates SET status = 'odd' WHERE id = 'i1-2'")
+    for look in LOOKS.values():
+        assert "it is 'odd', which is no status" in (said_by(look, run) or "")
+    assert "it is 'odd'" in list_runs(run.parent)[0]["error"]
 
 
 def test_whoever_looks_is_told(run):
