@@ -1,6 +1,6 @@
 """run.db: every candidate, score and answer of a run, in SQLite, with a transaction for each step.
 
-All SQL is here, in iterations.py, in overview.py and in schema.py. What was written survives a kill at any
+All SQL is here, in marks.py, iterations.py, overview.py and schema.py. What was written survives a kill at any
 time; readers may look while a run writes.
 """
 
@@ -11,7 +11,6 @@ import json
 import sqlite3
 import time
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,10 +29,11 @@ from .database import check_version, connect, connect_to_read, naming
 from .forms import Form, in_file, stored
 from .inputs import Input, input_of
 from .iterations import Iterations
+from .marks import Marks
 from .overview import Overview
 from .schema import VERSION, create, migrate, version_of
 from .score import Sample, Score
-from .sound import check_answers, check_sample, check_values
+from .sound import check_values
 
 PRODUCT_VERSION = importlib.metadata.version("selfdev-engine")
 CANDIDATE = (
@@ -52,7 +52,7 @@ OUTCOME = (
 )
 
 
-class Store(Iterations, Overview):
+class Store(Marks, Iterations, Overview):
     """One run's database; a context manager. A write outside of `transaction` is kept at once.
 
     Screenings and loops write it, one process at a time; reports and exports read it.
@@ -342,44 +342,6 @@ class Store(Iterations, Overview):
             self.path, "table scores", "column made_with", f"row with candidate {name!r}"
         )
         return stored(row["made_with"], place, {"*": "text"}) if row else None
-
-    def outcomes(self, name: str, split: str = "dev") -> dict[int, bool]:
-        """Return right or wrong by question; a duplicate has those of the one it points to."""
-        query = (
-            "SELECT idx, correct FROM answers WHERE split = ? AND candidate = "
-            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY idx"
-        )
-        found = self._db.execute(query, (split, name, name)).fetchall()
-        check_answers(self.path, name, "idx", (row[0] for row in found), "whole")
-        check_answers(self.path, name, "correct", (row[1] for row in found), "truth")
-        return {i: bool(right) for i, right in found}
-
-    def answers(self, name: str, split: str = "dev") -> dict[tuple[str, int], bool]:
-        """Right or wrong by question's text, and by how often it came before: a task may repeat one."""
-        query = (
-            "SELECT q.question, a.correct FROM answers a JOIN questions q ON q.id = a.question "
-            "WHERE a.split = ? AND a.candidate = "
-            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?) ORDER BY a.idx"
-        )
-        times, found = Counter[str](), dict[tuple[str, int], bool]()
-        rows = self._db.execute(query, (split, name, name)).fetchall()
-        check_answers(self.path, name, "correct", (row[1] for row in rows), "truth")
-        for question, right in rows:
-            found[question, times[question]] = bool(right)
-            times[question] += 1
-        return found
-
-    def samples(self) -> Iterable[dict[str, Any]]:
-        """Yield every answer as an object for a line of samples.jsonl."""
-        query = (
-            "SELECT a.candidate, a.split, q.question, q.prompt, a.response, a.extracted, a.correct, "
-            "a.strict, a.flexible, a.idx AS 'index' "
-            "FROM answers a JOIN questions q ON q.id = a.question ORDER BY a.rowid"
-        )
-        for row in self._db.execute(query):
-            check_sample(self.path, row)
-            truths = {key: bool(row[key]) for key in ("correct", "strict", "flexible")}
-            yield {**dict(zip(row.keys(), row, strict=True)), **truths}
 
     def undecided(self, names: Iterable[str]) -> Iterator[Candidate]:
         """Yield those of these candidates that are still to be decided, read one at a time."""
