@@ -27,6 +27,15 @@ KINDS = {
 }
 # Columns of `candidates` that hold one of a few words, and how a message calls such a word.
 FEW = {"status": ("status", tuple(Status)), "kind": ("kind of rejection", REJECTION_KINDS)}
+# What no score can be, by condition, and how a message says it. Scores that were computed differ by rounding.
+CONTRADICTIONS = {
+    "n < 1": "n is {n}, and a score is of one question at least",
+    "min(correct, strict, flexible) < 0": "a count of right answers is below 0",
+    "max(correct, strict, flexible) > n": "more answers are right than the {n} that were given",
+    "abs(score - 1.0 * correct / n) > 1e-9": "score is {score}, and {correct} of {n} answers are right",
+    "NOT 0 <= low OR NOT low <= score OR NOT score <= high OR NOT high <= 1": "its interval, {low} to {high}, is "
+    "none of its score, {score}",
+}
 # A run has millions of answers; who reads some checks these.
 MANY = "answers"
 # What a value of an answer must be, and words for it.
@@ -88,6 +97,15 @@ def check_values(db: sqlite3.Connection, path: Path) -> None:
         place = in_file(path, "table candidates", "column source", f"row with id {row[0]!r}")
         raise damaged(place, "it is null, and only the base has no program")
     check_few(db, path)
+    check_scores(db, path)
+
+
+def check_scores(db: sqlite3.Connection, path: Path) -> None:
+    """Raise UsageError for a score that contradicts itself: no questions that were asked can give it."""
+    for condition, words in CONTRADICTIONS.items():
+        if row := db.execute(f"SELECT * FROM scores WHERE {condition} LIMIT 1").fetchone():
+            name = f"row with candidate {row['candidate']!r} and split {row['split']!r}"
+            raise damaged(in_file(path, "table scores", name), words.format(**row))
 
 
 def check_few(db: sqlite3.Connection, path: Path) -> None:

@@ -106,6 +106,21 @@ def test_a_value_of_another_kind_is_one_line(run, table, column, kind):
             "UPDATE candidates SET kind = 'odd' WHERE id = 'i1-5'",
             "'odd', which is no kind of reject",
         ),
+        (
+            "UPDATE scores SET correct = 40 WHERE candidate = 'i1-0'",
+            "candidate 'i1-0' and split 'dev': "
+            "more answers are right than the 20 that were given; restore",
+        ),
+        (
+            "UPDATE scores SET n = 0, correct = 0, strict = 0, flexible = 0",
+            "n is 0, and a score is",
+        ),
+        ("UPDATE scores SET strict = -1", "a count of right answers is below 0"),
+        (
+            "UPDATE scores SET score = 0.9 WHERE candidate = 'i1-0'",
+            "score is 0.9, and 17 of 20 answ",
+        ),
+        ("UPDATE scores SET low = 0.99", "its interval, 0.99 to .* is none of its score"),
         ("UPDATE candidates SET source = CAST(x'ff' AS TEXT) WHERE id = 'i2-4'", "UTF-8"),
         ("UPDATE answers SET correct = 'abc' WHERE candidate = 'base'", "is 'abc', where 0 or 1"),
         ("UPDATE answers SET idx = x'00' WHERE candidate = 'i2-4' AND idx = 3", "column idx"),
