@@ -45,10 +45,12 @@ def ranked_json(store: Store, name: str) -> dict[str, Any]:
 def against_base(store: Store, candidate: Candidate) -> dict[str, Any] | None:
     """Return the paired comparison with the base on dev; None without answers, and for the base itself."""
     asked = answered_by(store, candidate)
-    if candidate.id == BASE or not asked:
+    if not asked:
         return None
+    # Also where nothing is compared: answers that are lost show when they are read.
     mine, base = store.answers(asked), store.answers(BASE)
-    return compare(mine, base).to_json() if mine.keys() & base.keys() else None
+    has_both = candidate.id != BASE and mine.keys() & base.keys()
+    return compare(mine, base).to_json() if has_both else None
 
 
 def best_json(store: Store, names: Sequence[str], count: int) -> list[dict[str, Any]]:

@@ -313,17 +313,6 @@ class Store(Marks, Iterations, Overview):
             ],
         )  # fmt: skip
 
-    def score(self, name: str, split: str = "dev") -> Score | None:
-        """Return a candidate's score, or None; a duplicate has that of the one it points to."""
-        # The plus keeps SQLite from going through all scores of the split.
-        query = (
-            "SELECT * FROM scores WHERE +split = ? AND candidate = "
-            "coalesce((SELECT duplicate_of FROM candidates WHERE id = ?), ?)"
-        )
-        row = self._db.execute(query, (split, name, name)).fetchone()
-        counts = ("correct", "n", "score", "low", "high", "strict", "flexible")
-        return Score(*map(row.__getitem__, counts)) if row else None
-
     def leaders(self, count: int) -> list[tuple[str, Score]]:
         """Return (id, score) of the best scored candidates on dev; of equals the earliest first."""
         query = (

@@ -146,6 +146,33 @@ def test_whoever_looks_is_told(run):
             look(run)
 
 
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        (
+            "DELETE FROM answers WHERE candidate = 'i1-0'",
+            "0 of 0 are right, and the score counts 1",
+        ),
+        ("DELETE FROM answers WHERE candidate = 'i1-0' AND idx = 3", "of 19 are right, and the"),
+        ("UPDATE answers SET correct = 1 - correct WHERE candidate = 'i1-0' AND idx = 3", "of 20"),
+    ],
+)
+def test_answers_that_do_not_give_their_score_are_said(run, statement, says):
+    """By whatever reads them; a score alone costs no look at thousands of answers."""
+    spoil(run, statement)
+    looks = {
+        "show ID": lambda run: show_candidate(run, "i1-0"),
+        "top": lambda run: top(run, 100),
+        "report": write_report,
+        "compare": lambda run: open_run(run).compare("i1-0", "base"),
+    }
+    for look in looks.values():
+        told = said_by(look, run) or ""
+        assert (
+            "table answers, rows with candidate 'i1-0' and split 'dev': " in told and says in told
+        )
+
+
 def test_a_table_or_a_column_that_is_gone_is_said(run):
     with closing(sqlite3.connect(run / "run.db")) as db, db:
         db.execute("ALTER TABLE candidates DROP COLUMN seconds")
@@ -297,10 +324,10 @@ def test_a_comparison_in_python_wants_two_candidates_and_a_split(run):
 def test_a_run_that_was_cut_off_after_its_test_says_so_everywhere(run, selfdev):
     (run / "config.yaml").write_text((run / "config.yaml").read_text() + "iterations: 2\n")
     spoil(run, "DELETE FROM settings WHERE key = 'result'")
-    spoil(run, "DELETE FROM answers WHERE split = 'test'")
-    spoil(run, "DELETE FROM scores WHERE split = 'test' AND candidate != 'i2-4'")
     best = show_run(run)["best"]["id"]
-    spoil(run, "UPDATE scores SET candidate = ? WHERE split = 'test'", best)
+    for table in ("scores", "answers"):
+        spoil(run, f"DELETE FROM {table} WHERE split = 'test' AND candidate != 'i2-4'")
+        spoil(run, f"UPDATE {table} SET candidate = ? WHERE split = 'test'", best)
     page = write_report(run).read_text()
     said = f"The final test was begun and not ended: the best program by dev, {best}, has 0.4"
     assert said in page and "Not tested" not in page

@@ -71,7 +71,7 @@ def test_a_question_is_stored_once_however_many_answer_it(path):
             store.add_candidates([{"id": name, "source": name}])
             store.add_score(name, "jsonl:t", "dev", SCORE, SAMPLES, {})
         again = [replace(SAMPLES[0], index=9), replace(SAMPLES[0], index=10, prompt="other")]
-        store.add_score("a", "jsonl:t", "test", SCORE, again, {})
+        store.add_score("a", "jsonl:t", "test", score_of(again, "flexible"), again, {})
         asked = store._db.execute("SELECT question, prompt FROM questions ORDER BY id").fetchall()
         assert [tuple(row) for row in asked] == [
             *((s.question, s.prompt) for s in SAMPLES),
