@@ -201,7 +201,7 @@ READERS: dict[str, Reader] = {
     "engine": one_of("auto", "vllm", "transformers"),
     "shots": one_of("auto", "fixed", "harness"),
     "split": one_of("dev", "test"),
-    **dict.fromkeys(("name", "note", "first", "second"), given_text),
+    **dict.fromkeys(("name", "note", "first", "second", "arm"), given_text),
     **dict.fromkeys(("overwrite", "resume", "check", "trust_remote_code"), given_flag),
     **dict.fromkeys(("unsafe_sandbox", "accept_engine", "log_samples", "eager_tier"), given_flag),
     **dict.fromkeys(("memory", "gpu_memory"), given_memory),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import UsageError, did_you_mean, in_one_line
+from ..engine.errors import UsageError, in_one_line
 from ..engine.records.candidate import BASE, Candidate
 from ..engine.records.candidate_json import ranked_json
 from ..engine.records.compare import answered_by, compare
 from ..engine.records.store import Store
 from ..engine.screening.folder import read_config
 from ..engine.screening.place import DATABASE
-from .names import arms_of, find_candidate
+from .names import arms_of, check_arm, find_candidate, is_known
 from .runs import config_differences, run_facts, score_json
 from .stored import cut_off, result_of
 from .verdict import of_several
@@ -30,9 +30,15 @@ def show_run(run: Path) -> dict[str, Any]:
             **run_facts(store, run, config),
             "rejected": store.kinds(),
             "arms": {arm: store.best(arm) for arm in arms_of(config)},
-            "top": [ranked_json(store, name) for name in store.ranking(NUM_SHOWN)],
+            "top": ranked(store, config, store.ranking(NUM_SHOWN)),
             "verdict": said_on_test(store),
         }
+
+
+def ranked(store: Store, config: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return candidates as `top` shows them; `known` says which were known before the run."""
+    found = [ranked_json(store, name) for name in names]
+    return [{**row, "known": is_known(config, row["iteration"])} for row in found]
 
 
 def said_on_test(store: Store) -> str | None:
@@ -47,13 +53,14 @@ def said_on_test(store: Store) -> str | None:
 
 def show_candidate(run: Path, name: str) -> dict[str, Any]:
     """Return all that is known of a candidate. UsageError for a name that means none."""
+    config = read_config(run)
     with Store.read(run / DATABASE) as store:
-        found = candidate_named(store, read_config(run), name)
+        found = candidate_named(store, config, name)
         asked = answered_by(store, found)
         twins = [c.id for c in store.candidates() if c.duplicate_of == found.id]
         return {
             "run": str(run),
-            **ranked_json(store, found.id),
+            **ranked(store, config, [found.id])[0],
             "test": score_json(store, asked, "test") if asked else None,
             "params": dict(found.params),
             "held_out": found.held_out,
@@ -71,13 +78,14 @@ def candidate_named(store: Store, config: Mapping[str, Any], name: str) -> Candi
 def top(run: Path, count: int, arm: str | None = None) -> dict[str, Any]:
     """Return the best `count` scored programs of a run by dev, and its base to read them by.
 
-    With `arm` only those of one arm; UsageError where the run has no such arm.
+    With `arm` only those of one arm, so no known models; UsageError where the run has no such arm.
     """
-    if arm is not None and arm not in (arms := arms_of(read_config(run))):
-        near = did_you_mean(arm, arms)
-        raise UsageError(f"{run}: has no arm {arm!r}; there are {', '.join(arms)}{near}")
+    config = read_config(run)
+    if arm is not None:
+        check_arm(run, config, arm)
     with Store.read(run / DATABASE) as store:
-        found = [ranked_json(store, name) for name in store.ranking(count, arm)]
+        names = store.ranking(count, arm, arm is not None and is_known(config, None))
+        found = ranked(store, config, names)
         return {"run": str(run), "base": score_json(store, BASE), "candidates": found}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..engine.errors import UsageError, did_you_mean
@@ -58,6 +59,21 @@ def experts_of_run(config: Mapping[str, Any]) -> list[str]:
     """Return the experts that a loop or a transfer scores; a screening scores none."""
     scores_them = "iterations" in config or "transfer" in config
     return list(config.get("experts") or ()) if scores_them else []
+
+
+def is_known(config: Mapping[str, Any], iteration: int | None) -> bool:
+    """Tell whether a candidate of no iteration is a known model: in a loop those are base, experts, baselines.
+
+    They belong to no arm, though run.db has them in `main`.
+    """
+    return iteration is None and "iterations" in config
+
+
+def check_arm(run: Path, config: Mapping[str, Any], arm: str) -> None:
+    """Raise UsageError where the run has no such arm."""
+    if arm not in (arms := arms_of(config)):
+        near = did_you_mean(arm, arms)
+        raise UsageError(f"{run}: has no arm {arm!r}; there are {', '.join(arms)}{near}")
 
 
 def arms_of(config: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
 from ..engine.screening.place import DATABASE
-from .names import arms_of, find_candidate
+from .names import arms_of, check_arm, find_candidate, is_known
 from .run_html import rows_html
 from .runs import LAST, newest_run
 from .stored import cut_off, result_of
@@ -208,10 +208,16 @@ class Run:
         return self.result.get("verdict") if self.result else None
 
     @checked()
-    def top(self, count: int = SHOWN) -> list[ScoredProgram]:
-        """Return the best candidates that were scored themselves, by dev score, the base among them."""
-        scored = [c for c in self.candidates if c.dev and c.status in ("scored", "stopped")]
-        return sorted(scored, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
+    def top(self, count: int = SHOWN, arm: str | None = None) -> list[ScoredProgram]:
+        """Return the best programs by dev score, as the command `top` lists them; `run.base` is none of them.
+
+        Experts and baselines are among them; with `arm` only what that arm sampled.
+        """
+        found = [c for c in self.candidates if c.dev and c.status == "scored" and c.id != BASE]
+        if arm is not None:
+            check_arm(self.folder, self.config, arm)
+            found = [c for c in found if c.arm == arm and not is_known(self.config, c.iteration)]
+        return sorted(found, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
 
     @checked()
     def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
@@ -287,12 +293,20 @@ class Run:
         return pandas.DataFrame(rows)
 
     def _repr_html_(self) -> str:
-        shown = self.top()
-        rows = [(c.id, c.status, c.dev, c.linear.residual if c.linear else None) for c in shown]
-        # As `ls` counts them: models that were known before are none.
-        count = sum(c.source is not None for c in self.candidates)
-        words = f"{self.kind} {self.folder.name}: {count} candidates, the best {len(shown)} by dev"
-        return rows_html(words, rows, self.verdict or cut_off_in(self))
+        return html_of(self)
+
+
+def html_of(run: Run) -> str:
+    """Return the table of the best, and of the base, as a notebook shows it."""
+    shown = run.top()
+    base = [c for c in run.candidates if c.id == BASE and c.dev]
+    rows = [
+        (c.id, c.status, c.dev, c.linear.residual if c.linear else None) for c in (*shown, *base)
+    ]
+    # As `ls` counts them: models that were known before are none.
+    count = sum(c.source is not None for c in run.candidates)
+    words = f"{run.kind} {run.folder.name}: {count} candidates, the best {len(shown)} by dev"
+    return rows_html(words, rows, run.verdict or cut_off_in(run))
 
 
 def cut_off_in(run: Run) -> str | None:

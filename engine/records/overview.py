@@ -54,17 +54,17 @@ class Overview:
         """Return the ids of all candidates, in the order in which they came."""
         return [row["id"] for row in self._db.execute("SELECT id FROM candidates ORDER BY ordinal")]
 
-    def ranking(self, count: int, arm: str | None = None) -> list[str]:
+    def ranking(self, count: int, arm: str | None = None, sampled: bool = False) -> list[str]:
         """Return the ids of the best scored programs on dev, of one arm or of all, the base left out.
 
-        Of equals the earliest comes first.
+        Of equals the earliest comes first. With `sampled` only those of an iteration, so no known models.
         """
         query = (
             "SELECT c.id FROM scores s JOIN candidates c ON c.id = s.candidate WHERE s.split = 'dev' "
             "AND c.source IS NOT NULL AND c.status = 'scored' AND coalesce(?, c.arm) = c.arm "
-            "ORDER BY s.score DESC, c.ordinal LIMIT ?"
+            "AND (c.iteration IS NOT NULL OR NOT ?) ORDER BY s.score DESC, c.ordinal LIMIT ?"
         )
-        return [row["id"] for row in self._db.execute(query, (arm, count))]
+        return [row["id"] for row in self._db.execute(query, (arm, sampled, count))]
 
     def counts(self) -> dict[str, int]:
         """Return how many candidates ended in each way; those still to be decided are "open"."""

@@ -91,9 +91,8 @@ def summary_text(run: Result) -> str:
 
 def candidate_text(found: Result) -> str:
     """All that is known of a candidate, its program last."""
-    came = f"arm {found['arm']}" + (
-        f", iteration {found['iteration']}" if found["iteration"] else ""
-    )
+    turn = f", iteration {found['iteration']}" if found["iteration"] else ""
+    came = "known before the run" if found["known"] else f"arm {found['arm']}{turn}"
     lines = [
         f"{in_one_line(found['id'])}  ({came})",
         f"status      {status_text(found)}",
@@ -174,7 +173,8 @@ def top_line(row: dict[str, Any], width: int) -> str:
     score = f"{row['score']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
     found = row["against_base"]
     paired = f"{found['difference']:+7.3f}  {found['p']:.3g}" if found else f"{'-':>7}  -"
-    return f"{short(row['id']):<{width}}  {score}  {paired}"
+    known = "  (known before the run)" if row.get("known") else ""
+    return f"{short(row['id']):<{width}}  {score}  {paired}{known}"
 
 
 def short(name: str) -> str:
@@ -197,12 +197,15 @@ def render_top(result: Result) -> str:
     show_default=True,
     help="How many candidates to show.",
 )
-@click.option("--arm", metavar="NAME", shell_complete=complete_arms, help="Only those of one arm.")
+@click.option(
+    "--arm", metavar="NAME", shell_complete=complete_arms, help="Only what one arm sampled."
+)
 def top_command(run: Path, count: int, arm: str | None) -> Result:
     """Show the best programs of RUN by dev score, and how each compares with the base.
 
-    RUN is a run folder, or `last`. One that repeats another's update is not listed again. p is
-    McNemar's exact test, question by question; it does not correct for how many were tried.
+    RUN is a run folder, or `last`. One that repeats another's update is not listed again. Experts and
+    baselines are marked; --arm leaves them out. p is McNemar's exact test, question by question; it does
+    not correct for how many were tried.
     """
     from ..look import top
 

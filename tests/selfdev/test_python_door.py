@@ -61,6 +61,22 @@ def test_an_opened_run_says_what_its_database_says(folder):
     json.dumps(run.records(), allow_nan=False)
 
 
+def test_the_best_in_python_are_those_of_the_command(folder, selfdev):
+    run = sd.open_run(folder)
+    for words, arm in (([], None), (["--arm", "main"], "main")):
+        told = selfdev("top", folder, "--n", 1000, *words, "--json").json["candidates"]
+        assert [row["id"] for row in told] == [c.id for c in run.top(1000, arm)]
+        assert told and "base" not in {row["id"] for row in told}
+        # Experts and baselines are no arm's; a screening has none.
+        assert any(row["known"] for row in told) == (run.kind == "run" and arm is None)
+    text = selfdev("top", folder, "--n", 1000).stdout
+    assert ("(known before the run)" in text) == (run.kind == "run")
+    with pytest.raises(
+        sd.UsageError, match="has no arm 'mian'; there are main; did you mean 'main'"
+    ):
+        run.top(3, "mian")
+
+
 def test_the_best_is_no_program_that_is_called_so(folder):
     with Store.open(folder / "run.db") as store:
         store.add_candidates([{"id": "best", "source": SUM}])
