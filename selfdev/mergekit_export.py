@@ -29,15 +29,18 @@ def export_mergekit(
     *,
     base: str | None = None,
     experts: Mapping[str, str] | None = None,
+    unsafe_sandbox: bool = False,
 ) -> dict[str, Any]:
     """Write the configuration to the file `out`; return what it says, as `export --mergekit --json` prints it.
 
-    UsageError where the candidate's linear residual is not below MOST_RESIDUAL, and as for an export.
+    UsageError where the candidate's linear residual is not below MOST_RESIDUAL, where its program makes
+    another update than run.db says, and as for an export.
     """
     check_file("--out", out, is_ours)
     found = found_in(folder, name, base, experts or {})
     linear = linear_of(folder, found)
     linear = {**linear, "coefficients": without_noise(**linear)}
+    check_program(folder, found, linear["coefficients"], unsafe_sandbox)
     data = configuration_of(found, linear["coefficients"])
     words = f"candidate {found.candidate.id} of the run {folder.resolve().name}"
     about = f"# {in_one_line(words)}; linear residual {linear['residual']:.3g}."
@@ -64,6 +67,23 @@ def linear_of(folder: Path, found: InRun) -> dict[str, Any]:
             "--mergekit out to export its weights"
         )
     return linear
+
+
+def check_program(
+    folder: Path, found: InRun, coefficients: Mapping[str, float], unsafe_sandbox: bool
+) -> None:
+    """Raise UsageError where the program makes another update than the weighted sum in run.db."""
+    # This loads torch, and reads all models.
+    from .linear_check import left_out
+
+    config, models = found.config, (found.base, found.experts)
+    how = config["include"], config["seed"], coefficients, unsafe_sandbox
+    if not (share := left_out(found.program, *models, *how)) < MOST_RESIDUAL:
+        raise UsageError(
+            f"{folder}: the linear equivalent of {found.candidate.id!r} in run.db is not what its program "
+            f"merges: it leaves out {share:.3g} of that, and --mergekit needs less than {MOST_RESIDUAL:g}; "
+            "run.db was edited or is damaged: leave --mergekit out to export the program's own weights"
+        )
 
 
 def without_noise(coefficients: Mapping[str, float], residual: float) -> dict[str, float]:

@@ -213,11 +213,7 @@ class Run:
 
         Experts and baselines are among them; with `arm` only what that arm sampled.
         """
-        found = [c for c in self.candidates if c.dev and c.status == "scored" and c.id != BASE]
-        if arm is not None:
-            check_arm(self.folder, self.config, arm)
-            found = [c for c in found if c.arm == arm and not is_known(self.config, c.iteration)]
-        return sorted(found, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)[:count]
+        return ranking(self, arm)[:count]
 
     @checked()
     def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
@@ -263,15 +259,18 @@ class Run:
         *,
         base: str | Path | None = None,
         experts: Mapping[str, str | Path] | None = None,
+        unsafe_sandbox: bool = False,
     ) -> dict[str, Any]:
         """Write a candidate that is a weighted sum as a mergekit configuration, to the file `out`.
 
-        Returns its coefficients and its linear residual. UsageError where that is not below 0.001.
+        Returns its coefficients and its linear residual. UsageError where that is not below 0.001, and
+        where the program merges something else.
         """
         from .mergekit_export import export_mergekit
 
         name, models = name_of(candidate), places_of(base, experts)
-        return export_mergekit(self.folder, name, Path(out), **models)
+        how = {**models, "unsafe_sandbox": unsafe_sandbox}
+        return export_mergekit(self.folder, name, Path(out), **how)
 
     def records(self) -> list[dict[str, Any]]:
         """Return a plain row for each candidate, in the order in which they came."""
@@ -294,6 +293,15 @@ class Run:
 
     def _repr_html_(self) -> str:
         return html_of(self)
+
+
+def ranking(run: Run, arm: str | None) -> list[ScoredProgram]:
+    """Return the scored programs of a run, or of one arm, the best first; of equals the earliest."""
+    found = [c for c in run.candidates if c.dev and c.status == "scored" and c.id != BASE]
+    if arm is not None:
+        check_arm(run.folder, run.config, arm)
+        found = [c for c in found if c.arm == arm and not is_known(run.config, c.iteration)]
+    return sorted(found, key=lambda c: c.dev.score if c.dev else 0.0, reverse=True)
 
 
 def html_of(run: Run) -> str:

@@ -340,7 +340,8 @@ def export_command(
     folder = run_of(folder)
     moved = parse_experts(experts) if experts else {}
     if mergekit:
-        return export_mergekit(folder, candidate, out, base=base, experts=moved)
+        models = {"base": base, "experts": moved}
+        return export_mergekit(folder, candidate, out, **models, unsafe_sandbox=unsafe_sandbox)
     wanted = prepare_export(folder, candidate, out, overwrite, base=base, experts=moved)
     if wanted.unchecked:
         say(

@@ -91,14 +91,35 @@ def test_noise_is_no_weight(models, tmp_path):
         ((0.5, -5e-17, 1e-4), (0.5, 0.0, 1e-4)),
         ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
     ):
+        a, _, c = weights
+        source = f"def merge_models(d, device):\n    a, b, c = d.values()\n    return {a} * a + {c} * c\n"
         linear = {"coefficients": dict(zip(names, shares, strict=True)), "residual": 0.0}
         with Store.open(run / "run.db") as store:
             store.decide("sum", status=Status.SCORED, linear=linear)
+            store._db.execute("UPDATE candidates SET source = ? WHERE id = 'sum'", (source,))
         told = export_mergekit(run, "sum", out)
         found = [
             m["parameters"]["weight"][0]["value"] for m in yaml.safe_load(out.read_text())["models"]
         ]
         assert found == list(weights) == list(told["coefficients"].values())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SUM.replace("0.25", "0.26"),
+        SUM.replace("0.5 * a", "0.5 * a.abs()"),
+        SUM.replace("0.5 * a -", "0 * a * a -"),
+    ],
+)
+def test_a_sum_that_the_program_does_not_make_is_refused(models, tmp_path, source, selfdev):
+    """The row or the text in run.db was edited: nothing says which."""
+    run, out = run_with(models, tmp_path / "run"), tmp_path / "sum.yml"
+    with Store.open(run / "run.db") as store:
+        store._db.execute("UPDATE candidates SET source = ? WHERE id = 'sum'", (source,))
+    answer = selfdev("export", run, "sum", "--mergekit", "--out", out)
+    assert answer.code == 2 and "is not what its program merges: it leaves out " in answer.stderr
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("residual", [1e-3, 0.4])
