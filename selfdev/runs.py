@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,13 +67,27 @@ def may_be_run(folder: Path) -> bool:
         return True
 
 
+def files_of(run: Path) -> list[Path]:
+    """Return the files that a run's database is in: with the log of one who writes to it."""
+    log = run / f"{DATABASE}-wal"
+    # SQLite leaves an empty log where a database was only read.
+    return [run / DATABASE, *([log] if log.exists() and log.stat().st_size else [])]
+
+
 def written_at(run: Path) -> float:
     """Return when a run was written to last, in seconds since 1970; 0 where that cannot be read."""
-    files = (run / DATABASE, run / f"{DATABASE}-wal")
     try:
-        return max(file.stat().st_mtime for file in files if file.exists())
+        return max(file.stat().st_mtime for file in files_of(run))
     except PermissionError:
         return 0.0
+
+
+@contextmanager
+def keeping_time(run: Path) -> Iterator[None]:
+    """Leave the time of a run as it was: `last` is the one that was worked on last, and this writes a note into it."""
+    before = max(file.stat().st_mtime_ns for file in files_of(run))
+    yield
+    os.utime(run / DATABASE, ns=(before, before))
 
 
 def list_runs(folder: Path) -> list[dict[str, Any]]:

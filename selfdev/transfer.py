@@ -27,6 +27,7 @@ from ..engine.screening.place import DATABASE, claimed
 from .baselines import TUNED, known_candidates
 from .final_test import score_on_test
 from .results import LOOKS, LOOKS_OF_TRANSFERS, dev_score, looks_of
+from .runs import keeping_time
 from .transfer_inputs import Found, TransferRequest
 from .verdict import comparisons, verdict
 from .watching import Watcher
@@ -39,11 +40,10 @@ def run_transfer(request: TransferRequest, progress: Watcher) -> dict[str, Any]:
     with ExitStack() as stack:
         stack.enter_context(claimed(real(request.run)))
         stack.enter_context(open_folder(folder, request.wanted, "resume", completed))
-        of_run = stack.enter_context(Store.open(request.run / DATABASE))
         store = stack.enter_context(Store.open(folder / DATABASE))
         found = inputs_of(settings, open_selection(settings), open_task(settings))
         record_inputs(store, found, folder, settings.accept_engine)
-        transfer = Transfer(request, store, of_run, began)
+        transfer = Transfer(request, store, began)
         transfer.count_looks()
         screener = stack.enter_context(open_screener(settings, store, folder))
         screener.session.start()
@@ -58,15 +58,17 @@ def run_transfer(request: TransferRequest, progress: Watcher) -> dict[str, Any]:
 class Transfer:
     """One transfer: its state is in its store, its looks also in that of the run."""
 
-    def __init__(self, request: TransferRequest, store: Store, of_run: Store, began: float) -> None:
-        self.request, self.store, self.of_run, self.began = request, store, of_run, began
+    def __init__(self, request: TransferRequest, store: Store, began: float) -> None:
+        self.request, self.store, self.began = request, store, began
         self.experts = {name: f"expert-{name}" for name in request.screening.experts}
 
     def count_looks(self) -> None:
         """Tell the run how often this transfer has scored a model on test."""
-        counts = self.of_run.setting(LOOKS_OF_TRANSFERS, {"*": "whole"}) or {}
-        counts[self.request.folder.name] = self.store.setting(LOOKS, "whole") or 0
-        self.of_run.set_setting(LOOKS_OF_TRANSFERS, counts)
+        run = self.request.run
+        with keeping_time(run), Store.open(run / DATABASE) as of_run:
+            counts = of_run.setting(LOOKS_OF_TRANSFERS, {"*": "whole"}) or {}
+            counts[self.request.folder.name] = self.store.setting(LOOKS, "whole") or 0
+            of_run.set_setting(LOOKS_OF_TRANSFERS, counts)
 
     def decide(self, screener: Screener, progress: Watcher) -> None:
         """Score all on dev, then base, experts, the tuned setting and the programs on test."""
@@ -121,6 +123,8 @@ class Transfer:
         if tuned:
             known["task arithmetic"] = tuned[0]
         compared = comparisons(self.store, ran[0], known) if ran else []
+        with Store.read(self.request.run / DATABASE) as of_run:
+            looks = looks_of(of_run)
         return {
             "run": str(self.request.run),
             "transfer": str(self.request.folder),
@@ -135,5 +139,5 @@ class Transfer:
             ],
             "comparisons": compared,
             "verdict": verdict(self.row(ran[0]) if ran else None, compared),
-            "test_looks": looks_of(self.of_run),
+            "test_looks": looks,
         }

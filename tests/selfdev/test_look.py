@@ -84,6 +84,16 @@ def test_last_is_the_newest_run_and_is_said(selfdev, place):
         find_run(Path("last"))
 
 
+def test_a_look_leaves_the_time_of_a_run(selfdev, place):
+    """SQLite makes a file beside a database that is read."""
+    with Store.open(place / "runs" / "screen" / "run.db"):
+        pass
+    os.utime(place / "runs" / "screen" / "run.db", (1_000_000, 1_000_000))
+    for words in (["show", "runs/screen"], ["ls"]):
+        assert selfdev(*words).code == 0
+    assert [run["run"] for run in list_runs(Path("runs"))] == ["runs/loop", "runs/screen"]
+
+
 def test_a_candidate_is_shown_with_all_that_is_known(selfdev, place):
     found = selfdev("show", "runs/loop", "best", "--json").json
     assert (found["id"], found["status"], found["correct"], found["n"]) == ("i1-10", "scored", 6, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -17,7 +18,9 @@ from selfdev_engine.engine.screening.folder import comparable, write_config
 from selfdev_engine.engine.screening.identity import inputs_of, record_inputs, weights_of
 from selfdev_engine.engine.screening.inputs import open_selection, open_task
 from selfdev_engine.engine.screening.settings import ScreenSettings
-from selfdev_engine.selfdev.results import LOOKS_OF_TRANSFERS, looks_of
+from selfdev_engine.selfdev.results import LOOKS, LOOKS_OF_TRANSFERS, looks_of
+from selfdev_engine.selfdev.runs import written_at
+from selfdev_engine.selfdev.transfer import Transfer
 from selfdev_engine.selfdev.transfer_inputs import prepare_transfer
 
 # id -> right answers of 10, what it repeats
@@ -152,6 +155,20 @@ def test_a_run_without_what_a_transfer_needs(make_run, models, made, words):
 def test_the_command_refuses_no_run_and_no_program(selfdev, tmp_path, words, says):
     answer = selfdev("transfer", tmp_path / "none", "--expert", "u=u", *words, "--json")
     assert answer.code == 2 and says in answer.json["error"]
+
+
+def test_a_transfer_leaves_the_time_of_its_run(make_run, models):
+    """It notes its looks there, and the run that was worked on last is still `last`."""
+    run, others = make_run(), {n: models[n] for n in ("u", "v")}
+    request = prepare_transfer(run, others, 2)
+    os.utime(run / "run.db", (1_000_000, 1_000_000))
+    request.folder.mkdir(parents=True)
+    with Store.open(request.folder / "run.db") as store:
+        store.set_setting(LOOKS, 3)
+        Transfer(request, store, 0.0).count_looks()
+    assert written_at(run) == 1_000_000
+    with Store.read(run / "run.db") as store:
+        assert looks_of(store) == 3
 
 
 def test_looks_of_transfers_count_in_the_run(tmp_path):
