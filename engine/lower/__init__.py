@@ -65,8 +65,10 @@ def lowered(trace: TraceGraph) -> tuple[Scope, list[object]]:
 # Operations of two tensors that first bring both to one dtype.
 ROUNDS_NUMBERS = {
     f"aten.{name}"
-    for name in "add sub rsub fmod remainder pow atan2 lt le gt ge eq ne maximum minimum".split()
+    for name in "add sub rsub fmod remainder pow atan2 hypot lt le gt ge eq ne maximum minimum".split()
 }
+# Operations that bring a tensor of one number to the other's dtype where it comes first.
+ROUNDS_FIRST = {"aten.mul", "aten.div"}
 COMPARISONS = {f"aten.{name}" for name in "lt le gt ge eq ne".split()}
 # Reductions whose `dtype` is that of their terms, not only of the result.
 CASTS_FIRST = {
@@ -90,6 +92,8 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     check_wrapped(scope, node, args)
     half = half_of(node, args)
     args = [rounded_number(scope, a, half) for a in args]
+    if node.op.rsplit(".", 1)[0] in ROUNDS_FIRST and node.dtype in ROUNDING:
+        args[0] = rounded_number(scope, args[0], node.dtype)
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])

@@ -11,7 +11,7 @@ import torch
 from ....kernels.ir import Op
 from ...trace.graph import TraceNode
 from ..precision import MOST_WHOLE
-from ..scope import WRAPS, Scope, each, with_one_zero
+from ..scope import WRAPS, Scope, each, one_zero, with_one_zero
 from ..value import Value
 from .formulas import gelu_tanh, tensor_rule
 
@@ -328,7 +328,9 @@ def wrapped(scope: Scope, n: int, dtype: torch.dtype) -> int:
     n = held(scope, n, MOST_WHOLE[torch.int32], n, 0.0)
     low, span = scope.const(limits.min), scope.const(limits.max - limits.min + 1)
     above = scope.emit(Op.SUB, scope.emit(Op.TRUNC, n), low)
-    return scope.emit(Op.ADD, scope.emit(Op.MOD, above, span), low)
+    found = scope.emit(Op.MOD, above, span)
+    # Of unsigned numbers the remainder may be -0.0.
+    return scope.emit(Op.ADD, found, low) if limits.min else one_zero(scope, found)
 
 
 def nan_to_num(scope: Scope, node: TraceNode, x: Value, nan: Any = None, *bounds: Any) -> Value:
