@@ -12,6 +12,7 @@ from ..engine.errors import MissingExtra, NoRun, UsageError
 from ..engine.given import checked, given_text, wrong
 from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
 from ..engine.records.compare import Comparison, answered_by, compare_candidates
+from ..engine.records.database import check_readable
 from ..engine.records.score import Score
 from ..engine.records.store import Store
 from ..engine.screening.folder import command_of, read_config
@@ -353,6 +354,7 @@ def check_run(folder: Path) -> None:
     """Raise NoRun where a folder is not there, or holds no run."""
     if not folder.is_dir():
         raise NoRun(f"{folder}: not a run folder (there is no such folder)")
+    check_readable(folder / DATABASE)
     if not (folder / DATABASE).is_file():
         raise NoRun(f"{folder}: not a run folder (it holds no run.db)")
 

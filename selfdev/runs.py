@@ -27,7 +27,7 @@ def find_run(place: Path) -> Path:
 
     UsageError where there is none, with the run whose name is most like the word.
     """
-    there = (place / DATABASE).is_file()
+    there = may_be_run(place)
     if str(place) == LAST:
         if there:
             raise UsageError(
@@ -50,7 +50,7 @@ def newest_run() -> Path:
 
 def run_folders(folder: Path) -> list[Path]:
     """Return the runs in a folder, the newest first: the folder itself, or those directly in it."""
-    if (folder / DATABASE).is_file():
+    if may_be_run(folder):
         return [folder]
     if not folder.is_dir():
         return []
@@ -60,9 +60,9 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def may_be_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run, or does not let itself be read."""
+    """Tell whether a folder holds a run, or something in its place, or does not let itself be read."""
     try:
-        return (folder / DATABASE).is_file()
+        return (folder / DATABASE).exists()
     except PermissionError:
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -25,6 +26,8 @@ REFUSALS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged: restore the folder from a copy, or start the run again",
 }
 
+# What helps where a file is no database of ours.
+ANOTHER = "name the folder of a run; where this was one, restore it from a copy"
 # How Python says that a text in the file is no UTF-8; SQLite looks at none.
 NO_TEXT = "Could not decode to UTF-8"
 
@@ -147,11 +150,16 @@ def is_begun(path: Path) -> bool:
         return False
     try:
         with closing(connect_to_read(path)) as db:
-            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            return bool(tables or version_of(db))
+            return not is_empty(db)
     except (sqlite3.DatabaseError, UsageError):
         # It is something, and whoever opens it says what is wrong with it.
         return True
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Tell whether a database has no tables, of ours or of others."""
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not (tables or version_of(db))
 
 
 def check_version(path: Path, db: sqlite3.Connection) -> int:
@@ -161,18 +169,35 @@ def check_version(path: Path, db: sqlite3.Connection) -> int:
     """
     version = version_of(db)
     if version == 0:
-        raise UsageError(f"{path}: not a run's database: it has no tables of a run")
+        raise UsageError(f"{path}: not a run's database: it has no tables of a run; {ANOTHER}")
     if not FIRST_VERSION <= version <= VERSION:
+        age = "a newer" if version > VERSION else "an older"
         raise UsageError(
-            f"{path}: a run of format {version}; this version reads {FIRST_VERSION} to {VERSION}"
+            f"{path}: a run of format {version}; this version reads {FIRST_VERSION} to {VERSION}: "
+            f"read it with {age} version of selfdev-engine, as the one that made it"
         )
     return version
 
 
+def check_readable(path: Path) -> None:
+    """Raise UsageError where a run's database is a folder, or may not be read."""
+    try:
+        is_folder, refused = path.is_dir(), path.exists() and not os.access(path, os.R_OK)
+    except PermissionError:
+        is_folder, refused = False, True
+    if is_folder:
+        raise UsageError(f"{path}: is a folder, where a run has its database, a file; {ANOTHER}")
+    if refused:
+        raise UsageError(
+            f"{path}: you may not read it: change its rights or its folder's (chmod u+rX), or read it as its owner"
+        )
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into a UsageError that names the file."""
+    """Turn SQLite's errors into a UsageError that names the file; first tell whether there is one to read."""
+    check_readable(path)
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise UsageError(f"{path}: not a run's database: {error}") from None
+        raise UsageError(f"{path}: not a run's database: {error}; {ANOTHER}") from None

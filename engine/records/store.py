@@ -25,7 +25,7 @@ from .candidate import (
     clean,
     digest_of,
 )
-from .database import check_version, connect, connect_to_read, naming
+from .database import check_version, connect, connect_to_read, is_empty, naming
 from .forms import Form, in_file, stored
 from .inputs import Input, input_of
 from .iterations import Iterations
@@ -70,11 +70,14 @@ class Store(Marks, Iterations, Overview):
         """
         with naming(path):
             db = connect(str(path))
+            is_new = is_empty(db)
+            if not is_new:
+                check_version(path, db)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-            if version_of(db) == 0:
+            if is_new:
                 create(db)
-            elif check_version(path, db) < VERSION:
+            elif version_of(db) < VERSION:
                 migrate(db)
             check_values(db, path)
         return Store(db, path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -22,6 +25,7 @@ from selfdev_engine.engine.screening.settings import ScreenSettings
 from selfdev_engine.selfdev import cli
 from selfdev_engine.selfdev.cli.look import params_text
 from selfdev_engine.selfdev.look import compare_runs, diff, show_candidate, show_run, top
+from selfdev_engine.selfdev.open_run import open_run
 from selfdev_engine.selfdev.runs import find_run, list_runs
 
 STORED = Path(__file__).parents[1] / "engine" / "records" / "runs" / "v5"
@@ -311,7 +315,7 @@ def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Store.open(tmp_path / name / "run.db").close()
-    looks = Path.is_file
+    looks = Path.exists
     # The system refuses nothing to root, as which tests may run.
 
     def refused(path: Path) -> bool:
@@ -319,6 +323,46 @@ def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return looks(path)
 
-    monkeypatch.setattr(Path, "is_file", refused)
+    monkeypatch.setattr(Path, "exists", refused)
     rows = {Path(row["run"]).name: row for row in list_runs(tmp_path)}
-    assert set(rows) == {"a", "b"} and "error" in rows["b"]
+    assert (
+        set(rows) == {"a", "b"} and "you may not read it: change its rights" in rows["b"]["error"]
+    )
+
+
+WRONG = {
+    "foreign": "it has no tables of a run; name the folder of a run; where this was one, restore it",
+    "text": "file is not a database; name the folder of a run",
+    "newer": "format 99; this version reads 3 to 7: read it with a newer version of selfdev-engine",
+    "folder": "is a folder, where a run has its database, a file; name the folder of a run",
+    "refused": "you may not read it: change its rights or its folder's (chmod u+rX), or read it as",
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_no_database_of_a_run_says_what_to_do(place, selfdev, monkeypatch, what):
+    run = Path("runs/screen")
+    database = run / "run.db"
+    if what in ("folder", "text", "foreign"):
+        database.unlink()
+    if what == "folder":
+        database.mkdir()
+    elif what == "text":
+        database.write_text("hello " * 100)
+    elif what in ("newer", "foreign"):
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("CREATE TABLE mine (x)" if what == "foreign" else "PRAGMA user_version = 99")
+    else:
+        may = os.access
+        # The system refuses nothing to root, as which tests may run.
+        monkeypatch.setattr(os, "access", lambda p, m: "screen" not in str(p) and may(p, m))
+    for look in (
+        lambda: show_run(find_run(run)),
+        lambda: open_run(run),
+        lambda: Store.open(database),
+    ):
+        with pytest.raises(UsageError, match=re.escape(WRONG[what])):
+            look()
+    for folder in (run, Path("runs")):
+        errors = [row["error"] for row in list_runs(folder) if "error" in row]
+        assert len(errors) == 1 and WRONG[what] in errors[0]
