@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..given import at_home
+from ..weights.checkpoint import Checkpoint
 from ..weights.selection import Selection
 from .claim import one_writer
 from .owned import SCRATCH, check_place_for, foreign_in_model
@@ -46,6 +47,7 @@ def check_out(
         raise UsageError(f"--out {out}: is a file")
     for what, path in inputs_of(selection, others or {}):
         check_apart(f"--out {out}", place, what, path)
+    check_outside_models(out, place, selection)
     check_place_for(f"--out {out}", place)
     with cannot_write(out):
         check_writable(place.parent)
@@ -61,11 +63,24 @@ def check_out(
     return there
 
 
+def check_outside_models(out: Path, place: Path, selection: Selection) -> None:
+    """UsageError where `out` lies inside a model that is read: whoever copies or deletes that takes both."""
+    for what, checkpoint in models_of(selection).items():
+        if place.is_relative_to(folder := checkpoint.folder.resolve()):
+            raise UsageError(
+                f"--out {out}: lies inside the folder of {what} ({folder}); name a place outside of it"
+            )
+
+
+def models_of(selection: Selection) -> dict[str, Checkpoint]:
+    """Return base and experts, by words for what each is."""
+    experts = {f"expert {name}": found for name, found in selection.experts.items()}
+    return {"the base": selection.base, **experts}
+
+
 def inputs_of(selection: Selection, others: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
     """Yield every file or folder that is read, with words for what it is. Links are followed."""
-    models = {"the base": selection.base}
-    models |= {f"expert {name}": found for name, found in selection.experts.items()}
-    for what, checkpoint in models.items():
+    for what, checkpoint in models_of(selection).items():
         yield what, checkpoint.folder.resolve()
         yield from ((what, path.resolve()) for path in checkpoint.folder.iterdir())
     for what, path in others.items():

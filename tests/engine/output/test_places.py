@@ -116,6 +116,22 @@ def test_inputs_are_never_inside_outputs(tmp_path, selection):
         check_inputs_apart(tmp_path, {"the data": models})
 
 
+def test_outputs_are_never_inside_models(tmp_path, selection, monkeypatch):
+    """Also by a link, and by a path from within."""
+    models = tmp_path / "models"
+    (tmp_path / "link").symlink_to(models / "x")
+    for out, what in (
+        (models / "base" / "a" / "b", "the base"),
+        (tmp_path / "link" / "a", "expert x"),
+    ):
+        with pytest.raises(UsageError, match=rf"lies inside the folder of {what} \(.*name a place"):
+            check_out(out, selection, False)
+    monkeypatch.chdir(models / "base")
+    with pytest.raises(UsageError, match="--out merged: lies inside the folder of the base"):
+        check_out(Path("merged"), selection, False)
+    assert check_out(models / "based", selection, False) is None
+
+
 def test_a_disk_without_room_is_said_before_anything_is_merged(tmp_path, selection, monkeypatch):
     size = (tmp_path / "models" / "base" / "model.safetensors").stat().st_size
     for total, free, fits in ((0, 0, True), (1 << 30, size, True), (1 << 30, size - 1, False)):
