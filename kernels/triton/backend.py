@@ -84,9 +84,11 @@ class TritonBackend(Backend):
             check()
             wanted = part(graph, outputs)
             run = ranks if ranked else totals if space is Space.SCALAR else vectors
+            # Torch selects k-th values of rows and columns in a float32 copy, so one tensor at a time.
+            most = 1 if ranked and space is not Space.SCALAR else None
             started = [
                 (batch.members, run(wanted, batch))
-                for batch in self.batches(wanted, sets, slots, most=None)
+                for batch in self.batches(wanted, sets, slots, most)
             ]
             for members, results in started:
                 for j, values in zip(members, results(), strict=True):

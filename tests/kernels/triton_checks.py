@@ -16,6 +16,7 @@ from selfdev_engine.kernels.digest import digest
 from selfdev_engine.kernels.ir import BINARY, UNARY, Builder, KernelGraph, Op, Space
 from selfdev_engine.kernels.reference import evaluate
 from selfdev_engine.kernels.tensors import Job, TensorSet
+from selfdev_engine.kernels.triton import reductions
 from selfdev_engine.kernels.triton.digest import digests
 
 GPU = torch.cuda.is_available()
@@ -345,6 +346,20 @@ def test_order_statistics_of_rows_and_columns(make_tensors, space):
     (found,) = TRITON.values(compile_values(graph), moved(tensors))
     (wanted,) = evaluate(graph, {"a": tensors.vector("a", F32)}, (37, 53), dtype=F32)
     assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("space", [ROW, COL])
+def test_one_tensor_at_a_time_is_copied_for_its_order(make_tensors, monkeypatch, space):
+    """A float32 copy of 36 tensors of a 7B model takes 8 GB, and the plan leaves kernels 1."""
+    b = Builder()
+    rank = b.add(Op.KTH, b.input("a"), attrs=(3,), space=space)
+    graph, sets, seen = b.graph(rank), [moved(make_tensors((16, 24))) for _ in range(3)], []
+    copied = reductions.floats
+    monkeypatch.setattr(
+        reductions, "floats", lambda g, batch: seen.append(len(batch.sets)) or copied(g, batch)
+    )
+    found = TRITON.sweep_all(graph, sets, [[], [], []])
+    assert seen == [1, 1, 1] and len(found) == 3
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
