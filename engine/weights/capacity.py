@@ -75,6 +75,12 @@ class Capacity:
     kv_tokens: int | None  # tokens in one engine's cache
     bank: Terms
 
+    @property
+    def most_pinned(self) -> int:
+        """The bytes of the host's memory that banks may take. What is pinned cannot be taken back, so half is left."""
+        others = sum(size for name, size in self.host.terms.items() if name != "bank")
+        return (self.host.size_bytes - others) // 2
+
     def to_json(self) -> dict[str, object]:
         return {
             "devices": [device.to_json() for device in self.devices],
@@ -103,10 +109,14 @@ class Shares:
 
     @staticmethod
     def of(capacity: Capacity, num_banks: int = 1) -> Shares:
-        """Return the same shares for all cards: those of the smallest one. `num_banks` divide what is pinned."""
+        """Return the same shares for all cards: those of the smallest one.
+
+        `num_banks` is how many copies of the bank a node's workers pin; each has its part of what may be pinned.
+        """
         devices = capacity.devices
         cache = min(device.terms["kv_cache"] for device in devices)
-        pinned = capacity.bank["pinned"] // num_banks
+        wanted = capacity.bank["pinned"] + capacity.bank["disk"]
+        pinned = min(wanted, capacity.most_pinned // num_banks)
         writers = [d.terms["generator_cache"] for d in devices if "generator_cache" in d.terms]
         bank, sequences = capacity.bank["device"], capacity.sequences
         return Shares(cache, bank, pinned, sequences, min(writers, default=None))

@@ -265,6 +265,16 @@ def test_what_cannot_fit_says_what_would_help(gpus, more, said):
         plan_capacity(paper(), parse_machine(gpus), replace(Demand(), **more))
 
 
+def test_each_ray_worker_pins_its_part_of_the_hosts_memory_not_of_one_bank():
+    """Eight cards of 40 GB had 3.8 GiB pinned each, and read 27 GiB from disk for every candidate."""
+    machine = replace(parse_machine("8xA100-40GB"), host_bytes=1000 * GIB)
+    capacity = plan_capacity(paper(), machine, Demand())
+    whole, part = Shares.of(capacity).pinned, Shares.of(capacity, num_banks=8).pinned
+    assert whole == part == capacity.bank["pinned"] > 25 * GIB
+    narrow = plan_capacity(paper(), replace(machine, host_bytes=200 * GIB), Demand())
+    assert 0 < 8 * Shares.of(narrow, num_banks=8).pinned <= 100 * GIB
+
+
 def test_a_small_card_that_does_not_train_is_not_asked_for_it():
     """A batch of 8 is shared by 8 of 10 cards, and training takes the first ones."""
     machine = Machine(parse_machine("8xH100").gpus + parse_machine("2x32GB").gpus, None, None)
