@@ -7,6 +7,7 @@ What does not fit raises NotFusable, and torch runs ATen on whole tensors instea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, reduce
 from itertools import chain
 from typing import Any
@@ -69,6 +70,8 @@ ROUNDS_NUMBERS = {
 }
 # Operations that bring a tensor of one number to the other's dtype where it comes first.
 ROUNDS_FIRST = {"aten.mul", "aten.div"}
+# Operations whose numbers torch cuts to whole ones where its tensors are whole.
+CUTS_NUMBERS = {f"aten.{name}" for name in "addcmul hardtanh threshold addmm addmv baddbmm".split()}
 COMPARISONS = {f"aten.{name}" for name in "lt le gt ge eq ne".split()}
 # Reductions whose `dtype` is that of their terms, not only of the result.
 CASTS_FIRST = {
@@ -94,6 +97,9 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     args = [rounded_number(scope, a, half) for a in args]
     if node.op.rsplit(".", 1)[0] in ROUNDS_FIRST and node.dtype in ROUNDING:
         args[0] = rounded_number(scope, args[0], node.dtype)
+    if node.dtype in INTEGERS and node.op.rsplit(".", 1)[0] in CUTS_NUMBERS:
+        args = [int(a) if isinstance(a, float) else a for a in args]
+        node = cut_numbers(node)
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
@@ -101,6 +107,11 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: rounded_number(scope, filled(v, values), half) for k, v in node.kwargs.items()}
     return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+def cut_numbers(node: TraceNode) -> TraceNode:
+    kwargs = {k: int(v) if isinstance(v, float) else v for k, v in node.kwargs.items()}
+    return replace(node, kwargs=kwargs)
 
 
 def half_of(node: TraceNode, args: list[Any]) -> torch.dtype | None:

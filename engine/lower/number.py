@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from ...kernels.ir import Op
 from .scope import Scope
 
@@ -14,16 +16,23 @@ class Num:
 
     scope: Scope
     index: int
+    # The dtype of the result, to which `stored` rounds a step on the way.
+    dtype: torch.dtype | None = None
 
     def of(self, op: Op, *others: Number) -> Num:
         """The node of op(self, *others)."""
-        return Num(self.scope, self.scope.emit(op, self.index, *(self.lift(o) for o in others)))
+        index = self.scope.emit(op, self.index, *(self.lift(o) for o in others))
+        return Num(self.scope, index, self.dtype)
+
+    def stored(self) -> Num:
+        """The number as torch keeps it between two operations."""
+        return Num(self.scope, self.scope.round_number(self.index, self.dtype), self.dtype)
 
     def lift(self, other: Number) -> int:
         return other.index if isinstance(other, Num) else self.scope.const(other)
 
     def const(self, value: float) -> Num:
-        return Num(self.scope, self.scope.const(value))
+        return Num(self.scope, self.scope.const(value), self.dtype)
 
     def __add__(self, other: Number) -> Num:
         return self.of(Op.ADD, other)
@@ -53,7 +62,7 @@ class Num:
         return self.of(Op.LT, other)
 
     def above(self, other: Number) -> Num:
-        return Num(self.scope, self.lift(other)).of(Op.LT, self)
+        return Num(self.scope, self.lift(other), self.dtype).of(Op.LT, self)
 
     def equals(self, other: Number) -> Num:
         return self.of(Op.EQ, other)

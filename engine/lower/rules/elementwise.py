@@ -189,7 +189,9 @@ def div(scope: Scope, node: TraceNode, x: Any, y: Any, rounding_mode: str | None
         quotient = scope.emit(Op.DIV, a, b)
         if rounding_mode == "floor":
             return floored(scope, a, b, quotient)
-        return quotient if rounding_mode is None else scope.emit(Op.TRUNC, quotient)
+        if rounding_mode is None:
+            return quotient
+        return scope.emit(Op.TRUNC, scope.round_number(quotient, node.dtype))
 
     return scope.pointwise(formula, scope.lift(x), scope.lift(y), dtype=node.dtype)
 

@@ -109,11 +109,11 @@ def log_add_exp(x: Num, y: Num, base: float = math.e) -> Num:
 
 
 def xlogy(x: Num, y: Num) -> Num:
-    return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log(y)))
+    return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log(y).stored()))
 
 
 def xlog1py(x: Num, y: Num) -> Num:
-    return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log1p(y)))
+    return y.is_nan().choose(y, x.equals(0.0).choose(0.0, x * log1p(y).stored()))
 
 
 def heaviside(x: Num, at_zero: Num) -> Num:
@@ -127,13 +127,13 @@ def sinc(x: Num) -> Num:
 
 def entropy(x: Num) -> Num:
     """-x log x above 0, 0 at 0, -inf below; NaN stays NaN."""
-    inside = x.equals(0.0).choose(0.0, x * -log(x))
+    inside = x.equals(0.0).choose(0.0, x * -log(x).stored())
     return x.below(0.0).choose(-math.inf, inside)
 
 
 def logit(x: Num, eps: float | None = None) -> Num:
     inside = x if eps is None else minimum(maximum(x, eps), 1.0 - eps)
-    return log(inside / (1.0 - inside))
+    return log((inside / (1.0 - inside).stored()).stored())
 
 
 OF_TENSORS: dict[str, Callable[..., Num]] = {
@@ -180,7 +180,7 @@ WITH_NUMBERS: dict[str, Callable[..., Num]] = {
 def tensor_rule(formula: Callable[..., Num]) -> Callable[..., Value]:
     def rule(scope: Scope, node: TraceNode, *args: Any) -> Value:
         return scope.pointwise(
-            lambda *cells: formula(*(Num(scope, c) for c in cells)).index,
+            lambda *cells: formula(*(Num(scope, c, node.dtype) for c in cells)).index,
             *(with_one_zero(scope, scope.lift(a)) for a in args),
             dtype=node.dtype,
         )
@@ -191,7 +191,9 @@ def tensor_rule(formula: Callable[..., Num]) -> Callable[..., Value]:
 def number_rule(formula: Callable[..., Num]) -> Callable[..., Value]:
     def rule(scope: Scope, node: TraceNode, x: Value, *numbers: float, **named: float) -> Value:
         return scope.pointwise(
-            lambda n: formula(Num(scope, n), *numbers, **named).index, x, dtype=node.dtype
+            lambda n: formula(Num(scope, n, node.dtype), *numbers, **named).index,
+            x,
+            dtype=node.dtype,
         )
 
     return rule

@@ -46,7 +46,7 @@ from ..ops import (
 )
 from ..tree import found, mapped
 from .memory import META, Buffer, Lazy, Part, in_memory, meta_of
-from .overlap import check_mode, check_write
+from .overlap import check_mode, check_repeats_nothing, check_write
 from .recorder import BUGS, Node, Recorder, Unsupported, end_if_spoilt
 from .rehearsal import check_masks, check_put, rehearse
 from .values import Values
@@ -258,7 +258,7 @@ class LazyMode(TorchDispatchMode):
                 order = rest[0]
                 new = self.emit(PERMUTE, (new, [order.index(d) for d in range(len(order))]))
             else:
-                # A reshape, or an expand that repeats nothing: eager refuses to write to others.
+                check_repeats_nothing(source, new)
                 new = self.emit(RESHAPE, (new, list(meta_of(source).shape)))
         t.lazy_buffer.value, t.lazy_buffer.version = new, t.lazy_buffer.version + 1
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..tree import found
-from .memory import Lazy
+from .memory import Lazy, meta_of
 from .recorder import Unsupported
 
 FILLING = ("aten::fill_", "aten::zero_")
@@ -49,6 +49,12 @@ def check_write(func: Any, target: Lazy, given: Any) -> None:
     for other in found(given, Lazy):
         if other is not target and other.lazy_buffer is target.lazy_buffer:
             check_apart(func, target.lazy_meta, other.lazy_meta)
+
+
+def check_repeats_nothing(source: Any, new: Any) -> None:
+    """Raises Unsupported where a part of an expanded tensor is written to: other parts would change, too."""
+    if meta_of(source).numel() != meta_of(new).numel():
+        raise Unsupported("a write to a part of an expanded tensor: clone() it first")
 
 
 def check_apart(func: Any, x: Tensor, y: Tensor) -> None:

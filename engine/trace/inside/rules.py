@@ -103,6 +103,14 @@ def tossed(mode: LazyMode, x: Lazy, p: float = 0.5, **kwargs: Any) -> Lazy:
     return mode.mutate(aten.bernoulli_.float, (x, p), kwargs)
 
 
+def where(mode: LazyMode, condition: Tensor, x: Tensor, y: Tensor) -> Any:
+    """Rule for where, whose shape function takes no bytes for a condition, as eager does."""
+    if condition.dtype is torch.uint8:
+        with mode:
+            condition = condition.bool()
+    return mode.ordinary(aten.where.self, (condition, x, y), {})
+
+
 def prelu(mode: LazyMode, x: Tensor, weight: Tensor) -> Tensor:
     with mode:
         return torch.where(x > 0, x, weight * x)
@@ -146,6 +154,7 @@ RULES: dict[Any, Any] = {
     aten.fill_.Tensor: fill,
     aten._local_scalar_dense.default: number,
     aten.bernoulli_.float: tossed,
+    aten.where.self: where,
     aten.equal.default: equal,
     aten.is_same_size.default: is_same_size,
     aten._has_same_storage_numel.default: same_memory_size,
