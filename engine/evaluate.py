@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError, keeping
-from .given import checked, given_path
+from .given import checked, given_path, in_python
 from .output.file import check_file, write_file
 from .output.folder import real
 from .records.harness_results import Scored, harness_results, is_results
@@ -41,6 +41,7 @@ class Evaluation:
     output: Path | None = None
 
 
+@in_python()
 @checked(log_samples=given_path)
 def evaluate_model(
     model: str | Path,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -256,3 +257,55 @@ def check_fields(thing: Any, **own: Reader) -> None:
         reader = own.get(field.name) or READERS[field.name]
         value = given(field.name, getattr(thing, field.name), reader, field.default)
         object.__setattr__(thing, field.name, value)
+
+
+# ---- what their errors say
+
+# An option, and what stands for its value (DIR, NAME=DIR) or is one (density=0.3, or a word of these).
+OPTION = re.compile(
+    r"--([a-z]+(?:-[a-z]+)*)"
+    r"(?: ([\w.-]+=[^\s,;:]+|[A-Z][A-Z:|]*\b|(?:sure|likely|full|transformers|vllm|auto)\b(?!:)))?"
+)
+
+
+def in_python(**words: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let the function's errors name its arguments. `words` are for options that are none of them."""
+
+    def mark(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except UsageError as error:
+                error.args = (said_of(str(error), inspect.signature(function), words),)
+                raise
+
+        return call
+
+    return mark
+
+
+def said_of(message: str, signature: inspect.Signature, words: Mapping[str, str]) -> str:
+    """Return a message about options as one about the arguments of a function with this signature."""
+    return OPTION.sub(partial(argument, signature.parameters, words), message)
+
+
+def argument(
+    parameters: Mapping[str, inspect.Parameter], words: Mapping[str, str], found: re.Match[str]
+) -> str:
+    """Return an option, with its value where it has one, as an argument; as it is where it is none."""
+    option, value = found[1].replace("-", "_"), found[2]
+    if option in words:
+        return found[0].replace(f"--{found[1]}", words[option])
+    names = (option, f"{option}s", f"{option}_bytes")
+    name = next((name for name in names if name in parameters), None)
+    if name is None:
+        return found[0]
+    if isinstance(parameters[name].default, bool):
+        return f"{name}=True{f' {value}' if value else ''}"
+    if value is None:
+        return name
+    key, is_pair, what = value.partition("=")
+    if is_pair:
+        return f'{name}={{"{key}": {what}}}'
+    return f"{name}={value if value.isupper() else repr(value)}"

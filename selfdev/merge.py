@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.errors import UsageError
-from ..engine.given import at_home, checked, wrong
+from ..engine.given import at_home, checked, in_python, wrong
 from ..engine.output.companions import Companions
 from ..engine.output.folder import check_out
 from ..engine.program import Program, extract
@@ -63,6 +63,7 @@ def given_program(name: str, value: object) -> object:
     return value
 
 
+@in_python()
 @checked(program=given_program, progress=given_watcher)
 def merge(
     program: str | Path | Program,

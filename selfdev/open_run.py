@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
-from ..engine.given import checked, given_text, wrong
+from ..engine.given import checked, given_text, in_python, wrong
 from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
 from ..engine.records.compare import Comparison, answered_by, compare_candidates
 from ..engine.records.database import check_readable
@@ -227,6 +227,7 @@ class Run:
         with Store.read(self.folder / DATABASE) as store:
             return compare_candidates(store, *ids, split)
 
+    @in_python()
     @checked(candidate=given_candidate, progress=given_watcher)
     def export(
         self,
@@ -252,6 +253,7 @@ class Run:
             bar.stage("export")
             return export(wanted, unsafe_sandbox=unsafe_sandbox, progress=bar.update)
 
+    @in_python(mergekit="export_mergekit")
     @checked(candidate=given_candidate)
     def export_mergekit(
         self,
@@ -328,6 +330,7 @@ def cut_off_in(run: Run) -> str | None:
     return cut_off(best.id, best.test.to_json())
 
 
+@in_python()
 @checked()
 def open_run(folder: str | Path) -> Run:
     """Read all results of a run; `last` is the newest one in ./runs. Nothing is changed, and it may still go on.

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.given import checked, given_path, wrong
+from ..engine.given import checked, given_path, in_python, wrong
 from .config import RunConfig, config_of, load_config
 from .inputs import RunRequest, prepare_run
 from .runs import RUNS
@@ -27,6 +27,7 @@ def given_config(name: str, value: object) -> object:
     return given_path(name, value)
 
 
+@in_python()
 @checked(config=given_config, progress=given_watcher)
 def run(
     config: str | Path | Mapping[str, Any] | RunConfig,

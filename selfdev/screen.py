@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import UsageError, keeping
-from ..engine.given import at_home, checked, given_places, wrong
+from ..engine.given import at_home, checked, given_places, in_python, wrong
 from ..engine.records.database import is_begun
 from ..engine.records.store import Store
 from ..engine.sandbox.layers import check_layers
@@ -57,6 +57,7 @@ def given_programs(name: str, value: object) -> object:
         raise wrong(name, "files and folders, or a dict of ids and texts", value) from None
 
 
+@in_python()
 @checked(programs=given_programs, progress=given_watcher)
 def screen(
     programs: Programs,

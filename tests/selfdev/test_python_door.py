@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import selfdev_engine as sd
 from selfdev_engine.engine.errors import MissingExtra, in_one_line
+from selfdev_engine.engine.given import in_python
 from selfdev_engine.engine.records.store import Store
 from selfdev_engine.selfdev import open_run as open_run_module
 from selfdev_engine.selfdev.watching import UNSEEN
@@ -143,6 +144,44 @@ def test_without_pandas_the_install_line_is_said(folder, monkeypatch):
 # ---- errors
 
 
+MODELS = {"base": "base", "experts": {"x": "x"}}
+SCREENED = {**MODELS, "task": "jsonl:t.jsonl", "run": "r"}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sd.merge("ties", out="o"), "base is missing: add base=DIR, the model"),
+        (lambda: sd.merge("ties", base="b", out="o"), 'no expert is given: add experts={"NAME": DIR}'),
+        (lambda: sd.merge("ties", **MODELS, out="o", params={"density": 7}), 'params={"density": 7}: ties'),
+        (lambda: sd.merge("ties", **MODELS, out="o", memory="3"), "memory 3: write the unit, too"),
+        (lambda: sd.screen("p", **SCREENED, race="sure"), "race sure: say for how many with top=K"),
+        (lambda: sd.screen("p", **SCREENED, top=1), "give race='sure' or race='likely', too"),
+        (lambda: sd.screen("p", **SCREENED, gpu_memory="q"), "gpu_memory q: write a size"),
+        (lambda: sd.evaluate_model("m", "x", "dev", engine="q"), "engine: give one of auto"),
+    ],
+)  # fmt: skip
+def test_an_error_speaks_of_arguments_and_not_of_options(call, says):
+    with pytest.raises(sd.UsageError, match=re.escape(says)) as found:
+        call()
+    assert "--" not in str(found.value)
+
+
+def test_every_option_of_an_error_is_an_argument():
+    @in_python(other="another")
+    def function(base=None, experts=None, overwrite=False, memory_bytes=None, *, words: str):
+        raise sd.NoRun(words)
+
+    for words, says in (
+        ("--out x: give --overwrite to replace", "--out x: give overwrite=True to replace"),
+        ("--expert y=DIR, --expert 'z': --base DIR", "experts={\"y\": DIR}, experts 'z': base=DIR"),
+        ("--memory: too small; --other is not --memories", "memory_bytes: too small; another is not --memories"),
+    ):  # fmt: skip
+        with pytest.raises(sd.NoRun) as found:
+            function(words=words)
+        assert str(found.value) == says
+
+
 @pytest.mark.parametrize("kind", [FileNotFoundError, sd.UsageError])
 def test_a_run_that_is_not_there_raises(tmp_path, kind):
     with pytest.raises(kind, match="nowhere: not a run folder"):
@@ -184,21 +223,21 @@ SCREEN = {"base": "nowhere", "experts": {"a": "b"}, "task": "gsm8k", "run": "r"}
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: sd.merge("ties", experts={"a": "b"}, out="o"), "--base is missing"),
+        (lambda: sd.merge("ties", experts={"a": "b"}, out="o"), "base is missing"),
         (lambda: sd.merge("ties", base="b", out="o"), "no expert is given"),
         (lambda: sd.merge("tis", base="b", experts={"a": "b"}, out="o"), "did you mean 'ties'"),
         (lambda: sd.merge(SUM, base="nowhere", experts={"a": "b"}, out="o"), "nowhere"),
         (lambda: sd.merge(SUM, base="b", experts={"a": "b"}, params={"x": 1}, out="o"), "x"),
-        (lambda: sd.merge(SUM, base="b", experts={"a": "b"}, memory=0, out="o"), "--memory 0"),
-        (lambda: sd.merge("c.yml", base="b", out="o"), "--base: c.yml names models"),
-        (lambda: sd.merge("c.yml", experts={"a": "b"}, out="o"), "--expert: c.yml names models"),
-        (lambda: sd.merge("c.yml", params={"a": 1}, out="o"), "--param: c.yml names models"),
+        (lambda: sd.merge(SUM, base="b", experts={"a": "b"}, memory=0, out="o"), "memory 0"),
+        (lambda: sd.merge("c.yml", base="b", out="o"), "base: c.yml names models"),
+        (lambda: sd.merge("c.yml", experts={"a": "b"}, out="o"), "experts: c.yml names models"),
+        (lambda: sd.merge("c.yml", params={"a": 1}, out="o"), "params: c.yml names models"),
         (lambda: sd.screen({}, **SCREEN), "no programs are given"),
         (lambda: sd.screen({"base": SUM}, **SCREEN), "is the base's own id"),
         (lambda: sd.screen({"p": 3}, **SCREEN), "give its id and its text"),
         (lambda: sd.screen({"p": SUM}, **SCREEN), "nowhere: no such model folder"),
-        (lambda: sd.screen({"p": SUM}, **SCREEN, race="fast"), "--race fast: write one of"),
-        (lambda: sd.screen({"p": SUM}, **SCREEN, top=3), "--top 3: is for a race only"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, race="fast"), "race fast: write one of"),
+        (lambda: sd.screen({"p": SUM}, **SCREEN, top=3), "top 3: is for a race only"),
         (lambda: sd.screen("nowhere.py", **SCREEN), "nowhere.py"),
         (lambda: sd.run({"base": "x", "task": "t", "experts": {"a": "b"}, "sed": 1}), "the config: unknown key 'sed'; did you mean 'seed'"),
         (lambda: sd.run({"base": "x", "task": "gsm8k"}), "the config: lacks the key 'experts'"),
