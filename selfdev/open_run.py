@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import MissingExtra, NoRun, UsageError
-from ..engine.given import checked, given_text, in_python, wrong
+from ..engine.given import checked, in_python, wrong
 from ..engine.records.candidate import BASE, BEST, MAIN, Candidate
 from ..engine.records.compare import Comparison, answered_by, compare_candidates
 from ..engine.records.database import check_readable
@@ -133,7 +133,9 @@ class Iteration:
 
 def given_candidate(name: str, value: object) -> object:
     """Return a candidate of a run, or its name."""
-    return value if isinstance(value, ScoredProgram) else given_text(name, value)
+    if not isinstance(value, str | ScoredProgram):
+        raise wrong(name, "a candidate of the run, or its name", value)
+    return value
 
 
 def name_of(candidate: str | ScoredProgram) -> str:
@@ -216,16 +218,19 @@ class Run:
         """
         return ranking(self, arm)[:count]
 
-    @checked()
-    def compare(self, first: str, second: str, split: str = "dev") -> Comparison:
-        """Compare two candidates question by question (McNemar, exact), named as for `run[name]`."""
-        ids = self[first].id, self[second].id
+    @checked(first=given_candidate, second=given_candidate)
+    def compare(
+        self, first: str | ScoredProgram, second: str | ScoredProgram, split: str = "dev"
+    ) -> Comparison:
+        """Compare two candidates question by question (McNemar, exact), or those of two names."""
+        names = name_of(first), name_of(second)
+        ids = tuple(self[name].id for name in names)
         if split not in SPLITS:
             raise wrong("split", " or ".join(map(repr, SPLITS)), split)
         if ids[0] == ids[1]:
-            raise UsageError(f"compare {first} {second}: both are {ids[0]}; give two candidates")
+            raise UsageError(f"compare {' '.join(names)}: both are {ids[0]}; give two candidates")
         with Store.read(self.folder / DATABASE) as store:
-            return compare_candidates(store, *ids, split)
+            return compare_candidates(store, ids[0], ids[1], split)
 
     @in_python()
     @checked(candidate=given_candidate, progress=given_watcher)
@@ -288,14 +293,16 @@ class Run:
             raise MissingExtra("pandas", "pandas")
         import pandas
 
-        rows = []
-        for row in self.records():
-            coefficients = row.pop("coefficients") or {}
-            rows.append({**row, **{f"coefficient.{n}": c for n, c in coefficients.items()}})
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(map(flat_row, self.records()))
 
     def _repr_html_(self) -> str:
         return html_of(self)
+
+
+def flat_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with its coefficients as columns of their own."""
+    coefficients = row.pop("coefficients") or {}
+    return {**row, **{f"coefficient.{n}": c for n, c in coefficients.items()}}
 
 
 def ranking(run: Run, arm: str | None) -> list[ScoredProgram]:

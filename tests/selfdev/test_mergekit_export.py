@@ -222,7 +222,9 @@ def test_weights_that_were_not_scored_get_no_score(models, tmp_path):
 
 def test_an_export_reads_its_arguments(models, tmp_path):
     run = sd.open_run(run_with(models, tmp_path / "run"))
-    with pytest.raises(UsageError, match="candidate: give a text, as str, not 3"):
+    with pytest.raises(
+        UsageError, match="candidate: give a candidate of the run, or its name, not 3"
+    ):
         run.export(3, tmp_path / "a")
     with pytest.raises(UsageError, match="experts: give a dict"):
         run.export("sum", tmp_path / "a", experts=[models.base])

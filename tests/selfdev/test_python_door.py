@@ -107,6 +107,14 @@ def test_a_comparison_is_that_of_the_command(folder, selfdev):
     told = selfdev("compare", folder, "best", "base", "--json").json
     assert found.n > 0 and told["first"] == sd.open_run(folder).best.id
     assert {**told, **found.to_json()} == told
+    run = sd.open_run(folder)
+    assert run.compare(run.best, run.base) == run.compare("best", run.base) == found
+    with pytest.raises(
+        sd.UsageError, match="second: give a candidate of the run, or its name, not 3"
+    ):
+        run.compare(run.best, 3)  # pyright: ignore
+    with pytest.raises(sd.UsageError, match=r"both are .*; give two candidates"):
+        run.compare("best", run.best)
 
 
 def test_the_newest_run_is_last(folder, tmp_path, monkeypatch):
