@@ -45,7 +45,7 @@ class Evaluation:
 @checked(log_samples=given_path)
 def evaluate_model(
     model: str | Path,
-    task_name: str,
+    task: str,
     split: str,
     *,
     data: str | Path | None = None,
@@ -66,7 +66,7 @@ def evaluate_model(
     files = [None if place is None else Path(place) for place in (data, log_samples, output)]
     wanted = prepare_evaluation(
         str(model),
-        task_name,
+        task,
         split,
         data=files[0],
         memory_bytes=memory_bytes,

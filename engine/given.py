@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from os import PathLike
 from pathlib import Path
@@ -197,7 +197,7 @@ READERS: dict[str, Reader] = {
     "params": given_params,
     "places": given_places,
     "also_read": given_inputs,
-    **dict.fromkeys(("text", "code", "task", "task_name", "include"), given_text),
+    **dict.fromkeys(("text", "code", "task", "include"), given_text),
     **dict.fromkeys(("backend", "race", "address", "report_to"), given_text),
     "engine": one_of("auto", "vllm", "transformers"),
     "shots": one_of("auto", "fixed", "harness"),
@@ -234,6 +234,7 @@ def checked(**own: Reader) -> Callable[[Callable[P, T]], Callable[P, T]]:
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:
+                check_names(function.__name__, kwargs, list(places))
                 # Python's own words name the function.
                 return function(*args, **kwargs)
             for name, value in bound.arguments.items():
@@ -244,6 +245,15 @@ def checked(**own: Reader) -> Callable[[Callable[P, T]], Callable[P, T]]:
         return call
 
     return mark
+
+
+def check_names(function: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise Python's own TypeError for an argument that a function has not, with the name most like it."""
+    for name in given:
+        if name not in known:
+            words = f"{function}() got an unexpected keyword argument {name!r}"
+            near = did_you_mean(name, known) or f"; it takes {', '.join(known)}"
+            raise TypeError(f"{words}{near}")
 
 
 def given(name: str, value: object, reader: Reader, default: object) -> object:

@@ -175,6 +175,19 @@ def test_an_error_speaks_of_arguments_and_not_of_options(call, says):
     assert "--" not in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: sd.evaluate_model("m", task_name="x", split="dev"), "'task_name'; did you mean 'task'?"),
+        (lambda: sd.merge("ties", expert={}, out="o"), "'expert'; did you mean 'experts'?"),
+        (lambda: sd.open_run("r", zzz=1), "open_run() got an unexpected keyword argument 'zzz'; it takes folder"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_there_is_none_of_is_told_the_nearest(call, says):
+    with pytest.raises(TypeError, match=re.escape(says)):
+        call()
+
+
 def test_every_option_of_an_error_is_an_argument():
     @in_python(other="another")
     def function(base=None, experts=None, overwrite=False, memory_bytes=None, *, words: str):
@@ -306,7 +319,6 @@ RIGHT = {
     "program": "ties",
     "text": SUM,
     "task": "gsm8k",
-    "task_name": "gsm8k",
     "split": "dev",
 }
 FUNCTIONS = {
@@ -354,7 +366,7 @@ def test_each_argument_of_each_function_is_checked(name, argument, wrong, tmp_pa
         (lambda: sd.extract(SUM, {"weights": [1, 2]}), "params['weights']: give a finite number, True"),
         (lambda: sd.extract(SUM, {"x": float("nan")}), "params['x']: give a finite number"),
         (lambda: sd.merge_to_folder("ties", base="b", experts={"a": "b"}, out="o"), "program: give a Program, as sd.extract returns it, not 'ties'"),
-        (lambda: sd.evaluate_model("b", None, "dev"), "task_name: give a text, as str, not None"),
+        (lambda: sd.evaluate_model("b", None, "dev"), "task: give a text, as str, not None"),
         (lambda: sd.evaluate_model("b", "gsm8k", "dev", progress=True), "progress: give a function"),
         (lambda: sd.ScreenSettings("b", ["a"], "t"), "experts: give a dict"),
         (lambda: sd.ScreenSettings("b", {}, "t", seed="x"), "seed: give a whole number"),
