@@ -80,6 +80,11 @@ CARDS = {
 UNNAMED_RATES = 0.3, 65
 
 
+# The keys of a file of --gpus: of the machine, and of an entry of its cards.
+MACHINE = "gpus", "host", "disk"
+CARD = "name", "count", "memory", "terabytes_per_s", "teraflops"
+
+
 def parse_machine(text: str) -> Machine:
     """Return the machine of a text such as 8xH100-80GB or 2x24GB, or of a YAML file.
 
@@ -127,16 +132,26 @@ def machine_of_file(file: Path) -> Machine:
         rows = load_yaml(read_text(file), file)
     except (UsageError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"--gpus {file}: cannot be read: {in_yaml(error)}") from None
-    found = rows if isinstance(rows, dict) and "gpus" in rows else {"gpus": rows}
+    is_machine = isinstance(rows, dict) and ("gpus" in rows or not is_card(rows))
+    found = rows if isinstance(rows, dict) and is_machine else {"gpus": rows}
+    check_keys(f"--gpus {file}", found, MACHINE)
+    if "gpus" not in found:
+        raise UsageError(
+            f"--gpus {file}: names no card; add the key gpus, a list of {{name, count, memory: 80GB}}"
+        )
     rows = found["gpus"] if isinstance(found["gpus"], list) else [found["gpus"]]
     gpus = tuple(gpu for row in rows for gpu in gpus_of_row(row, file))
     if not gpus:
         raise UsageError(f"--gpus {file}: names no card")
     sizes = {key: parse_size(str(value)) for key, value in found.items() if key != "gpus"}
-    check_keys(f"--gpus {file}", sizes, ("host", "disk"))
     if None in sizes.values():
         raise UsageError(f"--gpus {file}: host and disk are sizes such as 512GB; nothing else")
     return Machine(gpus, sizes.get("host"), sizes.get("disk"))
+
+
+def is_card(row: Mapping[str, object]) -> bool:
+    """Tell whether a mapping is an entry of cards, by its keys; they may be misspelt."""
+    return any(did_you_mean(word, CARD) for word in map(str, row))
 
 
 def check_keys(where: str, row: Mapping[str, object], known: Sequence[str]) -> None:
@@ -151,7 +166,7 @@ def gpus_of_row(row: object, file: Path) -> Sequence[Gpu]:
     """Return the cards of one entry: {name, count, memory, terabytes_per_s, teraflops}."""
     where = f"--gpus {file}"
     if isinstance(row, Mapping):
-        check_keys(where, row, ("name", "count", "memory", "terabytes_per_s", "teraflops"))
+        check_keys(where, row, CARD)
     if not isinstance(row, Mapping) or not {"memory", "name"} & row.keys():
         raise UsageError(f"{where}: write a list of {{name, count, memory: 80GB}}; not {row}")
     gpu = named_gpu(str(row.get("memory") or row["name"]), where)

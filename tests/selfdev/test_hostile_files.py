@@ -432,7 +432,7 @@ def test_an_id_is_the_same_as_a_text_and_as_a_number(tmp_path, one, other):
         ("[{memry: 80GB}]", r"unknown key 'memry'; there are name, .*; did you mean 'memory'\?"),
         (
             "{gpus: [{memory: 80GB}], hst: 1TB}",
-            r"unknown key 'hst'; there are host, disk; did you mean 'host'\?",
+            r"unknown key 'hst'; there are gpus, host, disk; did you mean 'host'\?",
         ),
         ("[]", "names no card"),
     ],

@@ -393,6 +393,25 @@ def test_a_file_of_ones_own(tmp_path):
             parse_machine(str(file))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gpu:\n- {name: H100-80GB}\n", "unknown key 'gpu'; there are gpus, host, disk; did you mean 'gpus'?"),
+        ("gpus: [{name: H100-80GB}]\nhots: 1TB\n", "unknown key 'hots'; there are gpus, host, disk; did you mean 'host'?"),
+        ("{nmae: H100-80GB, count: 2}", "unknown key 'nmae'; there are name, .*; did you mean 'name'?"),
+        ("{nmae: H100-80GB}", "unknown key 'nmae'; there are name, .*; did you mean 'name'?"),
+        ("gpus: {nam: H100-80GB}", "unknown key 'nam'; there are name, .*; did you mean 'name'?"),
+        ("host: 1TB\n", "names no card; add the key gpus, a list of"),
+        ("{}", "names no card; add the key gpus"),
+    ],
+)  # fmt: skip
+def test_a_key_of_a_file_that_is_none_is_told_the_nearest(tmp_path, text, says):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=rf"--gpus .*cluster\.yaml: {says}".replace("?", r"\?")):
+        parse_machine(str(file))
+
+
 def test_devices_here_are_those_that_the_driver_reports(monkeypatch, tmp_path):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
