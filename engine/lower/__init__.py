@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache, reduce
 from itertools import chain
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,8 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     if node.op.rsplit(".", 1)[0] in ROUNDS_FIRST and node.dtype in ROUNDING:
         args[0] = rounded_number(scope, args[0], node.dtype)
     if node.dtype in INTEGERS and node.op.rsplit(".", 1)[0] in CUTS_NUMBERS:
-        args = [int(a) if isinstance(a, float) else a for a in args]
-        node = cut_numbers(node)
+        args = [cut(scope, a) for a in args]
+        node = replace(node, kwargs={k: cut(scope, v) for k, v in node.kwargs.items()})
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
     rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
@@ -109,9 +110,11 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     return checked(scope, rule(scope, node, *args, **kwargs))
 
 
-def cut_numbers(node: TraceNode) -> TraceNode:
-    kwargs = {k: int(v) if isinstance(v, float) else v for k, v in node.kwargs.items()}
-    return replace(node, kwargs=kwargs)
+def cut(scope: Scope, x: Any) -> Any:
+    """A number as a whole one; others stay as they are. NaN and infinities are no whole numbers."""
+    if not isinstance(x, float):
+        return x
+    return int(x) if isfinite(x) else scope.fail(f"{x} among whole numbers")
 
 
 def half_of(node: TraceNode, args: list[Any]) -> torch.dtype | None:

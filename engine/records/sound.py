@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import REJECTION_KINDS
 from .candidate import BASE, Status
 from .forms import damaged, in_file, shown
 from .schema import create
@@ -26,7 +25,7 @@ KINDS = {
     "BLOB": (("blob",), "bytes"),
 }
 # Columns of `candidates` that hold one of a few words, and how a message calls such a word.
-FEW = {"status": ("status", tuple(Status)), "kind": ("kind of rejection", REJECTION_KINDS)}
+FEW = {"status": ("status", tuple(Status))}
 # What no score can be, by condition, and how a message says it. Scores that were computed differ by rounding.
 CONTRADICTIONS = {
     "n < 1": "n is {n}, and a score is of one question at least",

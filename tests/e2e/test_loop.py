@@ -218,7 +218,7 @@ def test_a_run_is_not_overwritten_by_accident(selfdev, result, config):
 
 def test_the_papers_run_is_checked_offline(selfdev, zoo):
     paper = zoo.folder.parents[1] / "configs" / "paper-gsm8k.yaml"
-    answer = selfdev("run", paper, "--plan", "--json")
+    answer = selfdev("run", paper, "--plan", "--gpus", "1xH100-80GB", "--json")
     assert answer.code == 0, answer.stderr
     plan = json.dumps(answer.json["plan"])
     assert "9000" in plan

@@ -55,7 +55,9 @@ def test_workers_here_share_what_is_pinned_and_those_of_a_node_of_ray_divide_it(
 ):
     pinned = 1000
     card = Device("card", 0, {"kv_cache": 1})
-    plan = Capacity((card,) * 4, card, card, 1, 1, {"device": 0, "pinned": pinned, "disk": 0})
+    # Banks may take half of the host.
+    host, bank = Device("host", 2 * pinned, {}), {"device": 0, "pinned": pinned, "disk": 0}
+    plan = Capacity((card,) * 4, host, card, 1, 1, bank)
     monkeypatch.setattr(room, "plan_capacity", lambda *words: plan)
     there = replace(settings, address=address, workers=8)
     found = shares_on(parse_machine("4x5GB"), there, open_selection(settings), None)

@@ -108,13 +108,20 @@ def test_damage_amid_the_run_is_told_once_and_a_page_comes_again(served):
     told = list[str]()
     server._tell = told.append
     with Store.open(folder / "run.db") as store:
-        store._db.execute("UPDATE scores SET score = 'abc' WHERE candidate = 'base'")
+        (right,) = store._db.execute(
+            "SELECT score FROM scores WHERE candidate = 'base' AND split = 'dev'"
+        ).fetchone()
+        store._db.execute(
+            "UPDATE scores SET score = 'abc' WHERE candidate = 'base' AND split = 'dev'"
+        )
     for _ in range(2):
         answer, text = ask(server)
         assert answer.status == 503 and "table scores, column score" in text
     assert len(told) == 1 and "run.db is damaged" in told[0]
     with sqlite3.connect(folder / "run.db") as db:
-        db.execute("UPDATE scores SET score = 0.5 WHERE candidate = 'base'")
+        db.execute(
+            "UPDATE scores SET score = ? WHERE candidate = 'base' AND split = 'dev'", (right,)
+        )
     assert ask(server)[0].status == 200
 
 
