@@ -102,7 +102,6 @@ def test_a_value_of_another_kind_is_one_line(run, table, column, kind):
             "column status, row with id 'i1-2': "
             "it is 'odd', which is no status that this version knows",
         ),
-        ("'odd', which is no kind of reject",),
         (
             "UPDATE scores SET correct = 40 WHERE candidate = 'i1-0'",
             "candidate 'i1-0' and split 'dev': "
