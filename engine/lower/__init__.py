@@ -96,18 +96,23 @@ def lower_node(scope: Scope, node: TraceNode, values: dict[int, object]) -> obje
     check_wrapped(scope, node, args)
     half = half_of(node, args)
     args = [rounded_number(scope, a, half) for a in args]
-    if node.op.rsplit(".", 1)[0] in ROUNDS_FIRST and node.dtype in ROUNDING:
-        args[0] = rounded_number(scope, args[0], node.dtype)
-    if node.dtype in INTEGERS and node.op.rsplit(".", 1)[0] in CUTS_NUMBERS:
+    if base_of(node.op) in ROUNDS_FIRST:
+        args[0] = rounded_number(scope, args[0], node.dtype if node.dtype in ROUNDING else None)
+    if base_of(node.op) in CUTS_NUMBERS and node.dtype in INTEGERS:
         args = [cut(scope, a) for a in args]
         node = replace(node, kwargs={k: cut(scope, v) for k, v in node.kwargs.items()})
     if found(args, Ranks):
         return of_ranks(scope, node, *args, **node.kwargs)
-    rule = RULES.get(node.op) or RULES.get(node.op.rsplit(".", 1)[0])
+    rule = RULES.get(node.op) or RULES.get(base_of(node.op))
     if rule is None:
         raise NotFusable(node.op, "has no kernel form")
     kwargs = {k: rounded_number(scope, filled(v, values), half) for k, v in node.kwargs.items()}
     return checked(scope, rule(scope, node, *args, **kwargs))
+
+
+def base_of(op: str) -> str:
+    """The name of an operation without its overload: aten.add of aten.add.Tensor."""
+    return op.rsplit(".", 1)[0]
 
 
 def cut(scope: Scope, x: Any) -> Any:
@@ -123,7 +128,7 @@ def half_of(node: TraceNode, args: list[Any]) -> torch.dtype | None:
     Products and quotients take a number as it is.
     """
     tensors = {a.dtype for a in args if isinstance(a, Value) and a.dims}
-    if node.op.rsplit(".", 1)[0] not in ROUNDS_NUMBERS or len(tensors) != 1:
+    if base_of(node.op) not in ROUNDS_NUMBERS or len(tensors) != 1:
         return None
     dtype = tensors.pop()
     return dtype if dtype in ROUNDING else None
@@ -141,7 +146,7 @@ def rounded_number(scope: Scope, x: Any, half: torch.dtype | None) -> Any:
 def check_first_cast(scope: Scope, node: TraceNode, args: list[Any]) -> None:
     """Fail where a reduction casts its numbers before it adds them, unless the dtype holds all of them."""
     dtype = node.kwargs.get("dtype")
-    if dtype is None or node.op.rsplit(".", 1)[0] not in CASTS_FIRST:
+    if dtype is None or base_of(node.op) not in CASTS_FIRST:
         return
     # A sum of truth values in their own dtype is no count.
     if dtype is torch.bool or any(d is not None and not holds(dtype, d) for d in dtypes_in(args)):
@@ -150,7 +155,7 @@ def check_first_cast(scope: Scope, node: TraceNode, args: list[Any]) -> None:
 
 def check_wrapped(scope: Scope, node: TraceNode, args: list[Any]) -> None:
     """Fail where a comparison brings a whole number to a dtype that does not hold it: 300 is 44 in uint8."""
-    if node.op.rsplit(".", 1)[0] not in COMPARISONS:
+    if base_of(node.op) not in COMPARISONS:
         return
     dtypes = [a.dtype for a in args if isinstance(a, Value) and a.dims and a.dtype]
     dtype = reduce(torch.promote_types, dtypes) if dtypes else torch.bool

@@ -77,9 +77,9 @@ class Capacity:
 
     @property
     def most_pinned(self) -> int:
-        """The bytes of the host's memory that banks may take. What is pinned cannot be taken back, so half is left."""
-        others = sum(size for name, size in self.host.terms.items() if name != "bank")
-        return (self.host.size_bytes - others) // 2
+        """The bytes of the host's memory that banks may take."""
+        others = {name: size for name, size in self.host.terms.items() if name != "bank"}
+        return half_of_rest(self.host.size_bytes, others)
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -278,9 +278,13 @@ def plan_host(
     if sum(terms.values()) > most:
         help_text = "more memory, or fewer workers"
         raise does_not_fit("the host", most, terms, help_text, demand)
-    # What is pinned cannot be taken back, so half of what is left stays free for files and others.
-    terms["bank"] = min(wanted, (most - sum(terms.values())) // 2)
+    terms["bank"] = min(wanted, half_of_rest(most, terms))
     return Device("host", most, terms)
+
+
+def half_of_rest(most: int, terms: Mapping[str, int]) -> int:
+    """Return what may be pinned. It cannot be taken back, so as much stays free for files and others."""
+    return (most - sum(terms.values())) // 2
 
 
 def flight_terms(bank: Mapping[str, int], num_workers: int) -> Terms:
